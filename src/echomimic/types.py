@@ -1,0 +1,217 @@
+"""The values that flow through the program: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import MotionError
+from echomimic.options import Options
+
+Picture = npt.NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+Floats = npt.NDArray[np.float32]
+
+Progress = Callable[[int, int], None]
+"""Called as `progress(done, total)`; raising from it cancels."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A still picture of a person: `pixels` (H, W, 3) uint8 RGB, `alpha` (H, W) uint8 where the file had one."""
+
+    pixels: Picture
+    alpha: npt.NDArray[np.uint8] | None = None
+    name: str = "portrait"
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A voice: a file that is decoded as it is needed (`path`), or `samples` in memory.
+
+    `samples` are (N,) or (N, channels) float32 in -1..1 at `rate` Hz; `duration` is in seconds and is what was
+    really decoded, not what a header claims.
+    """
+
+    duration: float
+    rate: int
+    channels: int = 1
+    path: Path | None = None
+    samples: Floats | None = None
+    silent: bool = False
+    name: str = "speech"
+
+    def frames(self, fps: float) -> int:
+        """How many video frames at `fps` cover the voice: at least one."""
+        return max(1, round(self.duration * fps))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of motion: its unit, its range, the value at rest, and what it does."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    help: str
+    rest: float = 0.0
+
+
+CURVES: tuple[Curve, ...] = (
+    Curve("jaw", "share", 0.0, 1.0, "jaw drop: 0 shut, 1 as wide as a shouted 'ah'"),
+    Curve("spread", "share", -1.0, 1.0, "lip corners: -1 rounded as in 'oo', +1 spread as in 'ee'"),
+    Curve("upper_lip", "share", 0.0, 1.0, "upper lip raised off the teeth"),
+    Curve("tuck", "share", 0.0, 1.0, "lower lip tucked under the upper teeth, as for f and v"),
+    Curve("closure", "share", 0.0, 1.0, "lips pressed together, as for p, b and m; 1 always closes them"),
+    Curve("tongue", "share", 0.0, 1.0, "tongue tip raised to the upper teeth, as for l, t, d, n and th"),
+    Curve("smile", "share", -1.0, 1.0, "lip corners up (+) or down (-)"),
+    Curve("blink", "share", 0.0, 1.0, "eyelids: 0 as in the portrait, 1 shut"),
+    Curve("brow", "share", -1.0, 1.0, "brows raised (+) or lowered (-)"),
+    Curve("gaze_x", "degrees", -25.0, 25.0, "eyes towards the right (+) or left (-) of the picture"),
+    Curve("gaze_y", "degrees", -20.0, 20.0, "eyes down (+) or up (-)"),
+    Curve("yaw", "degrees", -30.0, 30.0, "head turned towards the right (+) or left (-) of the picture"),
+    Curve("pitch", "degrees", -25.0, 25.0, "head bent down (+) or up (-)"),
+    Curve("roll", "degrees", -25.0, 25.0, "head tilted clockwise (+) as the picture is seen"),
+    Curve("shift_x", "face widths", -0.3, 0.3, "head moved towards the right (+) of the picture"),
+    Curve("shift_y", "face widths", -0.3, 0.3, "head moved down (+)"),
+    Curve("breath", "share", -1.0, 1.0, "chest raised by breathing (+)"),
+    Curve("sway", "share", -1.0, 1.0, "shoulders swayed towards the right (+) of the picture"),
+)
+CURVE_NAMES: tuple[str, ...] = tuple(curve.name for curve in CURVES)
+MOUTH_CURVES: tuple[str, ...] = CURVE_NAMES[:6]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Readable motion: `values` (T, 18) float32, a column for each of `CURVES`, at `fps` frames a second."""
+
+    values: Floats
+    fps: float
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(CURVES):
+            raise MotionError(
+                f"curves of shape {self.values.shape}; expected (frames, {len(CURVES)}): one column for each of "
+                f"{', '.join(CURVE_NAMES)}"
+            )
+
+    @classmethod
+    def rest(cls, frames: int, fps: float) -> "Curves":
+        """Curves of a still face."""
+        return cls(np.tile(np.float32([curve.rest for curve in CURVES]), (frames, 1)), fps)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, name: str) -> Floats:
+        """The curve called `name`: a view of shape (T,)."""
+        column: Floats = self.values[:, CURVE_NAMES.index(name)]
+        return column
+
+    def replace(self, **curves: npt.ArrayLike) -> "Curves":
+        """A copy with some curves replaced and everything held inside its range."""
+        values = self.values.copy()
+        for name, column in curves.items():
+            values[:, CURVE_NAMES.index(name)] = column
+        low, high = (np.float32([getattr(curve, end) for curve in CURVES]) for end in ("low", "high"))
+        return Curves(np.clip(values, low, high), self.fps)
+
+
+@dataclass(frozen=True)
+class LandmarkTrack:
+    """A moving face: `points` (T, 478, 3) float32 pixels of a `canvas` (width, height), `valid` (T,) bool.
+
+    Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves`, where
+    present, are what the mesh engine renders; without them it reads the motion off the points.
+    """
+
+    points: Floats
+    canvas: tuple[int, int]
+    fps: float
+    valid: npt.NDArray[np.bool_]
+    curves: Curves | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """A moving upper body in shares of the picture (x of its width, y of its height), with a score 0..1 each.
+
+    `body` (T, 18, 3) in OpenPose order, `hands` (T, 2, 21, 3) left then right, `face` (T, 68, 3): x, y, score.
+    """
+
+    body: Floats
+    hands: Floats
+    face: Floats
+    fps: float
+    canvas: tuple[int, int] = (768, 768)
+
+    def __len__(self) -> int:
+        return len(self.hands)
+
+
+Motion = LandmarkTrack | PoseTrack
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: nothing has been rendered or written."""
+
+    preset: str
+    why: str
+    frames: int
+    fps: float
+    seconds: float
+    width: int
+    height: int
+    memory_mb: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished video file and what made it."""
+
+    path: Path
+    preset: str
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    seed: int
+    took: float
+    motion: Path | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+class Engine(Protocol):
+    """What turns a portrait, a voice and a motion into frames."""
+
+    def frames(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        motion: Motion | None,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> Iterator[Picture]:
+        """Yield (H, W, 3) uint8 RGB frames one by one, as soon as each exists."""
+        ...
