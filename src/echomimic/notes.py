@@ -1,4 +1,4 @@
-"""Things worth saying that are no errors: which face was taken, that the sound is silent, which limit applied."""
+"""Things worth saying that are no errors: which face was taken, that the sound is silent, which limit held."""
 
 import logging
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ def note(text: str) -> None:
 @contextmanager
 def collect_notes() -> Iterator[list[str]]:
     """Collect the notes made inside the block; an enclosing collection receives them too."""
-    outer, inner = _collected.get(), []  # type: list[str] | None, list[str]
+    outer = _collected.get()
+    inner: list[str] = []
     token = _collected.set(inner)
     try:
         yield inner

@@ -1,10 +1,10 @@
-"""Every option, written once: the command line, the web page, ComfyUI and the HTTP door are built from these fields."""
+"""Every option, written once: command line, web page, ComfyUI and HTTP door are built from these fields."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from echomimic.errors import OptionError
@@ -41,7 +41,8 @@ class Options:
     ] = None
     fps: Annotated[float, _option("picture", "frames a second", low=1, high=120, step=1)] = 25.0
     frames: Annotated[
-        int, _option("picture", "how many frames to make; 0 covers the whole voice", low=0, high=10_000_000, step=1)
+        int,
+        _option("picture", "how many frames to make; 0 covers the whole voice", low=0, high=10_000_000, step=1),
     ] = 0
     framing: Annotated[
         Literal["full", "crop"],
@@ -50,7 +51,11 @@ class Options:
     face: Annotated[
         int | None,
         _option(
-            "picture", "which face, counted from the left, starting at 1; default: the largest", low=1, high=99, step=1
+            "picture",
+            "which face, counted from the left, starting at 1; default: the largest",
+            low=1,
+            high=99,
+            step=1,
         ),
     ] = None
     face_box: Annotated[
@@ -62,18 +67,24 @@ class Options:
     ] = 0.5
     seed: Annotated[int, _option("motion", "same inputs and seed: the same frames", low=0, high=2**31 - 1, step=1)] = 0
     motion_strength: Annotated[
-        float, _option("motion", "how much the head and brows move; 0 holds them still", low=0, high=2, step=0.05)
+        float,
+        _option("motion", "how much the head and brows move; 0 holds them still", low=0, high=2, step=0.05),
     ] = 1.0
-    mouth_strength: Annotated[
-        float, _option("motion", "how wide the mouth moves", low=0, high=2, step=0.05)
-    ] = 1.0
+    mouth_strength: Annotated[float, _option("motion", "how wide the mouth moves", low=0, high=2, step=0.05)] = 1.0
     blink_rate: Annotated[float, _option("motion", "blinks a minute; 0 for none", low=0, high=60, step=1)] = 16.0
     still_background: Annotated[
         bool, _option("motion", "keep what is behind the person still while the head moves")
     ] = True
     steps: Annotated[int, _option("diffusion", "denoising steps", low=1, high=1000, step=1)] = 30
     guidance: Annotated[
-        float, _option("diffusion", "how strongly the conditions steer; at 1 or less it costs half", low=0, high=30, step=0.1)
+        float,
+        _option(
+            "diffusion",
+            "how strongly the conditions steer; at 1 or less it costs half",
+            low=0,
+            high=30,
+            step=0.1,
+        ),
     ] = 2.5
     context_frames: Annotated[
         int, _option("diffusion", "frames that are denoised together", low=2, high=32, step=1)
@@ -82,30 +93,52 @@ class Options:
         int, _option("diffusion", "frames that neighbouring windows share", low=0, high=31, step=1)
     ] = 3
     context_batch: Annotated[
-        int, _option("diffusion", "windows in one call of the network; more is faster and takes more memory", low=1, high=64, step=1)
+        int,
+        _option(
+            "diffusion",
+            "windows in one call of the network; more is faster and takes more memory",
+            low=1,
+            high=64,
+            step=1,
+        ),
     ] = 1
-    sampler: Annotated[
-        Literal["ddim", "dpm++", "unipc"], _option("diffusion", "how the noise is removed")
-    ] = "ddim"
+    sampler: Annotated[Literal["ddim", "dpm++", "unipc"], _option("diffusion", "how the noise is removed")] = "ddim"
     windows: Annotated[
         Literal["open", "closed"],
         _option("diffusion", "'closed' joins the last frame to the first, for loops; 'open' does not"),
     ] = "open"
     motion_end: Annotated[
         Literal["loop", "hold", "stop"],
-        _option("diffusion", "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop"),
+        _option(
+            "diffusion",
+            "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop",
+        ),
     ] = "loop"
     mask_margin: Annotated[
-        float, _option("diffusion", "room round the face of the mask that drives 'v1', in face sizes", low=0, high=3, step=0.05)
+        float,
+        _option(
+            "diffusion",
+            "room round the face of the mask that drives 'v1', in face sizes",
+            low=0,
+            high=3,
+            step=0.05,
+        ),
     ] = 0.1
     exact: Annotated[bool, _option("diffusion", "the original's behaviour, its faults included")] = False
     device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], _option("machine", "number format of the network")
     ] = "auto"
-    offload: Annotated[bool, _option("machine", "keep weights off the device between stages: slower, less memory")] = False
+    offload: Annotated[bool, _option("machine", "keep weights off the device between stages: slower, less memory")] = (
+        False
+    )
     compile: Annotated[bool, _option("machine", "compile the network: slow to start, faster for many clips")] = False
     workers: Annotated[int, _option("machine", "threads that render; 0 takes one per core", low=0, high=64, step=1)] = 0
+
+    @field_validator("face_box", mode="before")
+    @classmethod
+    def _box_from_text(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _windows_overlap_less_than_their_length(self) -> "Options":
@@ -116,6 +149,8 @@ class Options:
             )
         return self
 
+
+_WORDS = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: --face-box 120,80,200,240"}
 
 OPTION_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Options))
 
@@ -138,5 +173,5 @@ def _one_line(error: ValidationError) -> str:
     if not fault["loc"]:
         return str(fault["msg"]).removeprefix("Value error, ")
     name = str(fault["loc"][0])
-    what = str(fault["msg"]).replace("Input should be", "expected").replace("input should be", "expected")
-    return f"option {name} is {fault['input']!r}: {what[0].lower()}{what[1:]}; give --{name.replace('_', '-')} such a value"
+    what = _WORDS.get(name) or str(fault["msg"]).replace("Input should be", "expected")
+    return f"option {name} is {fault['input']!r}; {what[0].lower()}{what[1:]}"

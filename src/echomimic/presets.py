@@ -24,10 +24,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset("mesh", "mesh", "any CPU, nothing to fetch: the photo itself is moved"),
-    )
+    preset.name: preset for preset in (Preset("mesh", "mesh", "any CPU, nothing to fetch: the photo itself is moved"),)
 }
 
 

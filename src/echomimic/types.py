@@ -113,7 +113,7 @@ class Curves:
     @classmethod
     def rest(cls, frames: int, fps: float) -> "Curves":
         """Curves of a still face."""
-        return cls(np.tile(np.float32([curve.rest for curve in CURVES]), (frames, 1)), fps)
+        return cls(np.tile(np.array([curve.rest for curve in CURVES], np.float32), (frames, 1)), fps)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -128,7 +128,7 @@ class Curves:
         values = self.values.copy()
         for name, column in curves.items():
             values[:, CURVE_NAMES.index(name)] = column
-        low, high = (np.float32([getattr(curve, end) for curve in CURVES]) for end in ("low", "high"))
+        low, high = (np.array([getattr(curve, end) for curve in CURVES], np.float32) for end in ("low", "high"))
         return Curves(np.clip(values, low, high), self.fps)
 
 
