@@ -110,7 +110,7 @@ class Options:
     motion_end: Annotated[
         Literal["loop", "hold", "stop"],
         _option(
-            "diffusion",
+            "motion",
             "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop",
         ),
     ] = "loop"

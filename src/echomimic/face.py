@@ -1,0 +1,222 @@
+"""Find faces and their landmarks in a picture. mediapipe stays behind this file, so that it can be changed."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from echomimic.errors import FaceError, SetupError
+from echomimic.notes import note
+from echomimic.options import Options
+from echomimic.types import Floats, Picture, Portrait
+
+LANDMARKS = 478
+SMALLEST = 64
+"""A face narrower than this many pixels is refused: its mouth would be a dozen pixels wide."""
+WIDEST_YAW = 32.0
+"""Degrees past which a head counts as a profile: the far side of the face is not in the picture."""
+LEFT_EAR, RIGHT_EAR, CHIN, FOREHEAD = 234, 454, 152, 10
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face: `landmarks` (478, 3) float32 in pixels of the picture, z growing away from the viewer."""
+
+    landmarks: Floats
+
+    @property
+    def box(self) -> Box:
+        """x, y, width, height of the landmarks."""
+        low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
+        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box, in pixels."""
+        return max(self.box[2:])
+
+    @property
+    def yaw(self) -> float:
+        """Degrees by which the head is turned; positive towards the right of the picture."""
+        across = self.landmarks[RIGHT_EAR] - self.landmarks[LEFT_EAR]
+        return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
+
+
+@contextmanager
+def landmarker(*, video: bool = False, most: int = 1, confidence: float = 0.4) -> Iterator[Any]:
+    """A mediapipe face mesh with iris; `video` follows faces from frame to frame. SetupError where it cannot load."""
+    model = _solutions().face_mesh.FaceMesh(
+        static_image_mode=not video,
+        refine_landmarks=True,
+        max_num_faces=most,
+        min_detection_confidence=confidence,
+        min_tracking_confidence=confidence,
+    )
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+def read_landmarks(model: Any, pixels: Picture) -> list[Floats]:
+    """Landmarks (478, 3) in pixels of each face that `model` sees in `pixels` (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    found = model.process(np.ascontiguousarray(pixels)).multi_face_landmarks or []
+    scale = np.array([width, height, width], np.float32)
+    return [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
+
+
+def find_faces(pixels: Picture, most: int = 12) -> list[Face]:
+    """Every face of a picture (H, W, 3), from left to right; small ones and ones that fill it too."""
+    with landmarker(most=most) as model:
+        faces = [Face(points) for points in read_landmarks(model, pixels)]
+    height, width = pixels.shape[:2]
+    if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
+        for box in _far_boxes(pixels):
+            if not any(_overlap(box, face.box) > 0.1 for face in faces):
+                faces += _faces_in(pixels, _grown(box, 1.0), most=1, confidence=0.2)
+    if not faces:
+        faces = _faces_in(pixels, _grown((0.0, 0.0, width, height), 0.5), most=1, confidence=0.2)
+    for parts in (2, 4):
+        faces = faces or [face for tile in _tiles(width, height, parts) for face in _faces_in(pixels, tile, most)]
+    return sorted(_distinct(faces), key=lambda face: face.box[0])
+
+
+def pick_face(portrait: Portrait, options: Options) -> Face:
+    """The face to animate: the one in `face_box`, number `face` from the left, or the largest.
+
+    Raises FaceError where there is none or it is too small; makes a note where a choice was made.
+    """
+    face = _face_in_box(portrait, options.face_box) if options.face_box else _chosen_face(portrait, options.face)
+    if face.size < SMALLEST:
+        raise FaceError(
+            f"the face in {portrait.name} is {face.size:.0f} px; expected at least {SMALLEST}: "
+            "use a larger picture, or a closer one"
+        )
+    if abs(face.yaw) > WIDEST_YAW:
+        note(
+            f"the head in {portrait.name} is turned by about {abs(face.yaw):.0f} degrees; beyond {WIDEST_YAW:.0f} the "
+            "far cheek and lip may look wrong: a picture from the front works better"
+        )
+    return face
+
+
+def _chosen_face(portrait: Portrait, number: int | None) -> Face:
+    faces = find_faces(portrait.pixels)
+    if not faces:
+        raise FaceError(
+            f"no face found in {portrait.name} ({portrait.width}x{portrait.height}); expected one seen from the front: "
+            "say where it is with --face-box x,y,w,h"
+        )
+    if number is not None:
+        if number > len(faces):
+            raise FaceError(
+                f"face {number} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left"
+            )
+        return faces[number - 1]
+    largest = max(range(len(faces)), key=lambda i: faces[i].size)
+    if len(faces) > 1:
+        note(
+            f"{len(faces)} faces in {portrait.name}: taking the largest, number {largest + 1} from the left "
+            "(--face N takes another)"
+        )
+    return faces[largest]
+
+
+def _face_in_box(portrait: Portrait, box: Box) -> Face:
+    x, y, w, h = box
+    if w <= 0 or h <= 0 or x >= portrait.width or y >= portrait.height or x + w <= 0 or y + h <= 0:
+        raise FaceError(
+            f"the face box {x:g},{y:g},{w:g},{h:g} is not inside {portrait.name} ({portrait.width}x{portrait.height}); "
+            "expected x,y,w,h in its pixels"
+        )
+    for margin in (0.5, 0.25, 1.0):
+        faces = [
+            face
+            for face in _faces_in(portrait.pixels, _grown(box, margin), most=1, confidence=0.05)
+            if _overlap(box, face.box) > 0.2
+        ]
+        if faces:
+            return faces[0]
+    raise FaceError(
+        f"no face found in the box {x:g},{y:g},{w:g},{h:g} of {portrait.name}; expected one seen from the front: "
+        "draw the box from the hairline to the chin and from ear to ear"
+    )
+
+
+def _tiles(width: int, height: int, parts: int) -> Iterator[Box]:
+    """Squares of a `parts`-th of the longer side, half overlapping, that cover the picture; none under four faces."""
+    side = max(width, height) / parts
+    if side < 4 * SMALLEST:
+        return
+    for top in np.arange(0, max(1.0, height - side / 2), side / 2):
+        for left in np.arange(0, max(1.0, width - side / 2), side / 2):
+            yield float(left), float(top), side, side
+
+
+def _faces_in(pixels: Picture, box: Box, most: int, confidence: float = 0.5) -> list[Face]:
+    """Faces inside a box of the picture, looked at on a canvas of about 512 pixels; the box may reach outside."""
+    import cv2
+
+    x, y, w, h = box
+    scale = 512 / max(w, h)
+    place = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
+    size = (max(8, round(w * scale)), max(8, round(h * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    view = np.asarray(cv2.warpAffine(pixels, place, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    with landmarker(most=most, confidence=confidence) as model:
+        found = read_landmarks(model, view)
+    return [Face((points / scale + np.array([x, y, 0])).astype(np.float32)) for points in found]
+
+
+def _far_boxes(pixels: Picture) -> list[Box]:
+    """Boxes of faces too small for the mesh's own detector, by mediapipe's full-range one."""
+    height, width = pixels.shape[:2]
+    with _solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4) as model:
+        found = model.process(np.ascontiguousarray(pixels)).detections or []
+    boxes = [detection.location_data.relative_bounding_box for detection in found]
+    return [(b.xmin * width, b.ymin * height, b.width * width, b.height * height) for b in boxes]
+
+
+def _grown(box: Box, margin: float) -> Box:
+    x, y, w, h = box
+    side = max(w, h) * (1 + 2 * margin)
+    return x + w / 2 - side / 2, y + h / 2 - side / 2, side, side
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Shared area over the smaller box's area."""
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(0.0, wide) * max(0.0, high) / max(1e-6, min(a[2] * a[3], b[2] * b[3]))
+
+
+def _distinct(faces: list[Face]) -> list[Face]:
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.size):
+        if all(_overlap(face.box, other.box) < 0.5 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _solutions() -> Any:
+    """mediapipe's solutions, imported late: it takes most of a second and asks for matplotlib and libGL."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    try:
+        import mediapipe
+    except ImportError as error:
+        fix = "apt-get install libgl1" if "libGL" in str(error) else "pip install mediapipe==0.10.21"
+        raise SetupError(f"mediapipe cannot be loaded ({error}); expected version 0.10.21: {fix}") from None
+    return mediapipe.solutions
+
+
+def selfie_mask(pixels: Picture) -> Floats:
+    """How sure mediapipe's selfie segmentation is that a pixel shows a person: (H, W) float32 0..1."""
+    with _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as model:
+        return np.asarray(model.process(np.ascontiguousarray(pixels)).segmentation_mask, np.float32)
