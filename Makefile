@@ -1,0 +1,48 @@
+# One command does everything: `make demo` renders a talking portrait, `make test` proves the package.
+# Both make a .venv here first, and only when pyproject.toml has changed since. All paths are relative, so that a
+# folder with spaces in its name works. PYTHON=/path/to/python3.11 chooses another Python.
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+setup: .venv/.core ## make .venv and install echomimic into it
+
+demo: .venv/.core ## render out/demo.mp4 from the bundled portrait and voice
+	@mkdir -p out
+	$(BIN)/echomimic demo -o out/demo.mp4
+
+test: .venv/.dev ## run the tests
+	MPLBACKEND=Agg $(BIN)/python -m pytest
+
+check: .venv/.dev ## format, lint, strict types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+fix: .venv/.dev ## format, and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev ## print the figures of the mesh engine
+	MPLBACKEND=Agg $(BIN)/python benchmarks/mesh.py
+
+clean: ## remove .venv and everything that was built
+	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.made:
+	@sh tools/make_venv.sh
+	@touch $@
+
+.venv/.core: pyproject.toml | .venv/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,diffusion]'
+	@touch $@ .venv/.core

@@ -1,0 +1,1 @@
+"""The doors: thin skins over `echomimic.api`."""
