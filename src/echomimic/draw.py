@@ -4,6 +4,7 @@ They are drawn pixel for pixel as the networks saw them in training, odd colours
 """
 
 import colorsys
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ def _edges(text: str) -> Edges:
 
 
 def _chain(*points: int) -> Edges:
-    return tuple(zip(points, points[1:], strict=False))
+    return tuple(pairwise(points))
 
 
 # The order of the lines matters where they cross: it is that in which the original happened to walk mediapipe's sets.
