@@ -168,5 +168,4 @@ def draw_motion(
 def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
-    resized: Picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    return resized
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
