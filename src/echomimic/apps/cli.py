@@ -28,6 +28,9 @@ app = typer.Typer(
 _Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
+# what typer makes of a KeyboardInterrupt, without a word; older ones raise Abort
+_INTERRUPTED = 130
+
 
 class _Stopped(BaseException):
     """A signal asked to stop. Not an Exception, so that nobody between here and there swallows it."""
@@ -142,7 +145,10 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or bool(os.environ.get("ECHOMIMIC_DEBUG"))
     as_json = "--json" in arguments
     try:
-        return int(app([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0)
+        code = app([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        return int(code)
     except _ClickException as error:
         return _fail(_usage(error), 2, as_json)
     except EchoMimicError as error:
@@ -150,7 +156,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _fail(str(error), error.exit_code, as_json)
     except (_Stopped, KeyboardInterrupt, typer.Abort) as stop:
-        return _fail("stopped; nothing was written", getattr(stop, "exit_code", 130), as_json)
+        return _fail("stopped; nothing was written", getattr(stop, "exit_code", _INTERRUPTED), as_json)
     except Exception as error:
         if debug:
             raise

@@ -1,0 +1,63 @@
+"""What the tests share: a portrait, a voice, the sample data beside the checkout where it is there."""
+
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from echomimic.apps.demo import demo_portrait
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def shared_folder() -> Path | None:
+    """The folder with sample data: ECHOMIMIC_SHARED, or `shared` beside the checkout; None where neither is there."""
+    named = os.environ.get("ECHOMIMIC_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder if (folder / "data").is_dir() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shared_folder() is None:
+        skip = pytest.mark.skip(reason="no sample data: set ECHOMIMIC_SHARED to its folder")
+        for item in items:
+            if item.get_closest_marker("shared"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with sample data; mark the test with `shared`."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("no sample data: set ECHOMIMIC_SHARED to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def portrait_file() -> Path:
+    """The portrait of the demo, 512 x 512."""
+    return demo_portrait()
+
+
+@pytest.fixture(scope="session")
+def voice_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second that has the rhythm of a voice: harmonics of 120 Hz in five swells, 16 kHz mono."""
+    time = np.arange(16_000) / 16_000
+    tone = sum(np.sin(2 * np.pi * 120 * n * time) / n for n in range(1, 20))
+    swells = np.sin(np.pi * 5 * time) ** 2
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    write_wav(path, 0.3 * tone * swells)
+    return path
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
+    """Write mono samples in -1..1 as 16 bit."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
