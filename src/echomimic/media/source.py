@@ -1,0 +1,82 @@
+"""Open what the user handed in: judged by content, and when it cannot be used, named in one line."""
+
+import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from echomimic.errors import InputError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+_HEAD = 4096
+_TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
+
+
+def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
+    """`path` as a Path if it is a file with something in it that may be read; else `error` in one line."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise error(f"{path} does not exist; expected {wanted}: check the path")
+        if path.is_dir():
+            raise error(f"{path} is a folder; expected {wanted}: name a file in it")
+        if not path.is_file():
+            raise error(f"{path} is not a regular file; expected {wanted}: save it to a file first")
+        if path.stat().st_size == 0:
+            raise error(f"{path} is empty; expected {wanted}: fetch or export it again")
+        with path.open("rb"):
+            return path
+    except PermissionError:
+        raise error(f"{path} may not be read; expected {wanted}: change its permissions") from None
+    except OSError as fault:
+        raise error(f"{path} cannot be read ({fault.strerror}); expected {wanted}: check the path") from None
+
+
+def is_text(file: BinaryIO) -> bool:
+    """Whether `file` begins like text. Leaves it at its start."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in _TEXT_CONTROLS for character in text)
+
+
+@contextmanager
+def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Iterator[InputContainer]":
+    """The demuxer of a sound or video file; `error` in one line where it is neither.
+
+    Text never reaches FFmpeg, which would take playlists for media and follow what they point at; files are handed
+    over opened, so that no name is taken for an address ("a:b.wav").
+    """
+    import av
+    from av.error import FFmpegError
+
+    path = check_file(path, wanted, error)
+    with path.open("rb") as file:
+        if is_text(file):
+            raise error(f"{path} holds text; expected {wanted}")
+        try:
+            container = av.open(
+                file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18
+            )
+        except (FFmpegError, ValueError):
+            what = "a picture" if is_picture(path) else "damaged, cut off, or of a kind that is not known"
+            raise error(f"{path} is {what}; expected {wanted}") from None
+        with container:
+            yield container
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow takes `path` for a picture, going by its first bytes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

@@ -1,0 +1,121 @@
+"""Video in: frame by frame with the second each belongs to, upright and in RGB; memory does not grow with length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import VideoError
+from echomimic.media.source import is_picture, open_media
+from echomimic.notes import note
+from echomimic.types import Picture
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
+
+WANTED = "a video (mp4, mov, webm, mkv, …)"
+_HD = 720
+"""Lines from which an untagged video is taken for BT.709; smaller ones for BT.601."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file: `width` and `height` as it is shown (rotation and pixel shape applied), `fps` frames a second on
+    average, `duration` in seconds; both counted from its packets, not taken from its header."""
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    duration: float
+    count: int
+
+    def frames(self) -> Iterator[tuple[float, Picture]]:
+        """(seconds since the file starts to play, (height, width, 3) RGB), decoded as they are asked for.
+
+        Seconds come from the time stamps, so a variable frame rate does no harm.
+        """
+        with open_media(self.path, WANTED, VideoError) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            zero = (container.start_time or 0) / 1e6
+            last = -1.0
+            for index, frame in enumerate(_decoded(container, stream, self.path)):
+                seconds = index / self.fps if frame.time is None else frame.time - zero
+                if seconds > last:
+                    last = seconds
+                    yield max(0.0, seconds), upright_pixels(frame, "rgb24", stream.sample_aspect_ratio)
+
+
+def read_video(path: str | Path) -> Video:
+    """A video to read frames from; VideoError for what is missing, has no moving picture, or cannot be decoded."""
+    path = Path(path)
+    with open_media(path, WANTED, VideoError) as container:
+        stream = next((s for s in container.streams.video if s.codec_context is not None), None)
+        if stream is None or is_picture(path):
+            raise VideoError(f"{path} is {'a picture' if is_picture(path) else 'a sound'}; expected {WANTED}")
+        first = next(_decoded(container, stream, path), None)
+        if first is None:
+            raise VideoError(f"{path} has no frame that can be decoded; expected {WANTED}: fetch it again")
+        height, width = upright_pixels(first, "rgb24", stream.sample_aspect_ratio).shape[:2]
+    with open_media(path, WANTED, VideoError) as container:
+        count, span = _count(container)
+    fps = (count - 1) / span if span > 0 else 25.0
+    return Video(path, width, height, fps, count / fps, count)
+
+
+def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None) -> npt.NDArray[np.uint8]:
+    """A frame as it is shown: (H, W, 3 or 4) for `layout` "rgb24" or "rgba", by its own colour matrix and range."""
+    from fractions import Fraction
+
+    from av.video.reformatter import ColorRange, Colorspace
+
+    matrix = frame.colorspace
+    if matrix in (2, 3):  # unspecified
+        matrix = Colorspace.ITU709 if frame.height >= _HD else Colorspace.ITU601
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith(("yuvj", "rgb", "bgr", "gbr", "gray"))
+    shape = pixel_shape if isinstance(pixel_shape, Fraction) and pixel_shape > 0 else Fraction(1)
+    pixels = frame.reformat(
+        width=max(1, round(frame.width * shape)),
+        format=layout,
+        src_colorspace=matrix,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    ).to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4), np.uint8)
+
+
+def _decoded(container: "InputContainer", stream: "VideoStream", path: Path) -> "Iterator[VideoFrame]":
+    """Frames in the order they are shown; damaged ones are left out, and that is said once."""
+    from av.error import FFmpegError
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            return
+        except FFmpegError:
+            note(f"{path.name} is damaged in places; those frames are left out")
+            continue
+        yield from frames
+
+
+def _count(container: "InputContainer") -> tuple[int, float]:
+    """How many frames there are, and the seconds between the first and the last; nothing is decoded."""
+    from av.error import FFmpegError
+
+    stream = container.streams.video[0]
+    count, first, last = 0, float("inf"), float("-inf")
+    try:
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                time = float(packet.pts * packet.time_base)
+                count, first, last = count + 1, min(first, time), max(last, time)
+    except FFmpegError:
+        pass
+    return count, max(0.0, last - first)
