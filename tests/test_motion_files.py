@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echomimic.errors import MotionError
+from echomimic.errors import MotionError, OutputError
 from echomimic.motion import load_edits, load_motion, save_motion
 from echomimic.notes import collect_notes
 from echomimic.types import CURVE_NAMES, Curves, LandmarkTrack, Motion, PoseTrack
@@ -208,6 +208,8 @@ def test_unknown_names_and_unsound_motions_are_not_saved(tmp_path: Path) -> None
     broken = LandmarkTrack(np.zeros((2, 478, 3), np.float32), (0, 5), 25, np.ones(2, bool))
     with pytest.raises(MotionError, match="canvas"):
         save_motion(tmp_path / "t.npz", broken)
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_motion(tmp_path / "nowhere" / "t.npz", face_track())
     with pytest.raises(MotionError, match="no motion at"):
         load_motion(tmp_path / "none.npz")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.motion.atomic import atomic_path
+from echomimic.media import atomic_path
 from echomimic.motion.schema import FORMAT, UNITS, VERSION, Fields, kind_of
 from echomimic.types import CURVE_NAMES, LandmarkTrack, Motion
 

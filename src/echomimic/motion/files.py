@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from echomimic.errors import MotionError
+from echomimic.errors import MotionError, OutputError
 from echomimic.motion import archive, text
 from echomimic.motion.schema import (
     FORMAT,
@@ -32,7 +32,10 @@ def save_motion(path: str | Path, motion: Motion, edits: tuple[str, ...] = ()) -
     if isinstance(motion, LandmarkTrack):
         motion = without_nan(motion)
     write = {".npz": archive.write_npz, ".json": text.write_json, ".csv": text.write_csv}[path.suffix.lower()]
-    write(path, motion, tuple(edits))
+    try:
+        write(path, motion, tuple(edits))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; expected a place that may be written") from None
     return path
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
+from echomimic.media import atomic_path
 from echomimic.motion.archive import Arrays, arrays_of
-from echomimic.motion.atomic import atomic_path
 from echomimic.motion.schema import FORMAT, UNITS, VERSION, Fields, kind_of, pose_shapes
 from echomimic.types import CURVE_NAMES, Floats, LandmarkTrack, Motion
 
