@@ -1,8 +1,7 @@
 """One pass from frames and voice to a container: each is encoded as it comes, and nothing is kept."""
 
-import errno
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from echomimic.errors import OutputError
+from echomimic.media.output import no_frames, writing
 from echomimic.media.sound import speech_chunks
 from echomimic.types import Floats, Picture, Speech
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, VideoStream
+    from av import AudioStream, Packet, VideoFrame, VideoStream
     from av.container import OutputContainer
 
 
@@ -52,12 +51,12 @@ WEBM = Recipe(
     (48000,),
     128_000,
 )
-RECIPES: dict[str, Recipe] = {".mp4": MP4, ".webm": WEBM}
 
 BT709 = 1
 LIMITED = 1
 """Numbers of ITU-T H.273: the matrix, primaries and curve of HD video; luma 16..235, as players expect."""
 
+_NAMED_TAGS = frozenset({"title", "artist", "comment", "description", "copyright", "date", "genre", "synopsis"})
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
@@ -72,7 +71,7 @@ def encode(
     """Encode all `frames` with the voice into `target`, a name or an open file; how many there were."""
     first = next(frames, None)
     if first is None:
-        raise OutputError("there is not one frame to write; expected at least one")
+        raise no_frames()
     writer = ClipWriter(target, recipe, (first.shape[0], first.shape[1]), fps, speech, tags)
     try:
         for frame in chain((first,), frames):
@@ -89,6 +88,14 @@ def exact_rate(fps: float) -> Fraction:
     if abs(float(broadcast) - fps) < 2e-3 and abs(fps - round(fps)) > 1e-6:
         return broadcast
     return Fraction(fps).limit_denominator(1000)
+
+
+def stored_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under names that mp4 has a place for; the others as lines of the comment, so that none is lost."""
+    named = {name: text for name, text in tags.items() if name in _NAMED_TAGS}
+    others = [f"{name}: {text}" for name, text in tags.items() if name not in _NAMED_TAGS]
+    comment = "\n".join(filter(None, [named.get("comment"), *others]))
+    return {**named, "comment": comment} if comment else named
 
 
 class ClipWriter:
@@ -111,9 +118,9 @@ class ClipWriter:
 
         self.count = 0
         self._rate = exact_rate(fps)
-        with _writing():
+        with writing():
             self._container = av.open(target, "w", format=recipe.container, options=dict(recipe.options))
-        self._container.metadata.update(tags)
+        self._container.metadata.update(stored_tags(tags))
         self._picture = PictureTrack(self._container, recipe, size, self._rate)
         self._sound = SoundTrack(self._container, recipe, speech) if speech else None
 
@@ -129,7 +136,7 @@ class ClipWriter:
         self._mux(self._picture.flush())
         if self._sound:
             self._mux(self._sound.flush())
-        with _writing():
+        with writing():
             self._container.close()
 
     def close(self) -> None:
@@ -141,7 +148,7 @@ class ClipWriter:
 
     def _mux(self, packets: "Iterable[Packet[Any]]") -> None:
         for packet in packets:
-            with _writing():
+            with writing():
                 self._container.mux(packet)
 
 
@@ -162,7 +169,7 @@ class PictureTrack:
         context.color_primaries = context.color_trc = context.colorspace = BT709
         context.color_range = LIMITED
 
-    def encode(self, frame: Picture, index: int) -> "Iterator[Packet[Any]]":
+    def encode(self, frame: Picture, index: int) -> "list[Packet[Any]]":
         """Packets that are ready once frame number `index` is in."""
         from av import VideoFrame
 
@@ -178,16 +185,18 @@ class PictureTrack:
             dst_color_range=LIMITED,
         )
         picture.pts = index
-        yield from self._timed(self._stream.encode(picture))
+        return self._packets(picture)
 
-    def flush(self) -> "Iterator[Packet[Any]]":
+    def flush(self) -> "list[Packet[Any]]":
         """The last packets."""
-        yield from self._timed(self._stream.encode(None))
+        return self._packets(None)
 
-    def _timed(self, packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    def _packets(self, picture: "VideoFrame | None") -> "list[Packet[Any]]":
+        with writing():
+            packets = self._stream.encode(picture)
         for packet in packets:
             packet.duration = 1  # else the last frame lasts no time and the clip ends early
-            yield packet
+        return list(packets)
 
 
 class SoundTrack:
@@ -205,21 +214,23 @@ class SoundTrack:
         self._held: Floats = np.zeros((0, channels), np.float32)
         self._done = 0
 
-    def encode_until(self, seconds: Fraction) -> "Iterator[Packet[Any]]":
+    def encode_until(self, seconds: Fraction) -> "list[Packet[Any]]":
         """Packets of the sound up to `seconds` from its start; silence where it has ended."""
         from av import AudioFrame
 
         wanted = round(seconds * self._rate) - self._done
         if wanted <= 0:
-            return
+            return []
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(self._take(wanted).T), "fltp", self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
         self._done += wanted
-        yield from self._stream.encode(frame)
+        with writing():
+            return list(self._stream.encode(frame))
 
-    def flush(self) -> "Iterator[Packet[Any]]":
+    def flush(self) -> "list[Packet[Any]]":
         """The last packets."""
-        yield from self._stream.encode(None)
+        with writing():
+            return list(self._stream.encode(None))
 
     def _take(self, count: int) -> Floats:
         """The next `count` samples (count, channels)."""
@@ -230,15 +241,3 @@ class SoundTrack:
             self._held = np.concatenate([self._held, chunk])
         taken, self._held = self._held[:count], self._held[count:]
         return taken
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """What the system says about writing, as an OutputError."""
-    from av.error import FFmpegError
-
-    try:
-        yield
-    except (OSError, FFmpegError) as fault:
-        reason = "the disk is full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else fault.strerror
-        raise OutputError(f"the result could not be written ({reason}); expected room and a working disk") from fault

@@ -1,61 +1,73 @@
 """Files out: checked before the work starts, written beside their place, and put there only when they are whole."""
 
+import errno
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from echomimic.errors import OutputError
-from echomimic.media.encode import RECIPES, encode
-from echomimic.types import Picture, Speech
 
+SUFFIXES = (".mp4", ".webm", ".gif")
+WANTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a dot for png pictures"
 TEMPORARY = ".echomimic-part-"
-"""How the names of unfinished files begin; after a power cut they may be deleted."""
-SUFFIXES = (*RECIPES,)
+"""How the names of unfinished files begin. Only a killed process leaves one behind; it may be deleted."""
 
-_OURS = re.compile(r"frame_\d{6,}\.png")
+_FRAME = re.compile(r"frame_\d{6,}\.png")
 
 
-def write_clip(
-    path: str | Path,
-    frames: Iterator[Picture],
-    fps: float,
-    speech: Speech | None,
-    tags: Mapping[str, str],
-) -> int:
-    """Encode `frames` (H, W, 3) as they come, with the voice, into what the name asks for; how many were written.
-
-    The sound is cut or continued with silence to the length of the frames. `tags` are stored in the file. What
-    stands at `path` is replaced when all is done and is untouched if anything fails. Raises OutputError.
-    """
-    path = check_output(path)
-    try:
-        with atomic_path(path) as part:
-            return encode(str(part), RECIPES[path.suffix.lower()], frames, fps, speech, tags)
-    finally:
-        close = getattr(frames, "close", None)
-        if close:
-            close()
+def frame_name(number: int) -> str:
+    """The name of a picture in a folder of frames, counted from 1."""
+    return f"frame_{number:06d}.png"
 
 
 def check_output(path: str | Path) -> Path:
-    """`path` if a result can be written there; else OutputError in one line, before any work is done."""
+    """`path` if a result can be written there; else OutputError in one line, before any work is done.
+
+    A name without a suffix is a folder of pictures. It may exist if it is empty or holds such pictures and nothing
+    else: it is replaced as a whole.
+    """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(SUFFIXES)}")
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise OutputError(f"{parent} is not a folder; expected one to write {path.name} in: make it first")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; expected a file name: name a file in it")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is not a regular file; expected a file name that may be replaced")
-    if not os.access(parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise OutputError(f"{path} may not be written; expected a place that may: choose another or change permissions")
+    try:
+        _check_kind(path)
+        _check_place(path)
+    except OSError as fault:
+        raise OutputError(f"{path} cannot be written ({fault.strerror}); expected {WANTED}") from None
     return path
+
+
+def _check_kind(path: Path) -> None:
+    """OutputError unless the name asks for something that can be made, and nothing else stands in its place."""
+    if is_folder(path):
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file; expected {WANTED}")
+        if path.is_dir() and not all(_FRAME.fullmatch(entry.name) for entry in path.iterdir()):
+            raise OutputError(f"folder {path} holds other things than frames; expected a new or an empty one: name one")
+    elif path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"{path} ends in {path.suffix!r}, which cannot be made; expected {WANTED}")
+    elif path.is_dir():
+        raise OutputError(f"{path} is a folder; expected {WANTED}: name a file in it")
+    elif path.exists() and not path.is_file():
+        raise OutputError(f"{path} is not a regular file; expected a file that may be replaced")
+
+
+def _check_place(path: Path) -> None:
+    """OutputError unless the folder above is there and lets us write."""
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        raise OutputError(f"folder {parent} does not exist; expected one to write {path.name} in: make it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"folder {parent} may not be written in; choose another or change its permissions")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path} may not be replaced: it is read-only; choose another name")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the name asks for a folder of pictures."""
+    return not path.suffix
 
 
 def check_not_input(output: str | Path, *inputs: object) -> None:
@@ -67,26 +79,63 @@ def check_not_input(output: str | Path, *inputs: object) -> None:
             raise OutputError(f"{output} is an input too; expected another place: choose another name")
 
 
+def no_frames() -> OutputError:
+    """The error of an engine that made nothing."""
+    return OutputError("there is not one frame to write; expected at least one")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What the system or FFmpeg says about writing, as an OutputError."""
+    from av.error import FFmpegError
+
+    try:
+        yield
+    except (OSError, FFmpegError) as fault:
+        reason = "the disk is full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else fault.strerror
+        raise OutputError(f"the result could not be written ({reason}); make room or choose another place") from fault
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path`, put in its place when the block ends well, removed when it does not.
 
-    It has the same suffix, and may become a file or a folder. Ctrl-C and every other exception clean up.
+    It has the same suffix, and the block may make a file or a folder of it. Ctrl-C cleans up like any exception.
     """
     path = Path(os.path.realpath(path))
-    part = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
+    part = _beside(path)
     try:
         yield part
-        part.replace(path)
+        with writing():
+            _put(part, path)
     except BaseException:
         _remove(part)
         raise
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
+
+
+def _put(part: Path, path: Path) -> None:
+    """Rename onto `path`. A folder cannot replace one with something in it, so that one steps aside first."""
+    if not part.is_dir() or not path.is_dir():
+        part.replace(path)
+        return
+    old = _beside(path)
+    path.replace(old)
+    try:
+        part.replace(path)
+    except BaseException:
+        old.replace(path)
+        raise
+    _remove(old)
+
+
 def _remove(path: Path) -> None:
     """Delete a file or folder if it is there."""
-    with suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
             path.unlink(missing_ok=True)
