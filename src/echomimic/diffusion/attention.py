@@ -1,0 +1,231 @@
+"""Attention of the denoising network: over a frame and the portrait, to the speech, and along time.
+
+Attribute names are the keys of the published checkpoints. Tokens are (frames, tokens, channels).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The geometry of a UNet; the defaults are the denoising network of V1 and V2 (Stable Diffusion 1.5's).
+
+    `heads` is a count at every level. Without `audio_dim` there is no attention to speech, without `motion` none along
+    time, without `head` no last convolution: the reference network has none of the three.
+    """
+
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers: int = 2
+    heads: int = 8
+    motion_heads: int = 8
+    groups: int = 32
+    in_channels: int = 4
+    audio_dim: int | None = 384
+    audio_scale: float = 3.0
+    motion: bool = True
+    max_frames: int = 32
+    head: bool = True
+
+
+class KeysValues(NamedTuple):
+    """What one attention layer has projected from the portrait: keys and values, each (1, tokens, channels)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x` to itself or to a context, and to keys and values that are projected already."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def project(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` (frames, tokens, context channels)."""
+        return KeysValues(self.to_k(context), self.to_v(context))
+
+    def forward(self, x: Tensor, context: Tensor | None = None, portrait: KeysValues | None = None) -> Tensor:
+        """Attend; `portrait` is appended to the keys and values of every frame."""
+        keys, values = self.project(x if context is None else context)
+        if portrait is not None:
+            keys = torch.cat([keys, portrait.keys.expand(len(x), -1, -1)], dim=1)
+            values = torch.cat([values, portrait.values.expand(len(x), -1, -1)], dim=1)
+        queries, keys, values = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), keys, values)
+        )
+        out = F.scaled_dot_product_attention(queries, keys, values)
+        return cast(Tensor, self.to_out[0](out.transpose(1, 2).flatten(2)))
+
+    def of_nothing(self) -> Tensor:
+        """What attending to an all-zero context gives: keys and values have no bias, so only the output's is left."""
+        return cast(Tensor, self.to_out[0].bias)
+
+
+class GEGLU(nn.Module):
+    """A linear layer half of whose outputs gate the other half (Shazeer, 2020)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, hidden * 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, dim) to (…, hidden)."""
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return cast(Tensor, value * F.gelu(gate))
+
+
+class FeedForward(nn.Module):
+    """The MLP of a transformer block, four times as wide inside."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, dim) to the same shape."""
+        return cast(Tensor, self.net[2](self.net[0](x)))
+
+
+class SpatialBlock(nn.Module):
+    """Attention of a frame's pixels to each other and the portrait's, then to speech, then an MLP."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.audio_scale = config.audio_scale
+        self.hears = config.audio_dim is not None
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, config.heads)
+        if self.hears:
+            self.norm2 = nn.LayerNorm(dim)
+            self.attn2 = Attention(dim, config.heads, config.audio_dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim)
+
+    def forward(
+        self, x: Tensor, audio: Tensor | None, portrait: KeysValues | None, keep: list[Tensor] | None = None
+    ) -> Tensor:
+        """(frames, tokens, dim) to the same; what a reference network offers, the normed input, goes to `keep`."""
+        normed = self.norm1(x)
+        if keep is not None:
+            keep.append(normed)
+        x = x + self.attn1(normed, portrait=portrait)
+        if self.hears:
+            heard = self.attn2.of_nothing() if audio is None else self.attn2(self.norm2(x), audio)
+            x = x + self.audio_scale * heard
+        return cast(Tensor, x + self.ff(self.norm3(x)))
+
+
+class SpatialTransformer(nn.Module):
+    """A spatial block between 1×1 convolutions, added to its input."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(config.groups, dim, eps=1e-6)
+        self.proj_in = nn.Conv2d(dim, dim, 1)
+        self.transformer_blocks = nn.ModuleList([SpatialBlock(dim, config)])
+        self.proj_out = nn.Conv2d(dim, dim, 1)
+
+    @property
+    def block(self) -> SpatialBlock:
+        """The one block there is; the checkpoints keep it in a list."""
+        return cast(SpatialBlock, self.transformer_blocks[0])
+
+    def forward(
+        self, x: Tensor, audio: Tensor | None, portrait: KeysValues | None, keep: list[Tensor] | None = None
+    ) -> Tensor:
+        """(frames, dim, h, w) to the same shape."""
+        tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
+        tokens = self.block(tokens, audio, portrait, keep)
+        return cast(Tensor, x + self.proj_out(tokens.transpose(1, 2).unflatten(-1, x.shape[-2:])))
+
+
+def frame_positions(max_frames: int, dim: int) -> Tensor:
+    """Sinusoidal positions (1, max_frames, dim): sines at even channels, cosines at odd (Vaswani et al., 2017)."""
+    rates = torch.exp(-math.log(10_000) * torch.arange(0, dim, 2) / dim)
+    angles = torch.arange(max_frames)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None]
+
+
+class FramePosition(nn.Module):
+    """Adds the position of each frame inside its window."""
+
+    pe: Tensor
+
+    def __init__(self, dim: int, max_frames: int) -> None:
+        super().__init__()
+        self.register_buffer("pe", frame_positions(max_frames, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(pixels, frames, dim) to the same shape."""
+        return x + self.pe[:, : x.shape[1]]
+
+
+class TemporalAttention(Attention):
+    """Attention of a pixel to itself in the other frames of the window."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__(dim, config.motion_heads)
+        self.pos_encoder = FramePosition(dim, config.max_frames)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, portrait: KeysValues | None = None) -> Tensor:
+        """(pixels, frames, dim) to the same shape."""
+        return super().forward(self.pos_encoder(x), context, portrait)
+
+
+class TemporalBlock(nn.Module):
+    """Two attentions along time, then an MLP."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(TemporalAttention(dim, config) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.ff = FeedForward(dim)
+        self.ff_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(pixels, frames, dim) to the same shape."""
+        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
+            x = x + attention(norm(x))
+        return cast(Tensor, x + self.ff(self.ff_norm(x)))
+
+
+class TemporalTransformer(nn.Module):
+    """A temporal block between linear layers, added to its input."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32, dim, eps=1e-6)
+        self.proj_in = nn.Linear(dim, dim)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, config)])
+        self.proj_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(windows · frames, dim, h, w) to the same shape; windows do not see each other."""
+        height, width = x.shape[-2:]
+        windowed = self.norm(x).unflatten(0, (-1, frames))  # (windows, frames, dim, h, w)
+        tokens = self.proj_in(windowed.permute(0, 3, 4, 1, 2).flatten(0, 2))  # (windows · h · w, frames, dim)
+        tokens = self.proj_out(self.transformer_blocks[0](tokens))
+        return cast(Tensor, x + tokens.unflatten(0, (-1, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1))
+
+
+class MotionModule(nn.Module):
+    """What makes the picture network a video network (AnimateDiff: Guo et al., 2023)."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(dim, config)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(windows · frames, dim, h, w) to the same shape."""
+        return cast(Tensor, self.temporal_transformer(x, frames))

@@ -1,0 +1,135 @@
+"""From noise to clean latents: the one loop of every preset. No files, no loading, no drawing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from echomimic import notes
+from echomimic.diffusion.attention import KeysValues
+from echomimic.diffusion.schedule import Sampler, SamplerName
+from echomimic.diffusion.unet import UNet
+from echomimic.diffusion.windows import Window, closed_windows, open_windows, rolled
+from echomimic.errors import DeviceError
+from echomimic.types import Progress
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What steers the denoising of some frames; the arguments of `UNet.forward`, None where there is nothing."""
+
+    audio: Tensor | None = None
+    condition: Tensor | None = None
+    portrait: Sequence[KeysValues] | None = None
+
+    def null(self) -> "Conditions":
+        """The same frames without any steering: silence, no driving picture, no portrait."""
+        return Conditions()
+
+
+ConditionsOf = Callable[[Sequence[int]], Conditions]
+"""The conditions of the frames with these indices; called for every window, so nothing need be held for a clip."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a clip is denoised. `roll` is how far the windows move each step; `batch` how many go into one call.
+
+    `divide` false leaves frames that two windows share undivided, as the first published pipeline did at guidance ≤ 1.
+    """
+
+    steps: int
+    guidance: float
+    size: int = 12
+    overlap: int = 3
+    stride: int = 1
+    roll: int = 3
+    batch: int = 1
+    windows: Literal["open", "closed"] = "open"
+    sampler: SamplerName = "ddim"
+    divide: bool = True
+
+    def at(self, step: int, frames: int) -> list[Window]:
+        """The windows of one step."""
+        if self.windows == "open":
+            return open_windows(frames, self.size, self.overlap, self.roll * step)
+        return rolled(closed_windows(frames, self.size, self.overlap, self.stride), self.roll * step, frames)
+
+    def calls(self, frames: int) -> int:
+        """How many windows are denoised in all."""
+        return sum(len(self.at(step, frames)) for step in range(self.steps))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device ran out of memory; every backend says it in its own words."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+class Denoiser:
+    """Denoises clips; `batch` is what fits of the recipe's, learnt as memory runs out."""
+
+    def __init__(self, unet: UNet, conditions: ConditionsOf, recipe: Recipe, dtype: torch.dtype) -> None:
+        self.unet, self.conditions, self.recipe, self.dtype = unet, conditions, recipe, dtype
+        self.batch = recipe.batch
+
+    def run(self, noise: Tensor, progress: Progress | None = None) -> Iterator[Tensor]:
+        """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
+
+        `progress` counts windows. Raises DeviceError where one window does not fit the device.
+        """
+        sampler = Sampler(self.recipe.sampler, self.recipe.steps)
+        latents, done, total = noise, 0, self.recipe.calls(len(noise))
+        for step, t in enumerate(sampler.timesteps):
+            velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+            for windows, predictions in self._predict(latents, t, self.recipe.at(step, len(latents))):
+                for window, prediction in zip(windows, predictions, strict=True):
+                    velocity[window] += prediction
+                    count[window] += 1
+                done += len(windows)
+                if progress:
+                    progress(done, total)
+            latents = sampler.step(velocity / count if self.recipe.divide else velocity, t, latents)
+            yield latents
+
+    def _predict(self, latents: Tensor, t: int, windows: list[Window]) -> Iterator[tuple[list[Window], Tensor]]:
+        """Windows with their guided velocities (windows, frames, 4, h, w), as many at a time as memory allows."""
+        start = 0
+        while start < len(windows):
+            some = windows[start : start + self.batch]
+            try:
+                predictions = self._guided(latents, t, some)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(len(some))
+                continue
+            start += len(some)
+            yield some, predictions
+
+    def _halve(self, tried: int) -> None:
+        if tried == 1:
+            raise DeviceError(
+                "one window of frames does not fit the device's memory; lower --size or --context-frames, "
+                "or try --offload or --dtype bfloat16"
+            ) from None
+        self.batch = tried // 2
+        notes.note(f"{tried} windows at once do not fit the device's memory; going on with {self.batch}")
+
+    def _guided(self, latents: Tensor, t: int, windows: list[Window]) -> Tensor:
+        """One call of the network, or two where guidance asks for the difference that the conditions make."""
+        index = [i for window in windows for i in window]
+        x, conditions = latents[index].to(self.dtype), self.conditions(index)
+        timestep = torch.tensor([t], device=x.device)
+
+        def velocity(given: Conditions) -> Tensor:
+            out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]))
+            return out.float().unflatten(0, (len(windows), -1))  # type: ignore[no-any-return]
+
+        steered = velocity(conditions)
+        if self.recipe.guidance <= 1:
+            return steered
+        free = velocity(conditions.null())
+        return free + self.recipe.guidance * (steered - free)

@@ -1,0 +1,66 @@
+"""The noise schedule that the checkpoints were trained with, and the samplers that follow it.
+
+A thousand steps, betas linear, velocity prediction (Salimans & Ho, 2022), zero terminal signal-to-noise ratio and
+trailing timesteps (Lin et al., 2023). The samplers are diffusers'.
+"""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from echomimic.errors import SetupError
+
+SamplerName = Literal["ddim", "dpm++", "unipc"]
+
+TRAINED: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
+def _scheduler(name: SamplerName) -> Any:
+    """diffusers' scheduler, set to what the checkpoints were trained with."""
+    try:
+        from diffusers import schedulers
+    except ImportError as error:
+        missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
+        raise SetupError(missing) from None
+    kinds: Any = schedulers
+    if name == "dpm++":
+        return kinds.DPMSolverMultistepScheduler(**TRAINED, algorithm_type="dpmsolver++", final_sigmas_type="zero")
+    if name == "unipc":
+        return kinds.UniPCMultistepScheduler(**TRAINED, final_sigmas_type="zero")
+    return kinds.DDIMScheduler(**TRAINED, clip_sample=False)
+
+
+class Sampler:
+    """One run of a sampler: `timesteps` from noisy to clean, and a `step` for each of them, in that order.
+
+    DDIM (Song et al., 2021) is what the published systems use; at 6 steps it ends, as theirs, at the first trained
+    noise level and not at none. DPM++ (Lu et al., 2022) and UniPC (Zhao et al., 2023) need fewer steps.
+    """
+
+    def __init__(self, name: SamplerName, steps: int) -> None:
+        self._scheduler = _scheduler(name)
+        self._scheduler.set_timesteps(steps)
+        self.timesteps: list[int] = [int(t) for t in self._scheduler.timesteps]
+
+    def step(self, velocity: Tensor, t: int, latents: Tensor) -> Tensor:
+        """The latents at the next noise level."""
+        return cast(Tensor, self._scheduler.step(velocity, t, latents).prev_sample)
+
+
+def first_noise(frames: int, height: int, width: int, seed: int, clamp: float | None) -> Tensor:
+    """The only random numbers of a run: (frames, 4, height, width) float32 on the CPU, bounded where the preset says.
+
+    Drawn as the published systems do: for the whole clip at once, so a frame's noise depends on the clip's length.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(4, frames, height, width, generator=generator).transpose(0, 1)
+    return noise.contiguous() if clamp is None else noise.clamp(-clamp, clamp).contiguous()

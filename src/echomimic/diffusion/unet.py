@@ -1,0 +1,226 @@
+"""The reference and the denoising network of EchoMimic V1 and V2: one class, two configurations.
+
+A Stable Diffusion 1.5 UNet inflated over frames, whose attention inside a frame also looks at features of the portrait,
+which a second copy of the UNet (the reference network) has computed, and whose cross-attention hears speech. Attribute
+names are the checkpoints' keys; shapes are (frames, channels, h, w), the frames of several windows one after another.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from echomimic.diffusion.attention import KeysValues, MotionModule, SpatialTransformer, UNetConfig
+
+REFERENCE = UNetConfig(audio_dim=None, motion=False, head=False)
+DENOISING = UNetConfig()
+
+
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sinusoidal embedding (n, dim) float32 of the diffusion timesteps `t` (n,), cosines first."""
+    rates = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angles = t.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimestepMLP(nn.Module):
+    """Two linear layers over the timestep's embedding."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(dim, out)
+        self.linear_2 = nn.Linear(out, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, dim) to (n, out)."""
+        return cast(Tensor, self.linear_2(F.silu(self.linear_1(x))))
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions with the timestep added between them."""
+
+    def __init__(self, dim: int, out: int, time_dim: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, dim, eps=1e-5)
+        self.conv1 = nn.Conv2d(dim, out, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_dim, out)
+        self.norm2 = nn.GroupNorm(groups, out, eps=1e-5)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.reshapes = dim != out
+        if self.reshapes:
+            self.conv_shortcut = nn.Conv2d(dim, out, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(frames, dim, h, w) to (frames, out, h, w)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return cast(Tensor, h + (self.conv_shortcut(x) if self.reshapes else x))
+
+
+class Resample(nn.Module):
+    """Half the size by a stride of 2, or a given size by repeating pixels."""
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 3, stride=stride, padding=1)
+
+    def forward(self, x: Tensor, size: torch.Size | None = None) -> Tensor:
+        """(frames, dim, h, w) to half of it, or to `size`, which need not be twice: latents may be odd."""
+        return cast(Tensor, self.conv(x if size is None else F.interpolate(x, size=size, mode="nearest")))
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What the layers are told besides the latents: see `UNet.forward`. `portrait` is drawn from in network order."""
+
+    emb: Tensor
+    audio: Tensor | None
+    portrait: Iterator[KeysValues | None]
+    frames: int
+    keep: list[Tensor] | None = None
+
+
+class Stage(nn.Module):
+    """The layers at one resolution: resnet, attention inside a frame, motion; repeated."""
+
+    def __init__(self, dims: Sequence[tuple[int, int]], config: UNetConfig, attentions: int, motions: int) -> None:
+        super().__init__()
+        out, time_dim = dims[0][1], 4 * config.channels[0]
+        self.resnets = nn.ModuleList(ResnetBlock(a, b, time_dim, config.groups) for a, b in dims)
+        self.attentions = nn.ModuleList(SpatialTransformer(out, config) for _ in range(attentions))
+        self.motion_modules = nn.ModuleList(MotionModule(out, config) for _ in range(motions if config.motion else 0))
+
+    def layer(self, i: int, x: Tensor, steering: Steering) -> Tensor:
+        """The `i`-th resnet with the attention and motion that follow it, where there are any."""
+        x = self.resnets[i](x, steering.emb)
+        if i < len(self.attentions):
+            x = self.attentions[i](x, steering.audio, next(steering.portrait), steering.keep)
+        return self.motion_modules[i](x, steering.frames) if i < len(self.motion_modules) else x
+
+
+class DownStage(Stage):
+    """A stage that halves the size at its end, unless it is the last."""
+
+    def __init__(self, dim: int, width: int, config: UNetConfig, last: bool) -> None:
+        dims = [(dim, width)] + [(width, width)] * (config.layers - 1)
+        super().__init__(dims, config, 0 if last else config.layers, config.layers)
+        if not last:
+            self.downsamplers = nn.ModuleList([Resample(width, 2)])
+
+    def forward(self, x: Tensor, steering: Steering) -> list[Tensor]:
+        """All that later stages need: the output of every layer, the last of them the stage's own."""
+        outputs = []
+        for i in range(len(self.resnets)):
+            outputs.append(x := self.layer(i, x, steering))
+        if hasattr(self, "downsamplers"):
+            outputs.append(self.downsamplers[0](x))
+        return outputs
+
+
+class MidStage(Stage):
+    """The stage at the bottom."""
+
+    def __init__(self, dim: int, config: UNetConfig) -> None:
+        super().__init__([(dim, dim)] * 2, config, 1, 1)
+
+    def forward(self, x: Tensor, steering: Steering) -> Tensor:
+        """(frames, dim, h, w) to the same shape."""
+        return cast(Tensor, self.resnets[1](self.layer(0, x, steering), steering.emb))
+
+
+class UpStage(Stage):
+    """A stage that reads the skips of its mirror image and doubles the size at its end, unless it is the last."""
+
+    def __init__(self, dim: int, skips: Sequence[int], width: int, config: UNetConfig, first: bool, last: bool) -> None:
+        ins = [dim] + [width] * (len(skips) - 1)
+        dims = [(a + skip, width) for a, skip in zip(ins, skips, strict=True)]
+        super().__init__(dims, config, 0 if first else len(dims), len(dims))
+        if not last:
+            self.upsamplers = nn.ModuleList([Resample(width, 1)])
+
+    def forward(self, x: Tensor, skips: list[Tensor], steering: Steering) -> Tensor:
+        """Consumes its skips from the end of `skips`; the size of the next one there is the size it ends at."""
+        for i in range(len(self.resnets)):
+            x = self.layer(i, torch.cat([x, skips.pop()], dim=1), steering)
+        return self.upsamplers[0](x, skips[-1].shape[-2:]) if hasattr(self, "upsamplers") else x
+
+
+class UNet(nn.Module):
+    """The denoising network, or with `REFERENCE` the network that reads the portrait."""
+
+    def __init__(self, config: UNetConfig = DENOISING) -> None:
+        super().__init__()
+        self.config = config
+        widths, count = config.channels, config.layers
+        bottom = len(widths) - 1
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepMLP(widths[0], 4 * widths[0])
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        skips, dim = [widths[0]], widths[0]
+        for level, width in enumerate(widths):
+            self.down_blocks.append(DownStage(dim, width, config, last=level == bottom))
+            skips += [width] * (count if level == bottom else count + 1)
+            dim = width
+        self.mid_block = MidStage(dim, config)
+        for level, width in enumerate(reversed(widths)):
+            mine = [skips.pop() for _ in range(count + 1)]
+            self.up_blocks.append(UpStage(dim, mine, width, config, first=level == 0, last=level == bottom))
+            dim = width
+        if config.head:
+            self.conv_norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
+            self.conv_out = nn.Conv2d(widths[0], config.in_channels, 3, padding=1)
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        audio: Tensor | None = None,
+        condition: Tensor | None = None,
+        portrait: Sequence[KeysValues] | None = None,
+        frames: int | None = None,
+        keep: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Predict the velocity of one or more windows of noisy latents.
+
+        Args:
+            x: latents (windows · frames, 4, h, w).
+            t: timestep, (1,) or one for each frame.
+            audio: speech round each frame (windows · frames, tokens, audio_dim); None is silence, at no cost.
+            condition: features of the driving picture (1 | windows · frames, channels[0], h, w).
+            portrait: what `project` returned; None leaves the portrait out.
+            frames: how many frames a window has; default: x is one window.
+            keep: receives the attention layers' normed inputs, in network order.
+        """
+        emb = self.time_embedding(timestep_embedding(t, self.config.channels[0]).to(x.dtype))
+        source = iter(portrait) if portrait is not None else repeat(None)
+        steering = Steering(emb, audio, source, frames or len(x), keep)
+        x = self.conv_in(x)
+        skips = [x if condition is None else x + condition]
+        for stage in self.down_blocks:
+            skips += stage(skips[-1], steering)
+        x = self.mid_block(skips[-1], steering)
+        for stage in self.up_blocks:
+            x = stage(x, skips, steering)
+        return self.conv_out(F.silu(self.conv_norm_out(x))) if self.config.head else x
+
+    def features(self, latents: Tensor) -> list[Tensor]:
+        """What a reference network offers of a portrait's clean latents (1, 4, h, w): (1, tokens, channels) a layer."""
+        keep: list[Tensor] = []
+        self(latents, latents.new_zeros(1), keep=keep)
+        return keep
+
+    def project(self, features: Sequence[Tensor]) -> list[KeysValues]:
+        """Keys and values of the portrait for every layer of this network: constant over frames, windows and steps."""
+        layers = [cast(SpatialTransformer, layer) for stage in self.stages() for layer in stage.attentions]
+        return [layer.block.attn1.project(feature) for layer, feature in zip(layers, features, strict=True)]
+
+    def stages(self) -> Iterator[Stage]:
+        """The stages in the order in which latents pass them."""
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            yield cast(Stage, stage)
