@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import MotionError, OutputError
-from echomimic.motion import load_edits, load_motion, save_motion
+from echomimic.motion import load_edits, load_motion, save_motion, select
 from echomimic.notes import collect_notes
 from echomimic.types import CURVE_NAMES, Curves, LandmarkTrack, Motion, PoseTrack
 
@@ -35,7 +35,7 @@ def assert_same(a: Motion, b: Motion) -> None:
         assert b.points.dtype == np.float32 and b.valid.dtype == bool
         np.testing.assert_array_equal(a.points, b.points)
         np.testing.assert_array_equal(a.valid, b.valid)
-        assert (a.curves is None) == (b.curves is None)
+        assert (a.curves is None) == (b.curves is None) and a.parts == b.parts
         if a.curves is not None and b.curves is not None:
             np.testing.assert_array_equal(a.curves.values, b.curves.values)
             assert a.curves.fps == b.curves.fps
@@ -45,7 +45,9 @@ def assert_same(a: Motion, b: Motion) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json", ".csv"])
-@pytest.mark.parametrize("motion", [face_track(), face_track(curves=False), pose_track()])
+@pytest.mark.parametrize(
+    "motion", [face_track(), face_track(curves=False), select(face_track(), ("eyes",)), pose_track()]
+)
 def test_round_trip_is_exact(tmp_path: Path, suffix: str, motion: Motion) -> None:
     path = save_motion(tmp_path / f"track{suffix}", motion, edits=("trim 0 1", "mirror"))
     assert_same(motion, load_motion(path))

@@ -157,11 +157,16 @@ def face_mask(size: tuple[int, int], box: tuple[float, float, float, float], mar
 
 
 def draw_motion(
-    motion: LandmarkTrack | PoseTrack, frame: int, size: tuple[int, int], parts: tuple[str, ...] = SELECTED
+    motion: LandmarkTrack | PoseTrack, frame: int, size: tuple[int, int], parts: tuple[str, ...] | None = None
 ) -> Picture:
-    """The condition picture of one frame of a track at `size` (width, height): landmarks or hands, as the track has."""
+    """The condition picture of one frame of a track at `size` (width, height): landmarks or hands, as the track has.
+
+    `parts` are those of a face that are drawn, by default those that the track says, else `SELECTED`.
+    """
     if isinstance(motion, LandmarkTrack):
-        return draw_landmarks(motion.points[frame], motion.canvas, size, parts)
+        chosen = parts if parts is not None else motion.parts if motion.parts is not None else SELECTED
+        shown = tuple(part for part in chosen if part != "head")
+        return draw_landmarks(motion.points[frame], motion.canvas, size, shown)
     return draw_hands(motion.hands[frame], size=size)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, final
 
 import numpy as np
 import numpy.typing as npt
@@ -132,12 +132,15 @@ class Curves:
         return Curves(np.clip(values, low, high), self.fps)
 
 
+@final
 @dataclass(frozen=True)
 class LandmarkTrack:
     """A moving face: `points` (T, 478, 3) float32 pixels of a `canvas` (width, height), `valid` (T,) bool.
 
     Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves`, where
-    present, are what the mesh engine renders; without them it reads the motion off the points.
+    present, are what the mesh engine renders; without them it reads the motion off the points. `parts` are those that
+    drive (of "eyes", "brows", "mouth", "pupils", "nose", "head"), where the voice is to move the rest; None: as the
+    engine has it.
     """
 
     points: Floats
@@ -145,11 +148,13 @@ class LandmarkTrack:
     fps: float
     valid: npt.NDArray[np.bool_]
     curves: Curves | None = None
+    parts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
 
 
+@final
 @dataclass(frozen=True)
 class PoseTrack:
     """A moving upper body in shares of the picture (x of its width, y of its height), with a score 0..1 each.

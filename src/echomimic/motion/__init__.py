@@ -1,5 +1,26 @@
 """Motion as data: face and hand tracks to read, make, change, align and look at."""
 
 from echomimic.motion.files import load_edits, load_motion, save_motion
+from echomimic.motion.parts import combine_curves
+from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
+from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
 
-__all__ = ["load_edits", "load_motion", "save_motion"]
+__all__ = [
+    "amplify",
+    "blend",
+    "combine_curves",
+    "concat",
+    "load_edits",
+    "load_motion",
+    "loop",
+    "mirror",
+    "offset",
+    "resample",
+    "retime",
+    "save_motion",
+    "select",
+    "set_curve",
+    "smooth",
+    "stretch",
+    "trim",
+]

@@ -17,7 +17,7 @@ from echomimic.types import CURVE_NAMES, LandmarkTrack, Motion
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 MAX_BYTES = 64 << 30
-_WORDS = ("format", "version", "kind", "units", "fps", "canvas", "curve_names", "curves_fps", "edits")
+_WORDS = ("format", "version", "kind", "units", "fps", "canvas", "curve_names", "curves_fps", "edits", "parts")
 
 
 def arrays_of(motion: Motion) -> Arrays:
@@ -42,6 +42,8 @@ def write_npz(path: Path, motion: Motion, edits: tuple[str, ...]) -> None:
     }
     if isinstance(motion, LandmarkTrack) and motion.curves is not None:
         words |= {"curve_names": np.array(CURVE_NAMES), "curves_fps": np.array(float(motion.curves.fps))}
+    if isinstance(motion, LandmarkTrack) and motion.parts is not None:
+        words["parts"] = np.array(motion.parts, dtype=np.str_)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **words, **arrays_of(motion))
 
@@ -69,13 +71,18 @@ def _fields(arrays: Arrays, path: Path) -> Fields:
             fps=float(arrays["fps"].item()),
             canvas=(canvas[0], canvas[1]),
             arrays={name: values for name, values in arrays.items() if name not in _WORDS},
-            curve_names=tuple(str(name) for name in np.ravel(arrays.get("curve_names", np.array([], np.str_)))),
+            curve_names=_strings(arrays, "curve_names"),
             curves_fps=rate,
             version=int(arrays["version"].item()),
-            edits=tuple(str(edit) for edit in np.ravel(arrays.get("edits", np.array([], np.str_)))),
+            edits=_strings(arrays, "edits"),
+            parts=_strings(arrays, "parts") if "parts" in arrays else None,
         )
     except (ValueError, TypeError, IndexError):
         raise MotionError(f"{path} has a version, frame rate or canvas that is no number; expected numbers") from None
+
+
+def _strings(arrays: Arrays, name: str) -> tuple[str, ...]:
+    return tuple(str(word) for word in np.ravel(arrays[name])) if name in arrays else ()
 
 
 def read_arrays(path: Path) -> Arrays:

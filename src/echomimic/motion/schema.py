@@ -1,6 +1,6 @@
 """What a motion must be before it is saved, edited or rendered: shapes, units, ranges, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ UNITS = {
     "landmarks": "points: x, y, z in pixels of the canvas, x right, y down, z away from the viewer",
     "pose": "body, hands, face: x and y in shares of the picture's width and height, then a score 0..1",
 }
+FACE_PARTS = ("eyes", "brows", "mouth", "pupils", "nose", "head")
 POINTS = 478
 FEWER_POINTS = 468
 """mediapipe's mesh without the ten iris points."""
@@ -35,6 +36,7 @@ class Fields:
     curves_fps: float | None = None
     version: int = VERSION
     edits: tuple[str, ...] = ()
+    parts: tuple[str, ...] | None = None
 
 
 def kind_of(motion: Motion) -> str:
@@ -71,11 +73,20 @@ def _check_landmarks(track: LandmarkTrack, where: str) -> LandmarkTrack:
     _check_shape(track.points, (len(track), POINTS, 3), f"{where}: points")
     _check_shape(track.valid, (len(track),), f"{where}: valid")
     _check_finite(track.points, track.valid, where)
+    check_parts(track.parts or (), where)
     if track.curves is not None:
         _check_finite(track.curves.values, np.ones(len(track.curves), bool), f"{where}: curves")
         if len(track.curves) != len(track):
             raise MotionError(f"{where} has {len(track)} frames but {len(track.curves)} rows of curves; expected equal")
     return track
+
+
+def check_parts(parts: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """`parts` where all are known, else MotionError."""
+    unknown = [part for part in parts if part not in FACE_PARTS]
+    if unknown:
+        raise MotionError(f"{where}: unknown part {unknown[0]!r}; expected some of {', '.join(FACE_PARTS)}")
+    return parts
 
 
 def _check_pose(track: PoseTrack, where: str) -> PoseTrack:
@@ -114,7 +125,7 @@ def without_nan(track: LandmarkTrack) -> LandmarkTrack:
     if rows.all() or not rows.any():
         return track
     points = fill_rows(track.points, rows)
-    return LandmarkTrack(points, track.canvas, track.fps, track.valid & rows, track.curves)
+    return replace(track, points=points, valid=track.valid & rows)
 
 
 def fill_rows(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:
@@ -146,7 +157,7 @@ def _landmarks_from(fields: Fields, where: str) -> LandmarkTrack:
     points = numbers(_array(fields, "points", where), f"{where}: points")
     curves = fields.arrays.get("curves")
     lines = None if curves is None else _curves_from(fields, numbers(curves, f"{where}: curves"), where)
-    return LandmarkTrack(points, fields.canvas, fields.fps, _flags(fields, len(points), where), lines)
+    return LandmarkTrack(points, fields.canvas, fields.fps, _flags(fields, len(points), where), lines, fields.parts)
 
 
 def _flags(fields: Fields, frames: int, where: str) -> npt.NDArray[np.bool_]:

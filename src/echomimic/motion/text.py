@@ -32,6 +32,8 @@ def header_of(motion: Motion, edits: tuple[str, ...]) -> dict[str, Any]:
     }
     if isinstance(motion, LandmarkTrack) and motion.curves is not None:
         words |= {"curve_names": list(CURVE_NAMES), "curves_fps": motion.curves.fps}
+    if isinstance(motion, LandmarkTrack) and motion.parts is not None:
+        words["parts"] = list(motion.parts)
     return words
 
 
@@ -48,6 +50,7 @@ def fields_from_header(words: dict[str, Any], arrays: Arrays, where: str) -> Fie
             curves_fps=float(words["curves_fps"]) if words.get("curves_fps") else None,
             version=int(words["version"]),
             edits=tuple(str(edit) for edit in words.get("edits") or ()),
+            parts=None if words.get("parts") is None else tuple(str(part) for part in words["parts"]),
         )
     except KeyError as missing:
         raise MotionError(f"{where} has no {missing}; expected a motion file of this program") from None
