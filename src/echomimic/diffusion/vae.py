@@ -1,0 +1,71 @@
+"""The autoencoder between pictures and latents: Stable Diffusion's, from diffusers."""
+
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from echomimic.errors import SetupError
+from echomimic.types import Picture
+
+SCALE = 0.18215
+FACTOR = 8
+"""Pixels to a latent, in each direction."""
+
+SD_VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+}
+"""sd-vae-ft-mse, which every published system uses."""
+
+LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def build_vae(config: Mapping[str, Any] = SD_VAE, *, small: bool = False) -> nn.Module:
+    """diffusers' AutoencoderKL of this configuration, or with `small` AutoencoderTiny for previews."""
+    try:
+        from diffusers import models
+    except ImportError as error:
+        missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
+        raise SetupError(missing) from None
+    kinds: Any = models
+    kind = kinds.AutoencoderTiny if small else kinds.AutoencoderKL
+    known = signature(kind.__init__).parameters
+    return cast(nn.Module, kind(**{name: value for name, value in config.items() if name in known}))
+
+
+def modern_names(name: str) -> str:
+    """The name under which diffusers keeps a tensor now; sd-vae-ft-mse is published with the attention's old names."""
+    parts = name.split(".")
+    return ".".join(LEGACY.get(part, part) for part in parts) if "attentions" in parts else name
+
+
+def picture_tensor(pictures: Picture, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(frames, H, W, channels) uint8 to (frames, channels, H, W) in 0..1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    return tensor.permute(0, 3, 1, 2).to(dtype) / 255
+
+
+def encode_picture(vae: nn.Module, picture: Picture) -> Tensor:
+    """(H, W, 3) uint8 to scaled latents (1, 4, H/8, W/8) float32: the mean, not a sample."""
+    weight = next(vae.parameters())
+    encoded = cast(Any, vae).encode(picture_tensor(picture[None], weight.device, weight.dtype) * 2 - 1)
+    latents = encoded.latent_dist.mean * SCALE if hasattr(encoded, "latent_dist") else encoded.latents
+    return cast(Tensor, latents.float())
+
+
+def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bool = False) -> Iterator[Picture]:
+    """Yield (H, W, 3) uint8 of scaled latents (frames, 4, h, w), decoded a few at a time; `floor` drops fractions."""
+    weight, scale = next(vae.parameters()), 1.0 if type(vae).__name__ == "AutoencoderTiny" else SCALE
+    for some in torch.split(latents, batch):
+        decoded = cast(Any, vae).decode((some / scale).to(weight.device, weight.dtype)).sample.float()
+        shades = (decoded / 2 + 0.5).clamp(0, 1) * 255
+        shades = shades.floor() if floor else shades.round()
+        yield from shades.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
