@@ -11,7 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # from the ground up: a module imports from its own storey and from those below
 STOREYS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "notes", "options", "types"}),
+    frozenset({"data", "errors", "notes", "options", "types"}),
     frozenset({"body", "draw", "face", "framing", "media", "motion", "pose", "speech", "weights"}),
     frozenset({"presets", "mesh", "diffusion"}),
     frozenset({"api"}),
