@@ -1,0 +1,251 @@
+"""What a face does besides speaking: blinks, glances, head, brows and breath, drawn from a seed.
+
+Each movement is made in time, as a row of events or waves that goes on for ever, and only then looked at frame by
+frame: so the start of a clip depends neither on its length nor, but for sampling, on its frame rate. Figures that are
+no taste of ours are from twelve minutes of filmed speakers: a blink about every 3.8 s, 0.32 s long; the head's spread
+within a clip 4.1, 3.5 and 2.9 degrees in yaw, pitch and roll, of which half suits a warped photo, nearly all of its
+power below 1 Hz.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.types import Floats
+
+_Times = npt.NDArray[np.float64]
+
+HEAD_SPREAD = {"yaw": 2.05, "pitch": 1.75, "roll": 1.45}
+"""Degrees at motion strength 1."""
+BLINK_SECONDS = 0.32
+_LID_DOWN, _LID_SHUT = 0.1, 0.04
+_BREATHS_PER_SECOND = 0.27
+_EASE_IN, _EASE_OUT = 0.8, 1.0
+_STEADY_EYES = 0.7
+"""Share of a head turn that the eyes take back, to keep looking at the viewer."""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What of the voice the face answers to: `voice` (T,) 0..1 where somebody speaks, and times in seconds of
+    stressed syllables and of the ends of phrases."""
+
+    voice: Floats
+    stresses: tuple[float, ...] = field(default=())
+    phrase_ends: tuple[float, ...] = field(default=())
+
+
+def idle_motion(
+    frames: int, fps: float, seed: int, strength: float = 1.0, blink_rate: float = 16.0, cues: Cues | None = None
+) -> dict[str, Floats]:
+    """Curves (frames,) by name, for every curve that is not the mouth's; the same for the same arguments."""
+    times = np.arange(frames) / fps
+    cues = cues or Cues(np.zeros(frames, np.float32))
+    envelope = strength * _envelope(times, frames / fps) * (0.7 + 0.3 * _slow(cues.voice, fps))
+    head = _head(times, seed, cues)
+    glances = _glances(seed, frames / fps)
+    curves = {name: column * envelope for name, column in head.items()}
+    curves |= _gaze(times, glances, curves["yaw"], curves["pitch"])
+    blinks = _blink_times(seed, frames / fps, blink_rate, cues, glances)
+    curves["blink"] = _lids(times, blinks)
+    curves["breath"] = strength * _breath(times, seed)
+    return {name: column.astype(np.float32) for name, column in curves.items()}
+
+
+def find_cues(voice: Floats, loudness: Floats, rate: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Times in seconds of (stressed syllables, phrase ends), from voice (T,) 0 or 1 and loudness (T,) dB at `rate`."""
+    if len(voice) < 3:
+        return (), ()
+    bump = _mean_over(loudness, 0.12, rate) - _mean_over(loudness, 1.0, rate)
+    peaks = np.flatnonzero((bump[1:-1] > 4) & (bump[1:-1] >= bump[:-2]) & (bump[1:-1] > bump[2:]) & (voice[1:-1] > 0.5))
+    stresses: list[float] = []
+    for peak in (peaks + 1) / rate:
+        if not stresses or peak - stresses[-1] > 0.6:
+            stresses.append(float(peak))
+    ends = (np.flatnonzero((voice[:-1] > 0.5) & (voice[1:] <= 0.5)) + 1) / rate
+    return tuple(stresses), tuple(ends.tolist())
+
+
+def _draw(seed: int, name: str) -> np.random.Generator:
+    """A row of random numbers of its own for each movement, so that one never changes another."""
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
+    """Head, brows, smile, shift and sway at full strength: postures that are held and left, with waves on top."""
+    draw = _draw(seed, "accents")
+    nods, raises = np.zeros_like(times), np.zeros_like(times)
+    for at in cues.stresses:
+        nod, brow, chance = draw.uniform(0.4, 1.3), draw.uniform(0.1, 0.35), draw.random()
+        if chance < 0.7:
+            _add_bump(nods, times, at, nod)
+        if chance < 0.4:
+            _add_bump(raises, times, at - 0.05, brow)
+    head = {
+        name: spread * (1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name))
+        for name, spread in HEAD_SPREAD.items()
+    }
+    return head | {
+        "pitch": head["pitch"] + nods,
+        "brow": raises + 0.07 * _postures(times, seed, "brow") + 0.04 * _waves(times, seed, "brow"),
+        "smile": 0.04 * _waves(times, seed, "smile", 0.2),
+        "shift_x": 0.0015 * head["yaw"] + 0.006 * _waves(times, seed, "shift_x"),
+        "shift_y": 0.0015 * (head["pitch"] + nods) + 0.004 * _waves(times, seed, "shift_y"),
+        "sway": 0.08 * head["roll"] + 0.2 * _waves(times, seed, "sway", 0.25),
+    }
+
+
+def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
+    """Noise of unit spread as a sum of sines, 0 at the start; its power falls steeply above `corner` Hz."""
+    draw = _draw(seed, f"waves {name}")
+    hertz = np.exp(draw.uniform(np.log(0.08), np.log(1.6), 20))
+    power = hertz / (1 + (hertz / corner) ** 4)
+    size, phase = np.sqrt(2 * power / power.sum()), draw.uniform(0, 2 * np.pi, 20)
+    total = np.zeros_like(times)
+    for f, a, p in zip(hertz, size, phase, strict=True):
+        total += a * np.sin(2 * np.pi * f * times + p)
+    return total
+
+
+def _postures(times: _Times, seed: int, name: str) -> _Times:
+    """Poses of about unit spread, each held for some seconds, with smooth passages of 0.5 to 1.1 s between."""
+    draw = _draw(seed, f"postures {name}")
+    value, total, at = 0.0, np.zeros_like(times), draw.uniform(0.2, 0.8)
+    until = times[-1] if len(times) else 0.0
+    while at < until:
+        target, takes = 0.25 * value + 1.1 * draw.standard_normal(), draw.uniform(0.5, 1.1)
+        _add_step(total, times, at, takes, float(np.clip(target, -2.2, 2.2)) - value)
+        value = float(np.clip(target, -2.2, 2.2))
+        at += takes + draw.gamma(2.0, 0.6)
+    return total
+
+
+def _add_step(total: _Times, times: _Times, at: float, takes: float, change: float) -> None:
+    """Add a passage of least jerk from 0 to `change` that begins at `at` and stays there (Flash and Hogan 1985)."""
+    first, last = np.searchsorted(times, [at, at + takes])
+    x = (times[first:last] - at) / takes
+    total[first:last] += change * x**3 * (10 - 15 * x + 6 * x**2)
+    total[last:] += change
+
+
+def _add_bump(total: _Times, times: _Times, at: float, size: float) -> None:
+    """Add a rise of 0.16 s that is highest at `at`, and a slower fall."""
+    first, last = np.searchsorted(times, [at - 0.16, at + 0.4])
+    x = times[first:last] - at
+    total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.16, 0.4), -1, 1) * np.pi / 2) ** 2
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """The eyes jump at `at` seconds to (`x`, `y`) degrees from the viewer."""
+
+    at: float
+    x: float
+    y: float
+
+
+def _glances(seed: int, seconds: float) -> list[_Glance]:
+    """Fixations: on the viewer most of the time, now and then a few degrees away, and back."""
+    draw, glances, at, away = _draw(seed, "gaze"), [_Glance(0.0, 0.0, 0.0)], 0.9, False
+    while at < seconds:
+        away = not away and draw.random() < 0.55
+        size = np.array([4.0, 2.2]) if away else np.array([0.5, 0.35])
+        x, y = np.clip(draw.standard_normal(2) * size, -9, 9)
+        glances.append(_Glance(at, float(x), float(y)))
+        at += 0.25 + draw.gamma(2.0, 0.35 if away else 0.75)
+    return glances
+
+
+def _gaze(times: _Times, glances: list[_Glance], yaw: Floats, pitch: Floats) -> dict[str, Floats]:
+    """Eyes in the head: fixations, less most of what the head turns."""
+    x, y = np.zeros_like(times), np.zeros_like(times)
+    for before, glance in pairwise(glances):
+        far = float(np.hypot(glance.x - before.x, glance.y - before.y))
+        takes = 0.03 + 0.0024 * far
+        _add_step(x, times, glance.at, takes, glance.x - before.x)
+        _add_step(y, times, glance.at, takes, glance.y - before.y)
+    return {"gaze_x": x - _STEADY_EYES * yaw, "gaze_y": y - _STEADY_EYES * pitch}
+
+
+def _blink_times(seed: int, seconds: float, rate: float, cues: Cues, glances: list[_Glance]) -> list[float]:
+    """When lids begin to fall: gamma-distributed gaps, drawn to the ends of phrases, and with large glances."""
+    if rate <= 0:
+        return []
+    blinks: list[float] = []
+    ends = np.array(cues.phrase_ends)
+    shifts = np.array([b.at for a, b in pairwise(glances) if np.hypot(b.x - a.x, b.y - a.y) > 6])
+    for wanted in _gaps(_draw(seed, "blinks"), 60 / rate):
+        if wanted >= seconds:
+            break
+        at = _nearest(shifts, wanted, 0.5, _nearest(ends, wanted, 0.6, wanted))
+        if not blinks or at - blinks[-1] > BLINK_SECONDS + 0.05:
+            blinks.append(at)
+    return blinks
+
+
+def _gaps(draw: np.random.Generator, mean: float) -> Iterator[float]:
+    at = draw.uniform(0.4, 0.8) * min(mean, 2.5)
+    while True:
+        yield at
+        at += 0.15 * mean + draw.gamma(2.2, 0.85 * mean / 2.2)
+
+
+def _nearest(marks: _Times, at: float, reach: float, otherwise: float) -> float:
+    """The mark nearest to `at` where one lies within `reach` seconds."""
+    if not len(marks):
+        return otherwise
+    best = float(marks[np.argmin(np.abs(marks - at))])
+    return best if abs(best - at) < reach else otherwise
+
+
+def _lids(times: _Times, blinks: list[float]) -> _Times:
+    """Lids fall in 0.1 s, stay shut for 0.04 s and rise more slowly."""
+    lids = np.zeros_like(times)
+    for at in blinks:
+        first, last = np.searchsorted(times, [at, at + BLINK_SECONDS])
+        x = times[first:last] - at
+        rise = np.clip((BLINK_SECONDS - x) / (BLINK_SECONDS - _LID_DOWN - _LID_SHUT), 0, 1)
+        lids[first:last] = np.maximum(lids[first:last], _ease(np.minimum(np.clip(x / _LID_DOWN, 0, 1), rise)))
+    return lids
+
+
+def _breath(times: _Times, seed: int) -> _Times:
+    """Breaths of uneven length and depth, 0 (as in the portrait) to about 0.8: in over 0.4 of the time, then out."""
+    draw, at, total = _draw(seed, "breath"), 0.0, np.zeros_like(times)
+    until = times[-1] if len(times) else 0.0
+    while at <= until:
+        takes, depth = float(np.clip(draw.normal(1, 0.1), 0.7, 1.3)) / _BREATHS_PER_SECOND, draw.uniform(0.6, 0.9)
+        first, last = np.searchsorted(times, [at, at + takes])
+        x = (times[first:last] - at) / takes
+        total[first:last] = depth * _ease(np.where(x < 0.4, x / 0.4, (1 - x) / 0.6))
+        at += takes
+    return total
+
+
+def _envelope(times: _Times, seconds: float) -> _Times:
+    """0 at the first frame, 1 after 0.8 s, and back to a quarter in the last second."""
+    out = _ease(np.clip((seconds - times) / _EASE_OUT, 0, 1))
+    result: _Times = _ease(np.clip(times / _EASE_IN, 0, 1)) * (0.25 + 0.75 * out)
+    return result
+
+
+def _slow(values: Floats, fps: float) -> Floats:
+    return _mean_over(values, 1.2, fps)
+
+
+def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
+    """Running mean (T,) over a stretch of `seconds` round each frame."""
+    half = max(0, round(seconds * rate / 2))
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    at = np.arange(len(values))
+    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
+    mean: Floats = ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
+    return mean
+
+
+def _ease(x: _Times) -> _Times:
+    eased: _Times = x * x * (3 - 2 * x)
+    return eased

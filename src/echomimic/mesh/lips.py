@@ -1,0 +1,147 @@
+"""From what the network heard to how the lips move: closures that close, a mouth that rests in silence."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.types import Floats
+
+HEARD_RATE = 50
+CLOSE_AT = 0.55
+"""Probability of a labial from which the lips shut."""
+_SPEAKS_AT = 0.5
+_PAUSE = 1.0
+"""Seconds: shorter pauses leave the mouth as the network has it."""
+_HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
+_ATTACK = 0.06
+"""Seconds in which the lips come together, and part again."""
+_GAP_SHUT, _GAP_GAIN = 0.12, 1.1
+"""Predicted gap at which the lips just part, and how much of `jaw` one unit of gap is."""
+
+_Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard at 50 Hz, each (T,): the network's channels, `closure` as a probability, `level` in units of
+    what counts as quiet, `loudness` in decibels against the level."""
+
+    gap: Floats
+    width: Floats
+    upper_lip: Floats
+    tuck: Floats
+    tongue: Floats
+    speech: Floats
+    closure: Floats
+    level: Floats
+    loudness: Floats
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+
+def speaking(heard: Heard) -> _Flags:
+    """Where somebody speaks (T,), without gaps or bursts under 0.06 s; never in near-silence."""
+    flags: _Flags = (heard.speech > _SPEAKS_AT) & (heard.level > 1.5)
+    return _without_short_runs(_without_short_runs(flags, 3, True), 3, False)
+
+
+def shape_mouth(heard: Heard, frames: int, fps: float, strength: float = 1.0) -> Floats:
+    """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound."""
+    gate = _gate(speaking(heard))
+    shut = _closures(heard.closure) * gate
+    wide = np.float32(strength) * gate
+    curves = [
+        np.clip((heard.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * wide,
+        heard.width * wide,
+        heard.upper_lip * wide,
+        np.clip((heard.tuck - 0.15) / 0.5, 0, 1) * gate * min(1.0, strength),
+        np.clip(heard.tongue / 0.8, 0, 1) * gate * min(1.0, strength),
+    ]
+    smooth = _sample(np.stack(curves, axis=1), frames, fps)
+    closed = _sample_peaks(shut, frames, fps) * min(1.0, strength)
+    columns = np.concatenate([smooth[:, :4], closed[:, None], smooth[:, 4:]], axis=1)
+    low = np.array([0, -1, 0, 0, 0, 0], np.float32)
+    result: Floats = np.clip(columns, low, 1).astype(np.float32)
+    return result
+
+
+def to_frames(values: Floats, frames: int, fps: float) -> Floats:
+    """A curve (T,) at 50 Hz drawn at the middle of each video frame: (frames,)."""
+    return _sample(values[:, None], frames, fps)[:, 0]
+
+
+def runs(flags: _Flags) -> list[tuple[int, int]]:
+    """(start, stop) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _without_short_runs(flags: _Flags, length: int, value: bool) -> _Flags:
+    """Flags with stretches of `value` under `length` taken out."""
+    result = flags.copy()
+    for start, stop in runs(flags == value):
+        if stop - start < length:
+            result[start:stop] = not value
+    return result
+
+
+def _gate(speaks: _Flags) -> Floats:
+    """1 while somebody speaks and in short pauses; in longer ones and at both ends held, then closed (T,)."""
+    active = speaks.copy()
+    for start, stop in runs(~speaks):
+        if start > 0 and stop < len(speaks) and stop - start < _PAUSE * HEARD_RATE:
+            active[start:stop] = True
+    times = np.arange(len(active)) / HEARD_RATE
+    spoken = np.flatnonzero(active)
+    if not len(spoken):
+        return np.zeros(len(active), np.float32)
+    after = np.searchsorted(spoken, np.arange(len(active)), "right") - 1
+    since = np.where(after >= 0, times - times[spoken[np.maximum(after, 0)]], np.inf)
+    until = np.where(after + 1 < len(spoken), times[spoken[np.minimum(after + 1, len(spoken) - 1)]] - times, np.inf)
+    last = times[-1] - times[spoken[-1]]
+    haste = np.where(times > times[spoken[-1]], min(1.0, max(0.05, last / (_HOLD + _FALL))), 1.0)
+    falling = np.clip(1 - (since / haste - _HOLD) / _FALL, 0, 1)
+    rising = np.clip(1 - until / _RISE, 0, 1)
+    return _ease(np.maximum(falling, rising))
+
+
+def _closures(probability: Floats) -> Floats:
+    """1 over every likely labial, with short ramps on both sides (T,)."""
+    shut = np.flatnonzero(probability > CLOSE_AT)
+    if not len(shut):
+        return np.zeros(len(probability), np.float32)
+    at = np.arange(len(probability))
+    right = np.clip(np.searchsorted(shut, at), 0, len(shut) - 1)
+    away = np.minimum(np.abs(shut[right] - at), np.abs(shut[np.maximum(right - 1, 0)] - at)) / HEARD_RATE
+    return _ease(np.clip(1 - away / _ATTACK, 0, 1))
+
+
+def _ease(x: Floats) -> Floats:
+    result: Floats = (x * x * (3 - 2 * x)).astype(np.float32)
+    return result
+
+
+def _sample(values: Floats, frames: int, fps: float) -> Floats:
+    """Curves (T, n) at 50 Hz at the middle of each video frame, averaged over it where frames are longer than 20 ms."""
+    points = max(1, int(np.ceil(HEARD_RATE / fps)))
+    offsets = (np.arange(points) + 0.5) / points
+    at = ((np.arange(frames)[:, None] + offsets) / fps * HEARD_RATE).ravel()
+    padded = np.concatenate([values, np.zeros((1, values.shape[1]), np.float32)])
+    low = np.minimum(at.astype(int), len(padded) - 1)
+    high = np.minimum(low + 1, len(padded) - 1)
+    share = (at - np.floor(at))[:, None]
+    drawn = padded[low] * (1 - share) + padded[high] * share
+    result: Floats = drawn.reshape(frames, points, -1).mean(axis=1).astype(np.float32)
+    return result
+
+
+def _sample_peaks(values: Floats, frames: int, fps: float) -> Floats:
+    """The largest value within each video frame (frames,): a short closure is never skipped."""
+    padded = np.concatenate([values, np.zeros(1, np.float32)])
+    edges = np.arange(frames + 1) / fps * HEARD_RATE
+    first = np.ceil(edges[:-1]) if fps < HEARD_RATE else np.floor(edges[:-1])
+    first = np.minimum(first.astype(int), len(padded) - 1)
+    last = np.minimum(np.ceil(edges[1:]).astype(int), len(padded))
+    return np.array([padded[a : max(b, a + 1)].max() for a, b in zip(first, last, strict=True)], np.float32)

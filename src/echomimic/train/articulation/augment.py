@@ -1,0 +1,110 @@
+"""What may happen to a voice on its way here: rooms, noise, equalisers, clipping, level, speed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import fftconvolve
+
+from echomimic.mesh.logmel import RATE
+from echomimic.types import Floats
+
+_Doubles = npt.NDArray[np.float64]
+Random = np.random.Generator
+
+
+def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> Floats:
+    """A voice (N,) as a poor microphone in a lively place would hear it; `voices` babble in the background."""
+    sound = samples.astype(np.float64) / (samples.std() + 1e-6)
+    if draw.random() < 0.25:
+        sound = sound * np.interp(np.arange(len(sound)), np.linspace(0, len(sound), 5), 10 ** draw.normal(0, 0.15, 5))
+    if draw.random() < 0.8:
+        sound = _equalise(sound, draw)
+    if draw.random() < 0.6:
+        sound = fftconvolve(sound, _room(draw))[: len(sound)]
+    sound /= sound.std() + 1e-6
+    sound += _disturbance(len(sound), draw, voices)
+    if draw.random() < 0.15:
+        sound = np.tanh(sound * draw.uniform(0.5, 1.5))
+    result: Floats = (sound / np.abs(sound).max() * draw.uniform(0.1, 0.95)).astype(np.float32)
+    return result
+
+
+def no_voice(length: int, draw: Random) -> Floats:
+    """Sound in which nobody speaks (N,): silence, noise or music at any level."""
+    makers: list[Callable[[], _Doubles]] = [
+        lambda: np.zeros(length),
+        lambda: draw.standard_normal(length),
+        lambda: pink_noise(length, draw),
+        lambda: music(length, draw),
+        lambda: music(length, draw) + 0.1 * pink_noise(length, draw),
+    ]
+    sound = makers[int(draw.integers(len(makers)))]()
+    return (sound * 10 ** (-draw.uniform(10, 70) / 20) + 1e-5 * draw.standard_normal(length)).astype(np.float32)
+
+
+def pink_noise(length: int, draw: Random) -> _Doubles:
+    """Noise whose power falls with frequency, of unit spread (N,)."""
+    spectrum = np.fft.rfft(draw.standard_normal(length))
+    sound: _Doubles = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), length)
+    sound /= sound.std() + 1e-9
+    return sound
+
+
+def music(length: int, draw: Random) -> _Doubles:
+    """Chords of decaying harmonics, of unit spread (N,)."""
+    sound, at = np.zeros(length), 0
+    while at < length:
+        until = min(length, at + int(RATE * draw.uniform(0.2, 1.5)))
+        time = np.arange(until - at) / RATE
+        root, decay = draw.uniform(80, 400), draw.uniform(0.5, 4)
+        for interval in draw.choice([1, 1.2, 1.25, 1.5, 2, 2.5, 3], 3):
+            for harmonic in range(1, 5):
+                wave = np.sin(2 * np.pi * root * interval * harmonic * time + draw.uniform(0, 6))
+                sound[at:until] += wave * np.exp(-time * decay) / harmonic**1.3
+        at = until
+    sound /= sound.std() + 1e-6
+    return sound
+
+
+def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> _Doubles:
+    """Noise at 6 to 40 dB below a voice of unit spread, over a faint floor."""
+    kind, level = draw.random(), 10 ** (-draw.uniform(6, 40) / 20)
+    sound: _Doubles = 10 ** (-draw.uniform(50, 75) / 20) * draw.standard_normal(length)
+    if kind < 0.3:
+        sound += level * draw.standard_normal(length)
+    elif kind < 0.6:
+        sound += level * pink_noise(length, draw)
+    elif kind < 0.75:
+        sound += 0.7 * level * music(length, draw)
+    elif kind < 0.85:
+        babble: _Doubles = sum(
+            (np.resize(voices[int(draw.integers(len(voices)))].astype(np.float64), length) for _ in range(4)),
+            start=np.zeros(length),
+        )
+        sound += 0.5 * level * babble / (babble.std() + 1e-6)
+    return sound
+
+
+def _room(draw: Random) -> _Doubles:
+    """An echo: noise that dies away within 0.12 to 0.7 seconds, behind the direct sound."""
+    length = int(RATE * draw.uniform(0.12, 0.7))
+    echo: _Doubles = (
+        draw.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * draw.uniform(0.015, 0.09)
+    )
+    echo[: int(0.002 * RATE)] = 0
+    echo[0] = 1
+    return echo
+
+
+def _equalise(sound: _Doubles, draw: Random) -> _Doubles:
+    """A random tone: eight bands up or down by some 4.5 dB, and sometimes no highs or no lows."""
+    spectrum, hertz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / RATE)
+    bands = np.concatenate([[0], np.cumsum(draw.uniform(600, 1800, 7))])
+    gain = 10 ** (np.interp(hertz, bands, draw.normal(0, 4.5, 8)) / 20)
+    if draw.random() < 0.25:
+        gain /= 1 + (hertz / draw.uniform(3000, 7000)) ** 8
+    if draw.random() < 0.3:
+        gain /= 1 + (draw.uniform(80, 250) / np.maximum(hertz, 1)) ** 4
+    result: _Doubles = np.fft.irfft(spectrum * gain, len(sound))
+    return result

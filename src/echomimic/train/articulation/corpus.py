@@ -1,0 +1,118 @@
+"""From utterances to what the network trains on: clips with pauses, clean and degraded, their features and labels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh.logmel import HOP, RATE, levelled, mel_blocks
+from echomimic.train.articulation.augment import Random, degrade, no_voice
+from echomimic.train.articulation.codecs import CODECS, Codec, through
+from echomimic.train.articulation.labels import Labels, Segment, make_labels
+from echomimic.train.articulation.phones import PAUSE
+from echomimic.train.articulation.synthesis import Utterance
+from echomimic.types import Floats
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip before its features are taken: `samples` (N,) float32 at 16 kHz and its phones."""
+
+    samples: Floats
+    segments: list[Segment]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the network sees: `features` (T, 40) float16 at 100 Hz, and what it should say."""
+
+    features: npt.NDArray[np.float16]
+    labels: Labels
+    clean: bool
+
+
+def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterator[Example]:
+    """Every utterance once clean and `copies` times degraded, in clips of one to three utterances with pauses."""
+    draw = np.random.default_rng(seed)
+    for sound in _clips(utterances, draw):
+        yield _example(sound, clean=True)
+    voices = [spoken.samples for spoken in utterances[:80]]
+    for _ in range(copies):
+        sounds = [
+            replace(sound, samples=degrade(sound.samples, draw, voices))
+            for sound in (_change_speed(clip, draw) for clip in _clips(utterances, draw))
+        ]
+        for sound in _through_codecs(sounds, draw):
+            yield _example(sound, clean=False)
+    for _ in range(max(1, len(utterances) * copies // 60)):
+        yield _example(_nobody(draw), clean=False)
+
+
+def features_of(samples: Floats) -> npt.NDArray[np.float16]:
+    """Levelled log-mel (T, 40) of sound (N,) in -1..1 at 16 kHz."""
+    return levelled(np.concatenate(list(mel_blocks([samples])))).astype(np.float16)
+
+
+def _example(sound: Sound, clean: bool) -> Example:
+    features = features_of(sound.samples)
+    return Example(features, make_labels(sound.segments, len(features)), clean)
+
+
+def _clips(utterances: Sequence[Utterance], draw: Random) -> Iterator[Sound]:
+    """The utterances in a random order, one to three in a clip, with silences before, between and after."""
+    order, at = draw.permutation(len(utterances)), 0
+    while at < len(order):
+        count = int(draw.integers(1, 4))
+        yield join([utterances[k] for k in order[at : at + count]], draw)
+        at += count
+
+
+def join(utterances: Sequence[Utterance], draw: Random) -> Sound:
+    """Utterances one after the other, each at its own level, with up to 1.5 seconds of silence around them."""
+    pieces: list[Floats] = []
+    segments: list[Segment] = []
+    at = 0.0
+    for spoken in utterances:
+        pause = int(RATE * draw.choice([0.0, 0.1, 0.4, 0.9, 1.5]))
+        sound = spoken.samples.astype(np.float32) / 32768
+        pieces += [
+            np.zeros(pause, np.float32),
+            sound * np.float32(10 ** draw.normal(0, 0.1) * 0.1 / (sound.std() + 1e-6)),
+        ]
+        segments.append(Segment(at, at + pause / RATE, PAUSE))
+        at += pause / RATE
+        segments += [Segment(start + at, end + at, phone) for start, end, phone in spoken.segments]
+        at += len(sound) / RATE
+    tail = int(RATE * draw.uniform(0, 0.8))
+    samples = np.concatenate([*pieces, np.zeros(tail, np.float32)])
+    segments.append(Segment(at, len(samples) / RATE, PAUSE))
+    return Sound(samples, [segment for segment in segments if segment.length > 1e-4])
+
+
+def _change_speed(sound: Sound, draw: Random) -> Sound:
+    """Play faster or slower: pitch, formants and tempo together."""
+    speed = draw.uniform(0.82, 1.22) if draw.random() < 0.8 else 1.0
+    at = np.arange(int(len(sound.samples) / speed)) * speed
+    samples = np.interp(at, np.arange(len(sound.samples)), sound.samples).astype(np.float32)
+    return Sound(samples, [Segment(start / speed, end / speed, phone) for start, end, phone in sound.segments])
+
+
+def _through_codecs(sounds: list[Sound], draw: Random) -> Iterator[Sound]:
+    """Each clip through a codec chosen by chance; clips of one codec are encoded in one go."""
+    choice = draw.integers(len(CODECS), size=len(sounds))
+    for k, codec in enumerate(CODECS):
+        chosen = [sound for sound, number in zip(sounds, choice, strict=True) if number == k]
+        yield from chosen if codec is None or not chosen else _coded(codec, chosen)
+
+
+def _coded(codec: Codec, sounds: list[Sound]) -> Iterator[Sound]:
+    ends = np.cumsum([len(sound.samples) for sound in sounds])[:-1]
+    decoded = through(codec, np.concatenate([sound.samples for sound in sounds]))
+    for sound, samples in zip(sounds, np.split(decoded, ends), strict=True):
+        yield replace(sound, samples=samples)
+
+
+def _nobody(draw: Random) -> Sound:
+    length = int(RATE * draw.uniform(4, 8)) // HOP * HOP
+    return Sound(no_voice(length, draw), [Segment(0.0, length / RATE, PAUSE)])

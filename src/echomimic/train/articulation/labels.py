@@ -1,0 +1,177 @@
+"""Phones to mouth curves: a table made by hand from phonetics, and dominance blending over time.
+
+Each phone pulls every curve towards its target, the more the nearer it is: a strong consonant (p, w, sh) wins over
+its neighbours, a weak one (k, h) takes their shape (Cohen and Massaro 1993). Nothing here was fitted to a recording.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from echomimic.train.articulation.phones import CLASS_OF, LABIALS, PAUSE, VOWELS, canonical
+from echomimic.types import Floats
+
+LABEL_RATE = 100
+CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "jaw", "round")
+"""The first six ship; jaw and round only help the network to learn."""
+REST_GAP = 0.25
+"""Where the lips drift in a pause. It is weak: a short pause keeps the mouth as it was."""
+AHEAD = 0.01
+"""Seconds by which the lips precede the sound."""
+
+
+class Segment(NamedTuple):
+    """A phone from `start` to `end`, in seconds."""
+
+    start: float
+    end: float
+    phone: str
+
+    @property
+    def length(self) -> float:
+        """Its length in seconds."""
+        return self.end - self.start
+
+
+class Vowel(NamedTuple):
+    """How far a vowel opens the mouth (0..1) and spreads (+) or rounds (-) the lips."""
+
+    opening: float
+    spread: float
+
+
+_VOWELS = {
+    "aa": Vowel(1.0, 0.05), "ae": Vowel(0.9, 0.4), "ah": Vowel(0.7, 0.1), "ao": Vowel(0.75, -0.45),
+    "eh": Vowel(0.65, 0.35), "er": Vowel(0.42, -0.3), "ih": Vowel(0.42, 0.4), "iy": Vowel(0.32, 0.75),
+    "uh": Vowel(0.38, -0.5), "uw": Vowel(0.25, -0.9), "ax": Vowel(0.42, 0.1), "yy": Vowel(0.25, -0.8),
+    "oe": Vowel(0.42, -0.6), "o": Vowel(0.55, -0.6), "e": Vowel(0.5, 0.5),
+}  # fmt: skip
+_CONSONANT_OPENING = dict.fromkeys("pbm", 0.0) | dict.fromkeys("fv", 0.08) | {"w": 0.12}
+_CONSONANT_SPREAD = {
+    "f": 0.1, "v": 0.1, "th": 0.15, "dh": 0.15, "s": 0.35, "z": 0.35, "sh": -0.5, "zh": -0.5, "ch": -0.45,
+    "jh": -0.45, "t": 0.2, "d": 0.2, "n": 0.2, "l": 0.15, "k": 0.1, "g": 0.1, "ng": 0.1, "hh": 0.05, "r": -0.4,
+    "w": -0.9, "y": 0.5, "rr": 0.1,
+}  # fmt: skip
+_DOMINANCE = {
+    "p": 3.0, "b": 3.0, "m": 3.0, "f": 2.0, "v": 2.0, "th": 1.0, "dh": 0.8, "s": 1.4, "z": 1.4, "sh": 1.6, "zh": 1.6,
+    "ch": 1.6, "jh": 1.6, "t": 0.7, "d": 0.7, "n": 0.7, "l": 0.7, "k": 0.4, "g": 0.4, "ng": 0.4, "hh": 0.2, "r": 1.0,
+    "w": 1.8, "y": 1.0, "rr": 0.5, PAUSE: 0.02,
+}  # fmt: skip
+_VOWEL_DOMINANCE = 1.2
+_ROUND = {phone: -vowel.spread for phone, vowel in _VOWELS.items() if vowel.spread < -0.25} | {
+    "w": 0.9, "sh": 0.5, "zh": 0.5, "ch": 0.45, "jh": 0.45, "r": 0.4,
+}  # fmt: skip
+_JAW = {PAUSE: 0.25, "s": 0.05, "z": 0.05, "sh": 0.1, "zh": 0.1, "ch": 0.1, "jh": 0.1, "f": 0.15, "v": 0.15}
+_UPPER_LIP = {"f": 0.45, "v": 0.45, "sh": 0.5, "zh": 0.5, "ch": 0.5, "jh": 0.5}
+_TONGUE = {"th": 1.0, "dh": 1.0, "l": 1.0, "n": 0.8, "t": 0.8, "d": 0.8, "rr": 0.6, "s": 0.4, "z": 0.4}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the network learns, at 100 Hz: `curves` (T, 8) by `CHANNELS`, `closure` (T,) 0 or 1, `phones` (T,)."""
+
+    curves: Floats
+    closure: Floats
+    phones: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def canonical_segments(segments: Sequence[Segment], language: str) -> list[Segment]:
+    """A synthesiser's segments with our phone names, diphthongs split, neighbouring pauses joined."""
+    result: list[Segment] = []
+    for start, end, name in segments:
+        at = start
+        for phone, share in canonical(name, language):
+            until = at + (end - start) * share
+            if phone == PAUSE and result and result[-1].phone == PAUSE:
+                result[-1] = Segment(result[-1].start, until, PAUSE)
+            elif until - at > 1e-4:
+                result.append(Segment(at, until, phone))
+            at = until
+    return result
+
+
+def make_labels(segments: Sequence[Segment], frames: int) -> Labels:
+    """Curves, closures and phone classes of canonical `segments`, `frames` long at 100 Hz."""
+    times = np.arange(frames) / LABEL_RATE
+    closed = _boxes(segments, dict.fromkeys(LABIALS, 1.0), frames, AHEAD)
+    gap = _blend(segments, [_gap(s.phone) for s in segments], times)
+    rounding = _smooth(_through_middles(segments, _ROUND, times), 0.08)
+    columns = {
+        "gap": gap,
+        "width": 0.25 * gap - rounding - 0.25 * _smooth(closed, 0.03),
+        "upper_lip": _blend(segments, [_upper_lip(s.phone) for s in segments], times),
+        "tuck": _smooth(_boxes(segments, {"f": 1.0, "v": 1.0}, frames, AHEAD), 0.015),
+        "tongue": _smooth(_boxes(segments, _TONGUE, frames, AHEAD), 0.02),
+        "speech": _smooth(_boxes(segments, {s.phone: 1.0 for s in segments if s.phone != PAUSE}, frames), 0.08),
+        "jaw": _blend(segments, _jaw(segments), times),
+        "round": rounding,
+    }
+    phones = np.full(frames, CLASS_OF[PAUSE], np.int64)
+    for start, end, phone in segments:
+        phones[round(start * LABEL_RATE) : round(end * LABEL_RATE)] = CLASS_OF[phone]
+    return Labels(np.stack([columns[name] for name in CHANNELS], axis=1).astype(np.float32), closed, phones)
+
+
+def _gap(phone: str) -> float:
+    """Target of the gap between the lips: consonants other than labials alike, spread lips a little wider apart."""
+    if phone == PAUSE:
+        return REST_GAP
+    if phone in LABIALS:
+        return 0.0
+    opening, spread = _VOWELS.get(phone) or (_CONSONANT_OPENING.get(phone, 0.3), _CONSONANT_SPREAD[phone])
+    return max(0.04, opening + 0.3 * spread)
+
+
+def _upper_lip(phone: str) -> float:
+    if phone in _VOWELS:
+        opening, spread = _VOWELS[phone]
+        return 0.5 * max(0.0, spread) + 0.5 * opening
+    return _UPPER_LIP.get(phone, 0.0 if phone in LABIALS | {PAUSE} else 0.3 * max(0.0, _CONSONANT_SPREAD[phone]) + 0.1)
+
+
+def _jaw(segments: Sequence[Segment]) -> list[float]:
+    """Jaw targets: short vowels do not reach theirs (Lindblom 1963)."""
+    usual = max(0.06, float(np.median([s.length for s in segments if s.phone in VOWELS] or [0.1])))
+    return [
+        _VOWELS[s.phone].opening * (0.55 + 0.45 * min(1.25, s.length / usual))
+        if s.phone in VOWELS
+        else _JAW.get(s.phone, 0.25)
+        for s in segments
+    ]
+
+
+def _blend(segments: Sequence[Segment], targets: Sequence[float], times: Floats) -> Floats:
+    """Dominance blending: each phone's weight is full over its middle half and falls off with 65 ms before it and
+    55 ms after it."""
+    pull, weight = np.zeros_like(times), np.full_like(times, 1e-6)
+    for segment, target in zip(segments, targets, strict=True):
+        away = times + AHEAD - (segment.start + segment.end) / 2
+        core = segment.length / 4
+        distance = np.where(away < 0, np.maximum(0, -away - core) / 0.065, np.maximum(0, away - core) / 0.055)
+        dominance = _DOMINANCE.get(segment.phone, _VOWEL_DOMINANCE) * np.exp(-np.minimum(distance, 30))
+        pull += dominance * target
+        weight += dominance
+    return _smooth(pull / weight, 0.015)
+
+
+def _through_middles(segments: Sequence[Segment], targets: Mapping[str, float], times: Floats) -> Floats:
+    """Straight lines between the targets, each held over the middle of its phone."""
+    at = [s.start + share * s.length for s in segments for share in (0.35, 0.75)]
+    return np.interp(times, at, np.repeat([targets.get(s.phone, 0.0) for s in segments], 2))
+
+
+def _boxes(segments: Sequence[Segment], values: Mapping[str, float], frames: int, ahead: float = 0.0) -> Floats:
+    result = np.zeros(frames, np.float32)
+    for start, end, phone in segments:
+        if phone in values:
+            first = max(0, int((start - ahead) * LABEL_RATE))
+            result[first : max(first + 1, int((end - ahead) * LABEL_RATE) + 1)] = values[phone]
+    return result
+
+
+def _smooth(values: Floats, seconds: float) -> Floats:
+    smooth: Floats = gaussian_filter1d(values, seconds * LABEL_RATE)
+    return smooth

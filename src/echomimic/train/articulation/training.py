@@ -1,0 +1,142 @@
+"""The training loop: one CPU thread, some minutes."""
+
+import logging
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from echomimic.mesh.logmel import BANDS
+from echomimic.train.articulation.augment import Random
+from echomimic.train.articulation.corpus import Example
+from echomimic.train.articulation.labels import CHANNELS
+from echomimic.train.articulation.network import Articulator
+from echomimic.train.articulation.phones import CLASSES
+from echomimic.types import Floats
+
+_log = logging.getLogger(__name__)
+_EDGE = 15
+"""Outputs at each end of a training crop that do not count: they see too little."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: `crop` is in frames at 100 Hz; clean clips are drawn `clean_weight` times as often."""
+
+    width: int = 112
+    steps: int = 3000
+    batch: int = 16
+    crop: int = 400
+    rate: float = 3e-3
+    clean_weight: float = 3.0
+    velocity: float = 3.0
+    closure: float = 1.5
+    closed_weight: float = 2.0
+    phones: float = 0.4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and the mean and spread (8,) of the curves that it was trained on."""
+
+    network: Articulator
+    mean: Floats
+    spread: Floats
+
+
+@dataclass(frozen=True)
+class _Batch:
+    features: Tensor
+    curves: Tensor
+    closure: Tensor
+    phones: Tensor
+
+
+def train(examples: list[Example], settings: Settings) -> Trained:
+    """Train on clips of at least `settings.crop` frames; the averaged weights of the last steps are kept."""
+    torch.manual_seed(settings.seed)
+    usable = [example for example in examples if len(example.features) >= settings.crop]
+    every = np.concatenate([example.labels.curves[::8] for example in usable])
+    mean, spread = every.mean(axis=0), every.std(axis=0) + 1e-3
+    network = Articulator(settings.width, len(CHANNELS), len(CLASSES))
+    average = deepcopy(network)
+    optimiser = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, settings.steps)
+    recent, start = 0.0, time.monotonic()
+    for step, batch in enumerate(_batches(usable, mean, spread, settings), 1):
+        loss = objective(network, batch, settings)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        _follow(average, network)
+        recent += (loss.item() - recent) / min(step, 100)
+        if step % 250 == 0 or step == settings.steps:
+            _log.info("step %d of %d, loss %.3f, %.0f s", step, settings.steps, recent, time.monotonic() - start)
+    return Trained(average.eval(), mean, spread)
+
+
+@torch.no_grad()
+def _follow(average: Articulator, network: Articulator) -> None:
+    """Let the averaged weights move half a percent towards the present ones."""
+    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+        slow.lerp_(fast, 0.005)
+
+
+def objective(network: Articulator, batch: _Batch, settings: Settings) -> Tensor:
+    """Squared error of curves and of their speed, plus closures (balanced) and phones as classes."""
+    inner = slice(_EDGE, -_EDGE)
+    curves, closure, phones = (part[..., inner] for part in network(batch.features))
+    error = curves - batch.curves[..., inner]
+    closed = F.binary_cross_entropy_with_logits(
+        closure, batch.closure[..., inner], pos_weight=torch.tensor(settings.closed_weight)
+    )
+    loss: Tensor = (
+        error.square().mean()
+        + settings.velocity * error.diff(dim=-1).square().mean()
+        + settings.closure * closed
+        + settings.phones * F.cross_entropy(phones, batch.phones[..., inner])
+    )
+    return loss
+
+
+def _batches(examples: list[Example], mean: Floats, spread: Floats, settings: Settings) -> Iterator[_Batch]:
+    """Random crops, with features disturbed a little so that no voice is learned by heart."""
+    draw = np.random.default_rng(settings.seed)
+    weight = np.array([len(e.features) ** 0.5 * (settings.clean_weight if e.clean else 1.0) for e in examples])
+    for _ in range(settings.steps):
+        features, curves, closure, phones = [], [], [], []
+        for k in draw.choice(len(examples), settings.batch, p=weight / weight.sum()):
+            example = examples[k]
+            start = int(draw.integers(0, len(example.features) - settings.crop + 1))
+            taken = slice(start, start + settings.crop)
+            features.append(_disturbed(example.features[taken].astype(np.float32), draw).T)
+            heard = slice(start, start + settings.crop, 2)
+            curves.append(((example.labels.curves[heard] - mean) / spread).T)
+            closure.append(example.labels.closure[heard])
+            phones.append(example.labels.phones[heard])
+        yield _Batch(*(torch.from_numpy(np.stack(part)) for part in (features, curves, closure, phones)))
+
+
+def _disturbed(features: Floats, draw: Random) -> Floats:
+    """Features (T, 40) with the bands shifted a little, tilted, noisy, and with patches missing."""
+    at = np.clip(np.arange(BANDS) * draw.uniform(0.93, 1.08), 0, BANDS - 1)
+    low, high = at.astype(int), np.minimum(at.astype(int) + 1, BANDS - 1)
+    moved = features[:, low] * (1 - at + low) + features[:, high] * (at - low)
+    tilt = np.interp(np.arange(BANDS), np.linspace(0, BANDS - 1, 5), draw.standard_normal(5) * 0.25)
+    moved += tilt + draw.standard_normal(moved.shape) * 0.12
+    if draw.random() < 0.5:
+        first = int(draw.integers(0, BANDS - 6))
+        moved[:, first : first + int(draw.integers(1, 7))] = 0
+    if draw.random() < 0.3:
+        first = int(draw.integers(0, len(moved) - 12))
+        moved[first : first + int(draw.integers(2, 12))] = moved.mean(axis=0)
+    result: Floats = moved.astype(np.float32)
+    return result
