@@ -161,7 +161,8 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
         if video is None or container.streams.audio:
             what = "a video" if video else "a sound"
             raise PictureError(f"{path} is {what}; expected {WANTED}: save a frame of it as png")
-        _check_size(path, video.codec_context.width, video.codec_context.height)
+        if video.codec_context.width:
+            _check_size(path, video.codec_context.width, video.codec_context.height)
         frames = _first_frames(container.decode(video))
         if len(frames) > 1:
             raise PictureError(f"{path} is a video; expected {WANTED}: save a frame of it as png")

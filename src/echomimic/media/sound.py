@@ -181,7 +181,7 @@ def _decode(path: Path, report: _Report) -> Iterator[Chunk]:
     """The sound of a file in chunks of about a second, starting when the file starts to play."""
     with open_media(path, WANTED, SoundError) as container:
         if not container.streams.audio:
-            what = "a picture" if is_picture(path) else "a file without sound"
+            what = "a picture" if is_picture(path) else "a video without sound" if container.streams else "damaged"
             raise SoundError(f"{path} is {what}; expected {WANTED}")
         stream = container.streams.audio[0]
         if stream.codec_context is None:

@@ -46,12 +46,19 @@ def is_text(file: BinaryIO) -> bool:
     return all(character.isprintable() or character in _TEXT_CONTROLS for character in text)
 
 
+class _Nameless:
+    """The parts of an open file that FFmpeg needs, without the name that it would guess from."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
+
+
 @contextmanager
 def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Iterator[InputContainer]":
     """The demuxer of a sound or video file; `error` in one line where it is neither.
 
-    Text never reaches FFmpeg, which would take playlists for media and follow what they point at; files are handed
-    over opened, so that no name is taken for an address ("a:b.wav").
+    Text never reaches FFmpeg, which would take playlists for media and follow what they point at. Files are handed
+    over opened and without their names, so that none is taken for an address ("a:b.wav") or for what it claims.
     """
     import av
     from av.error import FFmpegError
@@ -62,7 +69,11 @@ def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Itera
             raise error(f"{path} holds text; expected {wanted}")
         try:
             container = av.open(
-                file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18
+                _Nameless(file),
+                "r",
+                options={"protocol_whitelist": "none"},
+                metadata_errors="replace",
+                buffer_size=1 << 18,
             )
         except (FFmpegError, ValueError):
             what = "a picture" if is_picture(path) else "damaged, cut off, or of a kind that is not known"

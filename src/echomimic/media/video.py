@@ -43,9 +43,10 @@ class Video:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             zero = (container.start_time or 0) / 1e6
+            counted = container.format.name == "avi"  # stamps frames in the order they are stored, not shown
             last = -1.0
             for index, frame in enumerate(_decoded(container, stream, self.path)):
-                seconds = index / self.fps if frame.time is None else frame.time - zero
+                seconds = index / self.fps if counted or frame.time is None else frame.time - zero
                 if seconds > last:
                     last = seconds
                     yield max(0.0, seconds), upright_pixels(frame, "rgb24", stream.sample_aspect_ratio)
@@ -56,14 +57,16 @@ def read_video(path: str | Path) -> Video:
     path = Path(path)
     with open_media(path, WANTED, VideoError) as container:
         stream = next((s for s in container.streams.video if s.codec_context is not None), None)
-        if stream is None or is_picture(path):
-            raise VideoError(f"{path} is {'a picture' if is_picture(path) else 'a sound'}; expected {WANTED}")
-        first = next(_decoded(container, stream, path), None)
-        if first is None:
-            raise VideoError(f"{path} has no frame that can be decoded; expected {WANTED}: fetch it again")
+        if stream is None and container.streams.audio:
+            raise VideoError(f"{path} is a sound; expected {WANTED}")
+        first = next(_decoded(container, stream, path), None) if stream else None
+        if stream is None or first is None:
+            raise VideoError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
         height, width = upright_pixels(first, "rgb24", stream.sample_aspect_ratio).shape[:2]
     with open_media(path, WANTED, VideoError) as container:
         count, span = _count(container)
+    if count == 1 and is_picture(path):
+        raise VideoError(f"{path} is a picture; expected {WANTED}")
     fps = (count - 1) / span if span > 0 else 25.0
     return Video(path, width, height, fps, count / fps, count)
 
