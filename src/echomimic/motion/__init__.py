@@ -1,11 +1,13 @@
 """Motion as data: face and hand tracks to read, make, change, align and look at."""
 
+from echomimic.motion.align import align_motion
 from echomimic.motion.files import load_edits, load_motion, save_motion
 from echomimic.motion.parts import combine_curves
 from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
 from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
 
 __all__ = [
+    "align_motion",
     "amplify",
     "blend",
     "combine_curves",

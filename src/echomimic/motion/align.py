@@ -1,0 +1,166 @@
+"""Bringing a driving face to a portrait: the driver's movements on the portrait's own face, head and place.
+
+After V1's motion sync, without its faults: time is the track's own, the projection is right, the inputs stay as they
+are, the rest of the driver (lips together, eyes as usually open, head as usually held) is the rest of the portrait, and
+lips and lids cannot cross.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import MotionError
+from echomimic.motion.parts import LANDMARKS_OF
+from echomimic.motion.schema import check_canvas, check_motion
+from echomimic.motion.timing import smooth
+from echomimic.notes import note
+from echomimic.pose import Similarity, align, angles, face_template
+from echomimic.types import Floats, LandmarkTrack
+
+Array = npt.NDArray[np.float64]
+
+HALF_VIEW = np.radians(31.5)
+"""Half of the vertical field of view that mediapipe takes a camera to have, and V1 with it."""
+LIP_PAIRS = ((82, 87), (13, 14), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318), (191, 95), (415, 324))
+RIGHT_LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154))
+LEFT_LIDS = ((387, 373), (386, 374), (385, 380), (388, 390), (384, 381))
+LID_PAIRS = RIGHT_LIDS + LEFT_LIDS
+"""Upper and lower points that may meet but not pass each other."""
+_CALM = 0.04
+"""Seconds of smoothing: the flicker of a landmarker, and no more."""
+_TURNED = 30.0
+"""Degrees from the front past which a face is read too poorly to be moved from one head to another."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A face in the frame of its head, and where that frame is: `fit` takes orthographic pixels to the template."""
+
+    shape: Array
+    fit: Similarity
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A driver at rest: its shape in the head's frame and the pose of its head."""
+
+    shape: Array
+    rotation: Array
+    origin: Array
+    scale: float
+
+
+def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> LandmarkTrack:
+    """The track's motion on the face of a portrait: a track on the portrait's canvas, at the track's own frame rate.
+
+    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). Where the driver rests, the result
+    is the portrait's own face. Curves are kept. MotionError where the track or the landmarks cannot be used.
+    `sync_exactly` gives the original's result instead, for metric faces.
+    """
+    check_canvas(size, "the portrait")
+    if landmarks.shape != (478, 3) or not np.isfinite(landmarks).all():
+        raise MotionError(f"the portrait's landmarks have the shape {landmarks.shape}; expected (478, 3) numbers")
+    check_motion(track)
+    calm = smooth(track, _CALM)
+    heads = [_in_head(points, track.canvas) for points in calm.points]
+    rest = _rest_of(heads, track.valid)
+    portrait = _in_head(landmarks, size)
+    _warn_of_turns(heads, portrait)
+    shapes = _moved_shapes(np.stack([head.shape for head in heads]), rest.shape, portrait.shape)
+    posed = [_posed(head, rest, portrait) for head in heads]
+    flat = np.stack([fit.undo(shape.astype(np.float32)) for fit, shape in zip(posed, shapes, strict=True)])
+    points = _seen(flat.astype(np.float64), size).astype(np.float32)
+    return replace(track, points=points, canvas=size)
+
+
+def _in_head(points: Floats, canvas: tuple[int, int]) -> _Head:
+    flat = _unseen(np.asarray(points, np.float64), canvas).astype(np.float32)
+    fit = align(flat, face_template())
+    return _Head(fit.apply(flat).astype(np.float64), fit)
+
+
+def _distance(canvas: tuple[int, int]) -> float:
+    """How far the camera is from the picture's plane, in pixels."""
+    return canvas[1] / 2 / float(np.tan(HALF_VIEW))
+
+
+def _unseen(points: Array, canvas: tuple[int, int]) -> Array:
+    """Points as they stand in space, from points as a camera saw them: what is far is drawn small."""
+    middle, far = np.array(canvas) / 2, _distance(canvas)
+    space = points.copy()
+    space[..., :2] = middle + (points[..., :2] - middle) * (far + points[..., 2:]) / far
+    return space
+
+
+def _seen(points: Array, canvas: tuple[int, int]) -> Array:
+    """The inverse of `_unseen`."""
+    middle, far = np.array(canvas) / 2, _distance(canvas)
+    picture = points.copy()
+    picture[..., :2] = middle + (points[..., :2] - middle) * far / np.maximum(far + points[..., 2:], far / 10)
+    return picture
+
+
+def _origin(fit: Similarity) -> Array:
+    """Where the template's origin, between the eyes, lies in pixels."""
+    return -fit.rotation.T @ fit.shift / fit.scale
+
+
+def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
+    """What the driver looks like doing nothing: the median, but lips at their closest and lids at their usual."""
+    seen = [head for head, good in zip(heads, valid, strict=True) if good] or heads
+    shapes = np.stack([head.shape for head in seen])
+    shape = np.median(shapes, axis=0)
+    gaps = (shapes[:, 14, 1] - shapes[:, 13, 1]).clip(0)
+    closed = shapes[gaps <= np.percentile(gaps, 10) + 1e-6].mean(axis=0)
+    lips = list(LANDMARKS_OF["mouth"])
+    shape[lips] = closed[lips]
+    lids = np.mean([shapes[:, low, 1] - shapes[:, up, 1] for up, low in LID_PAIRS], axis=0)
+    usual = shapes[np.abs(lids - np.percentile(lids, 70)) <= np.ptp(lids) * 0.1 + 1e-6].mean(axis=0)
+    eyes = list(LANDMARKS_OF["eyes"])
+    shape[eyes] = usual[eyes]
+    turns = np.median([angles(head.fit.rotation.T) for head in seen], axis=0)
+    nearest = int(np.argmin([np.abs(np.array(angles(head.fit.rotation.T)) - turns).sum() for head in seen]))
+    origin = np.median([_origin(head.fit) for head in seen], axis=0)
+    scale = float(np.median([head.fit.scale for head in seen]))
+    return _Rest(shape, seen[nearest].fit.rotation.T, origin, scale)
+
+
+def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
+    """The portrait's shape with the driver's movements, each part scaled to the size of the portrait's part."""
+    moves = shapes - rest
+    for indices in (list(indices) for indices in LANDMARKS_OF.values()):
+        own, other = (np.ptp(shape[indices], axis=0) for shape in (portrait, rest))
+        moves[:, indices] *= np.clip(own / np.maximum(other, 1e-6), 0.6, 1.6) * (1, 1, 0) + (0, 0, 1)
+    moved = portrait + moves
+    _kept_apart(moved, portrait, LIP_PAIRS)
+    _kept_apart(moved, portrait, LID_PAIRS)
+    return moved
+
+
+def _kept_apart(shapes: Array, portrait: Array, pairs: tuple[tuple[int, int], ...]) -> None:
+    """Let upper points meet their lower ones half way where they would have passed them."""
+    for up, low in pairs:
+        least = min(0.0, float(portrait[low, 1] - portrait[up, 1]))
+        over = np.maximum(least - (shapes[:, low, 1] - shapes[:, up, 1]), 0) / 2
+        shapes[:, up, 1] -= over
+        shapes[:, low, 1] += over
+
+
+def _posed(head: _Head, rest: _Rest, portrait: _Head) -> Similarity:
+    """Where the portrait's head goes: its own pose, turned and moved as the driver's left its rest."""
+    turn = head.fit.rotation.T @ rest.rotation.T
+    rotation = (turn @ portrait.fit.rotation.T).T
+    closer = rest.scale / head.fit.scale
+    scale = portrait.fit.scale / float(np.clip(closer, 0.7, 1.4))
+    step = (_origin(head.fit) - rest.origin) * rest.scale / portrait.fit.scale
+    return Similarity(scale, rotation, -scale * rotation @ (_origin(portrait.fit) + step))
+
+
+def _warn_of_turns(heads: list[_Head], portrait: _Head) -> None:
+    far = np.mean([abs(angles(head.fit.rotation.T)[0]) > _TURNED for head in heads])
+    if far > 0.05:
+        note(f"the driving head is turned by more than {_TURNED:.0f} degrees in {far:.0%} of its frames: expect faults")
+    own = angles(portrait.fit.rotation.T)[0]
+    if abs(own) > _TURNED:
+        note(f"the portrait's head is turned by {own:.0f} degrees: expect faults where it turns further")
