@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from echomimic.apps.demo import demo_portrait
 
@@ -40,6 +41,14 @@ def shared() -> Path:
 def portrait_file() -> Path:
     """The portrait of the demo, 512 x 512."""
     return demo_portrait()
+
+
+@pytest.fixture(scope="session")
+def head_file(portrait_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The head of that portrait, 256 x 256: small, and its face large enough."""
+    path = tmp_path_factory.mktemp("head") / "head.png"
+    Image.open(portrait_file).crop((96, 0, 352, 256)).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """The bundled demo: whose portrait it shows and whose voice it speaks with."""
 
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from echomimic.data import data_path
 from echomimic.errors import SetupError
 
 
@@ -24,4 +24,4 @@ def demo_portrait() -> Path:
 
 def demo_voice() -> Path:
     """A few neutral sentences, spoken by the free synthesiser flite (voice slt)."""
-    return Path(str(files("echomimic") / "data" / "demo_voice.wav"))
+    return data_path("demo_voice.flac")
