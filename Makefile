@@ -40,9 +40,11 @@ clean: ## remove .venv and everything that was built
 	@touch $@
 
 .venv/.core: pyproject.toml | .venv/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "installing echomimic and what it needs into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,diffusion]'
+	@echo "installing echomimic, the diffusion extra and the tools for tests into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,diffusion]'
 	@touch $@ .venv/.core
