@@ -50,7 +50,7 @@ class Face:
 @contextmanager
 def landmarker(*, video: bool = False, most: int = 1, confidence: float = 0.4) -> Iterator[Any]:
     """A mediapipe face mesh with iris; `video` follows faces from frame to frame. SetupError where it cannot load."""
-    model = _solutions().face_mesh.FaceMesh(
+    model = solutions().face_mesh.FaceMesh(
         static_image_mode=not video,
         refine_landmarks=True,
         max_num_faces=most,
@@ -177,7 +177,7 @@ def _faces_in(pixels: Picture, box: Box, most: int, confidence: float = 0.5) -> 
 def _far_boxes(pixels: Picture) -> list[Box]:
     """Boxes of faces too small for the mesh's own detector, by mediapipe's full-range one."""
     height, width = pixels.shape[:2]
-    with _solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4) as model:
+    with solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4) as model:
         found = model.process(np.ascontiguousarray(pixels)).detections or []
     boxes = [detection.location_data.relative_bounding_box for detection in found]
     return [(b.xmin * width, b.ymin * height, b.width * width, b.height * height) for b in boxes]
@@ -204,7 +204,7 @@ def _distinct(faces: list[Face]) -> list[Face]:
     return kept
 
 
-def _solutions() -> Any:
+def solutions() -> Any:
     """mediapipe's solutions, imported late: it takes most of a second and asks for matplotlib and libGL."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     os.environ.setdefault("GLOG_minloglevel", "3")
@@ -218,5 +218,5 @@ def _solutions() -> Any:
 
 def selfie_mask(pixels: Picture) -> Floats:
     """How sure mediapipe's selfie segmentation is that a pixel shows a person: (H, W) float32 0..1."""
-    with _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as model:
+    with solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as model:
         return np.asarray(model.process(np.ascontiguousarray(pixels)).segmentation_mask, np.float32)
