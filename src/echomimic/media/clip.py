@@ -5,6 +5,7 @@ from pathlib import Path
 
 from echomimic.media.encode import MP4, WEBM, encode
 from echomimic.media.gif import write_gif
+from echomimic.media.live import write_live
 from echomimic.media.output import atomic_path, check_output, frame_name, is_folder, no_frames, writing
 from echomimic.notes import note
 from echomimic.types import Picture, Speech
@@ -18,17 +19,21 @@ def write_clip(
     fps: float,
     speech: Speech | None,
     tags: Mapping[str, str],
+    live: str | Path | None = None,
 ) -> int:
     """Encode `frames` (H, W, 3) as they come, with the voice, into what the name asks for; how many were written.
 
     `.mp4` and `.webm` carry the sound, cut or continued with silence to the length of the frames; `.gif` and a
     folder of png pictures (a name without a suffix) do not. `tags` are stored in the file: comment, title and
-    description by name, others inside the comment. What stands at `path` is replaced when all is done and is
+    description by name, others inside the comment. `live` is where a `.mp4` may be read as fragments while it grows; it
+    stays, whatever happens. What stands at `path` is replaced when all is done and is
     untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
     try:
         path = check_output(path)
         with atomic_path(path) as part:
+            if live is not None and path.suffix.lower() == ".mp4":
+                return write_live(Path(live), part, frames, fps, speech, tags)
             if path.suffix.lower() in _RECIPES:
                 return encode(str(part), _RECIPES[path.suffix.lower()], frames, fps, speech, tags)
             if speech is not None:
