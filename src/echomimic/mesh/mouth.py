@@ -1,0 +1,208 @@
+"""The inside of the mouth: a dark cavity, a tongue, upper teeth that hold to the skull, lower ones to the jaw.
+
+Textures are drawn once per portrait in mouth widths; a frame only moves, shades and masks them.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh import topology as mesh
+from echomimic.mesh.opening import Opening, Pixels, blend, cover, smooth_curve
+from echomimic.mesh.rig import Rig
+from echomimic.mesh.torso import Surroundings, smoothstep
+from echomimic.mesh.warp import Box, Grid, Pose
+from echomimic.types import CURVE_NAMES, Floats
+
+Array = npt.NDArray[np.float64]
+
+OWN_TEETH = 0.13
+"""Lips further apart than this share of the mouth's width may show the portrait's own teeth."""
+_CLOSED = 0.008
+_TONGUE = CURVE_NAMES.index("tongue")
+_REGION = [p for ring in (*mesh.UPPER_RINGS, *mesh.LOWER_RINGS, *mesh.CORNERS) for p in ring]
+_TOOTH_WIDTHS = np.array([0.098, 0.078, 0.084, 0.074, 0.068, 0.06])
+_TOOTH_LENGTHS = np.array([1.0, 0.93, 0.99, 0.9, 0.83, 0.76])
+
+
+class Mouth:
+    """Draws the mouth of one portrait."""
+
+    def __init__(self, picture: Pixels, rig: Rig, around: Surroundings) -> None:
+        self.rig = rig
+        points = rig.landmarks
+        self.width = rig.frame.mouth_width
+        self._flat = points[:, :2]
+        rims = (mesh.UPPER_CURVE, mesh.LOWER_CURVE)
+        cell = max(1, round(self.width / 45))
+        self.opening = Opening(points, around, rims, _REGION, 0.2 * self.width, cell)
+        self._smooth = smooth_curve(len(mesh.UPPER_CURVE))
+        self.middle = 0.5 * (rig.rest[mesh.UPPER_LIP[4]] + rig.rest[mesh.LOWER_LIP[4]])
+        self.colours = _Colours(picture, points)
+        self._fine = int(np.clip(1.6 * self.width, 48, 480))
+        self._upper = _teeth(self._fine, self.colours.teeth, self.colours.gum, 1.0)
+        self._lower = _teeth(self._fine, self.colours.teeth * 0.8, self.colours.gum, 0.72)[::-1].copy()
+        self._tongue = _tongue(self._fine, self.colours.tongue)
+        self._own = _own_teeth(picture, points, self.width, self.colours) if rig.opening > OWN_TEETH else None
+
+    def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
+        """Draw the lips and what is between them into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
+        box = self.opening.box(pose.points)
+        if box[2] - box[0] < 3 or box[3] - box[1] < 3:
+            return
+        upper = self._smooth @ pose.points[list(mesh.UPPER_CURVE), :2].astype(np.float64)
+        lower = self._smooth @ pose.points[list(mesh.LOWER_CURVE), :2].astype(np.float64)
+        patch = self.opening.skin(portrait, pose, box, 0.5 * (upper + lower))
+        gap = float(np.linalg.norm(lower - upper, axis=1).max()) / self.width
+        if gap > _CLOSED:
+            share = cover(np.concatenate([upper, lower[::-1]]), box)
+            inside = self._inside(pose, box, share, gap)
+            if frame.shape[2] == 4:
+                inside = np.dstack([inside, np.full(inside.shape[:2], 255, np.uint8)])
+            patch = blend(patch, inside, share * np.float32(_ramp(gap, _CLOSED, 0.035)))
+        frame[box[1] : box[3], box[0] : box[2]] = patch
+
+    def _inside(self, pose: Pose, box: Box, share: Floats, gap: float) -> Pixels:
+        """(h, w, 3): cavity, tongue, teeth and shade in `box`."""
+        jaw = self.rig.jaw_way(pose.row)
+        drop = float(jaw @ self.rig.frame.axes[1]) / self.width
+        raised = float(np.clip(pose.row[_TONGUE], 0, 1))
+        tip = 0.42 * drop + 0.1 - raised * (0.42 * drop + 0.06)
+        colour = np.empty((box[3] - box[1], box[2] - box[0], 3), np.float32)
+        colour[:] = self.colours.cavity
+        for texture, left, top, tall, base in (
+            (self._tongue, -0.4, tip, 0.62, 0.2 * jaw),
+            (self._lower, -0.36, -0.01, 0.36, jaw),
+            (self._upper, -0.5, -0.31, 0.5, 0 * jaw),
+        ):
+            self._lay(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
+        if self._own is not None:
+            self._lay(colour, self._own[0], self._own_place(self._own[1], pose, box))
+        self._shade(colour, share, pose.points, box, gap)
+        return np.asarray(np.clip(colour, 0, 255), np.uint8)
+
+    def _place(
+        self, base: Array, at: tuple[float, float, float, float], texture: Floats, pose: Pose, box: Box
+    ) -> Array:
+        """(2, 3): from texture pixels to pixels of `box`, for a texture laid at (left, top, width, height) in mouth
+        widths, carried by `base` (3,) pixels."""
+        left, top, wide, tall = at
+        across, down = self.rig.frame.axes[0] * self.width, self.rig.frame.axes[1] * self.width
+        rows, columns = texture.shape[:2]
+        start = pose.carry(self.middle + base + left * across + top * down) - box[:2]
+        return np.column_stack([pose.direct(across) * wide / columns, pose.direct(down) * tall / rows, start])
+
+    def _own_place(self, corner: tuple[int, int], pose: Pose, box: Box) -> Array:
+        """(2, 3): from pixels of the portrait's own teeth to pixels of `box`; they hold to the skull."""
+        start = pose.carry(np.array([*corner, self.middle[2]], np.float64)) - box[:2]
+        return np.column_stack([pose.turn[:2, 0], pose.turn[:2, 1], start])
+
+    def _lay(self, colour: Floats, texture: Floats, affine: Array) -> None:
+        """Lay a texture with premultiplied alpha upon the colours, in place."""
+        size = (colour.shape[1], colour.shape[0])
+        warped = cv2.warpAffine(texture, affine, size, flags=cv2.INTER_LINEAR)
+        colour *= 1 - warped[..., 3:]
+        colour += warped[..., :3]
+
+    def _shade(self, colour: Floats, share: Floats, points: Floats, box: Box, gap: float) -> None:
+        """Darken towards the lips, the corners and the upper lip's shadow, in place."""
+        place = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
+        left, right = points[mesh.MOUTH_LEFT, :2], points[mesh.MOUTH_RIGHT, :2]
+        across = (right - left).astype(np.float32)
+        length = max(float(np.linalg.norm(across)), 1.0)
+        u = np.abs((place - 0.5 * (left + right)) @ (across / length)) / (0.5 * length)
+        inside = (share > 0.5).astype(np.uint8)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
+        shade = (0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))) * (
+            1 - 0.55 * smoothstep(u, 0.45, 1.0)
+        )
+        colour *= shade[..., None].astype(np.float32)
+
+
+def _ramp(x: float, low: float, high: float) -> float:
+    return float(smoothstep(np.array(x), low, high))
+
+
+class _Colours:
+    """Colours of the inside of a mouth that belong to this face: RGB float32."""
+
+    def __init__(self, picture: Pixels, points: Array) -> None:
+        spots = np.array([_around(picture, points[p]) for p in (50, 280, 205, 425, mesh.NOSE_TIP, 9, 151)])
+        self.skin = np.median(spots, 0)
+        light = float(np.percentile(spots.mean(1), 70))
+        self.light = float(np.clip(light / 175, 0.3, 1.1))
+        lips = np.median([_around(picture, points[p]) for p in (17, 16, 85, 315, 0, 72, 302)], 0)
+        hue = self.skin / max(float(self.skin.mean()), 1.0)
+        white = np.array([1.02, 1.0, 0.95]) * 0.78 + hue * 0.22
+        self.teeth = (white / white.mean() * np.clip(light * 1.08 + 16, 60, 228)).astype(np.float32)
+        self.cavity = (np.array([52.0, 22.0, 24.0]) * self.light).astype(np.float32)
+        flesh = np.array([168.0, 84.0, 84.0]) * self.light
+        self.tongue = (0.72 * flesh + 0.28 * lips).astype(np.float32) * np.float32(0.86)
+        self.gum = (0.6 * np.array([150.0, 72.0, 74.0]) * self.light + 0.4 * lips).astype(np.float32) * np.float32(0.8)
+
+
+def _around(picture: Pixels, point: Array) -> Array:
+    """The mean colour of a few pixels round a point."""
+    x, y = np.round(point[:2]).astype(int)
+    reach = max(1, picture.shape[0] // 200)
+    rows = slice(max(0, min(y, picture.shape[0] - 1) - reach), max(1, y + reach + 1))
+    columns = slice(max(0, min(x, picture.shape[1] - 1) - reach), max(1, x + reach + 1))
+    return np.asarray(picture[rows, columns].reshape(-1, 3).mean(0))
+
+
+def _teeth(fine: int, colour: Floats, gum: Floats, size: float) -> Floats:
+    """(rows, columns, 4) premultiplied: a row of teeth, biting edge down, 1 mouth width wide and 0.5 tall.
+
+    One band with a scalloped edge and faint seams: at the size of a face in a video that is what teeth look like, and
+    on a drawing too.
+    """
+    rows, columns = fine // 2, fine
+    x: Array = (np.arange(columns, dtype=np.float64) + 0.5) / columns - 0.5
+    y: Array = ((np.arange(rows, dtype=np.float64) + 0.5) / rows * 0.5)[:, None]
+    edges: Array = np.cumsum(_TOOTH_WIDTHS * size)
+    k = np.minimum(np.searchsorted(edges, np.abs(x)), len(edges) - 1)
+    start = np.concatenate([[0], edges])[k]
+    inner: Array = np.clip((np.abs(x) - start) / (_TOOTH_WIDTHS[k] * size) * 2 - 1, -1, 1)
+    end = 0.385 * (1 - 0.06 * (1 - _TOOTH_LENGTHS[k] * size) - 0.03 * np.abs(inner) ** 5)
+    soft = 1.6 / fine
+    band = smoothstep(end[None] - y, -soft, soft) * (1 - smoothstep(np.abs(x), edges[-1] - 0.03, edges[-1]))[None]
+    seam = 1 - 0.16 * np.exp(-(((1 - np.abs(inner)) * _TOOTH_WIDTHS[k] * size * fine / 1.3) ** 2))
+    round_ = 1 - 0.07 * inner**2
+    side = 1 - 0.5 * smoothstep(np.abs(x), 0.12, 0.46)
+    rise = 0.8 + 0.2 * smoothstep(y, 0.2, 0.33)
+    rgb = colour[None, None] * (seam * round_ * side)[None, :, None] * rise[..., None]
+    root = smoothstep(y, 0.165, 0.185)[..., None] * np.ones((1, columns, 1))
+    rgb = rgb * root + gum * (1 - root) * side[None, :, None]
+    texture = np.concatenate([rgb * band[..., None], band[..., None]], 2).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(texture, (0, 0), max(0.5, fine / 200)), np.float32)
+
+
+def _tongue(fine: int, colour: Floats) -> Floats:
+    """(rows, columns, 4) premultiplied: a soft mound with a faint furrow, tip upwards."""
+    side = fine // 2
+    x: Array = ((np.arange(side, dtype=np.float64) + 0.5) / side * 2 - 1)[None]
+    y: Array = ((np.arange(side, dtype=np.float64) + 0.5) / side)[:, None]
+    above: Array = np.maximum((0.55 - y) / 0.55, 0.0)
+    reach: Array = np.hypot(x / 0.92, above)
+    body = smoothstep(1 - reach, 0.0, 0.28)
+    light = 0.72 + 0.28 * smoothstep(y, 0.0, 0.35) - 0.14 * np.exp(-((x / 0.1) ** 2)) * smoothstep(y, 0.1, 0.4)
+    light = light * (1 - 0.3 * x**2)
+    return np.asarray(np.concatenate([colour * (light * body)[..., None], body[..., None]], 2), np.float32)
+
+
+def _own_teeth(
+    picture: Pixels, points: Array, width: float, colours: _Colours
+) -> tuple[Floats, tuple[int, int]] | None:
+    """The teeth that the portrait shows, premultiplied, and their corner; None where there is only dark."""
+    rim = points[[*mesh.UPPER_CURVE, *mesh.LOWER_CURVE[::-1]], :2]
+    low, high = np.floor(rim.min(0)).astype(int) - 2, np.ceil(rim.max(0)).astype(int) + 3
+    low = np.maximum(low, 0)
+    crop = picture[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    inside = cover(rim, (int(low[0]), int(low[1]), int(low[0]) + crop.shape[1], int(low[1]) + crop.shape[0]))
+    core = crop[inside > 0.99]
+    if len(core) < 12 or np.percentile(core.mean(1), 75) < 0.62 * colours.skin.mean():
+        return None
+    reach = max(1, round(0.02 * width))
+    shape = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    alpha = cv2.GaussianBlur(cv2.erode(inside, shape), (0, 0), 0.6 * reach + 0.4)[..., None]
+    return np.concatenate([crop * alpha, alpha], 2).astype(np.float32), (int(low[0]), int(low[1]))

@@ -1,0 +1,319 @@
+"""A portrait's own face mesh with controls that a person can read: one row of curves in, 478 moved points out.
+
+There is no trained motion basis. Each control says where a few points of the lips, jaw, lids or brows go, and the
+points between them follow harmonically over the mesh. Lengths are in mouth widths or face widths, so that a face of
+any size moves alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh import handles
+from echomimic.mesh import topology as mesh
+from echomimic.types import CURVE_NAMES, Floats
+
+Array = npt.NDArray[np.float64]
+
+OPEN = 0.05
+"""Lips further apart than this share of the mouth's width are closed before the rig starts from them."""
+GAP_AT_FULL_JAW = 0.5
+STEEPEST = 1.5
+SNAP = 0.012
+"""Gaps under this share of the mouth's width close: a hairline of dark between the lips reads as a fault."""
+UPPER_SHARE = 0.35
+"""How much of a closing gap the upper lip travels; the lower one does the rest."""
+
+SWAY, BREATH = 0.045, 0.022
+"""How far the shoulders go at full sway and breath, in face widths; the head goes along."""
+
+_C = {name: k for k, name in enumerate(CURVE_NAMES)}
+_UPPER_FOLLOW, _LOWER_FOLLOW = (1.0, 0.86, 0.7, 0.45), (1.0, 0.92, 0.82, 0.64)
+"""How the rings of a lip follow its inner rim when lips close."""
+_LIPS = [p for ring in (*mesh.UPPER_RINGS, *mesh.LOWER_RINGS, *mesh.CORNERS) for p in ring]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The head's own axes in the picture (rows: right, down, away), its sizes in pixels and its neck."""
+
+    axes: Array
+    face_width: float
+    face_height: float
+    mouth_width: float
+    pivot: Array
+
+
+class Rig:
+    """The face mesh of one portrait and its controls.
+
+    `landmarks` are (478, 3) pixels as `face.py` finds them. `rest` (478, 3) is the same face with closed lips: it
+    equals the landmarks where the portrait's lips are closed already. `opening` is how far they were apart, in mouth
+    widths. `solid` is what turns: the landmarks with their steepest slopes in depth, at the face's rim, made gentler,
+    because a flat picture holds nothing to show there.
+    """
+
+    def __init__(self, landmarks: Floats) -> None:
+        self.landmarks = np.asarray(landmarks, np.float64)
+        self.solid = points = _soften(self.landmarks)
+        self._relief = self.landmarks[:, 2] - points[:, 2]
+        self.frame = _measure(points)
+        self._close_upper, self._close_lower = self._closing_weights(points)
+        gap = self._gap(points)
+        self.opening = float(gap.max() / self.frame.mouth_width)
+        self.open = self.opening > OPEN
+        self.rest = self._closed(points, np.ones(9)) if self.open else points
+        self._rest_gap = self._gap(self.rest)
+        self._basis = self._build_basis()
+        self._lids = _lid_tables()
+
+    def points(self, row: Floats) -> Floats:
+        """(478, 3) float32 pixels of the face under one row of curves: what a face finder would see."""
+        turn, move = self.rotation(row)
+        points = (self.shape(row) - self.frame.pivot) @ turn.T + self.frame.pivot + move
+        points[:, 2] += self._relief
+        return np.asarray(points, np.float32)
+
+    def shape(self, row: Floats) -> Array:
+        """(478, 3): the face under one row of curves before the head turns."""
+        v = np.asarray(row, np.float64)
+        points: Array = self.rest + (self._amounts(v) @ self._basis).reshape(mesh.POINTS, 3)
+        points = self._seal(points, v)
+        return self._look(points, v)
+
+    def jaw_way(self, row: Floats) -> Array:
+        """(3,) pixels that the lower teeth go with the jaw, before the head turns."""
+        amounts = self._amounts(np.asarray(row, np.float64))[:2]
+        return np.asarray((amounts @ self._basis[:2]).reshape(mesh.POINTS, 3)[mesh.LOWER_LIP[4]])
+
+    def rotation(self, row: Floats) -> tuple[Array, Array]:
+        """The head's turn (3, 3) about `frame.pivot`, and the move (3,) in pixels after it."""
+        v = np.asarray(row, np.float64)
+        yaw, pitch, roll = np.radians([v[_C["yaw"]], v[_C["pitch"]], v[_C["roll"]]])
+        width = self.frame.face_width
+        across = v[_C["shift_x"]] + SWAY * v[_C["sway"]]
+        down = v[_C["shift_y"]] - 0.5 * BREATH * v[_C["breath"]]
+        return _turn(yaw, pitch, roll), np.array([across * width, down * width, 0.0])
+
+    def _amounts(self, v: Array) -> Array:
+        """How much of each row of the basis a row of curves asks for."""
+        jaw = np.clip(v[_C["jaw"]], 0, 1.3) * self._jaw_angle
+        spread, smile = v[_C["spread"]], v[_C["smile"]]
+        tuck, closure = np.clip(v[_C["tuck"]], 0, 1), np.clip(v[_C["closure"]], 0, 1)
+        return np.array(
+            [
+                np.sin(jaw),
+                1 - np.cos(jaw),
+                jaw / self._jaw_angle,
+                max(spread, 0),
+                max(-spread, 0),
+                v[_C["upper_lip"]],
+                tuck,
+                closure,
+                max(smile, 0),
+                max(-smile, 0),
+                v[_C["brow"]],
+            ]
+        )
+
+    def _build_basis(self) -> Array:
+        """(11, 478 * 3): what each of `_amounts` adds, in the picture's axes."""
+        local = self._handles()
+        away = self.rest @ self.frame.axes.T
+        hinge = away[[mesh.EAR_LEFT, mesh.EAR_RIGHT]].mean(0)
+        lever = away - hinge
+        self._jaw_angle = (
+            GAP_AT_FULL_JAW
+            * self.frame.mouth_width
+            / max(abs(lever[mesh.LOWER_LIP[4], 2]), 0.25 * self.frame.face_width)
+        )
+        weight = self._jaw_weights()
+        sine = np.stack([0 * weight, -lever[:, 2] * weight, lever[:, 1] * weight], 1)
+        cosine = np.stack([0 * weight, -lever[:, 1] * weight, -lever[:, 2] * weight], 1)
+        basis = np.concatenate([sine[None], cosine[None], local])
+        return np.asarray(basis @ self.frame.axes).reshape(len(basis), -1)
+
+    def _jaw_weights(self) -> Array:
+        """(478,) how much of the jaw's turn each point follows."""
+        known = dict.fromkeys(_still(self.rest, self.frame), 0.0)
+        known |= mesh.JAW_LINE
+        corner = 0.4
+        for depth, ring in enumerate(mesh.UPPER_RINGS):
+            known |= dict(zip(ring, corner * np.abs(handles.COLUMNS) ** (2.4 + 0.4 * depth), strict=True))
+        for ring in mesh.LOWER_RINGS:
+            known |= dict(zip(ring, corner + (1 - corner) * (1 - handles.COLUMNS**2) ** 0.6, strict=True))
+        known |= {p: corner for pair in mesh.CORNERS for p in pair}
+        return self._spread(known)
+
+    def _handles(self) -> Array:
+        """(9, 478, 3) in the head's axes: the controls that are sums of moved handles."""
+        mouth = [
+            *(handles.jaw_narrows(), handles.spread(), handles.rounded(), handles.upper_lip(), handles.tuck()),
+            *(handles.press(), handles.smile(1.0), handles.smile(-1.0)),
+        ]
+        hold = dict.fromkeys((*_still(self.rest, self.frame), *mesh.CHIN_BONE), (0.0, 0.0, 0.0))
+        moved = np.stack([self._spread_all(hold | known) for known in mouth]) * self.frame.mouth_width
+        below = (self.rest @ self.frame.axes[1])[: mesh.SKIN]
+        held = np.flatnonzero(below > below[mesh.NOSE_TIP]).tolist()
+        brow = self._spread_all(dict.fromkeys(held, (0.0, 0.0, 0.0)) | handles.brow()) * self.frame.face_width
+        return np.concatenate([moved, brow[None]])
+
+    def _spread(self, known: dict[int, float]) -> Array:
+        index = np.array(list(known), np.int64)
+        return harmonic(self.rest, index, np.array(list(known.values()))[:, None])[:, 0]
+
+    def _spread_all(self, known: dict[int, tuple[float, float, float]]) -> Array:
+        index = np.array(list(known), np.int64)
+        return harmonic(self.rest, index, np.array(list(known.values()), np.float64))
+
+    def _closing_weights(self, points: Array) -> tuple[Array, Array]:
+        """(478, 9) each: how every point follows the nine columns of the upper and of the lower lip."""
+        index = np.array([*_LIPS, *_still(points, self.frame), *mesh.CHIN_BONE], np.int64)
+        both = np.zeros((len(index), 18))
+        where = {int(p): k for k, p in enumerate(index)}
+        for side, rings, follow_rings in ((0, mesh.UPPER_RINGS, _UPPER_FOLLOW), (9, mesh.LOWER_RINGS, _LOWER_FOLLOW)):
+            for ring, follow in zip(rings, follow_rings, strict=True):
+                for column, p in enumerate(ring):
+                    both[where[p], side + column] = follow
+        unique, first = np.unique(index, return_index=True)
+        spread = harmonic(points, unique, both[first])
+        return spread[:, :9], spread[:, 9:]
+
+    def _gap(self, points: Array) -> Array:
+        """(9,) how far the lips are apart at each column, in pixels along the head's down axis."""
+        return np.asarray((points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) @ self.frame.axes[1])
+
+    def _closed(self, points: Array, share: Array, upper: float = UPPER_SHARE) -> Array:
+        """The points with that share (9,) of the gap between the lips taken away."""
+        gap = (points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) * share[:, None]
+        return np.asarray(points + self._close_upper @ (upper * gap) - self._close_lower @ ((1 - upper) * gap))
+
+    def _seal(self, points: Array, v: Array) -> Array:
+        """Tuck the lower lip to the teeth, snap hairlines shut, and close as far as `closure` says."""
+        width = self.frame.mouth_width
+        gap = self._gap(points)
+        added = gap - self._rest_gap
+        snap = SNAP * width
+        kept = np.where(added > snap, added - snap * np.exp(-(added - snap) / (2 * snap)), np.minimum(added, 0))
+        wanted = np.maximum(self._rest_gap + kept, np.minimum(self._rest_gap, 0))
+        closure = np.clip(v[_C["closure"]], 0, 1)
+        touched = _share(gap, wanted * (1 - closure), closure)
+        points = self._closed(points, touched)
+        tuck = np.clip(v[_C["tuck"]], 0, 1) * (1 - closure)
+        if tuck > 0:
+            gap = self._gap(points)
+            points = self._closed(points, _share(gap, np.minimum(gap, 0.07 * width), 0.0) * tuck, 0.0)
+        return points
+
+    def _look(self, points: Array, v: Array) -> Array:
+        """Turn the eyes and shut the lids; the lids go along with the eyes up and down."""
+        blink = float(np.clip(v[_C["blink"]], 0, 1))
+        across, down = np.sin(np.radians([v[_C["gaze_x"]], v[_C["gaze_y"]]]))
+        if not (blink or across or down):
+            return points
+        points = points.copy()
+        right, below = self.frame.axes[0], self.frame.axes[1]
+        for eye, table in zip(mesh.EYES, self._lids, strict=True):
+            ball = 0.42 * float(np.linalg.norm(points[eye.right] - points[eye.left]))
+            points[list(eye.iris)] += ball * (across * right + down * below)
+            follow = ball * down * (1 - blink)
+            up, low = points[list(eye.upper)], points[list(eye.lower)]
+            most = np.linalg.norm(low - up, axis=1, keepdims=True)
+            lid = below * np.minimum(follow * (0.55 if down > 0 else 0.35), 0.5 * most)
+            between = (low - up - lid) * blink
+            lower = below * follow * 0.22 - 0.1 * between
+            for ring, share in table.above:
+                points[ring] += share * (lid + 0.9 * between)
+            for ring, share in table.under:
+                points[ring] += share * lower
+        return points
+
+
+@dataclass(frozen=True)
+class _Lids:
+    """Rings of points above and under an eye, each with its share of the lid's way."""
+
+    above: tuple[tuple[list[int], float], ...]
+    under: tuple[tuple[list[int], float], ...]
+
+
+def _lid_tables() -> tuple[_Lids, ...]:
+    return tuple(
+        _Lids(
+            ((list(eye.upper), 1.0), (list(eye.crease), 0.5), (list(eye.brow_side), 0.1)),
+            ((list(eye.lower), 1.0), (list(eye.cheek_side), 0.5)),
+        )
+        for eye in mesh.EYES
+    )
+
+
+def _share(gap: Array, wanted: Array, otherwise: float) -> Array:
+    """(9,) how much of each gap goes away for `wanted` to remain; `otherwise` where there is no gap."""
+    safe = np.where(gap > 1e-9, gap, 1.0)
+    return np.where(gap > 1e-9, np.clip(1 - wanted / safe, 0, 1), otherwise)
+
+
+def _turn(yaw: float, pitch: float, roll: float) -> Array:
+    """Yaw to the right, pitch down and roll clockwise positive; x right, y down, z away."""
+    (cy, cp, cr), (sy, sp, sr) = np.cos([yaw, pitch, roll]), np.sin([yaw, pitch, roll])
+    turn_yaw = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
+    turn_pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    turn_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.asarray(turn_roll @ turn_pitch @ turn_yaw)
+
+
+def _measure(points: Array) -> Frame:
+    """The head's axes from pairs of mirrored points and the line from forehead to chin."""
+    pairs = ((33, 263), (mesh.EAR_LEFT, mesh.EAR_RIGHT), (127, 356), (133, 362), (70, 300), (58, 288))
+    right = np.sum([points[b] - points[a] for a, b in pairs], 0)
+    right /= np.linalg.norm(right)
+    down = points[mesh.CHIN] - points[mesh.FOREHEAD]
+    down -= right * (down @ right)
+    down /= np.linalg.norm(down)
+    width = float(np.linalg.norm(points[mesh.EAR_RIGHT] - points[mesh.EAR_LEFT]))
+    height = float(np.linalg.norm(points[mesh.CHIN] - points[mesh.FOREHEAD]))
+    mouth = float(np.linalg.norm(points[mesh.MOUTH_RIGHT] - points[mesh.MOUTH_LEFT]))
+    ears = points[[mesh.EAR_LEFT, mesh.EAR_RIGHT]].mean(0)
+    oval = points[list(mesh.OVAL)].mean(0)
+    pivot = np.array([oval[0], points[mesh.CHIN, 1] + 0.12 * height, ears[2] + 0.1 * width])
+    return Frame(
+        np.stack([right, down, np.cross(right, down)]),
+        width,
+        height,
+        float(np.clip(mouth, 0.2 * width, 0.36 * width)),
+        pivot,
+    )
+
+
+def _soften(points: Array) -> Array:
+    """The points with depth held back so that it falls off by no more than `STEEPEST` to any side."""
+    flat = points[:, :2]
+    apart = np.sqrt(np.maximum(((flat[:, None] - flat[None]) ** 2).sum(2), 0))
+    depth = (points[None, :, 2] + STEEPEST * apart).min(1)
+    return np.column_stack([flat, depth])
+
+
+def _still(points: Array, frame: Frame) -> list[int]:
+    """Points that nothing of the mouth moves: the nose and all that lies above its tip."""
+    level = (points @ frame.axes[1])[: mesh.SKIN]
+    above = np.flatnonzero(level < level[mesh.NOSE_TIP]).tolist()
+    return sorted(set(above) | set(mesh.NOSE))
+
+
+def harmonic(points: Array, known: npt.NDArray[np.int64], values: Array) -> Array:
+    """(478, k): `values` (n, k) at the `known` points, and between them the smoothest field over the mesh.
+
+    Edges count by the inverse of their length. The irises keep zero.
+    """
+    a, b = mesh.edges().T
+    weight = 1.0 / np.maximum(np.linalg.norm(points[a] - points[b], axis=1), 1e-3)
+    laplace = np.zeros((mesh.SKIN, mesh.SKIN))
+    np.add.at(laplace, (a, b), -weight)
+    np.add.at(laplace, (b, a), -weight)
+    laplace[np.arange(mesh.SKIN), np.arange(mesh.SKIN)] = -laplace.sum(1)
+    free = np.setdiff1d(np.arange(mesh.SKIN), known)
+    field = np.zeros((mesh.POINTS, values.shape[1]))
+    field[known] = values
+    field[free] = np.linalg.solve(laplace[np.ix_(free, free)], -laplace[np.ix_(free, known)] @ values)
+    return field

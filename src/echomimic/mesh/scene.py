@@ -1,0 +1,186 @@
+"""One portrait ready to move: a row of curves in, a frame out.
+
+The whole output picture is drawn at once, so there is nothing to paste back and no seam. With a matte and a plate the
+person moves over a still background. A frame is a pure function of its row: threads may share a scene.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh import topology as mesh
+from echomimic.mesh.eyes import Eye
+from echomimic.mesh.mouth import Mouth
+from echomimic.mesh.opening import FINER, Pixels, cover, fill_opening
+from echomimic.mesh.rig import Rig
+from echomimic.mesh.torso import JAW_REACH, Surroundings
+from echomimic.mesh.warp import Box, Field, Grid, Pose, backward, bounds, build_field, enlarge, sample
+from echomimic.types import CURVE_NAMES, Floats, Picture
+
+Array = npt.NDArray[np.float64]
+_SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
+_REACH = 0.35
+"""How far a frame may carry the person beyond where the portrait shows them, in face widths."""
+
+
+class Scene:
+    """A portrait of any size with the face at `landmarks` (478, 3) pixels.
+
+    `matte` (H, W) float32 in 0..1 is the person, `plate` (H, W, 3) uint8 the background filled in behind; without
+    them the head's motion fades out towards the picture.
+    """
+
+    def __init__(
+        self, pixels: Picture, landmarks: Floats, matte: Floats | None = None, plate: Picture | None = None
+    ) -> None:
+        self.pixels = np.ascontiguousarray(pixels)
+        self.size = (pixels.shape[1], pixels.shape[0])
+        self.rig = Rig(landmarks)
+        layered = matte is not None and plate is not None
+        self.around = Surroundings(self.rig.solid, self.rig.frame, self.size, matte if layered else None)
+        self._flat = self.rig.landmarks[:, :2]
+        width = self.rig.frame.face_width
+        self._face_cell = int(np.clip(round(width / 50), 1, 16))
+        self._far_cell = int(np.clip(round(width / 16), 1, 48))
+        source = self.pixels
+        if self.rig.open:
+            source = fill_opening(source, self.rig.landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
+        self.plate: Picture | None = None
+        self.box = self._moving_box(matte if layered else None)
+        if matte is not None and plate is not None:
+            source, self.plate = self._split_layers(source, matte, plate)
+        self._portrait = _finer(source)
+        self._far = build_field(
+            Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell), self.rig.solid, self.around
+        )
+        self._face = self._face_field()
+        self.eyes = [Eye(self._portrait, self.rig, self.around, eye) for eye in mesh.EYES]
+        self.mouth = Mouth(self.pixels, self.rig, self.around)
+
+    def landmarks(self, row: Floats) -> Floats:
+        """(478, 3) float32 pixels: where the face's points are in the frame of that row."""
+        return self.rig.points(row)
+
+    def frame(self, row: Floats) -> Picture:
+        """(H, W, 3) uint8 RGB: the portrait under one row of curves."""
+        pose = self._pose(row)
+        frame = self._warp(pose)
+        for eye in self.eyes:
+            eye.paint(frame, self._portrait, pose)
+        self.mouth.paint(frame, self._portrait, pose)
+        out = self.pixels.copy()
+        left, top, right, bottom = self.box
+        out[top:bottom, left:right] = self._over_plate(frame[top:bottom, left:right])
+        return out
+
+    def _pose(self, row: Floats) -> Pose:
+        turn, move = self.rig.rotation(row)
+        pivot = self.rig.frame.pivot
+        shift = pivot + move - turn @ pivot
+        points = np.asarray(self.rig.shape(row) @ turn.T + shift, np.float32)
+        drives = _drives(turn, shift, float(row[_SWAY]), float(row[_BREATH]))
+        return Pose(row, points, (points[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
+
+    def _warp(self, pose: Pose) -> Pixels:
+        """(H, W, C): the portrait moved, openings not yet drawn."""
+        left, top, right, bottom = self.box
+        places = np.ascontiguousarray(self._places(self._far, pose, self.box, self._far_cell))
+        box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
+        near = self._places(self._face, pose, box, self._face_cell)
+        places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = near
+        frame = np.empty((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
+        frame[top:bottom, left:right] = sample(self._portrait, places)
+        return frame
+
+    def _places(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
+        """(h, w, 2): where in the enlarged portrait the pixels of `box` come from."""
+        grid = Grid.over(box, cell)
+        return enlarge(backward(field.motion(pose.moved, pose.drives), field.grid, grid, 3, FINER), grid, box)
+
+    def _over_plate(self, frame: Pixels) -> Picture:
+        """The moved person laid over the background."""
+        if self.plate is None:
+            return frame
+        left, top, right, bottom = self.box
+        return over_plate(frame, self.plate[top:bottom, left:right])
+
+    def _face_margin(self) -> tuple[float, float, float, float]:
+        side = 0.12 * self.rig.frame.face_height
+        return side, side, side, (JAW_REACH + 0.08) * self.rig.frame.face_height
+
+    def _face_field(self) -> Field:
+        spare = 0.25 * self.rig.frame.face_width
+        left, top, right, bottom = (int(m + spare) for m in self._face_margin())
+        oval = self._flat[list(mesh.OVAL)]
+        low, high = oval.min(0).astype(int), oval.max(0).astype(int)
+        box = (int(low[0]) - left, int(low[1]) - top, int(high[0]) + right, int(high[1]) + bottom)
+        return build_field(Grid.over(box, self._face_cell), self.rig.solid, self.around)
+
+    def _moving_box(self, matte: Floats | None) -> Box:
+        """The pixels that may change: where weights are, and, with a matte, where the person may get to."""
+        whole = (0, 0, *self.size)
+        grid = Grid.over(whole, self._far_cell)
+        points = grid.points().reshape(-1, 2).astype(np.float64)
+        rim = self.around.outside(points)
+        head = self.around.head(points, rim)
+        weight = head + np.abs(self.around.body(points, head)).sum(1) + (rim.far <= 0) + self.around.skin(rim)
+        box = bounds(points[weight > 1e-3], (self._far_cell,) * 4, self.size)
+        if matte is not None:
+            rows, columns = np.flatnonzero((matte > 0.03).any(1)), np.flatnonzero((matte > 0.03).any(0))
+            if len(rows) and len(columns):
+                reach = int(_REACH * self.rig.frame.face_width) + 8
+                person = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+                box = _meet(box, _grow(person, reach))
+        return box
+
+    def _split_layers(self, source: Pixels, matte: Floats, plate: Picture) -> tuple[Pixels, Picture]:
+        """The person as what the picture has over the plate, with alpha: at rest the two give the picture exactly.
+
+        The matte is raised wherever the picture is darker than what would show through, so that thin hair, which
+        mattes miss, still moves with the head.
+        """
+        box = (0, 0, *self.size)
+        face = cv2.GaussianBlur(cover(self._flat[list(mesh.OVAL)], box), (0, 0), 0.01 * self.rig.frame.face_width + 0.5)
+        alpha = np.maximum(matte, face)
+        through = (source.astype(np.float32) + 1) / (plate.astype(np.float32) + 1)
+        alpha = np.maximum(alpha, 1 - through.min(2))
+        hidden = np.ceil(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
+        person = cv2.subtract(source, _show(plate, hidden))
+        return np.dstack([person, hidden]), np.ascontiguousarray(plate)
+
+
+def over_plate(person: Pixels, plate: Picture) -> Picture:
+    """The person (h, w, 4), premultiplied, over the plate (h, w, 3)."""
+    return np.asarray(cv2.add(cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), _show(plate, person[..., 3])), np.uint8)
+
+
+def _show(plate: Picture, hidden: Pixels) -> Picture:
+    """What shows of the plate behind a layer of that alpha."""
+    clear = cv2.cvtColor(cv2.bitwise_not(hidden), cv2.COLOR_GRAY2BGR)
+    return np.asarray(cv2.multiply(plate, clear, scale=1 / 255), np.uint8)
+
+
+def _finer(picture: Pixels) -> Pixels:
+    """The picture enlarged by `FINER` such that every `FINER`th pixel is the picture's own."""
+    size = (picture.shape[1] * FINER - FINER + 1, picture.shape[0] * FINER - FINER + 1)
+    scale = np.array([[1 / FINER, 0, 0], [0, 1 / FINER, 0]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, scale, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _drives(turn: Array, shift: Array, sway: float, breath: float) -> Floats:
+    """(7, 2): the head's turn as pixels moved per x, y, z and 1, then sway and breath."""
+    drives = np.zeros((7, 2), np.float32)
+    drives[:3] = (turn.T - np.eye(3))[:, :2]
+    drives[3] = shift[:2]
+    drives[4:] = [[sway, 0], [breath, 0], [0, breath]]
+    return drives
+
+
+def _grow(box: tuple[int, ...], by: int) -> Box:
+    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
+
+
+def _meet(a: tuple[int, ...], b: tuple[int, ...]) -> Box:
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    return left, top, max(left, min(a[2], b[2])), max(top, min(a[3], b[3]))

@@ -1,0 +1,252 @@
+"""Moving pixels: where in the portrait each pixel of a frame comes from.
+
+The motion is known at points of the portrait (forward); a frame needs it at its own pixels (backward). Both are
+smooth outside the openings of mouth and eyes, so the forward field is kept on coarse grids, turned round by Newton's
+method there, and enlarged. There are no triangles to draw per frame and no folds: where a turn would
+hide skin, pixels crowd instead. Lips and lids, where the field tears, get two fields each: one that continues the
+upper rim's motion downwards, one the lower rim's upwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh import topology as mesh
+from echomimic.mesh.torso import Surroundings
+from echomimic.types import Floats
+
+Array = npt.NDArray[np.float64]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom excluded."""
+
+DRIVES = 7
+"""Columns of what a point follows besides the mesh: the head's turn (x, y, z, 1), sway, breath across, breath down."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points of a picture: `left + column * cell`, `top + row * cell`."""
+
+    left: float
+    top: float
+    cell: int
+    columns: int
+    rows: int
+
+    @classmethod
+    def over(cls, box: Box, cell: int) -> "Grid":
+        """The grid whose enlargement by `cell` covers `box` with one cell to spare on each side."""
+        half = (cell - 1) / 2
+        columns, rows = (-(-(high - low) // cell) + 2 for low, high in ((box[0], box[2]), (box[1], box[3])))
+        return cls(box[0] - cell + half, box[1] - cell + half, cell, columns, rows)
+
+    def points(self) -> Floats:
+        """(rows, columns, 2) float32 pixels."""
+        x = np.arange(self.columns, dtype=np.float32) * self.cell + np.float32(self.left)
+        y = np.arange(self.rows, dtype=np.float32) * self.cell + np.float32(self.top)
+        return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), 2)
+
+
+@dataclass(frozen=True)
+class Field:
+    """How the points of a grid follow the mesh: `mesh` (N, 3) points with `share` (N, 3), and `drive` (N, 7)."""
+
+    grid: Grid
+    mesh: npt.NDArray[np.int64]
+    share: Floats
+    drive: Floats
+
+    def motion(self, moved: Floats, drives: Floats) -> Floats:
+        """(rows, columns, 2) pixels that each point moves, from how the mesh moved (478, 2) and the drives (7, 2)."""
+        d = np.einsum("nk,nkc->nc", self.share, moved[self.mesh]) + self.drive @ drives
+        return np.asarray(d.reshape(self.grid.rows, self.grid.columns, 2))
+
+
+def build_field(grid: Grid, landmarks: Array, around: Surroundings) -> Field:
+    """The field of a grid: inside the face by its triangles, outside by the outline, the head and the body."""
+    points = grid.points().reshape(-1, 2).astype(np.float64)
+    index, share = _inside_triangles(grid, points, landmarks)
+    drive = np.zeros((len(points), DRIVES))
+    out = np.flatnonzero(index[:, 0] < 0)
+    if len(out):
+        _follow_outside(out, points[out], around, index, share, drive)
+    return Field(grid, index, share.astype(np.float32), drive.astype(np.float32))
+
+
+def _follow_outside(
+    out: npt.NDArray[np.int64],
+    points: Array,
+    around: Surroundings,
+    index: npt.NDArray[np.int64],
+    share: Array,
+    drive: Array,
+) -> None:
+    """Fill in the rows `out` of a field's tables: head turn by weight, plus what the outline does of its own."""
+    rim = around.outside(points)
+    head, skin = around.head(points, rim), around.skin(rim)
+    index[out, :2], index[out, 2] = rim.along, 0
+    share[out, :2], share[out, 2] = rim.share * skin[:, None], 0
+    outline = np.einsum("nk,nkc->nc", rim.share, around.landmarks[rim.along])
+    drive[out, :3] = head[:, None] * np.column_stack([points, rim.away]) - skin[:, None] * outline
+    drive[out, 3] = head - skin
+    drive[out, 4:] = around.body(points, head)
+
+
+def _inside_triangles(grid: Grid, points: Array, landmarks: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    """For each grid point the triangle of the face that it lies in, nearest to the viewer, and its shares; else -1."""
+    triangles = mesh.triangles()
+    flat = landmarks[triangles, :2]
+    low, high = flat.min(1), flat.max(1)
+    right, bottom = grid.left + grid.cell * (grid.columns - 1), grid.top + grid.cell * (grid.rows - 1)
+    near = (high >= (grid.left, grid.top)).all(1) & (low <= (right, bottom)).all(1)
+    order = np.flatnonzero(near)[np.argsort(-landmarks[triangles[near], 2].mean(1))]
+    which = np.full((grid.rows, grid.columns), -1, np.int32)
+    corners = np.round((flat - (grid.left, grid.top)) / grid.cell * 256).astype(np.int32)
+    for k in order.tolist():
+        cv2.fillConvexPoly(which, corners[k], k, cv2.LINE_8, 8)
+    found = which.ravel()
+    index = np.full((len(points), 3), -1, np.int64)
+    share = np.zeros((len(points), 3))
+    inside = np.flatnonzero(found >= 0)
+    index[inside] = triangles[found[inside]]
+    share[inside] = _shares(flat[found[inside]], points[inside])
+    return index, share
+
+
+def _shares(corners: Array, points: Array) -> Array:
+    """Barycentric shares (N, 3) of points (N, 2) in triangles (N, 3, 2), held inside them."""
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    area = _cross(b - a, c - a)
+    area = np.where(np.abs(area) < 1e-6, 1e-6, area)
+    first, second = _cross(b - points, c - points) / area, _cross(c - points, a - points) / area
+    share = np.clip(np.stack([first, second, 1 - first - second], 1), 0, 1)
+    return np.asarray(share / np.maximum(share.sum(1, keepdims=True), 1e-9))
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+@dataclass(frozen=True)
+class Rim:
+    """A curve of mesh points across an opening, from its left corner to its right one, and its axes in the portrait."""
+
+    points: tuple[int, ...]
+    origin: Array
+    across: Array
+    down: Array
+    t: Array
+    v: Array
+
+    @classmethod
+    def of(cls, points: Sequence[int], landmarks: Array) -> "Rim":
+        """The curve through those points of the mesh."""
+        flat = landmarks[list(points), :2]
+        across = flat[-1] - flat[0]
+        across = across / max(float(np.linalg.norm(across)), 1e-6)
+        down = np.array([-across[1], across[0]])
+        t = np.maximum.accumulate((flat - flat[0]) @ across + np.arange(len(points)) * 1e-6)
+        return cls(tuple(points), flat[0], across, down, t, (flat - flat[0]) @ down)
+
+    def lay(self, points: Array) -> tuple[Array, Array]:
+        """(N,) where along the curve each point lies, and how far below it."""
+        t = (points - self.origin) @ self.across
+        return t, (points - self.origin) @ self.down - np.interp(t, self.t, self.v)
+
+
+def continue_rim(field: Field, rim: Rim, way: int) -> Field:
+    """The field with the rim's motion continued below it (`way` +1) or above it (-1), between the corners."""
+    points = field.grid.points().reshape(-1, 2).astype(np.float64)
+    t, below = rim.lay(points)
+    beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * way > 0))
+    after = np.clip(np.searchsorted(rim.t, t[beyond]), 1, len(rim.t) - 1)
+    part = (t[beyond] - rim.t[after - 1]) / np.maximum(rim.t[after] - rim.t[after - 1], 1e-9)
+    index, share, drive = field.mesh.copy(), field.share.copy(), field.drive.copy()
+    curve = np.array(rim.points)
+    index[beyond] = np.stack([curve[after - 1], curve[after], curve[after]], 1)
+    share[beyond] = np.stack([1 - part, part, 0 * part], 1)
+    drive[beyond] = 0
+    return Field(field.grid, index, share, drive)
+
+
+def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:
+    """The picture (or field) read at those (h, w, 2) places; beyond its border it goes on as it ends."""
+    return np.asarray(cv2.remap(image, at, None, flags, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+
+
+def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0) -> Floats:
+    """(rows, columns, 2) where in the portrait the points of `target` come from, times `scale`.
+
+    `motion` lives on `source`. Newton's method on y = x + d(x): skin that stretches over a closing eye is steeper than
+    a plain fixed point iteration bears.
+    """
+    goal = target.points()
+    unbend = _inverse_slopes(motion, source.cell)
+    origin, cell = np.array([source.left, source.top], np.float32), np.float32(1 / source.cell)
+    found = goal - motion.reshape(-1, 2).mean(0)
+    for _ in range(steps):
+        at = (found - origin) * cell
+        miss = found + sample(motion, at) - goal
+        m = sample(unbend, at)
+        found = found - (m[..., 0:2] * miss[..., :1] + m[..., 2:4] * miss[..., 1:])
+    return np.asarray(found if scale == 1.0 else found * np.float32(scale))
+
+
+_LEAST_AREA = 0.3
+"""What skin may shrink to, in shares of its area, before the inversion takes it for a fold and slows down."""
+
+
+def _inverse_slopes(motion: Floats, cell: int) -> Floats:
+    """(rows, columns, 4): the inverse of (identity + slopes of the motion), column by column."""
+    down, right = (np.empty_like(motion), np.empty_like(motion))
+    half = np.float32(0.5 / cell)
+    right[:, 1:-1] = (motion[:, 2:] - motion[:, :-2]) * half
+    down[1:-1] = (motion[2:] - motion[:-2]) * half
+    right[:, 0], right[:, -1], down[0], down[-1] = right[:, 1], right[:, -2], down[1], down[-2]
+    a, c = 1 + right[..., 0], right[..., 1]
+    b, d = down[..., 0], 1 + down[..., 1]
+    area = 1 / np.maximum(a * d - b * c, np.float32(_LEAST_AREA))
+    return np.stack([d * area, -c * area, -b * area, a * area], 2)
+
+
+def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
+    """(height, width, 2): the map of every pixel of `box` from that of the grid made by `Grid.over(box, ...)`."""
+    cell = grid.cell
+    if cell > 1:
+        found = np.asarray(cv2.resize(found, (grid.columns * cell, grid.rows * cell)), np.float32)
+    return found[cell : cell + box[3] - box[1], cell : cell + box[2] - box[0]]
+
+
+def bounds(points: Array | Floats, margin: tuple[float, float, float, float], size: tuple[int, int]) -> Box:
+    """The box round (N, 2+) points with a margin (left, top, right, bottom) in pixels, inside a picture of `size`."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    left, top = max(0, int(np.floor(low[0] - margin[0]))), max(0, int(np.floor(low[1] - margin[1])))
+    right, bottom = min(size[0], int(np.ceil(high[0] + margin[2]))), min(size[1], int(np.ceil(high[1] + margin[3])))
+    return left, top, max(right, left), max(bottom, top)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One frame's motion: its row of curves, where the mesh is (478, 3), how far it moved (478, 2), and the head.
+
+    A point p that holds to the skull goes to `turn @ p + shift`; `drives` (7, 2) says the same to the fields.
+    """
+
+    row: Floats
+    points: Floats
+    moved: Floats
+    turn: Array
+    shift: Array
+    drives: Floats
+
+    def carry(self, points: Array) -> Array:
+        """(..., 2): where points (..., 3) of the skull go."""
+        return np.asarray((points @ self.turn.T + self.shift)[..., :2])
+
+    def direct(self, vector: Array) -> Array:
+        """(2,): where a direction (3,) of the skull points in the frame."""
+        return np.asarray((self.turn @ vector)[:2])
