@@ -41,12 +41,12 @@ def build_template(faces: list[Floats]) -> Floats:
 def _symmetric(points: Floats) -> Floats:
     mirrored = points * np.array([-1, 1, 1], np.float32)
     _, partner = linear_sum_assignment(np.linalg.norm(points[:, None] - mirrored[None], axis=2) ** 2)
-    return ((points + mirrored[partner]) / 2).astype(np.float32)
+    return np.asarray((points + mirrored[partner]) / 2, np.float32)
 
 
 def _upright(points: Floats) -> Floats:
     left, right = points[OUTER_EYES[0]], points[OUTER_EYES[1]]
-    return ((points - (left + right) / 2) / np.linalg.norm(right - left)).astype(np.float32)
+    return np.asarray((points - (left + right) / 2) / np.linalg.norm(right - left), np.float32)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Is what was commanded what can be seen? Curves against the motion re-detected in the encoded video, Pearson r."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from echomimic.face import landmarker, read_landmarks
+from echomimic.media import read_video, write_clip
+from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.retarget import read_curves
+from echomimic.options import make_options
+from echomimic.types import Curves, Floats, LandmarkTrack, Portrait, Speech
+from samples import portraits, voices
+
+SHOWN = ("opening", "width", "yaw", "pitch", "blink")
+SIZE = 512
+
+
+def main() -> None:
+    table = []
+    for person in portraits():
+        for voice in voices():
+            found, scores = compare(person, voice)
+            table.append(scores)
+            row = "  ".join(f"{name} {score:.3f}" for name, score in zip(SHOWN, scores, strict=True))
+            print(f"{person.name:18} {voice.name:24} face found {found:.2f}  {row}", flush=True)
+    means = np.mean(table, axis=0)
+    print("mean", "  ".join(f"{name} {score:.3f}" for name, score in zip(SHOWN, means, strict=True)))
+
+
+def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
+    """Share of frames with a face, and r of opening, width, yaw, pitch and blink."""
+    engine = MeshEngine()
+    options = make_options({"size": SIZE, "framing": "crop"})
+    track = engine.track(person, voice, None, options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_clip(path, engine.frames(person, voice, track, options), options.fps, voice, {})
+        seen = redetect(path, track.fps)
+    assert track.curves is not None
+    count = min(len(track), len(seen))
+    ours, theirs = measures(track, track.curves)[:count], measures(seen, read_curves(seen))[:count]
+    kept = seen.valid[:count]
+    scores = [float(np.corrcoef(a[kept], b[kept])[0, 1]) for a, b in zip(ours.T, theirs.T, strict=True)]
+    return float(seen.valid.mean()), scores
+
+
+def measures(track: LandmarkTrack, curves: Curves) -> Floats:
+    """Columns of SHOWN: opening and width in pixels off the landmarks, the rest off the curves."""
+    gap = np.linalg.norm(track.points[:, 13, :2] - track.points[:, 14, :2], axis=1)
+    width = np.linalg.norm(track.points[:, 61, :2] - track.points[:, 291, :2], axis=1)
+    return np.stack([gap, width, curves["yaw"], curves["pitch"], curves["blink"]], axis=1)
+
+
+def redetect(path: Path, fps: float) -> LandmarkTrack:
+    """Landmarks that a face mesh sees in a video."""
+    video = read_video(path)
+    points, valid = [], []
+    with landmarker(video=True) as model:
+        for _, frame in video.frames():
+            faces = read_landmarks(model, frame)
+            valid.append(bool(faces))
+            points.append(faces[0] if faces else (points[-1] if points else np.zeros((478, 3), np.float32)))
+    return LandmarkTrack(np.stack(points), (video.width, video.height), fps, np.array(valid))
+
+
+if __name__ == "__main__":
+    main()

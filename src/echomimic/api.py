@@ -1,0 +1,197 @@
+"""All that the front doors call: animate, plan, predict, load."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echomimic import __version__
+from echomimic import motion as tracks
+from echomimic.errors import OutputError
+from echomimic.notes import collect_notes
+from echomimic.options import Options, make_options
+from echomimic.presets import Preset, find_preset
+from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, Progress, Speech
+
+if TYPE_CHECKING:
+    from echomimic.mesh.engine import MeshEngine
+
+Source = str | Path
+MESH_MEMORY_MB = 330
+"""Resident memory of the mesh engine besides what grows with the picture (see benchmarks/mesh.py)."""
+MESH_BYTES_PER_PIXEL = 130
+"""What the scene and the frames in flight take for each pixel of the video."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the user handed in, read."""
+
+    portrait: Portrait
+    speech: Speech
+    motion: Motion | None
+
+
+def animate(
+    portrait: Source | Portrait,
+    speech: Source | Speech,
+    motion: Source | Motion | None = None,
+    *,
+    output: Source,
+    preset: str = "auto",
+    save_motion: Source | None = None,
+    live: Source | None = None,
+    progress: Progress | None = None,
+    **options: object,
+) -> Clip:
+    """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
+
+    `motion` is a track to follow instead of what the voice alone would move; `save_motion` is where the rendered
+    track goes; `live` is where an .mp4 may be followed while it grows; `options` are the fields of `Options`. Raises
+    EchoMimicError; the output exists whole or not at all.
+    """
+    began = time.monotonic()
+    chosen, _ = choose_preset(preset)
+    settings = make_options(options, chosen.defaults)
+    _check_outputs([output, save_motion], [portrait, speech, motion])
+    with collect_notes() as notes:
+        inputs = _read(portrait, speech, motion)
+        engine = load(chosen.name)
+        if save_motion is not None:
+            inputs = _with_saved_motion(inputs, engine, settings, Path(save_motion))
+        frames = _Sized(engine.frames(inputs.portrait, inputs.speech, inputs.motion, settings, progress))
+        count = _write(Path(output), frames, inputs.speech, chosen, settings, live)
+    return Clip(
+        path=Path(output),
+        preset=chosen.name,
+        frames=count,
+        fps=settings.fps,
+        width=frames.width,
+        height=frames.height,
+        seconds=count / settings.fps,
+        seed=settings.seed,
+        took=time.monotonic() - began,
+        motion=None if save_motion is None else Path(save_motion),
+        notes=tuple(notes),
+    )
+
+
+def plan(
+    portrait: Source | Portrait,
+    speech: Source | Speech,
+    motion: Source | Motion | None = None,
+    *,
+    preset: str = "auto",
+    **options: object,
+) -> Plan:
+    """What `animate` would do with the same arguments; nothing is rendered or written."""
+    from echomimic.face import pick_face
+    from echomimic.mesh.engine import clip_length, frame_portrait
+
+    chosen, why = choose_preset(preset)
+    settings = make_options(options, chosen.defaults)
+    with collect_notes() as notes:
+        inputs = _read(portrait, speech, motion)
+        framing = frame_portrait(inputs.portrait, pick_face(inputs.portrait, settings), settings)
+        frames = clip_length(inputs.speech, inputs.motion, settings)
+    return Plan(
+        preset=chosen.name,
+        why=why,
+        frames=frames,
+        fps=settings.fps,
+        seconds=frames / settings.fps,
+        width=framing.width,
+        height=framing.height,
+        memory_mb=MESH_MEMORY_MB + framing.width * framing.height * MESH_BYTES_PER_PIXEL // 2**20,
+        notes=tuple(notes),
+    )
+
+
+def predict(
+    portrait: Source | Portrait, speech: Source | Speech, motion: Source | Motion | None = None, **options: object
+) -> LandmarkTrack:
+    """The face motion that the mesh engine would render: landmarks and curves, to save, edit and render again."""
+    settings = make_options(options)
+    inputs = _read(portrait, speech, motion)
+    return _mesh().track(inputs.portrait, inputs.speech, inputs.motion, settings)
+
+
+def load(preset: str = "auto", device: str | None = None) -> Engine:
+    """The engine of a preset, kept ready for many clips; `device` overrides the options' own."""
+    choose_preset(preset)
+    return _mesh()
+
+
+def choose_preset(name: str) -> tuple[Preset, str]:
+    """The preset to use and why; `auto` takes the best whose weights are here and whose device can run it."""
+    if name != "auto":
+        return find_preset(name), "asked for"
+    return find_preset("mesh"), "it needs neither weights nor a GPU"
+
+
+def _mesh() -> "MeshEngine":
+    from echomimic.mesh.engine import MeshEngine
+
+    return MeshEngine()
+
+
+def _check_outputs(outputs: list[Source | None], inputs: list[object]) -> None:
+    """Refuse what cannot be written, or would overwrite what is read, before anything expensive runs."""
+    from echomimic.media import check_output
+
+    given = [Path(source).resolve() for source in inputs if isinstance(source, (str, Path))]
+    for place, output in enumerate(outputs):
+        if output is None:
+            continue
+        if Path(output).resolve() in given:
+            raise OutputError(f"{output} is an input; expected another place for the result: choose another name")
+        if place == 0:
+            check_output(output)
+
+
+def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Source | Motion | None) -> _Inputs:
+    from echomimic.media import read_picture, read_speech
+
+    return _Inputs(
+        portrait if isinstance(portrait, Portrait) else read_picture(portrait),
+        speech if isinstance(speech, Speech) else read_speech(speech),
+        tracks.load_motion(motion) if isinstance(motion, (str, Path)) else motion,
+    )
+
+
+def _with_saved_motion(inputs: _Inputs, engine: Engine, settings: Options, path: Path) -> _Inputs:
+    """The same inputs with the motion that will be rendered, which is saved first."""
+    from echomimic.mesh.engine import MeshEngine
+
+    mesh = engine if isinstance(engine, MeshEngine) else _mesh()
+    track = mesh.track(inputs.portrait, inputs.speech, inputs.motion, settings)
+    tracks.save_motion(path, track)
+    return _Inputs(inputs.portrait, inputs.speech, track)
+
+
+def _write(
+    output: Path, frames: "_Sized", speech: Speech, chosen: Preset, settings: Options, live: Source | None
+) -> int:
+    from echomimic.media import write_clip
+
+    tags = {
+        "title": f"{speech.name} (AI-generated)",
+        "comment": f"AI-generated video of a still picture, made by echomimic {__version__}, "
+        f"preset {chosen.name}, seed {settings.seed}",
+        "encoder": f"echomimic {__version__}",
+    }
+    return write_clip(output, iter(frames), settings.fps, speech, tags, live)
+
+
+class _Sized:
+    """Frames that remember their size as they pass."""
+
+    def __init__(self, frames: Iterator[Picture]) -> None:
+        self.width = self.height = 0
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[Picture]:
+        for frame in self._frames:
+            self.height, self.width = frame.shape[:2]
+            yield frame
