@@ -5,6 +5,7 @@ from echomimic.motion.files import load_edits, load_motion, save_motion
 from echomimic.motion.parts import combine_curves
 from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
 from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
+from echomimic.motion.tracking import track_video
 
 __all__ = [
     "align_motion",
@@ -24,5 +25,6 @@ __all__ = [
     "set_curve",
     "smooth",
     "stretch",
+    "track_video",
     "trim",
 ]

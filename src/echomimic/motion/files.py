@@ -16,6 +16,7 @@ from echomimic.motion.schema import (
 from echomimic.types import LandmarkTrack, Motion
 
 SUFFIXES = (".npz", ".json", ".csv")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
 
 
 def save_motion(path: str | Path, motion: Motion, edits: tuple[str, ...] = ()) -> Path:
@@ -39,13 +40,16 @@ def save_motion(path: str | Path, motion: Motion, edits: tuple[str, ...] = ()) -
     return path
 
 
-def load_motion(path: str | Path, fps: float | None = None, canvas: tuple[int, int] | None = None) -> Motion:
-    """Read a motion: a file of `save_motion`, or what other programs leave.
+def load_motion(
+    path: str | Path, fps: float | None = None, canvas: tuple[int, int] | None = None, pose: bool = False
+) -> Motion:
+    """Read a motion: a file of `save_motion`, what other programs leave, or a video, which is tracked.
 
     Others: V1's folder of `<i>.pkl`, V2's folder of `<i>.npy`, OpenPose or DWPose JSON (a file or a folder of them),
     mediapipe landmarks dumped as JSON or `.npy`. Nothing in them is ever executed. `fps` and `canvas` (width, height)
     are for formats that hold none (default: 24, and 512x512 for faces or 768x768 for hands, as V1 and V2 have it); a
-    file that states its own wins. MotionError in one line where it cannot be used.
+    file that states its own wins. A video gives the face, or with `pose` body and hands. MotionError in one line
+    where it cannot be used.
     """
     if fps is not None:
         check_fps(fps, "the wanted motion")
@@ -54,6 +58,10 @@ def load_motion(path: str | Path, fps: float | None = None, canvas: tuple[int, i
     path = Path(path)
     if not path.exists():
         raise MotionError(f"there is no motion at {path}; expected a file or a folder")
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        from echomimic.motion.tracking import track_video
+
+        return track_video(path, pose)
     fields = None if path.is_dir() else _own(path)
     if fields is not None:
         return motion_from_fields(fields, str(path))

@@ -1,0 +1,238 @@
+"""A track of whoever moves in a video: the face, or body and hands, at the video's true frame rate."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.body import Body, body_landmarker, read_body
+from echomimic.errors import FaceError, MotionError
+from echomimic.face import Face, find_faces, landmarker, read_landmarks
+from echomimic.media import Video, read_video
+from echomimic.motion.schema import fill_rows
+from echomimic.motion.timing import Track, frames_at
+from echomimic.notes import note
+from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, Progress
+
+MOST_PEOPLE = 6
+LEAST_SHARE = 0.1
+"""A track of which less than this was seen would be mostly invented: it is refused."""
+_LONGEST_SIDE = 1280
+"""Larger frames are shrunk first: the landmarker looks at 192 pixels of face in any case."""
+_FIRST_LOOKS = (0, 12, 40)
+"""Frames that are searched with the slow and thorough finder for who there is, until one shows enough people."""
+LONG_GAP = 0.3
+"""Seconds for which a hidden hand is held to be on its way; after that it counts as gone."""
+_WINDOW = 3.0
+"""Side of the window that is looked at, in faces."""
+_PATIENCE = 3
+_EVEN = 0.2
+"""Frames whose time is off the even grid by less than this share of a frame are taken as they are."""
+
+
+@dataclass(frozen=True)
+class _Person:
+    """Who is followed: where the face was in the first frame that had one, and how many faces there were."""
+
+    box: tuple[float, float, float, float]
+    people: int
+
+
+def track_video(
+    path: str | Path, pose: bool = False, person: int | None = None, progress: Progress | None = None
+) -> Motion:
+    """The motion in a video: (T, 478) face landmarks, or body, hands and face key points with `pose`.
+
+    `person` counts faces from the left in the first frame that shows one, starting at 1; by default the largest is
+    followed. Frames without the person are interpolated, marked as not valid and reported; FaceError where nobody is
+    seen, MotionError where it is in less than a tenth of the frames, VideoError where the file cannot be read.
+    """
+    video = read_video(path)
+    who = _choose(video, person)
+    rows: list[Floats | Body | None] = []
+    times: list[float] = []
+    follow = _follow_body if pose else _follow_face
+    for second, row in follow(video, who):
+        times.append(second)
+        rows.append(row)
+        if progress:
+            progress(len(rows), max(video.count, len(rows)))
+    known = np.array([row is not None for row in rows])
+    _check_seen(known, video.path)
+    canvas = (video.width, video.height)
+    if pose:
+        seen = [row for row in rows if isinstance(row, Body)]
+        return _even(_pose_track(seen, known, video.fps, canvas), times)
+    points = np.zeros((len(rows), 478, 3), np.float32)
+    points[known] = np.stack([row for row in rows if isinstance(row, np.ndarray)])
+    return _even(LandmarkTrack(fill_rows(points, known), canvas, video.fps, known), times)
+
+
+def _choose(video: Video, person: int | None) -> _Person:
+    """Who to follow, by the faces of the first frame that shows enough of them."""
+    for index, (_, pixels) in enumerate(video.frames()):
+        if index in _FIRST_LOOKS:
+            small, scale = _shrunk(pixels)
+            faces = find_faces(small, MOST_PEOPLE)
+            if len(faces) >= (person or 1):
+                return _chosen(faces, person, scale, video.path)
+        if index >= _FIRST_LOOKS[-1]:
+            break
+    if person is not None and person > 1:
+        raise FaceError(f"{video.path} shows fewer than {person} faces in its first frames; expected person {person}")
+    return _Person((0, 0, video.width, video.height), 1)  # nobody yet: the whole picture is the window
+
+
+def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> _Person:
+    number = person or 1 + max(range(len(faces)), key=lambda i: faces[i].size)
+    if len(faces) > 1 and person is None:
+        note(f"{path.name} shows {len(faces)} faces; the largest is followed, number {number} (--person takes another)")
+    x, y, w, h = (side / scale for side in faces[number - 1].box)
+    return _Person((x, y, w, h), len(faces))
+
+
+def _shrunk(pixels: Picture) -> tuple[Picture, float]:
+    """The frame with a longest side that is quick to search, and its scale."""
+    scale = _LONGEST_SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels, 1.0
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+def _follow_face(video: Video, who: _Person) -> Iterator[tuple[float, Floats | None]]:
+    """Landmarks in pixels of the video for each frame, or None."""
+    with ExitStack() as stack:
+        follower = _Follower(who, stack)
+        for second, pixels in video.frames():
+            yield second, follower.see(pixels)
+
+
+class _Follower:
+    """Looks for one face in a window round it, which moves along: so small faces and neighbours do no harm."""
+
+    def __init__(self, who: _Person, stack: ExitStack) -> None:
+        x, y, w, h = who.box
+        self.centre, self.size = np.array((x + w / 2, y + h / 2)), max(w, h)
+        self.people = who.people
+        self.missed = 0
+        self.stack = stack
+        self._open()
+
+    def _open(self) -> None:
+        """A fresh landmarker, for a window that has moved: it remembers places in the window."""
+        self.stack.close()
+        most = 1 if self.people == 1 else 2
+        self.model = self.stack.enter_context(landmarker(video=True, most=most))
+        self.window = (self.centre - _WINDOW * self.size / 2, self.centre + _WINDOW * self.size / 2)
+
+    def see(self, pixels: Picture) -> Floats | None:
+        """The face's landmarks in this frame."""
+        height, width = pixels.shape[:2]
+        left, top = (int(side) for side in np.clip(self.window[0], 0, (width - 2, height - 2)))
+        right, bottom = (int(side) for side in np.clip(self.window[1], (left + 2, top + 2), (width, height)))
+        small, scale = _shrunk(pixels[top:bottom, left:right])
+        shift = np.array((left, top, 0), np.float32)
+        faces = [points / np.float32(scale) + shift for points in read_landmarks(self.model, small)]
+        best = min(faces, key=self._distance, default=None)
+        if best is None or (self.people > 1 and self._distance(best) > self.size):
+            self._miss()
+            return None
+        self.centre, self.size, self.missed = best[:, :2].mean(axis=0), float(np.ptp(best[:, :2], axis=0).max()), 0
+        if self._is_off():
+            self._open()
+        return best
+
+    def _distance(self, points: Floats) -> float:
+        return float(np.linalg.norm(points[:, :2].mean(axis=0) - self.centre))
+
+    def _is_off(self) -> bool:
+        """Whether the face has left the middle of its window, or the window no longer suits its size."""
+        side = float((self.window[1] - self.window[0]).max())
+        off = np.abs(self.centre - (self.window[0] + self.window[1]) / 2).max()
+        return bool(off > side / 4 or not side / 6 < self.size < side * 0.6)
+
+    def _miss(self) -> None:
+        """After a few frames without it, a lone face is looked for everywhere."""
+        self.missed += 1
+        if self.missed == _PATIENCE and self.people == 1:
+            self.window = (np.zeros(2), np.full(2, np.inf))
+
+
+def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | None]]:
+    """Bodies in shares of the video for each frame, or None; among several people, of one strip only."""
+    with body_landmarker(video=True) as model:
+        for second, pixels in video.frames():
+            left, right = _strip(who, video.width)
+            small, _ = _shrunk(pixels[:, left:right])
+            found = read_body(model, small)
+            yield second, None if found is None else _in_whole(found, left / video.width, (right - left) / video.width)
+
+
+def _strip(who: _Person, width: int) -> tuple[int, int]:
+    if who.people == 1:
+        return 0, width
+    x, _, w, _ = who.box
+    reach = 2.5 * w
+    return max(0, int(x + w / 2 - reach)), min(width, int(x + w / 2 + reach))
+
+
+def _in_whole(found: Body, left: float, share: float) -> Body:
+    """Shares of a strip as shares of the whole picture."""
+    scale, shift = np.array((share, 1, 1), np.float32), np.array((left, 0, 0), np.float32)
+    return Body(*(np.asarray(part * scale + shift, np.float32) for part in (found.body, found.hands, found.face)))
+
+
+def _check_seen(known: npt.NDArray[np.bool_], path: Path) -> None:
+    if not known.any():
+        raise FaceError(f"{path} shows nobody in any of its {len(known)} frames; expected a person seen from the front")
+    if known.mean() < LEAST_SHARE:
+        raise MotionError(
+            f"{path} shows a person in {known.mean():.0%} of its frames; expected at least {LEAST_SHARE:.0%}: cut it "
+            "to where somebody is seen"
+        )
+    if not known.all():
+        note(f"{path.name}: {int((~known).sum())} of {len(known)} frames show nobody, and are interpolated")
+
+
+def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, canvas: tuple[int, int]) -> PoseTrack:
+    def part(name: str) -> Floats:
+        values = np.stack([getattr(body, name) for body in seen])
+        full = np.zeros((len(known), *values.shape[1:]), np.float32)
+        full[known] = values
+        return fill_rows(full, known)
+
+    track = PoseTrack(part("body"), part("hands"), part("face"), fps, canvas)
+    hands = np.stack([_hand_without_gaps(track.hands[:, side], side, fps) for side in (0, 1)], axis=1)
+    return PoseTrack(track.body, hands, track.face, fps, canvas)
+
+
+def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
+    """Short gaps in a hand interpolated; in long ones it scores 0, so that nothing is drawn."""
+    seen = hand[..., 2].max(axis=1) > 0
+    if seen.all() or not seen.any():
+        return hand
+    filled = fill_rows(hand, seen)
+    for first, last in _gaps(seen):
+        if last - first > LONG_GAP * fps:
+            filled[first:last] = 0
+    note(f"the {('left', 'right')[side]} hand is hidden in {int((~seen).sum())} of {len(seen)} frames")
+    return filled
+
+
+def _gaps(seen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The runs (first, one past the last) of frames that were not seen."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], seen, [True]]).astype(int)))
+    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
+
+
+def _even(track: Track, times: list[float]) -> Track:
+    """The track on an even grid of frames, for videos of a variable frame rate."""
+    grid = times[0] + np.arange(len(times)) / track.fps
+    if np.abs(np.array(times) - grid).max() * track.fps < _EVEN:
+        return track
+    note(f"the video's frame rate varies; its frames were put on an even {track.fps:.3g} a second")
+    return frames_at(track, np.interp(grid, times, np.arange(len(times))))
