@@ -6,7 +6,8 @@ from skimage import data
 
 from echomimic.errors import FaceError
 from echomimic.face import find_faces, pick_face, selfie_mask
-from echomimic.mesh.matte import fill_background, person_matte
+from echomimic.mesh.matte import person_matte
+from echomimic.mesh.plate import fill_background
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.types import Portrait

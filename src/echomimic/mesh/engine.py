@@ -12,8 +12,9 @@ import numpy as np
 from echomimic.errors import MotionError
 from echomimic.face import Face, pick_face
 from echomimic.framing import Framing, frame_crop, frame_full
-from echomimic.mesh.matte import fill_background, person_matte
+from echomimic.mesh.matte import person_matte
 from echomimic.mesh.performance import perform
+from echomimic.mesh.plate import fill_background
 from echomimic.mesh.retarget import read_curves
 from echomimic.mesh.scene import Scene
 from echomimic.notes import note

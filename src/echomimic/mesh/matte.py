@@ -24,27 +24,6 @@ def person_matte(pixels: Picture, landmarks: Floats) -> Floats | None:
     return matte if _believable(matte, landmarks) else None
 
 
-def fill_background(pixels: Picture, matte: Floats) -> Picture:
-    """`pixels` with the person painted over by what surrounds it: a plate (H, W, 3) to put behind the moving person.
-
-    Pull-push over an image pyramid: holes take the colour of the nearest coarser level that knows one.
-    """
-    reach = max(3, round(max(matte.shape) * 13 / 512) | 1)
-    person = cv2.dilate((matte > 0.08).astype(np.uint8), np.ones((reach, reach), np.uint8))
-    known = (1 - person).astype(np.float32)
-    levels = [(pixels.astype(np.float32) * known[..., None], known)]
-    while min(levels[-1][1].shape) > 4:
-        colour, weight = levels[-1]
-        levels.append((np.asarray(cv2.pyrDown(colour)), np.asarray(cv2.pyrDown(weight))))
-    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-3)[..., None]
-    for colour, weight in reversed(levels[:-1]):
-        coarse = cv2.resize(filled, (colour.shape[1], colour.shape[0]), interpolation=cv2.INTER_LINEAR)
-        trust = np.clip(weight * 4, 0, 1)[..., None]
-        filled = colour / np.maximum(weight, 1e-3)[..., None] * trust + coarse * (1 - trust)
-    plate = np.where(person[..., None] > 0, filled, pixels)
-    return np.clip(plate, 0, 255).astype(np.uint8)
-
-
 def _snap_to_edges(rough: Floats, pixels: Picture) -> Floats:
     """Guided filter of a rough matte by the picture's brightness."""
     guide = pixels.astype(np.float32).mean(2) / 255
