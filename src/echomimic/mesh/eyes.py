@@ -13,22 +13,23 @@ from echomimic.types import CURVE_NAMES
 
 Array = npt.NDArray[np.float64]
 
-LASHES_ABOVE, LASHES_BELOW = 0.14, 0.05
-"""How far the lids' edges reach into the opening, in eye heights: the lash line belongs to the lid, not the ball."""
+LASHES = 0.07
+"""How far the edge of a closing upper lid reaches over the ball, in eye heights: the lash line goes with the lid."""
+_BLINK = CURVE_NAMES.index("blink")
 _GAZE = (CURVE_NAMES.index("gaze_x"), CURVE_NAMES.index("gaze_y"))
 
 
 class Eye:
     """Draws one eye of one portrait."""
 
-    def __init__(self, portrait: Pixels, rig: Rig, around: Surroundings, eye: mesh.Eye) -> None:
+    def __init__(self, picture: Pixels, rig: Rig, around: Surroundings, eye: mesh.Eye) -> None:
         self.eye = eye
         points = rig.landmarks
         self._flat = points[:, :2]
         width = float(np.linalg.norm(points[eye.right] - points[eye.left]))
         region = (*eye.crease, *eye.cheek_side, *eye.upper_curve, *eye.lower_curve)
         rims = (eye.upper_curve, eye.lower_curve)
-        self.opening = Opening(points, around, rims, region, 0.12 * width, max(1, round(width / 40)))
+        self.opening = Opening(points, around, rims, region, 0.12 * width, max(1, round(width / 40)), 0.025 * width)
         self._contour = points[[*eye.upper_curve, *eye.lower]]
         self._solve = np.linalg.pinv(np.column_stack([self._contour[:, :2], np.ones(len(self._contour))]))
         self._smooth = smooth_curve(len(eye.upper_curve))
@@ -40,7 +41,7 @@ class Eye:
         self._iris = self._flat[eye.iris[0]]
         self._radius = float(np.linalg.norm(self._flat[list(eye.iris[1:])] - self._iris, axis=1).mean())
         self._ball = 0.42 * width
-        self._texture, self._corner = self._make_texture(portrait)
+        self._texture, self._corner = self._make_texture(picture)
 
     def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
         """Draw the eye into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
@@ -48,15 +49,16 @@ class Eye:
         if box[2] - box[0] < 3 or box[3] - box[1] < 3:
             return
         down = pose.direct(self._down)
-        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + LASHES_ABOVE * self._lash * down)
-        lower = self._smooth @ (pose.points[list(self.eye.lower_curve), :2] - LASHES_BELOW * self._lash * down)
+        lash = LASHES * min(1.0, 3.0 * float(np.clip(pose.row[_BLINK], 0, 1))) * self._lash
+        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + lash * down)
+        lower = self._smooth @ pose.points[list(self.eye.lower_curve), :2]
         # where the lids overlap, the upper one lies on top
         lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
         skin = self.opening.skin(portrait, pose, box, upper)
         share = cover(np.concatenate([upper, lower[::-1]]), box)
         ball = self._eyeball(pose, box)
         if frame.shape[2] == 4:
-            ball = np.dstack([ball[..., :3], np.full(ball.shape[:2], 255, np.uint8)])
+            ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
         frame[box[1] : box[3], box[0] : box[2]] = blend(skin, ball, share)
 
     def _eyeball(self, pose: Pose, box: Box) -> Pixels:
@@ -74,9 +76,9 @@ class Eye:
         at = ((at - self._corner) * FINER).astype(np.float32)
         return np.asarray(sample(self._texture, at), np.uint8)
 
-    def _make_texture(self, portrait: Pixels) -> tuple[Pixels, Array]:
+    def _make_texture(self, picture: Pixels) -> tuple[Pixels, Array]:
         """The eyeball enlarged by `FINER`, continued under the lids by its own colours, and its upper left corner."""
-        size = (portrait.shape[1] // FINER + 1, portrait.shape[0] // FINER + 1)
+        size = (picture.shape[1], picture.shape[0])
         width = float(np.linalg.norm(self._flat[self.eye.right] - self._flat[self.eye.left]))
         box = bounds(self._contour, (0.2 * width,) * 4, size)
         columns, rows = (box[2] - box[0]) * FINER, (box[3] - box[1]) * FINER
@@ -85,11 +87,11 @@ class Eye:
         t, _ = upper.lay(place)
         v = (place - upper.origin) @ upper.down
         held = np.clip(t, upper.t[0] + 0.03 * width, upper.t[-1] - 0.03 * width)
-        lash = np.interp(held, upper.t, self._lash[:, 0])
-        top = np.interp(held, upper.t, upper.v) + LASHES_ABOVE * lash
+        hem = 0.04 * np.interp(held, upper.t, self._lash[:, 0])
+        top = np.interp(held, upper.t, upper.v) + hem
         # the lower rim shares its corners with the upper one, so both have the same axes
-        bottom = np.interp(held, lower.t, lower.v) - LASHES_BELOW * lash
+        bottom = np.interp(held, lower.t, lower.v) - hem
         v = np.where(top < bottom, np.clip(v, top, np.maximum(top, bottom)), (top + bottom) / 2)
-        at = (upper.origin + held[:, None] * upper.across + v[:, None] * upper.down) * FINER
-        texture = sample(portrait, at.reshape(rows, columns, 2).astype(np.float32))
+        at = upper.origin + held[:, None] * upper.across + v[:, None] * upper.down
+        texture = sample(picture, at.reshape(rows, columns, 2).astype(np.float32), cv2.INTER_CUBIC)
         return np.asarray(texture, np.uint8), np.array(box[:2], np.float64)

@@ -35,7 +35,7 @@ class Mouth:
         self._flat = points[:, :2]
         rims = (mesh.UPPER_CURVE, mesh.LOWER_CURVE)
         cell = max(1, round(self.width / 45))
-        self.opening = Opening(points, around, rims, _REGION, 0.2 * self.width, cell)
+        self.opening = Opening(points, around, rims, _REGION, 0.2 * self.width, cell, 0.02 * self.width)
         self._smooth = smooth_curve(len(mesh.UPPER_CURVE))
         self.middle = 0.5 * (rig.rest[mesh.UPPER_LIP[4]] + rig.rest[mesh.LOWER_LIP[4]])
         self.colours = _Colours(picture, points)
@@ -67,12 +67,12 @@ class Mouth:
         jaw = self.rig.jaw_way(pose.row)
         drop = float(jaw @ self.rig.frame.axes[1]) / self.width
         raised = float(np.clip(pose.row[_TONGUE], 0, 1))
-        tip = 0.42 * drop + 0.1 - raised * (0.42 * drop + 0.06)
+        tip = 0.36 * drop + 0.02 - raised * (0.36 * drop + 0.12)
         colour = np.empty((box[3] - box[1], box[2] - box[0], 3), np.float32)
         colour[:] = self.colours.cavity
         for texture, left, top, tall, base in (
             (self._tongue, -0.4, tip, 0.62, 0.2 * jaw),
-            (self._lower, -0.36, -0.01, 0.36, jaw),
+            (self._lower, -0.36, -0.12, 0.36, jaw),
             (self._upper, -0.5, -0.31, 0.5, 0 * jaw),
         ):
             self._lay(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
@@ -137,7 +137,7 @@ class _Colours:
         self.teeth = (white / white.mean() * np.clip(light * 1.08 + 16, 60, 228)).astype(np.float32)
         self.cavity = (np.array([52.0, 22.0, 24.0]) * self.light).astype(np.float32)
         flesh = np.array([168.0, 84.0, 84.0]) * self.light
-        self.tongue = (0.72 * flesh + 0.28 * lips).astype(np.float32) * np.float32(0.86)
+        self.tongue = (0.72 * flesh + 0.28 * lips).astype(np.float32) * np.float32(0.95)
         self.gum = (0.6 * np.array([150.0, 72.0, 74.0]) * self.light + 0.4 * lips).astype(np.float32) * np.float32(0.8)
 
 

@@ -80,7 +80,10 @@ def blend(under: Pixels, over: Pixels, share: Floats) -> Pixels:
 
 
 class Opening:
-    """The skin round one opening: two fields, one for each side of it."""
+    """The skin round one opening: two fields, one for each side of it.
+
+    Motion is evened out over `even` pixels, or lines in the skin would bend at every edge of the mesh.
+    """
 
     def __init__(
         self,
@@ -90,15 +93,18 @@ class Opening:
         region: Sequence[int],
         margin: float,
         cell: int,
+        even: float,
     ) -> None:
         self.size, self.cell, self.margin = around.size, cell, margin
+        self._even = even / cell
         self.region = np.array(region)
         box = bounds(landmarks[self.region], (2 * margin,) * 4, around.size)
-        field = build_field(Grid.over(box, cell), landmarks, around)
-        self.fields: tuple[Field, Field] = (
-            continue_rim(field, Rim.of(rims[0], landmarks), 1),
-            continue_rim(field, Rim.of(rims[1], landmarks), -1),
-        )
+        grid = Grid.over(box, cell)
+        self.fields: list[Field] = []
+        # the triangles of the other side share pixels with this one's rim, and must not tear at it
+        for rim, other, way in ((rims[0], rims[1], 1), (rims[1], rims[0], -1)):
+            field = build_field(grid, landmarks, around, other[1:-1])
+            self.fields.append(continue_rim(field, Rim.of(rim, landmarks), way))
 
     def box(self, points: Floats) -> Box:
         """The pixels of the frame that this opening draws, once the mesh is at `points`."""
@@ -109,22 +115,46 @@ class Opening:
         target = Grid.over(box, self.cell)
         sides = []
         for field in self.fields:
-            found = backward(field.motion(pose.moved, pose.drives), field.grid, target, 4, FINER)
+            motion = field.motion(pose.moved, pose.drives)
+            motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), self._even), np.float32)
+            found = backward(motion, field.grid, target, 6, FINER)
             sides.append(np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8))
         return blend(sides[0], sides[1], below(split, box))
 
 
 def fill_opening(picture: Pixels, landmarks: Array, rims: tuple[Sequence[int], Sequence[int]]) -> Pixels:
-    """The picture with an opening painted over from its rims, so that nothing of it clings to them as they close."""
+    """The picture with an opening painted over from its rims, so that nothing of it clings to them as they close.
+
+    The upper half takes the darkest colours along the upper rim (lashes, the shadow under a lip), the lower half those
+    just under the lower rim; both are evened out along the rim.
+    """
     upper, lower = (Rim.of(rim, landmarks) for rim in rims)
+    length = upper.t[-1]
     box = bounds(landmarks[[*rims[0], *rims[1]]], (3, 3, 3, 3), (picture.shape[1], picture.shape[0]))
     points = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
     flat = points.reshape(-1, 2).astype(np.float64)
     t, under = upper.lay(flat)
     over = -lower.lay(flat)[1]
-    inside = (t > upper.t[0]) & (t < upper.t[-1]) & (under > -1) & (over > -1)
-    away = np.where(under < over, -(under + 1.2), over + 1.2) * inside
-    at = (flat + away[:, None] * upper.down).reshape(points.shape).astype(np.float32)
+    inside = (t > 0) & (t < length) & (under > 0) & (over > 0)
+    along = np.linspace(0, length, max(8, int(2 * length)))
+    top = _rim_colours(picture, upper, along, np.linspace(-0.07, -0.005, 6) * length, 20)
+    bottom = _rim_colours(picture, lower, along, np.linspace(0.01, 0.05, 4) * length, 50)
+    place = np.clip(t / length * (len(along) - 1), 0, len(along) - 1).astype(int)
+    colours = np.where((under < over)[:, None], top[place], bottom[place])
+    crop = picture[box[1] : box[3], box[0] : box[2]].reshape(-1, 3)
     filled = picture.copy()
-    filled[box[1] : box[3], box[0] : box[2]] = sample(picture, at)
+    painted = np.where(inside[:, None], colours, crop).reshape(*points.shape[:2], 3)
+    filled[box[1] : box[3], box[0] : box[2]] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
     return filled
+
+
+def _rim_colours(picture: Pixels, rim: Rim, along: Array, beside: Array, darkest: float) -> Array:
+    """(len(along), 3): colours along a rim, of the given percentile in brightness over the offsets `beside` it."""
+    at = rim.origin + along[None, :, None] * rim.across
+    at = at + (np.interp(along, rim.t, rim.v)[None] + beside[:, None])[..., None] * rim.down
+    seen = sample(picture, at.astype(np.float32)).astype(np.float64)
+    rank = np.argsort(seen.mean(2), 0)[int(darkest / 100 * (len(beside) - 1))]
+    chosen = np.take_along_axis(seen, rank[None, :, None], 0)[0]
+    return np.asarray(
+        cv2.GaussianBlur(chosen[None], (0, 0), max(1.0, 0.05 * len(along)), borderType=cv2.BORDER_REPLICATE)[0]
+    )

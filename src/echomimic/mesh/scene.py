@@ -42,20 +42,25 @@ class Scene:
         width = self.rig.frame.face_width
         self._face_cell = int(np.clip(round(width / 50), 1, 16))
         self._far_cell = int(np.clip(round(width / 16), 1, 48))
-        source = self.pixels
-        if self.rig.open:
-            source = fill_opening(source, self.rig.landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
         self.plate: Picture | None = None
         self.box = self._moving_box(matte if layered else None)
+        source = self._shut(self.pixels)
         if matte is not None and plate is not None:
             source, self.plate = self._split_layers(source, matte, plate)
         self._portrait = _finer(source)
-        self._far = build_field(
-            Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell), self.rig.solid, self.around
-        )
+        far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
+        self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
-        self.eyes = [Eye(self._portrait, self.rig, self.around, eye) for eye in mesh.EYES]
+        self.eyes = [Eye(self.pixels, self.rig, self.around, eye) for eye in mesh.EYES]
         self.mouth = Mouth(self.pixels, self.rig, self.around)
+
+    def _shut(self, picture: Picture) -> Pixels:
+        """The picture with eyes and mouth painted over from their rims: the skin alone."""
+        for eye in mesh.EYES:
+            picture = fill_opening(picture, self.rig.landmarks, (eye.upper_curve, eye.lower_curve))
+        if not self.rig.open:
+            return picture
+        return fill_opening(picture, self.rig.landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
 
     def landmarks(self, row: Floats) -> Floats:
         """(478, 3) float32 pixels: where the face's points are in the frame of that row."""
@@ -95,7 +100,7 @@ class Scene:
     def _places(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
         """(h, w, 2): where in the enlarged portrait the pixels of `box` come from."""
         grid = Grid.over(box, cell)
-        return enlarge(backward(field.motion(pose.moved, pose.drives), field.grid, grid, 3, FINER), grid, box)
+        return enlarge(backward(field.motion(pose.moved, pose.drives), field.grid, grid, 4, FINER), grid, box)
 
     def _over_plate(self, frame: Pixels) -> Picture:
         """The moved person laid over the background."""

@@ -66,10 +66,17 @@ class Field:
         return np.asarray(d.reshape(self.grid.rows, self.grid.columns, 2))
 
 
-def build_field(grid: Grid, landmarks: Array, around: Surroundings) -> Field:
-    """The field of a grid: inside the face by its triangles, outside by the outline, the head and the body."""
+def build_field(grid: Grid, landmarks: Array, around: Surroundings, without: Sequence[int] = ()) -> Field:
+    """The field of a grid: inside the face by its triangles, outside by the outline, the head and the body.
+
+    Triangles that touch a point of `without` are left out.
+    """
     points = grid.points().reshape(-1, 2).astype(np.float64)
-    index, share = _inside_triangles(grid, points, landmarks)
+    index, share = _inside_triangles(grid, points, landmarks, without)
+    if without:
+        whole, whole_share = _inside_triangles(grid, points, landmarks, ())
+        bare = index[:, 0] < 0
+        index[bare], share[bare] = whole[bare], whole_share[bare]
     drive = np.zeros((len(points), DRIVES))
     out = np.flatnonzero(index[:, 0] < 0)
     if len(out):
@@ -96,9 +103,13 @@ def _follow_outside(
     drive[out, 4:] = around.body(points, head)
 
 
-def _inside_triangles(grid: Grid, points: Array, landmarks: Array) -> tuple[npt.NDArray[np.int64], Array]:
+def _inside_triangles(
+    grid: Grid, points: Array, landmarks: Array, without: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], Array]:
     """For each grid point the triangle of the face that it lies in, nearest to the viewer, and its shares; else -1."""
     triangles = mesh.triangles()
+    if without:
+        triangles = triangles[~np.isin(triangles, without).any(1)]
     flat = landmarks[triangles, :2]
     low, high = flat.min(1), flat.max(1)
     right, bottom = grid.left + grid.cell * (grid.columns - 1), grid.top + grid.cell * (grid.rows - 1)
@@ -162,7 +173,7 @@ def continue_rim(field: Field, rim: Rim, way: int) -> Field:
     """The field with the rim's motion continued below it (`way` +1) or above it (-1), between the corners."""
     points = field.grid.points().reshape(-1, 2).astype(np.float64)
     t, below = rim.lay(points)
-    beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * way > 0))
+    beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * way > -0.75))
     after = np.clip(np.searchsorted(rim.t, t[beyond]), 1, len(rim.t) - 1)
     part = (t[beyond] - rim.t[after - 1]) / np.maximum(rim.t[after] - rim.t[after - 1], 1e-9)
     index, share, drive = field.mesh.copy(), field.share.copy(), field.drive.copy()
@@ -196,8 +207,8 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
     return np.asarray(found if scale == 1.0 else found * np.float32(scale))
 
 
-_LEAST_AREA = 0.3
-"""What skin may shrink to, in shares of its area, before the inversion takes it for a fold and slows down."""
+_MOST = 1.7
+"""The most that a step may be lengthened: where skin is squeezed, longer ones overshoot at the edge of the squeeze."""
 
 
 def _inverse_slopes(motion: Floats, cell: int) -> Floats:
@@ -209,8 +220,8 @@ def _inverse_slopes(motion: Floats, cell: int) -> Floats:
     right[:, 0], right[:, -1], down[0], down[-1] = right[:, 1], right[:, -2], down[1], down[-2]
     a, c = 1 + right[..., 0], right[..., 1]
     b, d = down[..., 0], 1 + down[..., 1]
-    area = 1 / np.maximum(a * d - b * c, np.float32(_LEAST_AREA))
-    return np.stack([d * area, -c * area, -b * area, a * area], 2)
+    area = 1 / np.maximum(a * d - b * c, np.float32(0.2))
+    return np.clip(np.stack([d * area, -c * area, -b * area, a * area], 2), -1, _MOST)
 
 
 def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
