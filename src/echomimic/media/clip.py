@@ -1,6 +1,6 @@
 """The finished clip: what its name asks for decides how it is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from echomimic.media.encode import MP4, WEBM, encode
@@ -15,7 +15,7 @@ _RECIPES = {".mp4": MP4, ".webm": WEBM}
 
 def write_clip(
     path: str | Path,
-    frames: Iterator[Picture],
+    frames: Iterable[Picture],
     fps: float,
     speech: Speech | None,
     tags: Mapping[str, str],
@@ -29,18 +29,19 @@ def write_clip(
     stays, whatever happens. What stands at `path` is replaced when all is done and is
     untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
+    flow = iter(frames)
     try:
         path = check_output(path)
         with atomic_path(path) as part:
             if live is not None and path.suffix.lower() == ".mp4":
-                return write_live(Path(live), part, frames, fps, speech, tags)
+                return write_live(Path(live), part, flow, fps, speech, tags)
             if path.suffix.lower() in _RECIPES:
-                return encode(str(part), _RECIPES[path.suffix.lower()], frames, fps, speech, tags)
+                return encode(str(part), _RECIPES[path.suffix.lower()], flow, fps, speech, tags)
             if speech is not None:
                 note(f"{path.name} has no sound: {'a folder of pictures' if is_folder(path) else 'gif'} cannot hold it")
-            return write_pngs(part, frames, tags) if is_folder(path) else write_gif(part, frames, fps, tags)
+            return write_pngs(part, flow, tags) if is_folder(path) else write_gif(part, flow, fps, tags)
     finally:
-        close = getattr(frames, "close", None)
+        close = getattr(flow, "close", None)
         if close is not None:
             close()
 

@@ -34,6 +34,8 @@ def check_output(path: str | Path) -> Path:
     try:
         _check_kind(path)
         _check_place(path)
+    except PermissionError:
+        raise OutputError(f"{path} may not be written; choose another place or change its permissions") from None
     except OSError as fault:
         raise OutputError(f"{path} cannot be written ({fault.strerror}); expected {WANTED}") from None
     return path

@@ -28,7 +28,11 @@ SHORTEST_SIDE = 32
 BACKDROP = 200
 """Grey level that is put behind transparent pictures."""
 
+_SMOOTH = frozenset({"RGB", "RGBA", "L", "CMYK"})
+"""Modes whose values can be averaged."""
 _ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+_TILED = frozenset({"heic", "heix", "heim", "heis", "mif1", "avif"})
+"""Brands of still pictures whose streams are tiles, of which FFmpeg would give only the first."""
 
 
 def read_picture(path: str | Path) -> Portrait:
@@ -74,10 +78,13 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
             raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
         if image.format in _ANIMATED and getattr(image, "is_animated", False):
             note(f"{path.name} is animated: its first image is used")
+        _note_large(path, image.size)
         try:
             image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # lets the JPEG decoder skip detail of huge pictures
             image.load()
-            return np.asarray(ImageOps.exif_transpose(_smaller(path, _to_rgba(image))), np.uint8)
+            early = image.mode in _SMOOTH and "transparency" not in image.info  # a huge picture is then held once
+            small = _smaller(_to_rgba(_smaller(image) if early else image))
+            return np.asarray(ImageOps.exif_transpose(small), np.uint8)
         except (OSError, ValueError, SyntaxError, EOFError) as fault:
             raise PictureError(f"{path} is damaged or cut off ({fault}); expected {WANTED}: fetch it again") from None
 
@@ -96,7 +103,12 @@ def _too_large(path: Path, what: str = "more pixels than can be safe") -> Pictur
     return PictureError(f"{path} has {what}; expected at most {limit}: make it smaller")
 
 
-def _smaller(path: Path, image: "Image.Image") -> "Image.Image":
+def _note_large(path: Path, size: tuple[int, int]) -> None:
+    if max(size) > LONGEST_SIDE:
+        note(f"{path.name} is large: it is used with its longer side at {LONGEST_SIDE} pixels; a face box counts these")
+
+
+def _smaller(image: "Image.Image") -> "Image.Image":
     """The picture, made smaller where a side is past the longest."""
     from PIL import Image
 
@@ -104,10 +116,7 @@ def _smaller(path: Path, image: "Image.Image") -> "Image.Image":
     if longest <= LONGEST_SIDE:
         return image
     width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in image.size)
-    note(f"{path.name} is large and is used with its longer side at {LONGEST_SIDE} pixels; a face box counts in these")
-    smaller = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    smaller.info = image.info
-    return smaller
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _to_rgba(image: "Image.Image") -> "Image.Image":
@@ -161,6 +170,8 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
         if video is None or container.streams.audio:
             what = "a video" if video else "a sound"
             raise PictureError(f"{path} is {what}; expected {WANTED}: save a frame of it as png")
+        if len(container.streams.video) > 1 and container.metadata.get("major_brand") in _TILED:
+            raise PictureError(f"{path} is an HEIC photo in tiles; expected {WANTED}: export it as jpg or png")
         if video.codec_context.width:
             _check_size(path, video.codec_context.width, video.codec_context.height)
         frames = _first_frames(container.decode(video))
@@ -169,7 +180,8 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
         if not frames:
             raise PictureError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
         picture = Image.fromarray(upright_pixels(frames[0], "rgba"))
-        return np.asarray(_smaller(path, picture), np.uint8)
+        _note_large(path, picture.size)
+        return np.asarray(_smaller(picture), np.uint8)
 
 
 def _first_frames(frames: "Iterator[VideoFrame]") -> "list[VideoFrame]":

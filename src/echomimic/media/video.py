@@ -86,6 +86,8 @@ def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None)
         width=max(1, round(frame.width * shape)),
         format=layout,
         src_colorspace=matrix,
+        dst_colorspace=Colorspace.ITU601 if matrix == Colorspace.ITU709 else Colorspace.ITU709,  # RGB has none; older
+        # PyAV leaves the source's out of account where both are the same
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     ).to_ndarray()
