@@ -32,12 +32,14 @@ _NEAR_WRIST = 0.6
 class Body:
     """An upper body in shares of the picture: `body` (18, 3), `hands` (2, 21, 3) left then right, `face` (68, 3).
 
-    Each point is x, y and a score; what was not seen scores 0.
+    Each point is x, y and a score; what was not seen scores 0. `depth` (2, 21) is how far hand points lie behind their
+    wrist, in shares of the picture's width, where it is known.
     """
 
     body: Floats
     hands: Floats
     face: Floats
+    depth: Floats | None = None
 
     @property
     def shoulder_width(self) -> float:
@@ -77,7 +79,8 @@ def read_body(model: Any, pixels: Picture) -> Body | None:
     if found.pose_landmarks is None:
         return None
     hands = [_points(found.left_hand_landmarks, 21), _points(found.right_hand_landmarks, 21)]
-    return Body(_body_18(found.pose_landmarks.landmark), np.stack(hands), _face_68(found.face_landmarks))
+    depth = np.stack([_depth(hand) for hand in (found.left_hand_landmarks, found.right_hand_landmarks)])
+    return Body(_body_18(found.pose_landmarks.landmark), np.stack(hands), _face_68(found.face_landmarks), depth)
 
 
 def _body_18(landmarks: Any) -> Floats:
@@ -93,6 +96,10 @@ def _points(found: Any, count: int) -> Floats:
     return np.array([(p.x, p.y, HAND_SCORE) for p in found.landmark], np.float32)
 
 
+def _depth(found: Any) -> Floats:
+    return np.zeros(21, np.float32) if found is None else np.array([p.z for p in found.landmark], np.float32)
+
+
 def _face_68(found: Any) -> Floats:
     if found is None:
         return np.zeros((68, 3), np.float32)
@@ -104,9 +111,11 @@ def _with_more_hands(body: Body, pixels: Picture) -> Body:
     with solutions().hands.Hands(static_image_mode=True, max_num_hands=4, min_detection_confidence=0.3) as model:
         found = model.process(np.ascontiguousarray(pixels)).multi_hand_landmarks or []
     hands = body.hands.copy()
-    for points in (_points(hand, 21) for hand in found):
+    depth = np.zeros((2, 21), np.float32) if body.depth is None else body.depth.copy()
+    for hand in found:
+        points = _points(hand, 21)
         far = [float(np.linalg.norm(points[0, :2] - body.body[wrist, :2])) for wrist in WRISTS]
         side = int(np.argmin(far))
         if far[side] < _NEAR_WRIST * body.shoulder_width and not hands[side, :, 2].any():
-            hands[side] = points
-    return Body(body.body, hands, body.face)
+            hands[side], depth[side] = points, _depth(hand)
+    return Body(body.body, hands, body.face, depth)

@@ -2,22 +2,28 @@
 
 from echomimic.motion.align import align_motion
 from echomimic.motion.files import load_edits, load_motion, save_motion
+from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
 from echomimic.motion.parts import combine_curves
+from echomimic.motion.retarget import align_pose
 from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
 from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
 from echomimic.motion.tracking import track_video
 
 __all__ = [
+    "HalfBodyFraming",
     "align_motion",
+    "align_pose",
     "amplify",
     "blend",
     "combine_curves",
     "concat",
+    "frame_half_body",
     "load_edits",
     "load_motion",
     "loop",
     "mirror",
     "offset",
+    "propose_framing",
     "resample",
     "retime",
     "save_motion",
