@@ -16,6 +16,10 @@ _PAUSE = 1.0
 _HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
 _ATTACK = 0.06
 """Seconds in which the lips come together, and part again."""
+_LOUDNESS_SHARE = 0.25
+"""How much of the jaw follows loudness: who shouts opens wider."""
+_CORNER_SMOOTHING = 0.04
+"""Seconds: lip corners are slow."""
 _GAP_SHUT, _GAP_GAIN = 0.12, 1.1
 """Predicted gap at which the lips just part, and how much of `jaw` one unit of gap is."""
 
@@ -50,26 +54,29 @@ def speaking(heard: Heard) -> _Flags:
 def shape_mouth(heard: Heard, frames: int, fps: float, strength: float = 1.0) -> Floats:
     """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound."""
     gate = _gate(speaking(heard))
-    shut = _closures(heard.closure) * gate
-    wide = np.float32(strength) * gate
-    curves = [
-        np.clip((heard.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * wide,
-        heard.width * wide,
-        heard.upper_lip * wide,
-        np.clip((heard.tuck - 0.15) / 0.5, 0, 1) * gate * min(1.0, strength),
-        np.clip(heard.tongue / 0.8, 0, 1) * gate * min(1.0, strength),
+    firm = gate * min(1.0, strength)
+    wide = gate * np.float32(strength)
+    loud = np.clip(1 + _smooth(heard.loudness, 0.03) / 25, 0, 1.2)
+    jaw = np.clip((heard.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_SHARE + _LOUDNESS_SHARE * loud)
+    columns = [
+        to_frames(jaw * wide, frames, fps),
+        to_frames(_smooth(heard.width, _CORNER_SMOOTHING) * wide, frames, fps),
+        to_frames(heard.upper_lip * wide, frames, fps),
+        to_frames(np.clip((heard.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps),
+        _peaks(_closures(heard.closure) * firm, frames, fps),
+        to_frames(np.clip(heard.tongue / 0.8, 0, 1) * firm, frames, fps),
     ]
-    smooth = _sample(np.stack(curves, axis=1), frames, fps)
-    closed = _sample_peaks(shut, frames, fps) * min(1.0, strength)
-    columns = np.concatenate([smooth[:, :4], closed[:, None], smooth[:, 4:]], axis=1)
-    low = np.array([0, -1, 0, 0, 0, 0], np.float32)
-    result: Floats = np.clip(columns, low, 1).astype(np.float32)
-    return result
+    result: Floats = np.stack(columns, axis=1)
+    return result.clip(np.array([0, -1, 0, 0, 0, 0], np.float32), np.float32(1), out=result)
 
 
 def to_frames(values: Floats, frames: int, fps: float) -> Floats:
-    """A curve (T,) at 50 Hz drawn at the middle of each video frame: (frames,)."""
-    return _sample(values[:, None], frames, fps)[:, 0]
+    """A curve (T,) at 50 Hz in the middle of each video frame (frames,), averaged over frames longer than 20 ms."""
+    points = max(1, int(np.ceil(HEARD_RATE / fps)))
+    total, known = np.zeros(frames, np.float32), np.append(values, np.float32(0))
+    for offset in (np.arange(points) + 0.5) / points:
+        total += np.interp((np.arange(frames) + offset) * (HEARD_RATE / fps), np.arange(len(known)), known)
+    return total / np.float32(points)
 
 
 def runs(flags: _Flags) -> list[tuple[int, int]]:
@@ -118,30 +125,26 @@ def _closures(probability: Floats) -> Floats:
     return _ease(np.clip(1 - away / _ATTACK, 0, 1))
 
 
+def _smooth(values: Floats, seconds: float) -> Floats:
+    """A Gaussian of that spread over a curve (T,), which keeps its ends."""
+    reach = max(1, round(3 * seconds * HEARD_RATE))
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (seconds * HEARD_RATE)) ** 2).astype(np.float32)
+    if not len(values):
+        return values
+    smooth: Floats = np.convolve(np.pad(values, reach, mode="edge"), weight / weight.sum(), "valid")
+    return smooth
+
+
 def _ease(x: Floats) -> Floats:
     result: Floats = (x * x * (3 - 2 * x)).astype(np.float32)
     return result
 
 
-def _sample(values: Floats, frames: int, fps: float) -> Floats:
-    """Curves (T, n) at 50 Hz at the middle of each video frame, averaged over it where frames are longer than 20 ms."""
-    points = max(1, int(np.ceil(HEARD_RATE / fps)))
-    offsets = (np.arange(points) + 0.5) / points
-    at = ((np.arange(frames)[:, None] + offsets) / fps * HEARD_RATE).ravel()
-    padded = np.concatenate([values, np.zeros((1, values.shape[1]), np.float32)])
-    low = np.minimum(at.astype(int), len(padded) - 1)
-    high = np.minimum(low + 1, len(padded) - 1)
-    share = (at - np.floor(at))[:, None]
-    drawn = padded[low] * (1 - share) + padded[high] * share
-    result: Floats = drawn.reshape(frames, points, -1).mean(axis=1).astype(np.float32)
-    return result
-
-
-def _sample_peaks(values: Floats, frames: int, fps: float) -> Floats:
-    """The largest value within each video frame (frames,): a short closure is never skipped."""
-    padded = np.concatenate([values, np.zeros(1, np.float32)])
+def _peaks(values: Floats, frames: int, fps: float) -> Floats:
+    """The largest value of a curve (T,) within each video frame (frames,): a short closure is never skipped."""
+    known = np.append(values, np.float32(0))
     edges = np.arange(frames + 1) / fps * HEARD_RATE
     first = np.ceil(edges[:-1]) if fps < HEARD_RATE else np.floor(edges[:-1])
-    first = np.minimum(first.astype(int), len(padded) - 1)
-    last = np.minimum(np.ceil(edges[1:]).astype(int), len(padded))
-    return np.array([padded[a : max(b, a + 1)].max() for a, b in zip(first, last, strict=True)], np.float32)
+    first = np.minimum(first.astype(int), len(known) - 1)
+    last = np.minimum(np.ceil(edges[1:]).astype(int), len(known))
+    return np.array([known[a : max(b, a + 1)].max() for a, b in zip(first, last, strict=True)], np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh.logmel import HOP, RATE, levelled, mel_blocks
+from echomimic.mesh.logmel import RATE, levelled, mel_blocks
 from echomimic.train.articulation.augment import Random, degrade, no_voice
 from echomimic.train.articulation.codecs import CODECS, Codec, through
 from echomimic.train.articulation.labels import Labels, Segment, make_labels
@@ -45,7 +45,7 @@ def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterato
         ]
         for sound in _through_codecs(sounds, draw):
             yield _example(sound, clean=False)
-    for _ in range(max(1, len(utterances) * copies // 60)):
+    for _ in range(max(1, len(utterances) * copies // 30)):
         yield _example(_nobody(draw), clean=False)
 
 
@@ -114,5 +114,9 @@ def _coded(codec: Codec, sounds: list[Sound]) -> Iterator[Sound]:
 
 
 def _nobody(draw: Random) -> Sound:
-    length = int(RATE * draw.uniform(4, 8)) // HOP * HOP
-    return Sound(no_voice(length, draw), [Segment(0.0, length / RATE, PAUSE)])
+    """Noise or music that begins and ends suddenly, and nobody who speaks."""
+    edges, length = draw.uniform(0, 1.5, 2), draw.uniform(3, 8)
+    parts = [int(RATE * seconds) for seconds in (edges[0], length, edges[1])]
+    silence = [1e-5 * draw.standard_normal(part).astype(np.float32) for part in (parts[0], parts[2])]
+    samples = np.concatenate([silence[0], no_voice(parts[1], draw), silence[1]])
+    return Sound(samples, [Segment(0.0, len(samples) / RATE, PAUSE)])

@@ -37,7 +37,8 @@ _CZECH = _CONTINENTAL | {
     "ch": "hh", "c": "s", "c~": "ch", "s~": "sh", "z~": "zh", "r~": "zh", "r~*": "sh", "d~": "d", "t~": "t",
     "n~": "n", "n*": "ng", "dz~": "jh", "r": "rr",
 }  # fmt: skip
-_TABLES = {"en": _ENGLISH, "cs": _CZECH}
+_RUSSIAN = _CONTINENTAL | {"y": "ih", "ur": "uh", "ae": "ax", "ay": "ax", "c": "s", "sch": "sh", "r": "rr"}
+_TABLES = {"en": _ENGLISH, "cs": _CZECH, "ru": _RUSSIAN}
 
 _IPA_VOWELS = {
     "aa": "ɑɒa", "ae": "æ", "ah": "ʌɐ", "ao": "ɔ", "o": "oɤ", "eh": "ɛ", "e": "e", "er": "ɜɚɝ", "ih": "ɪɨᵻɯ",
@@ -60,6 +61,8 @@ def canonical(name: str, language: str) -> list[tuple[str, float]]:
         return [(PAUSE, 1.0)]
     table = _TABLES.get(language, _CONTINENTAL)
     base = name if language == "en" else name.rstrip("1:")
+    if language == "ru" and len(base) == 2 and base[0] == base[1]:
+        base = base[0]  # stressed vowels and soft consonants
     found = table.get(base, base if base in VOWELS | CONSONANTS | {PAUSE} else "ax")
     first, *rest = found.split()
     return [(first, 0.6), (rest[0], 0.4)] if rest else [(first, 1.0)]

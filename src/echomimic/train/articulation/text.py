@@ -1,6 +1,7 @@
 """What the synthesisers say: sentences and templates written for this project, in the languages that they speak."""
 
 import random
+from collections.abc import Callable
 
 
 def _split(text: str, mark: str) -> list[str]:
@@ -269,18 +270,40 @@ OTHERS: dict[str, list[str]] = {language: _split(text, "\n") for language, text 
 
 
 def english(count: int, seed: int) -> list[str]:
-    """`count` English sentences: every fourth one written by hand, the others drawn from the templates."""
+    """`count` English sentences: some written by hand, some made-up words, the others drawn from the templates."""
     draw = random.Random(seed)
-    return [draw.choice(ENGLISH) if k % 4 == 0 else _from_template(draw) for k in range(count)]
+    return [_ENGLISH_KINDS[k % len(_ENGLISH_KINDS)](draw) for k in range(count)]
 
 
 def other(language: str, count: int, seed: int) -> list[str]:
-    """`count` sentences of a language: all of them in turn, each round in another order."""
+    """`count` sentences of a language: all of them in turn, each round in another order, and made-up words between."""
     draw = random.Random(seed)
     sentences: list[str] = []
     while len(sentences) < count:
-        sentences += draw.sample(OTHERS[language], len(OTHERS[language]))
+        written = draw.sample(OTHERS[language], len(OTHERS[language]))
+        sentences += [line for sentence in written for line in (sentence, made_up(draw, language))]
     return sentences[:count]
+
+
+def made_up(draw: random.Random, language: str = "en") -> str:
+    """Words of no language: each consonant meets each vowel, and p is as common as n, which no real text offers."""
+    words = [_made_up_word(draw) for _ in range(draw.randint(5, 8))]
+    line = ", ".join([" ".join(words[:3]), " ".join(words[3:])]).capitalize() + "."
+    return line.translate(_CYRILLIC) if language == "ru" else line
+
+
+def _made_up_word(draw: random.Random) -> str:
+    syllables = [draw.choice(_ONSETS) + draw.choice("aeiou") for _ in range(draw.choice([1, 2, 2, 3]))]
+    return "".join(syllables) + draw.choice(_ENDS)
+
+
+_ONSETS = ("p", "b", "m", "p", "b", "m", "n", "n", "t", "d", "k", "g", "l", "s", "f", "v", "r", "pl", "br", "sp", "")
+_ENDS = ("", "", "", "m", "n", "p", "t", "k", "s", "l")
+_CYRILLIC = str.maketrans("abdefgiklmnoprstuvABDEFGIKLMNOPRSTUV", "абдефгиклмнопрстувАБДЕФГИКЛМНОПРСТУВ")
+
+
+def _by_hand(draw: random.Random) -> str:
+    return draw.choice(ENGLISH)
 
 
 def _from_template(draw: random.Random) -> str:
@@ -300,3 +323,6 @@ def _from_template(draw: random.Random) -> str:
         n2=pick(NUMBERS),
     )
     return sentence[0].upper() + sentence[1:]
+
+
+_ENGLISH_KINDS: tuple[Callable[[random.Random], str], ...] = (_by_hand, _from_template, made_up, _from_template)
