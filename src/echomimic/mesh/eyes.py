@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.mesh import topology as mesh
-from echomimic.mesh.opening import FINER, Opening, Pixels, blend, cover, smooth_curve
+from echomimic.mesh.opening import FINER, Opening, Pixels, blend, cover, put, smooth_curve
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.torso import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose, Rim, bounds, sample
@@ -29,7 +29,7 @@ class Eye:
         width = float(np.linalg.norm(points[eye.right] - points[eye.left]))
         region = (*eye.crease, *eye.cheek_side, *eye.upper_curve, *eye.lower_curve)
         rims = (eye.upper_curve, eye.lower_curve)
-        self.opening = Opening(points, around, rims, region, 0.12 * width, max(1, round(width / 40)), 0.025 * width)
+        self.opening = Opening(points, around, rims, region, 0.12 * width, max(1, round(width / 24)), 0.025 * width)
         self._contour = points[[*eye.upper_curve, *eye.lower]]
         self._solve = np.linalg.pinv(np.column_stack([self._contour[:, :2], np.ones(len(self._contour))]))
         self._smooth = smooth_curve(len(eye.upper_curve))
@@ -59,7 +59,7 @@ class Eye:
         ball = self._eyeball(pose, box)
         if frame.shape[2] == 4:
             ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
-        frame[box[1] : box[3], box[0] : box[2]] = blend(skin, ball, share)
+        put(frame, blend(skin, ball, share), box, 0.6 * self.opening.margin)
 
     def _eyeball(self, pose: Pose, box: Box) -> Pixels:
         """(h, w, C): the eyeball as if there were no lids, the iris turned to where the row looks."""

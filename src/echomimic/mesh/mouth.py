@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.mesh import topology as mesh
-from echomimic.mesh.opening import Opening, Pixels, blend, cover, smooth_curve
+from echomimic.mesh.opening import Opening, Pixels, blend, cover, put, smooth_curve
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.torso import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose
@@ -34,7 +34,7 @@ class Mouth:
         self.width = rig.frame.mouth_width
         self._flat = points[:, :2]
         rims = (mesh.UPPER_CURVE, mesh.LOWER_CURVE)
-        cell = max(1, round(self.width / 45))
+        cell = max(1, round(self.width / 28))
         self.opening = Opening(points, around, rims, _REGION, 0.2 * self.width, cell, 0.02 * self.width)
         self._smooth = smooth_curve(len(mesh.UPPER_CURVE))
         self.middle = 0.5 * (rig.rest[mesh.UPPER_LIP[4]] + rig.rest[mesh.LOWER_LIP[4]])
@@ -60,7 +60,7 @@ class Mouth:
             if frame.shape[2] == 4:
                 inside = np.dstack([inside, np.full(inside.shape[:2], 255, np.uint8)])
             patch = blend(patch, inside, share * np.float32(_ramp(gap, _CLOSED, 0.035)))
-        frame[box[1] : box[3], box[0] : box[2]] = patch
+        put(frame, patch, box, 0.5 * self.opening.margin)
 
     def _inside(self, pose: Pose, box: Box, share: Floats, gap: float) -> Pixels:
         """(h, w, 3): cavity, tongue, teeth and shade in `box`."""
@@ -116,7 +116,9 @@ class Mouth:
         shade = (0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))) * (
             1 - 0.55 * smoothstep(u, 0.45, 1.0)
         )
-        colour *= shade[..., None].astype(np.float32)
+        shade = shade[..., None].astype(np.float32)
+        colour *= shade
+        colour += (1 - shade) * (0.55 * self.colours.cavity)
 
 
 def _ramp(x: float, low: float, high: float) -> float:
@@ -166,11 +168,13 @@ def _teeth(fine: int, colour: Floats, gum: Floats, size: float) -> Floats:
     end = 0.385 * (1 - 0.06 * (1 - _TOOTH_LENGTHS[k] * size) - 0.03 * np.abs(inner) ** 5)
     soft = 1.6 / fine
     band = smoothstep(end[None] - y, -soft, soft) * (1 - smoothstep(np.abs(x), edges[-1] - 0.03, edges[-1]))[None]
-    seam = 1 - 0.16 * np.exp(-(((1 - np.abs(inner)) * _TOOTH_WIDTHS[k] * size * fine / 1.3) ** 2))
+    seam = 1 - 0.11 * np.exp(-(((1 - np.abs(inner)) * _TOOTH_WIDTHS[k] * size * fine / 1.3) ** 2))
     round_ = 1 - 0.07 * inner**2
     side = 1 - 0.5 * smoothstep(np.abs(x), 0.12, 0.46)
     rise = 0.8 + 0.2 * smoothstep(y, 0.2, 0.33)
-    rgb = colour[None, None] * (seam * round_ * side)[None, :, None] * rise[..., None]
+    # shaded teeth take on the red of what is round them rather than turn grey
+    light = (seam * round_ * side)[None, :, None] * rise[..., None]
+    rgb = colour * light + 0.55 * gum * (1 - light)
     root = smoothstep(y, 0.165, 0.185)[..., None] * np.ones((1, columns, 1))
     rgb = rgb * root + gum * (1 - root) * side[None, :, None]
     texture = np.concatenate([rgb * band[..., None], band[..., None]], 2).astype(np.float32)

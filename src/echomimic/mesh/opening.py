@@ -98,7 +98,7 @@ class Opening:
         self.size, self.cell, self.margin = around.size, cell, margin
         self._even = even / cell
         self.region = np.array(region)
-        box = bounds(landmarks[self.region], (2 * margin,) * 4, around.size)
+        box = bounds(landmarks[self.region], (2.5 * margin,) * 4, around.size)
         grid = Grid.over(box, cell)
         self.fields: list[Field] = []
         # the triangles of the other side share pixels with this one's rim, and must not tear at it
@@ -120,6 +120,16 @@ class Opening:
             found = backward(motion, field.grid, target, 6, FINER)
             sides.append(np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8))
         return blend(sides[0], sides[1], below(split, box))
+
+
+def put(frame: Pixels, patch: Pixels, box: Box, edge: float) -> None:
+    """Lay `patch` into `frame` at `box`, in place, fading over the last `edge` pixels to what is there."""
+    sides = []
+    for low, high in ((box[1], box[3]), (box[0], box[2])):
+        steps = np.arange(0.5, high - low)
+        sides.append(np.clip(np.minimum(steps, steps[::-1]) / edge, 0, 1).astype(np.float32))
+    there = frame[box[1] : box[3], box[0] : box[2]]
+    there[:] = blend(np.ascontiguousarray(there), patch, np.minimum(sides[0][:, None], sides[1][None]))
 
 
 def fill_opening(picture: Pixels, landmarks: Array, rims: tuple[Sequence[int], Sequence[int]]) -> Pixels:

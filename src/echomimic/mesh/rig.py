@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 OPEN = 0.05
 """Lips further apart than this share of the mouth's width are closed before the rig starts from them."""
 GAP_AT_FULL_JAW = 0.5
-STEEPEST = 1.5
+STEEPEST = 1.25
 SNAP = 0.012
 """Gaps under this share of the mouth's width close: a hairline of dark between the lips reads as a fault."""
 UPPER_SHARE = 0.35

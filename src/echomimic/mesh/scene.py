@@ -40,7 +40,7 @@ class Scene:
         self.around = Surroundings(self.rig.solid, self.rig.frame, self.size, matte if layered else None)
         self._flat = self.rig.landmarks[:, :2]
         width = self.rig.frame.face_width
-        self._face_cell = int(np.clip(round(width / 50), 1, 16))
+        self._face_cell = int(np.clip(round(width / 40), 1, 24))
         self._far_cell = int(np.clip(round(width / 16), 1, 48))
         self.plate: Picture | None = None
         self.box = self._moving_box(matte if layered else None)
@@ -100,7 +100,10 @@ class Scene:
     def _places(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
         """(h, w, 2): where in the enlarged portrait the pixels of `box` come from."""
         grid = Grid.over(box, cell)
-        return enlarge(backward(field.motion(pose.moved, pose.drives), field.grid, grid, 4, FINER), grid, box)
+        motion = field.motion(pose.moved, pose.drives)
+        # the edges of triangles and of the face would show as bends in straight lines
+        motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), 0.8), np.float32)
+        return enlarge(backward(motion, field.grid, grid, 4, FINER), grid, box)
 
     def _over_plate(self, frame: Pixels) -> Picture:
         """The moved person laid over the background."""
@@ -114,7 +117,7 @@ class Scene:
         return side, side, side, (JAW_REACH + 0.08) * self.rig.frame.face_height
 
     def _face_field(self) -> Field:
-        spare = 0.25 * self.rig.frame.face_width
+        spare = 0.06 * self.rig.frame.face_width
         left, top, right, bottom = (int(m + spare) for m in self._face_margin())
         oval = self._flat[list(mesh.OVAL)]
         low, high = oval.min(0).astype(int), oval.max(0).astype(int)

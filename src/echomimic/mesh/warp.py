@@ -199,14 +199,21 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
     unbend = _inverse_slopes(motion, source.cell)
     origin, cell = np.array([source.left, source.top], np.float32), np.float32(1 / source.cell)
     found = goal - motion.reshape(-1, 2).mean(0)
-    for _ in range(steps):
+    m = unbend
+    for step in range(steps):
         at = (found - origin) * cell
-        miss = found + sample(motion, at) - goal
-        m = sample(unbend, at)
-        found = found - (m[..., 0:2] * miss[..., :1] + m[..., 2:4] * miss[..., 1:])
+        miss = sample(motion, at)
+        miss += found
+        miss -= goal
+        if step < _NEWTON_STEPS:
+            m = sample(unbend, at)
+        found = found - m[..., 0:2] * miss[..., :1]
+        found -= m[..., 2:4] * miss[..., 1:]
     return np.asarray(found if scale == 1.0 else found * np.float32(scale))
 
 
+_NEWTON_STEPS = 2
+"""After so many steps the slopes are kept: they hardly change any more."""
 _MOST = 1.7
 """The most that a step may be lengthened: where skin is squeezed, longer ones overshoot at the edge of the squeeze."""
 
