@@ -72,8 +72,8 @@ class Mouth:
         colour[:] = self.colours.cavity
         for texture, left, top, tall, base in (
             (self._tongue, -0.4, tip, 0.62, 0.2 * jaw),
-            (self._lower, -0.36, -0.12, 0.36, jaw),
-            (self._upper, -0.5, -0.31, 0.5, 0 * jaw),
+            (self._lower, -0.36, -0.105, 0.36, jaw),
+            (self._upper, -0.5, -0.335, 0.5, 0 * jaw),
         ):
             self._lay(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
         if self._own is not None:

@@ -287,10 +287,13 @@ def _measure(points: Array) -> Frame:
 
 
 def _soften(points: Array) -> Array:
-    """The points with depth held back so that it falls off by no more than `STEEPEST` to any side."""
+    """The points with depth held back so that it falls off by no more than `STEEPEST` at the rim, and twice that
+    inside, where a nose may stand out."""
     flat = points[:, :2]
-    apart = np.sqrt(np.maximum(((flat[:, None] - flat[None]) ** 2).sum(2), 0))
-    depth = (points[None, :, 2] + STEEPEST * apart).min(1)
+    apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).sum(2))
+    inward = apart[:, list(mesh.OVAL)].min(1) / (0.2 * np.ptp(flat[:, 0]))
+    steep = STEEPEST * (1 + np.minimum(inward, 1))
+    depth = (points[None, :, 2] + np.minimum(steep[:, None], steep[None]) * apart).min(1)
     return np.column_stack([flat, depth])
 
 
