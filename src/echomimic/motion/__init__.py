@@ -2,6 +2,7 @@
 
 from echomimic.motion.align import align_motion
 from echomimic.motion.files import load_edits, load_motion, save_motion
+from echomimic.motion.gestures import gesture_track
 from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
 from echomimic.motion.parts import combine_curves
 from echomimic.motion.retarget import align_pose
@@ -18,6 +19,7 @@ __all__ = [
     "combine_curves",
     "concat",
     "frame_half_body",
+    "gesture_track",
     "load_edits",
     "load_motion",
     "loop",

@@ -27,9 +27,15 @@ _USUAL = 0.9
 _REACH = 0.98
 _LONGEST = 98
 """Percentile of a driver's bone over time that is taken for its length seen flat: above it is noise."""
-_HAND_SHARES = (0.24, 0.25, 0.18, 0.15, 0.52, 0.24, 0.14, 0.12, 0.50, 0.26, 0.16, 0.12)
-_HAND_TABLE = np.array((*_HAND_SHARES, 0.47, 0.24, 0.15, 0.12, 0.45, 0.19, 0.11, 0.11))
+HAND_SHARES = (
+    *(0.24, 0.25, 0.18, 0.15),
+    *(0.52, 0.24, 0.14, 0.12),
+    *(0.50, 0.26, 0.16, 0.12),
+    *(0.47, 0.24, 0.15, 0.12),
+    *(0.45, 0.19, 0.11, 0.11),
+)
 """Bones of a hand in shares of its length (wrist to the tip of the middle finger), in the order of `HAND_BONES`."""
+_HAND_TABLE = np.array(HAND_SHARES)
 
 
 @dataclass(frozen=True)
