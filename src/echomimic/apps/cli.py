@@ -195,12 +195,13 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
     raise _Stopped(signum)
 
 
-def main() -> None:
-    """What the `echomimic` command runs."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """What the `echomimic` command runs: `run` in a process of its own, where signals stop it and libraries are quiet."""
+    given = sys.argv[1:] if arguments is None else arguments
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
-    if "--debug" not in sys.argv and not os.environ.get("ECHOMIMIC_DEBUG"):
+    if "--debug" not in given and not os.environ.get("ECHOMIMIC_DEBUG"):
         quiet_libraries()
     if isinstance(sys.stdout.errors, str) and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(given))
