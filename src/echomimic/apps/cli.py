@@ -196,7 +196,7 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """What the `echomimic` command runs: `run` in a process of its own, where signals stop it and libraries are quiet."""
+    """What the `echomimic` command runs: `run`, and signals stop it, and libraries are quiet."""
     given = sys.argv[1:] if arguments is None else arguments
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
