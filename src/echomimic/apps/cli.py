@@ -12,6 +12,7 @@ import typer
 
 from echomimic import __version__
 from echomimic.apps.flags import with_option_flags
+from echomimic.apps.serve_cli import serve
 from echomimic.apps.terminal import quiet_libraries, reporting, say_json
 from echomimic.errors import EchoMimicError
 
@@ -138,6 +139,9 @@ def presets(as_json: _Json = False) -> None:
             say_json("preset", name=preset.name, engine=preset.engine, drive=preset.drive, summary=preset.summary)
         else:
             typer.echo(f"{preset.name:<18} {preset.summary}")
+
+
+app.command()(serve)
 
 
 def run(arguments: Sequence[str]) -> int:

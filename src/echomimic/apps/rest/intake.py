@@ -1,0 +1,131 @@
+"""From a request to files in a folder and wishes in words, within limits of size and time."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from echomimic.apps.rest.fetching import fetch_all
+from echomimic.apps.rest.forms import Form, broken
+from echomimic.apps.rest.problems import Problem
+from echomimic.apps.rest.settings import MB, Settings
+
+_LARGEST_JSON = 64_000
+_DRAIN_SECONDS = 2.0
+
+
+class Body:
+    """The body of a request, piece by piece, no longer and no slower than the settings allow."""
+
+    def __init__(self, request: Request, settings: Settings, most: int) -> None:
+        self._receive, self._most, self._stall = request.receive, most, settings.stall_seconds
+        self._until = time.monotonic() + settings.upload_seconds
+        self._size, self._ended = 0, False
+        length = request.headers.get("content-length", "")
+        self._promised = int(length) if length.isdigit() else 0
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end. Raises Problem."""
+        if self._promised > self._most:
+            raise self._too_large()
+        chunk = b""
+        while not chunk and not self._ended:
+            chunk = await self._next(min(self._stall, self._until - time.monotonic()))
+            self._size += len(chunk)
+            if self._size > self._most:
+                raise self._too_large()
+        return chunk
+
+    async def drain(self) -> None:
+        """Read on for a moment, so that a client that is still sending gets to see the answer."""
+        until = time.monotonic() + _DRAIN_SECONDS
+        try:
+            while not self._ended and time.monotonic() < until:
+                await self._next(until - time.monotonic())
+        except Problem:
+            return
+
+    async def _next(self, seconds: float) -> bytes:
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, seconds))
+        except asyncio.TimeoutError:
+            raise Problem(
+                408, "slow_upload", "the upload stalled or took too long; expected it faster: try again"
+            ) from None
+        if message["type"] == "http.disconnect":
+            self._ended = True
+            raise broken("the client left")
+        self._ended = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            413, "too_large", f"the request is larger than {self._most / MB:g} MB; expected less: shrink the files"
+        )
+
+
+async def take_in(request: Request, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Put the files of a request into `folder`, named by their fields; returns the other fields. Raises Problem."""
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    if kind == b"multipart/form-data":
+        body = Body(request, settings, settings.max_upload)
+        return await _finished(body, _take_form(body, parameters.get(b"boundary", b""), folder))
+    if kind == b"application/json":
+        body = Body(request, settings, _LARGEST_JSON)
+        return await _finished(body, _take_json(body, folder, settings))
+    given = kind.decode("latin-1")[:100] or "nothing"
+    raise Problem(415, "wrong_content_type", f"the content type is {given}; expected multipart/form-data")
+
+
+async def _finished(body: Body, work: Any) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = await work
+    except Problem as problem:
+        if problem.status != 408:
+            await body.drain()
+        raise
+    return fields
+
+
+async def _take_form(body: Body, boundary: bytes, folder: Path) -> dict[str, Any]:
+    if not boundary:
+        raise broken("the content type names no boundary")
+    form = Form(boundary, folder)
+    try:
+        while chunk := await body.read():
+            form.feed(chunk)
+    finally:
+        form.close()
+    form.check_whole()
+    check_files(form.files)
+    return dict(form.fields)
+
+
+def check_files(files: dict[str, int]) -> None:
+    """Raise Problem unless there is a portrait and a voice, and no file is empty."""
+    for name in ("portrait", "speech"):
+        if name not in files:
+            raise Problem(422, "missing_field", f"field {name} is missing; expected a file: -F {name}=@FILE")
+    for name, size in files.items():
+        if size == 0:
+            raise Problem(422, "empty_file", f"field {name} is an empty file; expected one with something in it")
+
+
+async def _take_json(body: Body, folder: Path, settings: Settings) -> dict[str, Any]:
+    if not settings.allow_urls:
+        raise Problem(403, "urls_not_allowed", "this server takes no URLs; expected files as multipart/form-data")
+    text = b""
+    while chunk := await body.read():
+        text += chunk
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Problem(400, "broken_json", "the body is no JSON; expected an object with portrait and speech") from None
+    if not isinstance(values, dict):
+        raise Problem(422, "broken_json", "the body is no JSON object; expected one with portrait and speech")
+    return await run_in_threadpool(fetch_all, values, folder, settings)

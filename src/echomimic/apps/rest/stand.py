@@ -1,0 +1,52 @@
+"""The server process: listens, says where, and serves until it is told to stop."""
+
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from echomimic.apps.rest.app import create_app
+from echomimic.apps.rest.problems import Problem
+from echomimic.apps.rest.settings import Settings
+from echomimic.errors import OutputError
+
+_GRACE = 3
+
+
+def run_server(settings: Settings, host: str, port: int, say: Callable[[str, Settings], None]) -> None:
+    """Serve until a signal comes. Raises OutputError where the port or the folder is not to be had."""
+    try:
+        listener = _listen(host, port)
+    except OSError as fault:
+        raise OutputError(f"{host}:{port} cannot be listened on ({fault.strerror}); choose another --port") from None
+    with listener:
+        try:
+            app = create_app(settings)
+        except (Problem, OSError) as fault:
+            what = fault.detail if isinstance(fault, Problem) else f"it cannot be written ({fault.strerror})"
+            raise OutputError(f"{settings.data}: {what}") from None
+        say(_address(listener), settings)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends well on these, and then raises them once more
+            signal.signal(stop, signal.SIG_IGN)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
