@@ -17,7 +17,7 @@ from echomimic.types import Portrait
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 WANTED = "a picture (png, jpg, webp, gif, tiff, bmp, …)"
 MOST_PIXELS = 100_000_000
@@ -62,31 +62,46 @@ def _over_backdrop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
     """RGBA pixels as Pillow reads them; None where it takes the file for no picture."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of size and of odd metadata: what matters is said in our words
+        image = _opened(path)
+        if image is None:
+            return None
+        with image:
+            _check_size(path, *image.size)
+            if image.format == "EPS":
+                raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
+            if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                note(f"{path.name} is animated: its first image is used")
+            _note_large(path, image.size)
+            try:
+                return _upright(image)
+            except Exception as fault:  # Pillow's decoders raise whatever they like
+                why = str(fault).split("\n")[0]
+                raise PictureError(f"{path} is damaged or cut off ({why}); expected {WANTED}: fetch it again") from None
+
+
+def _opened(path: Path) -> "ImageFile.ImageFile | None":
+    """The picture, its pixels not decoded yet; None where Pillow takes it for none."""
+    from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size: _check_size says it in our words
-            image = Image.open(path)
+        return Image.open(path)
     except Image.DecompressionBombError:
         raise _too_large(path) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except Exception:  # of any kind: a damaged header may lead a decoder anywhere
         return None
-    with image:
-        _check_size(path, *image.size)
-        if image.format == "EPS":
-            raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
-        if image.format in _ANIMATED and getattr(image, "is_animated", False):
-            note(f"{path.name} is animated: its first image is used")
-        _note_large(path, image.size)
-        try:
-            image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # lets the JPEG decoder skip detail of huge pictures
-            image.load()
-            early = image.mode in _SMOOTH and "transparency" not in image.info  # a huge picture is then held once
-            small = _smaller(_to_rgba(_smaller(image) if early else image))
-            return np.asarray(ImageOps.exif_transpose(small), np.uint8)
-        except (OSError, ValueError, SyntaxError, EOFError) as fault:
-            raise PictureError(f"{path} is damaged or cut off ({fault}); expected {WANTED}: fetch it again") from None
+
+
+def _upright(image: "ImageFile.ImageFile") -> npt.NDArray[np.uint8]:
+    """RGBA pixels, turned as EXIF says, no larger than needed."""
+    from PIL import ImageOps
+
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # lets the JPEG decoder skip detail of huge pictures
+    image.load()
+    early = image.mode in _SMOOTH and "transparency" not in image.info  # a huge picture is then held once
+    small = _smaller(_to_rgba(_smaller(image) if early else image))
+    return np.asarray(ImageOps.exif_transpose(small), np.uint8)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -163,6 +178,7 @@ def _grey_from_deep(image: "Image.Image") -> "Image.Image":
 
 def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
     """RGBA pixels of a still picture that only FFmpeg knows (dpx, heic, …); PictureError where it is none."""
+    from av.error import FFmpegError
     from PIL import Image
 
     with open_media(path, WANTED, PictureError) as container:
@@ -179,7 +195,10 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
             raise PictureError(f"{path} is a video; expected {WANTED}: save a frame of it as png")
         if not frames:
             raise PictureError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
-        picture = Image.fromarray(upright_pixels(frames[0], "rgba"))
+        try:
+            picture = Image.fromarray(upright_pixels(frames[0], "rgba"))
+        except FFmpegError:
+            raise PictureError(f"{path} cannot be turned into pixels; expected {WANTED}: export it as png") from None
         _note_large(path, picture.size)
         return np.asarray(_smaller(picture), np.uint8)
 

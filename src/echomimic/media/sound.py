@@ -29,6 +29,8 @@ _LOUDEST = 16.0
 """Peak over which float samples are not in -1..1 but integers in disguise."""
 _GAP, _LONGEST_GAP = 0.05, 600.0
 """Seconds by which time stamps must jump to be a pause that was left out, and past which they are nonsense."""
+_MOST_PLANES = 8
+"""Channels in separate planes past which PyAV reads wild memory; damaged packets of AAC claim them."""
 _BLOCK = 10.0
 
 
@@ -210,7 +212,11 @@ def _frames(container: "InputContainer", stream: "AudioStream", report: _Report)
         except FFmpegError:
             report.damaged += 1
             continue
-        yield from frames
+        for frame in frames:
+            if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
+                report.damaged += 1
+            elif frame.samples:
+                yield frame
 
 
 def _timed(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:

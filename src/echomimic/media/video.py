@@ -1,7 +1,9 @@
 """Video in: frame by frame with the second each belongs to, upright and in RGB; memory does not grow with length."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +49,20 @@ class Video:
             last = -1.0
             for index, frame in enumerate(_decoded(container, stream, self.path)):
                 seconds = index / self.fps if counted or frame.time is None else frame.time - zero
-                if seconds > last:
+                pixels = self._pixels(frame, stream) if seconds > last else None
+                if pixels is not None:
                     last = seconds
-                    yield max(0.0, seconds), upright_pixels(frame, "rgb24", stream.sample_aspect_ratio)
+                    yield max(0.0, seconds), pixels
+
+    def _pixels(self, frame: "VideoFrame", stream: "VideoStream") -> Picture | None:
+        """The frame as it is shown; None where damage makes it another size or none."""
+        from av.error import FFmpegError
+
+        try:
+            pixels = upright_pixels(frame, "rgb24", stream.sample_aspect_ratio)
+        except FFmpegError:
+            return None
+        return pixels if pixels.shape[:2] == (self.height, self.width) else None
 
 
 def read_video(path: str | Path) -> Video:
@@ -59,22 +72,30 @@ def read_video(path: str | Path) -> Video:
         stream = next((s for s in container.streams.video if s.codec_context is not None), None)
         if stream is None and container.streams.audio:
             raise VideoError(f"{path} is a sound; expected {WANTED}")
-        first = next(_decoded(container, stream, path), None) if stream else None
-        if stream is None or first is None:
+        size = _size(container, stream, path) if stream else None
+        if size is None:
             raise VideoError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
-        height, width = upright_pixels(first, "rgb24", stream.sample_aspect_ratio).shape[:2]
     with open_media(path, WANTED, VideoError) as container:
         count, span = _count(container)
     if count == 1 and is_picture(path):
         raise VideoError(f"{path} is a picture; expected {WANTED}")
     fps = (count - 1) / span if span > 0 else 25.0
-    return Video(path, width, height, fps, count / fps, count)
+    return Video(path, *size, fps, count / fps, count)
+
+
+def _size(container: "InputContainer", stream: "VideoStream", path: Path) -> tuple[int, int] | None:
+    """Width and height as shown, from the first frame that can be converted; None where there is none."""
+    from av.error import FFmpegError
+
+    for frame in _decoded(container, stream, path):
+        with suppress(FFmpegError):
+            height, width = upright_pixels(frame, "rgb24", stream.sample_aspect_ratio).shape[:2]
+            return width, height
+    return None
 
 
 def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None) -> npt.NDArray[np.uint8]:
     """A frame as it is shown: (H, W, 3 or 4) for `layout` "rgb24" or "rgba", by its own colour matrix and range."""
-    from fractions import Fraction
-
     from av.video.reformatter import ColorRange, Colorspace
 
     matrix = frame.colorspace
