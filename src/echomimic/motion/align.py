@@ -22,13 +22,15 @@ Array = npt.NDArray[np.float64]
 
 HALF_VIEW = np.radians(31.5)
 """Half of the vertical field of view that mediapipe takes a camera to have, and V1 with it."""
-LIP_PAIRS = ((82, 87), (13, 14), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318), (191, 95), (415, 324))
+INNER_UPPER, INNER_LOWER = (191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)
+OUTER_UPPER, OUTER_LOWER = (185, 40, 39, 37, 0, 267, 269, 270, 409), (146, 91, 181, 84, 17, 314, 405, 321, 375)
+LIP_PAIRS = tuple(zip(INNER_UPPER, INNER_LOWER, strict=True))
 RIGHT_LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154))
 LEFT_LIDS = ((387, 373), (386, 374), (385, 380), (388, 390), (384, 381))
 LID_PAIRS = RIGHT_LIDS + LEFT_LIDS
 """Upper and lower points that may meet but not pass each other."""
-_CALM = 0.04
-"""Seconds of smoothing: the flicker of a landmarker, and no more."""
+_CALM = 0.05
+"""Seconds of smoothing of the head, against the landmarker's flicker; lips and lids are too quick to be smoothed."""
 _TURNED = 30.0
 """Degrees from the front past which a face is read too poorly to be moved from one head to another."""
 
@@ -55,15 +57,16 @@ def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     """The track's motion on the face of a portrait: a track on the portrait's canvas, at the track's own frame rate.
 
     `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). Where the driver rests, the result
-    is the portrait's own face. Curves are kept. MotionError where the track or the landmarks cannot be used.
-    `sync_exactly` gives the original's result instead, for metric faces.
+    is the portrait's own face, with its lips together. Curves are kept. `sync_exactly` gives the original's result
+    instead, for metric faces. MotionError where the track or the landmarks cannot be used.
     """
     check_canvas(size, "the portrait")
     if landmarks.shape != (478, 3) or not np.isfinite(landmarks).all():
         raise MotionError(f"the portrait's landmarks have the shape {landmarks.shape}; expected (478, 3) numbers")
     check_motion(track)
-    calm = smooth(track, _CALM)
-    heads = [_in_head(points, track.canvas) for points in calm.points]
+    calm = [_in_head(points, track.canvas).fit for points in smooth(track, _CALM).points]
+    quick = [_in_head(points, track.canvas).shape for points in track.points]
+    heads = [_Head(shape, fit) for shape, fit in zip(quick, calm, strict=True)]
     rest = _rest_of(heads, track.valid)
     portrait = _in_head(landmarks, size)
     _warn_of_turns(heads, portrait)
@@ -127,21 +130,35 @@ def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
 
 
 def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
-    """The portrait's shape with the driver's movements, each part scaled to the size of the portrait's part."""
+    """The portrait's shape with the driver's movements, each part scaled by the width of the portrait's part.
+
+    By its width alone: its height says how far the portrait happens to have its mouth open.
+    """
     moves = shapes - rest
     for indices in (list(indices) for indices in LANDMARKS_OF.values()):
-        own, other = (np.ptp(shape[indices], axis=0) for shape in (portrait, rest))
-        moves[:, indices] *= np.clip(own / np.maximum(other, 1e-6), 0.6, 1.6) * (1, 1, 0) + (0, 0, 1)
-    moved = portrait + moves
-    _kept_apart(moved, portrait, LIP_PAIRS)
-    _kept_apart(moved, portrait, LID_PAIRS)
+        own, other = (float(np.ptp(shape[indices, 0])) for shape in (portrait, rest))
+        moves[:, indices] *= np.clip(own / max(other, 1e-6), 0.7, 1.4)
+    start = _lips_together(portrait)
+    moved = np.asarray(start + moves, np.float64)
+    _kept_apart(moved, start, LIP_PAIRS)
+    _kept_apart(moved, start, LID_PAIRS)
     return moved
 
 
-def _kept_apart(shapes: Array, portrait: Array, pairs: tuple[tuple[int, int], ...]) -> None:
+def _lips_together(shape: Array) -> Array:
+    """The shape with its lips closed: the lower one goes most of the way."""
+    closed = shape.copy()
+    gaps = np.maximum(shape[list(INNER_LOWER), 1] - shape[list(INNER_UPPER), 1], 0)
+    for upper, lower in ((INNER_UPPER, INNER_LOWER), (OUTER_UPPER, OUTER_LOWER)):
+        closed[list(upper), 1] += 0.35 * gaps
+        closed[list(lower), 1] -= 0.65 * gaps
+    return closed
+
+
+def _kept_apart(shapes: Array, start: Array, pairs: tuple[tuple[int, int], ...]) -> None:
     """Let upper points meet their lower ones half way where they would have passed them."""
     for up, low in pairs:
-        least = min(0.0, float(portrait[low, 1] - portrait[up, 1]))
+        least = min(0.0, float(start[low, 1] - start[up, 1]))
         over = np.maximum(least - (shapes[:, low, 1] - shapes[:, up, 1]), 0) / 2
         shapes[:, up, 1] -= over
         shapes[:, low, 1] += over
