@@ -46,7 +46,7 @@ class Eye:
     def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
         """Draw the eye into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
         box = self.opening.box(pose.points)
-        if box[2] - box[0] < 3 or box[3] - box[1] < 3:
+        if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._texture.size:
             return
         down = pose.direct(self._down)
         lash = LASHES * min(1.0, 3.0 * float(np.clip(pose.row[_BLINK], 0, 1))) * self._lash

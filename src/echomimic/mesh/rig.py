@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 OPEN = 0.05
 """Lips further apart than this share of the mouth's width are closed before the rig starts from them."""
 GAP_AT_FULL_JAW = 0.5
-STEEPEST = 1.25
+STEEPEST = 1.8
 SNAP = 0.012
 """Gaps under this share of the mouth's width close: a hairline of dark between the lips reads as a fault."""
 UPPER_SHARE = 0.35
@@ -48,16 +48,14 @@ class Frame:
 class Rig:
     """The face mesh of one portrait and its controls.
 
-    `landmarks` are (478, 3) pixels as `face.py` finds them. `rest` (478, 3) is the same face with closed lips: it
-    equals the landmarks where the portrait's lips are closed already. `opening` is how far they were apart, in mouth
-    widths. `solid` is what turns: the landmarks with their steepest slopes in depth, at the face's rim, made gentler,
-    because a flat picture holds nothing to show there.
+    `landmarks` are (478, 3) pixels as `face.py` finds them. `solid` is what moves: the landmarks, their
+    steepest slopes in depth, at the face's rim, made gentler, because a flat picture holds nothing to show there.
+    `rest` (478, 3) is the same with closed lips. `opening` is how far they were apart, in mouth widths.
     """
 
     def __init__(self, landmarks: Floats) -> None:
         self.landmarks = np.asarray(landmarks, np.float64)
         self.solid = points = _soften(self.landmarks)
-        self._relief = self.landmarks[:, 2] - points[:, 2]
         self.frame = _measure(points)
         self._close_upper, self._close_lower = self._closing_weights(points)
         gap = self._gap(points)
@@ -71,9 +69,7 @@ class Rig:
     def points(self, row: Floats) -> Floats:
         """(478, 3) float32 pixels of the face under one row of curves: what a face finder would see."""
         turn, move = self.rotation(row)
-        points = (self.shape(row) - self.frame.pivot) @ turn.T + self.frame.pivot + move
-        points[:, 2] += self._relief
-        return np.asarray(points, np.float32)
+        return np.asarray((self.shape(row) - self.frame.pivot) @ turn.T + self.frame.pivot + move, np.float32)
 
     def shape(self, row: Floats) -> Array:
         """(478, 3): the face under one row of curves before the head turns."""
@@ -121,7 +117,7 @@ class Rig:
         """(11, 478 * 3): what each of `_amounts` adds, in the picture's axes."""
         local = self._handles()
         away = self.rest @ self.frame.axes.T
-        hinge = away[[mesh.EAR_LEFT, mesh.EAR_RIGHT]].mean(0)
+        hinge = (self.landmarks[[mesh.EAR_LEFT, mesh.EAR_RIGHT]] @ self.frame.axes.T).mean(0)
         lever = away - hinge
         self._jaw_angle = (
             GAP_AT_FULL_JAW
@@ -287,13 +283,15 @@ def _measure(points: Array) -> Frame:
 
 
 def _soften(points: Array) -> Array:
-    """The points with depth held back so that it falls off by no more than `STEEPEST` at the rim, and twice that
+    """The points with depth held back so that it falls off by no more than `STEEPEST` at the rim, and by half more
     inside, where a nose may stand out."""
-    flat = points[:, :2]
+    flat, depth = points[:, :2], points[:, 2]
     apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).sum(2))
     inward = apart[:, list(mesh.OVAL)].min(1) / (0.2 * np.ptp(flat[:, 0]))
-    steep = STEEPEST * (1 + np.minimum(inward, 1))
-    depth = (points[None, :, 2] + np.minimum(steep[:, None], steep[None]) * apart).min(1)
+    steep = STEEPEST * (1 + 0.5 * np.minimum(inward, 1))
+    rise = np.minimum(steep[:, None], steep[None]) * apart
+    for _ in range(3):
+        depth = (depth[None] + rise).min(1)
     return np.column_stack([flat, depth])
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from echomimic.mesh import topology as mesh
 from echomimic.mesh.eyes import Eye
 from echomimic.mesh.mouth import Mouth
-from echomimic.mesh.opening import FINER, Pixels, cover, fill_opening
+from echomimic.mesh.opening import FINER, Pixels, blend, cover, fill_opening
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.torso import JAW_REACH, Surroundings
 from echomimic.mesh.warp import Box, Field, Grid, Pose, backward, bounds, build_field, enlarge, sample
@@ -19,6 +19,7 @@ from echomimic.types import CURVE_NAMES, Floats, Picture
 
 Array = npt.NDArray[np.float64]
 _SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
+_EASE = 0.006
 _REACH = 0.35
 """How far a frame may carry the person beyond where the portrait shows them, in face widths."""
 
@@ -91,8 +92,9 @@ class Scene:
         left, top, right, bottom = self.box
         places = np.ascontiguousarray(self._places(self._far, pose, self.box, self._far_cell))
         box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
-        near = self._places(self._face, pose, box, self._face_cell)
-        places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = near
+        if box[2] > box[0] and box[3] > box[1]:
+            near = self._places(self._face, pose, box, self._face_cell)
+            places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = near
         frame = np.empty((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
         frame[top:bottom, left:right] = sample(self._portrait, places)
         return frame
@@ -147,6 +149,7 @@ class Scene:
         The matte is raised wherever the picture is darker than what would show through, so that thin hair, which
         mattes miss, still moves with the head.
         """
+        plate = _join(plate, source)
         box = (0, 0, *self.size)
         face = cv2.GaussianBlur(cover(self._flat[list(mesh.OVAL)], box), (0, 0), 0.01 * self.rig.frame.face_width + 0.5)
         alpha = np.maximum(matte, face)
@@ -155,6 +158,14 @@ class Scene:
         hidden = np.ceil(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
         person = cv2.subtract(source, _show(plate, hidden))
         return np.dstack([person, hidden]), np.ascontiguousarray(plate)
+
+
+def _join(plate: Picture, picture: Picture) -> Picture:
+    """The plate with the rim of its hole eased into the picture: a step there would wander about with the head."""
+    hole = (plate != picture).any(2).astype(np.uint8)
+    depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(plate.shape))
+    share = np.clip(depth, 0, 1).astype(np.float32)
+    return blend(picture, plate, share * share * (3 - 2 * share))
 
 
 def over_plate(person: Pixels, plate: Picture) -> Picture:

@@ -186,6 +186,8 @@ def continue_rim(field: Field, rim: Rim, way: int) -> Field:
 
 def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:
     """The picture (or field) read at those (h, w, 2) places; beyond its border it goes on as it ends."""
+    if not at.size:
+        return np.zeros((*at.shape[:2], *image.shape[2:]), image.dtype)
     return np.asarray(cv2.remap(image, at, None, flags, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
 
 
