@@ -15,7 +15,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"body", "draw", "face", "framing", "media", "motion", "pose", "speech", "weights"}),
     frozenset({"presets", "mesh", "diffusion"}),
     frozenset({"api"}),
-    frozenset({"apps", "evaluate", "train"}),
+    frozenset({"apps", "client", "evaluate", "train"}),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
 # neighbours that must not know each other

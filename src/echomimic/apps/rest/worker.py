@@ -21,6 +21,8 @@ from echomimic.errors import Cancelled, EchoMimicError, InputError, OutputError
 
 _SAY_EVERY = 0.1
 _LOOK_EVERY = 0.5
+_MOTIONS = {b"PK": ".npz", b"\x93NUMPY": ".npy", b"{": ".json", b"[": ".json", b"\x80": ".pkl"}
+"""How the files of motions begin; what begins otherwise is taken for .csv."""
 
 
 class Output:
@@ -135,7 +137,20 @@ def _read(order: dict[str, Any]) -> tuple[Any, Any, str | None]:
         raise InputError(
             f"the video would last {seconds:.0f} s; expected at most {order['limits']['seconds']:.0f} s: cut the voice"
         )
-    return read_picture("portrait"), speech, "motion" if Path(INPUTS[2]).exists() else None
+    return read_picture("portrait"), speech, _motion()
+
+
+def _motion() -> str | None:
+    """The motion under a name that says what it is, as motions need one; None where none was handed in."""
+    given = Path(INPUTS[2])
+    if not given.exists():
+        return None
+    with given.open("rb") as file:
+        head = file.read(64).lstrip()
+    suffix = next((suffix for start, suffix in _MOTIONS.items() if head.startswith(start)), ".csv")
+    named = given.with_suffix(suffix).with_stem("motion-in")
+    shutil.copyfile(given, named)
+    return named.name
 
 
 def _check_pixels(most: int) -> None:
