@@ -98,7 +98,7 @@ class Opening:
         self.size, self.cell, self.margin = around.size, cell, margin
         self._even = even / cell
         self.region = np.array(region)
-        box = bounds(landmarks[self.region], (2.5 * margin,) * 4, around.size)
+        box = bounds(landmarks[self.region], (2.2 * margin,) * 4, around.size)
         grid = Grid.over(box, cell)
         self.fields: list[Field] = []
         # the triangles of the other side share pixels with this one's rim, and must not tear at it
@@ -117,7 +117,7 @@ class Opening:
         for field in self.fields:
             motion = field.motion(pose.moved, pose.drives)
             motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), self._even), np.float32)
-            found = backward(motion, field.grid, target, 6, FINER)
+            found = backward(motion, field.grid, target, 5, FINER)
             sides.append(np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8))
         return blend(sides[0], sides[1], below(split, box))
 

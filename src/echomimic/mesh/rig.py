@@ -149,19 +149,27 @@ class Rig:
             *(handles.press(), handles.smile(1.0), handles.smile(-1.0)),
         ]
         hold = dict.fromkeys((*_still(self.rest, self.frame), *mesh.CHIN_BONE), (0.0, 0.0, 0.0))
-        moved = np.stack([self._spread_all(hold | known) for known in mouth]) * self.frame.mouth_width
+        moved = self._spread_all([hold | known for known in mouth]) * self.frame.mouth_width
         below = (self.rest @ self.frame.axes[1])[: mesh.SKIN]
         held = np.flatnonzero(below > below[mesh.NOSE_TIP]).tolist()
-        brow = self._spread_all(dict.fromkeys(held, (0.0, 0.0, 0.0)) | handles.brow()) * self.frame.face_width
-        return np.concatenate([moved, brow[None]])
+        brow = self._spread_all([dict.fromkeys(held, (0.0, 0.0, 0.0)) | handles.brow()]) * self.frame.face_width
+        return np.concatenate([moved, brow])
 
     def _spread(self, known: dict[int, float]) -> Array:
         index = np.array(list(known), np.int64)
         return harmonic(self.rest, index, np.array(list(known.values()))[:, None])[:, 0]
 
-    def _spread_all(self, known: dict[int, tuple[float, float, float]]) -> Array:
-        index = np.array(list(known), np.int64)
-        return harmonic(self.rest, index, np.array(list(known.values()), np.float64))
+    def _spread_all(self, controls: list[handles.Known]) -> Array:
+        """(n, 478, 3): the controls spread over the mesh; those that hold the same points are solved at once."""
+        groups: dict[frozenset[int], list[int]] = {}
+        for k, known in enumerate(controls):
+            groups.setdefault(frozenset(known), []).append(k)
+        fields = np.zeros((len(controls), mesh.POINTS, 3))
+        for points, members in groups.items():
+            index = np.array(sorted(points), np.int64)
+            values = np.array([[controls[k][p] for k in members] for p in index.tolist()]).reshape(len(index), -1)
+            fields[members] = harmonic(self.rest, index, values).reshape(mesh.POINTS, -1, 3).transpose(1, 0, 2)
+        return fields
 
     def _closing_weights(self, points: Array) -> tuple[Array, Array]:
         """(478, 9) each: how every point follows the nine columns of the upper and of the lower lip."""

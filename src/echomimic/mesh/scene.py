@@ -180,11 +180,16 @@ def _show(plate: Picture, hidden: Pixels) -> Picture:
 
 
 def _finer(picture: Pixels) -> Pixels:
-    """The picture enlarged by `FINER` such that every `FINER`th pixel is the picture's own."""
-    size = (picture.shape[1] * FINER - FINER + 1, picture.shape[0] * FINER - FINER + 1)
-    scale = np.array([[1 / FINER, 0, 0], [0, 1 / FINER, 0]])
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(picture, scale, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    """The picture at twice its size (`FINER`), its own pixels at the even places and Catmull-Rom between them."""
+    rows, columns = picture.shape[:2]
+    half = np.array([[-1, 9, 9, -1]], np.float32) / 16
+    finer = np.empty((2 * rows - 1, 2 * columns - 1, picture.shape[2]), np.uint8)
+    right = cv2.filter2D(picture, -1, half, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)
+    finer[::2, ::2], finer[::2, 1::2] = picture, right[:, :-1]
+    for column, source in ((0, picture), (1, right[:, :-1])):
+        under = cv2.filter2D(np.ascontiguousarray(source), -1, half.T, anchor=(0, 1), borderType=cv2.BORDER_REPLICATE)
+        finer[1::2, column::2] = under[:-1]
+    return finer
 
 
 def _drives(turn: Array, shift: Array, sway: float, breath: float) -> Floats:
