@@ -121,3 +121,9 @@ def serving(data: Path, **changes: Any) -> Iterator[Server]:
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+if __name__ == "__main__":
+    from echomimic.apps.rest.stand import run_server
+
+    run_server(Settings(Path(sys.argv[1]), worker=FAKE), "127.0.0.1", int(sys.argv[2]), lambda *_: None)
