@@ -89,9 +89,10 @@ class Surroundings:
         across, below = self._from_chin(points)
         width = self.frame.face_width
         reach = self._reach()
-        stand = 1 - smoothstep(below, 0.35 * reach, reach)
+        stand = 1 - smoothstep(below, 0.3 * reach, reach)
         chest = (0.5 + 0.5 * smoothstep(below, 0.1, 0.6)) * stand
-        near = (1 - smoothstep(np.abs(across), 1.6, 2.4)) * self._inside(points) * (1 - head)
+        hands = 0.75 * smoothstep(below, 0.5, 1.3)
+        near = (1 - smoothstep(np.abs(across) + hands, 1.6, 2.4)) * self._inside(points) * (1 - head)
         if not self.layered:
             near = near * (1 - smoothstep(outside_of_body(across, below), 0.0, 0.7))
         sway = SWAY * width * stand * near
@@ -101,7 +102,7 @@ class Surroundings:
     def _reach(self) -> float:
         """How far below the chin, in face heights, the body moves: to the waist, or to where the picture ends."""
         room = (self.size[1] - self.landmarks[mesh.CHIN, 1]) / self.frame.face_height
-        return float(np.clip(room, 0.3, 2.1))
+        return float(np.clip(room, 0.3, 1.7))
 
     def _from_chin(self, points: Array) -> tuple[Array, Array]:
         """Across in face widths from the middle, and down in face heights from the chin, along a level body."""
