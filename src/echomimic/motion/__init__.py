@@ -1,19 +1,41 @@
 """Motion as data: face and hand tracks to read, make, change, align and look at."""
 
-from echomimic.motion.align import align_motion
-from echomimic.motion.files import load_edits, load_motion, save_motion
-from echomimic.motion.gestures import gesture_track
-from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
-from echomimic.motion.parts import combine_curves
-from echomimic.motion.preflight import preflight, read_lines
-from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
-from echomimic.motion.retarget import align_pose
-from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
-from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
-from echomimic.motion.tracking import track_video
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from echomimic.motion.align import align_motion
+    from echomimic.motion.files import load_edits, load_motion, save_motion
+    from echomimic.motion.gestures import gesture_track
+    from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
+    from echomimic.motion.parts import combine_curves
+    from echomimic.motion.preflight import preflight, read_lines
+    from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
+    from echomimic.motion.retarget import align_pose
+    from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
+    from echomimic.motion.sync import MetricFaces, sync_exactly
+    from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
+    from echomimic.motion.tracking import track_video
+
+_HOMES = {
+    "align": ("align_motion",),
+    "files": ("load_edits", "load_motion", "save_motion"),
+    "gestures": ("gesture_track",),
+    "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
+    "parts": ("combine_curves",),
+    "preflight": ("preflight", "read_lines"),
+    "preview": ("preview_frames", "preview_sheet", "write_preview"),
+    "retarget": ("align_pose",),
+    "shaping": ("amplify", "blend", "mirror", "select", "set_curve"),
+    "sync": ("MetricFaces", "sync_exactly"),
+    "timing": ("concat", "loop", "offset", "resample", "retime", "smooth", "stretch", "trim"),
+    "tracking": ("track_video",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "HalfBodyFraming",
+    "MetricFaces",
     "align_motion",
     "align_pose",
     "amplify",
@@ -39,7 +61,15 @@ __all__ = [
     "set_curve",
     "smooth",
     "stretch",
+    "sync_exactly",
     "track_video",
     "trim",
     "write_preview",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: saving a track needs no landmarker."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
