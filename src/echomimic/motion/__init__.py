@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echomimic.motion.align import align_motion
+    from echomimic.motion.checks import preflight, read_lines
     from echomimic.motion.files import load_edits, load_motion, save_motion
     from echomimic.motion.gestures import gesture_track
     from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
     from echomimic.motion.parts import combine_curves
-    from echomimic.motion.preflight import preflight, read_lines
     from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
     from echomimic.motion.retarget import align_pose
     from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
@@ -23,7 +23,7 @@ _HOMES = {
     "gestures": ("gesture_track",),
     "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
     "parts": ("combine_curves",),
-    "preflight": ("preflight", "read_lines"),
+    "checks": ("preflight", "read_lines"),
     "preview": ("preview_frames", "preview_sheet", "write_preview"),
     "retarget": ("align_pose",),
     "shaping": ("amplify", "blend", "mirror", "select", "set_curve"),

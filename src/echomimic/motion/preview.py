@@ -12,8 +12,8 @@ from echomimic.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS
 from echomimic.draw import HAND_BONES
 from echomimic.errors import OutputError
 from echomimic.media import atomic_path, write_clip
+from echomimic.motion.checks import read_lines
 from echomimic.motion.parts import LEFT_BROW, RIGHT_BROW
-from echomimic.motion.preflight import read_lines
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
 
 HEIGHT = 480
