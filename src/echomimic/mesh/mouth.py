@@ -113,9 +113,9 @@ class Mouth:
         u = np.abs((place - 0.5 * (left + right)) @ (across / length)) / (0.5 * length)
         inside = (share > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
-        shade = (0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))) * (
-            1 - 0.55 * smoothstep(u, 0.45, 1.0)
-        )
+        near = 0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))
+        # little light falls through a narrow gap: bright teeth in it would look like a seam
+        shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.35 + 0.65 * _ramp(gap, 0.0, 0.2))
         shade = shade[..., None].astype(np.float32)
         colour *= shade
         colour += (1 - shade) * (0.55 * self.colours.cavity)
@@ -135,12 +135,15 @@ class _Colours:
         self.light = float(np.clip(light / 175, 0.3, 1.1))
         lips = np.median([_around(picture, points[p]) for p in (17, 16, 85, 315, 0, 72, 302)], 0)
         hue = self.skin / max(float(self.skin.mean()), 1.0)
-        white = np.array([1.02, 1.0, 0.95]) * 0.78 + hue * 0.22
+        # under coloured light nothing is white: the redder the skin, the more of its hue goes into the teeth
+        cast = float(np.clip(0.22 + 1.2 * (0.75 - hue.min()), 0.2, 0.5))
+        white = np.array([1.02, 1.0, 0.95]) * (1 - cast) + hue * cast
         self.teeth = (white / white.mean() * np.clip(light * 1.08 + 16, 60, 228)).astype(np.float32)
-        self.cavity = (np.array([52.0, 22.0, 24.0]) * self.light).astype(np.float32)
-        flesh = np.array([168.0, 84.0, 84.0]) * self.light
+        warm = self.light * (1 + cast * (hue / hue.mean() - 1))
+        self.cavity = (np.array([52.0, 23.0, 22.0]) * warm).astype(np.float32)
+        flesh = np.array([168.0, 84.0, 84.0]) * warm
         self.tongue = (0.72 * flesh + 0.28 * lips).astype(np.float32) * np.float32(0.95)
-        self.gum = (0.6 * np.array([150.0, 72.0, 74.0]) * self.light + 0.4 * lips).astype(np.float32) * np.float32(0.8)
+        self.gum = (0.6 * np.array([150.0, 72.0, 74.0]) * warm + 0.4 * lips).astype(np.float32) * np.float32(0.8)
 
 
 def _around(picture: Pixels, point: Array) -> Array:
@@ -208,5 +211,7 @@ def _own_teeth(
         return None
     reach = max(1, round(0.02 * width))
     shape = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    alpha = cv2.GaussianBlur(cv2.erode(inside, shape), (0, 0), 0.6 * reach + 0.4)[..., None]
+    alpha = cv2.GaussianBlur(cv2.erode(inside, shape), (0, 0), 0.6 * reach + 0.4)
+    side: Array = np.abs(np.linspace(-1, 1, crop.shape[1]))
+    alpha = (alpha * (1 - smoothstep(side, 0.55, 0.85))[None])[..., None]
     return np.concatenate([crop * alpha, alpha], 2).astype(np.float32), (int(low[0]), int(low[1]))
