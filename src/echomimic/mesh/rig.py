@@ -74,7 +74,8 @@ class Rig:
     def shape(self, row: Floats) -> Array:
         """(478, 3): the face under one row of curves before the head turns."""
         v = np.asarray(row, np.float64)
-        points: Array = self.rest + (self._amounts(v) @ self._basis).reshape(mesh.POINTS, 3)
+        # einsum, because a matrix product of this size would wake the threads of BLAS for nothing
+        points: Array = self.rest + np.einsum("k,kn->n", self._amounts(v), self._basis).reshape(mesh.POINTS, 3)
         points = self._seal(points, v)
         return self._look(points, v)
 

@@ -90,7 +90,7 @@ class Scene:
     def _warp(self, pose: Pose) -> Pixels:
         """(H, W, C): the portrait moved, openings not yet drawn."""
         left, top, right, bottom = self.box
-        places = np.ascontiguousarray(self._places(self._far, pose, self.box, self._far_cell))
+        places = self._places(self._far, pose, self.box, self._far_cell)
         box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
         if box[2] > box[0] and box[3] > box[1]:
             near = self._places(self._face, pose, box, self._face_cell)
