@@ -72,7 +72,7 @@ class Mouth:
         colour[:] = self.colours.cavity
         for texture, left, top, tall, base in (
             (self._tongue, -0.4, tip, 0.62, 0.2 * jaw),
-            (self._lower, -0.36, -0.105, 0.36, jaw),
+            (self._lower, -0.36, -0.09, 0.36, jaw),
             (self._upper, -0.5, -0.335, 0.5, 0 * jaw),
         ):
             self._lay(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
@@ -115,7 +115,7 @@ class Mouth:
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
         near = 0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))
         # little light falls through a narrow gap: bright teeth in it would look like a seam
-        shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.35 + 0.65 * _ramp(gap, 0.0, 0.2))
+        shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.4 + 0.6 * _ramp(gap, 0.0, 0.14))
         shade = shade[..., None].astype(np.float32)
         colour *= shade
         colour += (1 - shade) * (0.55 * self.colours.cavity)
