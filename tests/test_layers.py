@@ -21,6 +21,7 @@ STOREY = {name: number for number, names in enumerate(STOREYS) for name in names
 # neighbours that must not know each other
 APART = {("mesh", "diffusion"), ("diffusion", "mesh"), ("train", "api")}
 APART |= {(one, other) for one in STOREYS[-1] for other in STOREYS[-1] if one != other}
+APART -= {("apps", "evaluate")}  # the command line is its front door
 FRONT = ("__init__", "__main__")
 
 

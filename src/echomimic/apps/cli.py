@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from echomimic import __version__
+from echomimic.apps.evaluate_cli import check_made, evaluate
 from echomimic.apps.flags import with_option_flags
 from echomimic.apps.serve_cli import serve
 from echomimic.apps.terminal import quiet_libraries, reporting, say_json
@@ -77,6 +78,7 @@ def animate(
         typer.Option(metavar="TRACK", help="write the motion that was rendered here (.npz)"),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="say what would happen, and do nothing")] = False,
+    check: Annotated[bool, typer.Option("--check", help="measure the video, and warn of what looks wrong")] = False,
     as_json: _Json = False,
     *,
     given: dict[str, Any],
@@ -100,6 +102,8 @@ def animate(
             **given,
         )
         reporter.done(clip)
+        if check:
+            check_made(clip.path, reporter)
 
 
 @app.command()
@@ -142,6 +146,9 @@ def presets(as_json: _Json = False) -> None:
 
 
 app.command()(serve)
+
+
+app.command()(evaluate)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,106 @@
+"""HKC and HKV on mediapipe's hands, and how often hands were found at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from echomimic.evaluate.container import Values
+from echomimic.evaluate.picture import SIDE
+from echomimic.face import solutions
+from echomimic.types import Floats, Picture
+
+_USUAL = 0.5
+"""A hand that is seen in this share of the looks belongs to the clip; where it is missing it is lost."""
+_CONFIDENCE = 0.5
+_SIDES = ("Left", "Right")
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Looks for hands: `points` (N, 2, 21, 2) in pixels of the judged picture, the left and right slot of mediapipe's
+    labels, NaN where none was found; `scores` (N, 2), 0 where none was found."""
+
+    points: Floats
+    scores: Floats
+
+
+class HandWatch:
+    """Looks for up to two hands in frames, each by itself: no look depends on the one before."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._points: list[Floats] = []
+        self._scores: list[Floats] = []
+
+    def see(self, pixels: Picture) -> None:
+        """Look at one frame (H, W, 3)."""
+        import cv2
+
+        scale = min(1.0, SIDE / max(pixels.shape[:2]))
+        if scale < 1:
+            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        points, scores = np.full((2, 21, 2), np.nan, np.float32), np.zeros(2, np.float32)
+        for score, side, found in sorted(_found(self._model, pixels), key=lambda hand: -hand[0]):
+            slot = side if scores[side] == 0 else 1 - side
+            points[slot], scores[slot] = found, score
+        self._points.append(points)
+        self._scores.append(scores)
+
+    def result(self) -> Hands:
+        """All looks."""
+        return Hands(np.array(self._points, np.float32), np.array(self._scores, np.float32))
+
+
+@contextmanager
+def hand_watch() -> Iterator[HandWatch]:
+    """A watcher with its model, which is closed at the end."""
+    with solutions().hands.Hands(
+        static_image_mode=True, max_num_hands=2, min_detection_confidence=_CONFIDENCE
+    ) as model:
+        yield HandWatch(model)
+
+
+def _found(model: Any, pixels: Picture) -> list[tuple[float, int, Floats]]:
+    """(score, slot, points) of each hand."""
+    result = model.process(np.ascontiguousarray(pixels))
+    size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
+    hands = []
+    for shape, label in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
+        points = np.array([(p.x, p.y) for p in shape.landmark], np.float32) * size
+        named = label.classification[0]
+        hands.append((float(named.score), _SIDES.index(named.label), points))
+    return hands
+
+
+def hand_metrics(hands: Hands) -> Values:
+    """HKC, HKV, detection rate and lost hands (see the catalogue); None where no hand was ever found."""
+    seen = hands.scores > 0
+    if not seen.any():
+        found = 0.0 if len(seen) else None
+        return {"hands_found": found, "hands_lost": None, "hkc": None, "hkc_missing_as_zero": None, "hkv": None}
+    usual = seen.mean(axis=0) >= _USUAL
+    return {
+        "hands_found": float(seen.any(axis=1).mean()),
+        "hands_lost": float(1 - seen[:, usual].mean()) if usual.any() else None,
+        "hkc": float(hands.scores[seen].mean(dtype=np.float64)),
+        "hkc_missing_as_zero": float(hands.scores[:, usual].mean(dtype=np.float64)) if usual.any() else None,
+        "hkv": hand_variance(hands),
+    }
+
+
+def hand_variance(hands: Hands) -> float | None:
+    """Variance over time of each key point's x plus y in hand lengths squared, averaged over points, then hands.
+
+    A hand's length is the median distance from its wrist to the knuckle of its middle finger. Hands seen fewer than
+    twice do not count.
+    """
+    values = []
+    for slot in range(2):
+        points = hands.points[hands.scores[:, slot] > 0, slot].astype(np.float64)
+        if len(points) > 1:
+            length = max(1e-6, float(np.median(np.linalg.norm(points[:, 9] - points[:, 0], axis=1))))
+            values.append(float((points / length).var(axis=0).sum(axis=1).mean()))
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,89 @@
+"""What to measure: a video, a folder of videos, or a manifest with references."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from echomimic.errors import InputError, OptionError
+
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
+WANTED = "a video, a folder of videos, or a manifest: .csv with a column path (and reference, portrait), .jsonl, .txt"
+_Item = TypeVar("_Item")
+_COLUMNS = ("path", "reference", "portrait")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip, named as the manifest names it; `reference` is a video of the same motion, `portrait` a picture."""
+
+    name: str
+    path: Path
+    reference: Path | None = None
+    portrait: Path | None = None
+
+
+def read_jobs(source: Path, reference: Path | None = None) -> list[Job]:
+    """The clips that `source` names; InputError where it names none. `reference` goes with a single video only."""
+    if source.is_dir():
+        rows = [{"path": path.name} for path in sorted(source.iterdir()) if path.suffix.lower() in VIDEOS]
+        jobs = [_job(row, source) for row in rows]
+    elif source.suffix.lower() in (".csv", ".jsonl", ".txt"):
+        jobs = [_job(row, source.parent) for row in _rows(source)]
+    else:
+        return [Job(source.name, source, reference)]
+    if reference is not None:
+        raise OptionError("--reference goes with one video; expected references of many in the manifest's own column")
+    if not jobs:
+        raise InputError(f"{source} names no videos; expected {WANTED}")
+    return jobs
+
+
+def _rows(source: Path) -> Iterable[Mapping[str, object]]:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+        if source.suffix.lower() == ".txt":
+            return [{"path": line.strip()} for line in text.splitlines() if line.strip()]
+        if source.suffix.lower() == ".jsonl":
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return list(csv.DictReader(text.splitlines()))
+    except OSError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror}); expected {WANTED}") from None
+    except ValueError:
+        raise InputError(f"{source} is no manifest that can be read; expected {WANTED}") from None
+
+
+def _job(row: Mapping[str, object], folder: Path) -> Job:
+    """One row; paths in it count from the manifest's folder."""
+    values = {name: str(row.get(name) or "").strip() for name in _COLUMNS} if isinstance(row, Mapping) else {}
+    if not values.get("path"):
+        raise InputError(f"a row of the manifest has no path: {row!r:.80}; expected {WANTED}")
+    reference, portrait = (folder / values[name] if values[name] else None for name in ("reference", "portrait"))
+    return Job(values["path"], folder / values["path"], reference, portrait)
+
+
+def pick_shard(jobs: list[_Item], shard: str | None) -> list[_Item]:
+    """Every n-th of `jobs`, starting with the i-th, for a shard "i/n"; OptionError for anything else."""
+    if shard is None:
+        return jobs
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise OptionError(f"shard {shard!r}; expected i/n with i from 1 to n, such as 1/4")
+    return jobs[int(number) - 1 :: int(count)]
+
+
+def file_digest(path: Path | None) -> str | None:
+    """The sha256 of a file, in hex; None for none, or where it cannot be read."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError:
+        return None

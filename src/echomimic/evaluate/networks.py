@@ -1,0 +1,167 @@
+"""The networks that the user supplies: files in, functions from numpy to numpy out. torch is imported late."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from echomimic.errors import OptionError, SetupError, WeightsError
+from echomimic.evaluate.deep import Network
+from echomimic.evaluate.manifest import file_digest
+from echomimic.evaluate.settings import WEIGHED
+from echomimic.evaluate.syncnet import SyncNet
+from echomimic.types import Floats
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What file a metric expects, where it is published, and under which terms."""
+
+    file: str
+    about: str
+
+
+EXPECTED: Mapping[str, Expected] = {
+    "fid": Expected("inception-2015-12-05.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch, NVIDIA's licence"),
+    "fvd": Expected("i3d_torchscript.pt", "TorchScript of I3D on Kinetics-400, the port of StyleGAN-V"),
+    "lpips": Expected("vgg16.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch with LPIPS v0.1 weights"),
+    "syncnet": Expected("syncnet_v2.model", "weights of joonson/syncnet_python (or the same as safetensors)"),
+    "csim": Expected("face_recognition_sface_2021dec.onnx", "OpenCV Zoo, Apache-2.0; an ArcFace .onnx is taken too"),
+    "efid": Expected("a TorchScript", "3DMM expression coefficients (n, k) from RGB crops (n, 3, 224, 224) in 0..1"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Loaded networks by group, and the sha256 of each file."""
+
+    plain: Mapping[str, Network] = field(default_factory=dict)
+    syncnet: SyncNet | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_weights(given: list[str]) -> dict[str, tuple[Path, str | None]]:
+    """`fid=FILE` or `fid=FILE@SHA256`, each, to (file, wanted digest); OptionError for anything else."""
+    wanted: dict[str, tuple[Path, str | None]] = {}
+    for text in given:
+        name, _, rest = text.partition("=")
+        if name not in WEIGHED or not rest:
+            raise OptionError(
+                f"weights {text!r}; expected NAME=FILE with one of {', '.join(WEIGHED)}: fid=inception.pt"
+            )
+        path, at, digest = rest.rpartition("@")
+        is_digest = bool(at) and len(digest) == 64 and set(digest.lower()) <= set("0123456789abcdef")
+        wanted[name] = (Path(path), digest.lower()) if is_digest else (Path(rest), None)
+    return wanted
+
+
+def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> Networks:
+    """Load and check what is named; WeightsError where a file is absent, not the one wanted, or of another kind."""
+    digests = {name: _checked(name, path, digest) for name, (path, digest) in wanted.items()}
+    plain = {name: _load(name, path, device) for name, (path, _) in wanted.items() if name != "syncnet"}
+    syncnet = _load_syncnet(wanted["syncnet"][0], device) if "syncnet" in wanted else None
+    return Networks(plain, syncnet, digests)
+
+
+def absent(name: str) -> str:
+    """One line for a group of metrics whose network was not supplied."""
+    expected = EXPECTED[name]
+    return (
+        f"{name} is left out: its network is not here; supply {expected.file} ({expected.about}): --weights {name}=FILE"
+    )
+
+
+def _checked(name: str, path: Path, wanted: str | None) -> str:
+    digest = file_digest(path)
+    if digest is None:
+        raise WeightsError(f"{path} cannot be read; expected {EXPECTED[name].file} for {name}: check the path")
+    if wanted is not None and digest != wanted:
+        raise WeightsError(f"{path} has sha256 {digest}; expected {wanted}: fetch it again")
+    return digest
+
+
+def _load(name: str, path: Path, device: str) -> Network:
+    if path.suffix.lower() == ".onnx":
+        return _onnx(path)
+    extra: dict[str, dict[str, Any]] = {
+        "fid": {"return_features": True},
+        "fvd": {"rescale": True, "resize": True, "return_features": True},
+        "lpips": {"resize_images": False, "return_lpips": True},
+    }
+    return torch_network(_script(path, device), device, extra.get(name, {}))
+
+
+def torch_network(module: "Callable[..., torch.Tensor]", device: str, arguments: Mapping[str, Any]) -> Network:
+    """A torch function as a `Network`."""
+    import torch
+
+    def run(batch: Floats) -> Floats:
+        with torch.inference_mode():
+            found = module(torch.from_numpy(batch).to(device), **arguments)
+        return np.asarray(found.float().cpu().numpy(), np.float32)
+
+    return run
+
+
+def _torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise SetupError("torch is missing; metrics with weights need it: pip install 'echomimic[evaluate]'") from None
+
+
+def _script(path: Path, device: str) -> "Callable[..., torch.Tensor]":
+    _torch()
+    import torch
+
+    try:
+        module: Callable[..., torch.Tensor] = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError):
+        raise WeightsError(f"{path} is no TorchScript file; expected one: see docs/evaluation.md") from None
+    return module
+
+
+def _load_syncnet(path: Path, device: str) -> SyncNet:
+    _torch()
+    import torch
+
+    from echomimic.evaluate.syncnet_model import load_syncnet
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        model = load_syncnet(tensors, torch.device(device))
+    except Exception as error:
+        raise WeightsError(
+            f"{path} does not hold SyncNet's weights ({type(error).__name__}); expected {EXPECTED['syncnet'].file}"
+        ) from None
+    return SyncNet(torch_network(model.lips, device, {}), torch_network(model.voice, device, {}))
+
+
+def _onnx(path: Path) -> Network:
+    """An ONNX face network by OpenCV. SFace takes RGB 0..255; ArcFace files take -1..1, as their names say."""
+    import cv2
+
+    try:
+        net = cv2.dnn.readNetFromONNX(str(path))
+    except cv2.error:
+        raise WeightsError(f"{path} is no ONNX file that OpenCV reads; expected {EXPECTED['csim'].file}") from None
+    centred = "sface" not in path.name.lower()
+
+    def run(batch: Floats) -> Floats:
+        rows = []
+        for item in (batch - np.float32(127.5)) / np.float32(127.5) if centred else batch:
+            net.setInput(item[None])  # one by one: published files have a batch of one written into them
+            rows.append(np.asarray(net.forward(), np.float32).ravel())
+        return np.stack(rows)
+
+    return run

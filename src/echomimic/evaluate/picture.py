@@ -1,0 +1,168 @@
+"""What can be measured on the pictures alone: flicker, drift of colour, sharpness over time, a still background."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.evaluate.container import Values
+from echomimic.face import selfie_mask
+from echomimic.pose import OUTER_EYES
+from echomimic.types import Floats, Picture
+
+SIDE = 512
+"""Longer side at which pictures are judged: larger ones are shrunk to it, so that figures can be compared."""
+_SMALL, _GRID = 128, 16
+_SKIN = (50, 280, 151)
+"""Landmarks on both cheeks and the forehead."""
+_SKIN_RADIUS = 0.12
+_PERSON, _ROOM = 0.1, 9
+"""Probability from which a pixel of the 128-square shows the person, and by how many pixels the person is grown."""
+_LEAST_BACKGROUND = 0.05
+
+
+@dataclass(frozen=True)
+class Light:
+    """One row a frame: `grid` (T, 16, 16) mean luma of blocks, `colour` and `skin` (T, 3) mean CIELAB, `sharpness`
+    (T,) log2 of the Laplacian's variance in the face, `behind` (T,) mean change of the background since the frame
+    before. What is not known is NaN."""
+
+    grid: Floats
+    colour: Floats
+    skin: Floats
+    sharpness: Floats
+    behind: Floats
+
+
+class PictureWatch:
+    """Takes frames as they come and keeps a few numbers of each."""
+
+    def __init__(self, fps: float) -> None:
+        self._every = max(1, round(fps))
+        self._rows: list[tuple[Floats, Floats, Floats, float, float]] = []
+        self._before: Floats | None = None
+        self._background: npt.NDArray[np.bool_] | None = None
+
+    def see(self, pixels: Picture, points: Floats | None) -> None:
+        """The next frame (H, W, 3) with its landmarks (478, 3), where a face was seen."""
+        scale = min(1.0, SIDE / max(pixels.shape[:2]))
+        if scale < 1:
+            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        small = np.asarray(cv2.resize(pixels, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
+        luma = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
+        grid = np.asarray(cv2.resize(luma, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)
+        if len(self._rows) % self._every == 0:
+            self._background = _background(pixels)
+        face = None if points is None else points[:, :2] * np.float32(scale)
+        self._rows.append((grid, _lab(small), _skin(pixels, face), _sharpness(pixels, face), self._behind(luma)))
+
+    def _behind(self, luma: Floats) -> float:
+        before, self._before = self._before, luma
+        if before is None or self._background is None:
+            return float("nan")
+        return float(np.abs(luma - before)[self._background].mean())
+
+    def result(self) -> Light:
+        """All rows."""
+        grid, colour, skin, sharpness, behind = zip(*self._rows, strict=True)
+        return Light(
+            np.stack(grid),
+            np.stack(colour),
+            np.stack(skin),
+            np.array(sharpness, np.float32),
+            np.array(behind, np.float32),
+        )
+
+
+def picture_metrics(light: Light, fps: float) -> Values:
+    """Flicker, colour drift, sharpness and its slope, background motion (see the catalogue)."""
+    return {
+        "flicker": flicker(light.grid),
+        "colour_drift": drift(light.colour, fps),
+        "sharpness": _mean(light.sharpness),
+        "sharpness_slope": slope(light.sharpness, fps),
+        "background_motion": _mean(light.behind),
+    }
+
+
+def flicker(grid: Floats) -> float | None:
+    """Mean |L(t) - (L(t-1) + L(t+1)) / 2| of the luma of 16 x 16 blocks, in grey values 0..255."""
+    return float(flicker_curve(grid).mean()) if len(grid) > 2 else None
+
+
+def flicker_curve(grid: Floats) -> Floats:
+    """The same for each inner frame: (T - 2,)."""
+    blocks = np.asarray(grid, np.float64)
+    curve: Floats = np.abs(blocks[1:-1] - (blocks[:-2] + blocks[2:]) / 2).mean(axis=(1, 2))
+    return curve
+
+
+def drift(colours: Floats, fps: float) -> float | None:
+    """Largest CIE76 distance between the mean colour of a whole second and that of the first second (T, 3)."""
+    means = seconds(colours, fps)
+    return float(np.linalg.norm(means - means[0], axis=1).max()) if len(means) > 1 else None
+
+
+def seconds(values: Floats, fps: float) -> npt.NDArray[np.float64]:
+    """Means (S, …) over whole seconds of rows (T, …), rows that are not known left out; seconds without any dropped."""
+    length = max(1, round(fps))
+    rows = np.asarray(values, np.float64).reshape(len(values), -1)
+    pieces = [rows[start : start + length] for start in range(0, len(rows) - length + 1, length)] or [rows]
+    known = [piece[np.isfinite(piece).all(axis=1)] for piece in pieces]
+    means = [piece.mean(axis=0) for piece in known if len(piece)]
+    return np.stack(means) if means else np.zeros((0, rows.shape[1]))
+
+
+def slope(values: Floats, fps: float) -> float | None:
+    """Slope a second of the least-squares line through a curve (T,)."""
+    known = np.flatnonzero(np.isfinite(values))
+    if len(known) < 3:
+        return None
+    when = known / fps - np.mean(known / fps)
+    return float((when * values[known]).sum() / (when**2).sum())
+
+
+def _mean(values: Floats) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean(dtype=np.float64)) if len(known) else None
+
+
+def _background(pixels: Picture) -> npt.NDArray[np.bool_] | None:
+    """Where the 128-square shows nothing of the person; None where that is next to nothing."""
+    mask = cv2.resize(selfie_mask(pixels), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+    person = cv2.dilate((np.asarray(mask) > _PERSON).astype(np.uint8), np.ones((_ROOM, _ROOM), np.uint8))
+    background = np.asarray(person) == 0
+    return background if background.mean() > _LEAST_BACKGROUND else None
+
+
+def _lab(pixels: Picture) -> Floats:
+    """Mean CIELAB (3,) of a picture, taken after averaging, so that no colour is rounded."""
+    mean = pixels.reshape(1, -1, 3).mean(axis=1, dtype=np.float64).astype(np.float32) / 255
+    return np.asarray(cv2.cvtColor(mean[None], cv2.COLOR_RGB2LAB), np.float32).reshape(3)
+
+
+def _skin(pixels: Picture, face: Floats | None) -> Floats:
+    if face is None:
+        return np.full(3, np.nan, np.float32)
+    reach = max(1.0, _SKIN_RADIUS * float(np.linalg.norm(face[OUTER_EYES[1]] - face[OUTER_EYES[0]])))
+    patches = [_cut(pixels, face[index] - reach, face[index] + reach).reshape(-1, 3) for index in _SKIN]
+    joined = np.concatenate(patches)
+    return _lab(joined[None]) if len(joined) else np.full(3, np.nan, np.float32)
+
+
+def _sharpness(pixels: Picture, face: Floats | None) -> float:
+    if face is None:
+        return float("nan")
+    box = _cut(pixels, face.min(axis=0), face.max(axis=0))
+    if min(box.shape[:2]) < 8:
+        return float("nan")
+    detail = cv2.Laplacian(cv2.cvtColor(np.ascontiguousarray(box), cv2.COLOR_RGB2GRAY), cv2.CV_32F)
+    return float(np.log2(1 + np.var(np.asarray(detail), dtype=np.float64)))
+
+
+def _cut(pixels: Picture, low: Floats, high: Floats) -> Picture:
+    """The part of a picture between two corners (x, y), as far as it reaches."""
+    left, top = (max(0, int(side)) for side in low)
+    right, bottom = (max(0, int(np.ceil(side))) for side in high)
+    return pixels[top:bottom, left:right]

@@ -1,0 +1,148 @@
+"""Lip sync without a network of its own: the mouth that is seen against the mouth that the sound calls for, by lag."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.evaluate.container import Values
+from echomimic.media import sound_blocks
+from echomimic.mesh.articulation import hear, with_mouth
+from echomimic.mesh.articulation import opening as curve_opening
+from echomimic.mesh.lips import CLOSE_AT, HEARD_RATE, runs, shape_mouth
+from echomimic.mesh.logmel import RATE
+from echomimic.types import Curves, Floats, Speech
+
+_DRIFT = 1.0
+"""Seconds: what is slower (a smile, a tired face) says nothing about lag and is taken out."""
+_STILL = 1e-3
+"""Spread under which a mouth, seen or heard, does not move: outer-eye distances, or shares of the jaw."""
+_SHUT = 0.2
+"""Lips count as shut in the lowest fifth of the way from their closest to their usual widest."""
+_NEAR = 0.05
+"""Seconds round a closure in which the lips may shut."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the sound calls for: `opening` (T,) at the video's rate, `closures` (start, stop) seconds of p, b and m."""
+
+    opening: Floats
+    closures: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The result of a scan: `scan` (2 lag + 1,) correlations, from the sound early by `lag` frames to late by `lag`."""
+
+    scan: Floats
+    fps: float
+
+    @property
+    def lag(self) -> int:
+        """Frames scanned both ways."""
+        return len(self.scan) // 2
+
+    @property
+    def offset(self) -> int:
+        """Frames by which the sound is late; negative where it is early. Of equal peaks the one nearest to 0."""
+        lags = np.arange(-self.lag, self.lag + 1)
+        best = np.flatnonzero(self.scan == self.scan.max())
+        return int(lags[best[np.argmin(np.abs(lags[best]))]])
+
+    @property
+    def seconds(self) -> float:
+        """The same in seconds, between frames too: the top of a parabola through the peak and its neighbours."""
+        at = self.offset + self.lag
+        bend = 0.0
+        if 0 < at < len(self.scan) - 1:
+            before, peak, after = (float(value) for value in self.scan[at - 1 : at + 2])
+            curve = before - 2 * peak + after
+            bend = 0.5 * (before - after) / curve if curve < 0 else 0.0
+        return (self.offset + bend) / self.fps
+
+
+def called_for(speech: Speech, frames: int, fps: float) -> Called:
+    """The mouth that the sound calls for, by the network that the mesh engine ships."""
+    heard = hear(sound_blocks(speech, RATE))
+    mouth = with_mouth(Curves.rest(frames, fps), shape_mouth(heard, frames, fps))
+    shut = runs((heard.closure > CLOSE_AT) & (heard.level > 1.5))
+    return Called(curve_opening(mouth), tuple((a / HEARD_RATE, b / HEARD_RATE) for a, b in shut))
+
+
+def scan_lags(seen: Floats, called: Floats, fps: float, lag: int) -> Sync | None:
+    """Pearson's r between two curves (T,) for every lag, over the frames that overlap; None where one is still.
+
+    Both lose what is slower than a second first. Half of the frames overlap at least, or the lag is not looked at.
+    """
+    count = min(len(seen), len(called))
+    ours, theirs = (without_drift(curve[:count], fps) for curve in (seen, called))
+    if count < 4 or ours.std() < _STILL or theirs.std() < _STILL:
+        return None
+    most = min(lag, count // 2)
+    scan = [_r(*_overlap(ours, theirs, late)) for late in range(-most, most + 1)]
+    return Sync(np.array(scan), fps)
+
+
+def without_drift(values: Floats, fps: float) -> Floats:
+    """A curve (T,) minus its moving average over a second."""
+    width = 2 * int(_DRIFT * fps / 2) + 1
+    padded = np.pad(np.asarray(values, np.float64), width // 2, mode="edge")
+    result: Floats = values - np.convolve(padded, np.full(width, 1 / width), "valid")
+    return result
+
+
+def sync_metrics(sync: Sync | None) -> Values:
+    """Offset and correlation (see the catalogue); all None where nothing moves or nothing is heard."""
+    if sync is None:
+        names = ("offset_frames", "offset_seconds", "correlation", "correlation_as_played", "confidence")
+        return {f"sync_{name}": None for name in names}
+    peak = float(sync.scan.max())
+    return {
+        "sync_offset_frames": float(sync.offset),
+        "sync_offset_seconds": sync.seconds,
+        "sync_correlation": peak,
+        "sync_correlation_as_played": float(sync.scan[sync.lag]),
+        "sync_confidence": peak - float(np.median(sync.scan)),
+    }
+
+
+def closure_metrics(seen: Floats, called: Called, fps: float, late: float) -> Values:
+    """Share of p, b and m at which the lips shut, with the sound's lateness `late` (seconds) taken out.
+
+    `closure_chance` is the share of instants at which a closure would have been counted anyway.
+    """
+    low, high = (float(np.percentile(seen, share)) for share in (2, 95)) if len(seen) else (0.0, 0.0)
+    if high - low < _STILL:
+        return {"closure_hits": None, "closure_chance": None, "closure_count": float(len(called.closures))}
+    shut = seen <= low + _SHUT * (high - low)
+    hits = [hit for start, stop in called.closures if (hit := _shuts(shut, start - late, stop - late, fps)) is not None]
+    usual = float(np.mean([stop - start for start, stop in called.closures])) if hits else 0.0
+    times = np.arange(len(seen)) / fps
+    chance = [hit for time in times if (hit := _shuts(shut, time, time + usual, fps)) is not None]
+    return {
+        "closure_hits": float(np.mean(hits)) if hits else None,
+        "closure_chance": float(np.mean(chance)) if hits else None,
+        "closure_count": float(len(hits)),
+    }
+
+
+def _shuts(shut: npt.NDArray[np.bool_], start: float, stop: float, fps: float) -> bool | None:
+    """Whether the lips shut in a stretch of time; None outside the video. Frames stand for their middle."""
+    first, last = int(np.ceil((start - _NEAR) * fps - 0.5)), int(np.floor((stop + _NEAR) * fps - 0.5))
+    if first < 0 or last >= len(shut) or last < first:
+        return None
+    return bool(shut[first : last + 1].any())
+
+
+def _overlap(ours: Floats, theirs: Floats, late: int) -> tuple[Floats, Floats]:
+    """The frames of two curves of one length that meet when `theirs` is late by so many."""
+    if late >= 0:
+        return ours[: len(ours) - late], theirs[late:]
+    return ours[-late:], theirs[:late]
+
+
+def _r(a: Floats, b: Floats) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / size) if size > 0 else 0.0
