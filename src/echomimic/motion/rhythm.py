@@ -21,7 +21,7 @@ _QUIET = 30.0
 """Decibels below its loud moments at which a voice counts as silent."""
 SHORTEST_PAUSE = 0.35
 _SHORTEST_GAP = 0.32
-_RISE = 2.5
+_RISE = 1.5
 """Decibels by which a syllable stands above the dips beside it."""
 
 
@@ -101,7 +101,7 @@ def _stressed(level: Array, spoken: npt.NDArray[np.bool_]) -> tuple[Array, Array
     if not len(peaks):
         return np.zeros(0), np.zeros(0)
     usual = _blurred(np.where(spoken, level, level[spoken].mean()), 0.6)
-    score = level[peaks] - usual[peaks] + 0.3 * np.array([_rise(level, peak) for peak in peaks])
+    score = level[peaks] - usual[peaks] + _above_neighbours(level, peaks)
     chosen: list[int] = []
     for index in np.argsort(-score):
         near = [abs(peaks[index] - peaks[other]) < _SHORTEST_GAP * STEPS for other in chosen]
@@ -111,6 +111,15 @@ def _stressed(level: Array, spoken: npt.NDArray[np.bool_]) -> tuple[Array, Array
     strong = score[chosen]
     spread = max(float(np.ptp(strong)), 1e-6)
     return peaks[chosen].astype(np.float64), (strong - strong.min()) / spread
+
+
+def _above_neighbours(level: Array, peaks: npt.NDArray[np.intp]) -> Array:
+    """How much louder each peak is than the mean of those within six tenths of a second."""
+    apart = np.abs(peaks[:, None] - peaks)
+    near = (apart < 0.6 * STEPS) & (apart > 0)
+    count = near.sum(axis=1)
+    mean = (near * level[peaks]).sum(axis=1) / np.maximum(count, 1)
+    return np.where(count > 0, level[peaks] - mean, 0.0)
 
 
 def _rise(level: Array, peak: int) -> float:
