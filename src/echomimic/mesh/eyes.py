@@ -15,6 +15,8 @@ Array = npt.NDArray[np.float64]
 
 LASHES = 0.07
 """How far the edge of a closing upper lid reaches over the ball, in eye heights: the lash line goes with the lid."""
+THICKEST = 0.1
+"""How thick a lash line may be in a shut eye, in eye heights."""
 _BLINK = CURVE_NAMES.index("blink")
 _GAZE = (CURVE_NAMES.index("gaze_x"), CURVE_NAMES.index("gaze_y"))
 
@@ -38,6 +40,7 @@ class Eye:
         self._lash = max(float(heights.max()), 0.0) * (1 - s**2)[:, None]
         self._down = rig.frame.axes[1]
         self._across = rig.frame.axes[0]
+        self._excess = self._dark_above(picture, points)
         self._iris = self._flat[eye.iris[0]]
         self._radius = float(np.linalg.norm(self._flat[list(eye.iris[1:])] - self._iris, axis=1).mean())
         self._ball = 0.42 * width
@@ -49,9 +52,9 @@ class Eye:
         if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._texture.size:
             return
         down = pose.direct(self._down)
-        lash = LASHES * min(1.0, 3.0 * float(np.clip(pose.row[_BLINK], 0, 1))) * self._lash
-        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + lash * down)
-        lower = self._smooth @ pose.points[list(self.eye.lower_curve), :2]
+        above, under = self._edges(pose)
+        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + above * down)
+        lower = self._smooth @ (pose.points[list(self.eye.lower_curve), :2] + under * down)
         # where the lids overlap, the upper one lies on top
         lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
         skin = self.opening.skin(portrait, pose, box, upper)
@@ -60,6 +63,27 @@ class Eye:
         if frame.shape[2] == 4:
             ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
         put(frame, blend(skin, ball, share), box, 0.6 * self.opening.margin)
+
+    def _edges(self, pose: Pose) -> tuple[Array, Array]:
+        """(n, 1) pixels that the lids are drawn below their rims: the upper one reaches over the ball at first, and as
+        it shuts over a dark rim the lower one comes up to hide that."""
+        blink = float(np.clip(pose.row[_BLINK], 0, 1))
+        shut = float(smoothstep(np.array(blink), 0.55, 1.0))
+        hidden = shut * self._excess
+        return LASHES * min(1.0, 3.0 * blink) * (1 - shut) * self._lash - hidden, -hidden
+
+    def _dark_above(self, picture: Pixels, points: Array) -> Array:
+        """(n, 1) pixels of dark above the upper rim, beyond what a lash line has: the lid's edge lies higher than the
+        mesh says, and what is below it would make a shut eye look open."""
+        height = float(self._lash.max())
+        steps = np.linspace(0, 0.45, 19)
+        at = points[list(self.eye.upper_curve), None, :2] - (steps[:, None] * height) * self._down[:2]
+        light = sample(picture, at.astype(np.float32)).astype(np.float64).mean(2)
+        skin, dark = np.median(light[:, -4:]), light[:, :6].min(1, keepdims=True)
+        bright = light > dark + 0.5 * np.maximum(skin - dark, 12)
+        thick = np.where(bright.any(1), steps[bright.argmax(1)], 0.0)
+        excess = np.clip(np.median(thick[2:-2]) - THICKEST, 0, 0.25)
+        return np.asarray(excess * self._lash)
 
     def _eyeball(self, pose: Pose, box: Box) -> Pixels:
         """(h, w, C): the eyeball as if there were no lids, the iris turned to where the row looks."""
