@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -33,6 +35,20 @@ class UNetConfig:
     head: bool = True
 
 
+class Linear(nn.Linear):
+    """A linear layer that takes oneDNN's path on a CPU in float32.
+
+    PyTorch hands such products to MKL, which on processors that are not Intel's leaves half of AVX-512 unused; oneDNN
+    took 0.4 to 0.6 of the time on a Zen 5 core. Training and every other device and dtype take the usual path.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) to (…, out)."""
+        if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and HAS_ONEDNN:
+            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], ""))
+        return super().forward(x)
+
+
 class KeysValues(NamedTuple):
     """What one attention layer has projected from the portrait: keys and values, each (1, tokens, channels)."""
 
@@ -46,10 +62,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
-        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        self.to_q = Linear(dim, dim, bias=False)
+        self.to_k = Linear(context_dim or dim, dim, bias=False)
+        self.to_v = Linear(context_dim or dim, dim, bias=False)
+        self.to_out = nn.ModuleList([Linear(dim, dim)])
 
     def project(self, context: Tensor) -> KeysValues:
         """Keys and values of `context` (frames, tokens, context channels)."""
@@ -77,7 +93,7 @@ class GEGLU(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, hidden * 2)
+        self.proj = Linear(dim, hidden * 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) to (…, hidden)."""
@@ -90,7 +106,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+        self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) to the same shape."""
@@ -206,9 +222,9 @@ class TemporalTransformer(nn.Module):
     def __init__(self, dim: int, config: UNetConfig) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(32, dim, eps=1e-6)
-        self.proj_in = nn.Linear(dim, dim)
+        self.proj_in = Linear(dim, dim)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(dim, config)])
-        self.proj_out = nn.Linear(dim, dim)
+        self.proj_out = Linear(dim, dim)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """(windows · frames, dim, h, w) to the same shape; windows do not see each other."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from echomimic import notes
 from echomimic.diffusion.attention import KeysValues
+from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
 from echomimic.diffusion.windows import Window, closed_windows, open_windows, rolled
@@ -60,12 +61,6 @@ class Recipe:
     def calls(self, frames: int) -> int:
         """How many windows are denoised in all."""
         return sum(len(self.at(step, frames)) for step in range(self.steps))
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device ran out of memory; every backend says it in its own words."""
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 class Denoiser:

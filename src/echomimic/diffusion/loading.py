@@ -1,6 +1,6 @@
 """Tensors into modules: names and shapes must be exactly the module's, and memory holds the weights once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from echomimic.errors import WeightsError
 
 Module = TypeVar("Module", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class MismatchError(WeightsError):
@@ -30,10 +31,13 @@ def on_meta(build: Callable[[], Module]) -> Module:
         return build()
 
 
-def require_same(module: nn.Module, shapes: Mapping[str, Iterable[int]], source: str, mend: str) -> None:
-    """Raise MismatchError unless `shapes` are exactly the names and shapes of the module's tensors."""
-    ours = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    theirs = {name: tuple(shape) for name, shape in shapes.items()}
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of each tensor, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def require_same(ours: Shapes, theirs: Shapes, source: str, mend: str) -> None:
+    """Raise MismatchError unless names and shapes of a file are exactly those of the network."""
     misshapen = [
         f"{name} {list(theirs[name])} instead of {list(shape)}"
         for name, shape in ours.items()
@@ -48,6 +52,6 @@ def load_strictly(
     module: Module, tensors: Mapping[str, Tensor], source: str, mend: str = "expected the published file"
 ) -> Module:
     """Put `tensors` in place of the module's own, which may be on the meta device; the same tensors, no copies."""
-    require_same(module, {name: tensor.shape for name, tensor in tensors.items()}, source, mend)
+    require_same(shapes_of(module.state_dict()), shapes_of(tensors), source, mend)
     module.load_state_dict(dict(tensors), strict=True, assign=True)
     return module.requires_grad_(False).eval()

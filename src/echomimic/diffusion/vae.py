@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from echomimic.errors import SetupError
+from echomimic.diffusion.device import is_out_of_memory
+from echomimic.errors import DeviceError, SetupError
 from echomimic.types import Picture
 
 SCALE = 0.18215
@@ -62,10 +63,29 @@ def encode_picture(vae: nn.Module, picture: Picture) -> Tensor:
 
 
 def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bool = False) -> Iterator[Picture]:
-    """Yield (H, W, 3) uint8 of scaled latents (frames, 4, h, w), decoded a few at a time; `floor` drops fractions."""
+    """Yield (H, W, 3) uint8 of scaled latents (frames, 4, h, w), decoded a few at a time; `floor` drops fractions.
+
+    Where memory runs out, fewer at a time; DeviceError where a single frame does not fit.
+    """
+    start = 0
+    while start < len(latents):
+        some = latents[start : start + batch]
+        try:
+            pictures = _decoded(vae, some, floor)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(some) == 1:
+                raise DeviceError("a frame does not fit the device's memory; lower --size or try --offload") from None
+            batch = len(some) // 2
+            continue
+        start += len(some)
+        yield from pictures
+
+
+def _decoded(vae: nn.Module, latents: Tensor, floor: bool) -> Picture:
     weight, scale = next(vae.parameters()), 1.0 if type(vae).__name__ == "AutoencoderTiny" else SCALE
-    for some in torch.split(latents, batch):
-        decoded = cast(Any, vae).decode((some / scale).to(weight.device, weight.dtype)).sample.float()
-        shades = (decoded / 2 + 0.5).clamp(0, 1) * 255
-        shades = shades.floor() if floor else shades.round()
-        yield from shades.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    decoded = cast(Any, vae).decode((latents / scale).to(weight.device, weight.dtype)).sample.float()
+    shades = (decoded / 2 + 0.5).clamp(0, 1) * 255
+    shades = (shades.floor() if floor else shades.round()).to(torch.uint8)
+    return cast(Picture, shades.permute(0, 2, 3, 1).cpu().numpy())

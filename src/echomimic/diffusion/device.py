@@ -1,0 +1,66 @@
+"""Where the networks run and in which numbers, and what stays there between the stages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from echomimic.errors import DeviceError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is the accelerator there is, else the CPU. DeviceError if it is not here."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return found or torch.device("cpu")
+    here = ["auto", "cpu"] + ([found.type] if found else [])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in here:
+        raise DeviceError(f"device is {name!r}; this machine and this torch have {', '.join(here)}: use --device auto")
+    if (device.index or 0) >= (torch.accelerator.device_count() if device.type != "cpu" else 1):
+        raise DeviceError(f"device is {name!r}; this machine has {torch.accelerator.device_count()} of that kind")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format called `name`; `auto` is bfloat16 where the chip has it, float16 on other accelerators."""
+    if name != "auto":
+        return DTYPES[name]
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+    says = getattr(torch.get_device_module(device), "is_bf16_supported", None)
+    return torch.bfloat16 if says is None or says() else torch.float16
+
+
+def _cpu_has_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))
+
+
+def picture_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """What the autoencoder computes in: bfloat16 would band its pictures, so accelerators use float16 for it."""
+    return torch.float16 if dtype == torch.bfloat16 and device.type != "cpu" else dtype
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device ran out of memory; every backend says it in its own words."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+@contextmanager
+def resident(module: nn.Module, device: torch.device, offload: bool) -> Iterator[None]:
+    """The module is on `device` inside the block; with `offload` it leaves again and its memory is given back."""
+    module.to(device)
+    try:
+        yield
+    finally:
+        if offload and device.type != "cpu":
+            module.to("cpu")
+            torch.accelerator.empty_cache()

@@ -1,0 +1,199 @@
+"""The engine of every diffusion preset: prepare, denoise, decode."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from echomimic.diffusion.denoise import Conditions, ConditionsOf, Denoiser, Recipe
+from echomimic.diffusion.device import choose_device, choose_dtype, resident
+from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
+from echomimic.diffusion.schedule import first_noise
+from echomimic.diffusion.shot import Drive, PasteBack, Shot, clip_frames, take_shot
+from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
+from echomimic.media import sound_blocks
+from echomimic.motion.gestures import gesture_track
+from echomimic.notes import note
+from echomimic.options import Options
+from echomimic.presets import Preset
+from echomimic.speech import RATE, encode, log_mel, original_frames, windows_of_frames
+from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
+from echomimic.weights import folders
+
+Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
+"""Makes the motion that a preset needs and the user has not given."""
+Item = TypeVar("Item")
+DECODE_BATCH = 4
+
+
+class DiffusionEngine:
+    """An `Engine` for one preset. Keeps its networks, on their device, for many clips."""
+
+    def __init__(self, preset: Preset, weights: Path | None = None, predict: Predict | None = None) -> None:
+        self.preset, self._weights, self._predict = preset, weights, predict
+        self._loaded: tuple[object, Networks] | None = None
+
+    def frames(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        motion: Motion | None,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> Iterator[Picture]:
+        """Yield the frames of the portrait speaking, each as soon as it is decoded.
+
+        `progress` counts windows, then frames. Raises WeightsError, DeviceError, FaceError, MotionError.
+        """
+        device, dtype = choose_device(options.device), choose_dtype(options.dtype, choose_device(options.device))
+        shot = take_shot(portrait, options, self.preset)
+        motion = self._motion(portrait, speech, motion, options)
+        run = _Run(self.networks(device, dtype, options.compile), device, dtype, options, self.preset)
+        with torch.inference_mode():
+            features = run.hear(speech)
+            frames = run.length(speech, motion, features)
+            conditions = run.conditions(shot, Drive(self.preset, shot, motion, frames, options), features)
+        noise = first_noise(
+            frames, shot.size[1] // FACTOR, shot.size[0] // FACTOR, options.seed, self.preset.noise_clamp
+        )
+        told = _Told(progress, run.recipe.calls(frames), frames)
+        latents = run.denoise(noise.to(device), conditions, told)
+        finish = PasteBack(shot, portrait) if shot.whole is not None else None
+        for picture in run.decode(latents):
+            told.decoded()
+            yield finish(picture) if finish else picture
+
+    def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
+        """The preset's networks; the last ones are kept. Raises WeightsError."""
+        wanted = (device, dtype, compiled)
+        if self._loaded is None or self._loaded[0] != wanted:
+            self._loaded = None  # the old ones go before the new ones come
+            made = (
+                load_networks(self.preset, folders(self._weights), dtype, device)
+                if self.preset.files
+                else tiny_networks(self.preset, dtype)
+            )
+            if compiled:
+                compile_regions(made.denoising)
+            self._loaded = (wanted, made)
+        return self._loaded[1]
+
+    def _motion(self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options) -> Motion | None:
+        """The motion to follow: the user's, else hands that gesture with the voice, else what `predict` makes of it."""
+        if motion is not None or self.preset.drive == "mask":
+            return motion
+        if self.preset.drive == "hands":
+            note("hands gesture with the voice, since no motion was given")
+            return gesture_track(
+                speech, options.fps, options.frames or None, options.seed, strength=options.motion_strength
+            )
+        return self._predict(portrait, speech, options) if self._predict else None
+
+
+class _Told:
+    """Progress over both stages as one count: windows denoised, then frames decoded."""
+
+    def __init__(self, progress: Progress | None, windows: int, frames: int) -> None:
+        self._progress, self._windows, self._total, self._frames = progress, windows, windows + frames, 0
+
+    def denoised(self, done: int, _: int) -> None:
+        """So many windows are denoised."""
+        if self._progress:
+            self._progress(done, self._total)
+
+    def decoded(self) -> None:
+        """One more frame is decoded."""
+        self._frames += 1
+        if self._progress:
+            self._progress(self._windows + self._frames, self._total)
+
+
+class _Run:
+    """The stages of one clip, each with its network on the device."""
+
+    def __init__(
+        self, networks: Networks, device: torch.device, dtype: torch.dtype, options: Options, preset: Preset
+    ) -> None:
+        self.networks, self.device, self.dtype, self.options = networks, device, dtype, options
+        self.recipe = recipe_of(options, preset)
+
+    def hear(self, speech: Speech) -> Tensor:
+        """Speech features (rows, 5, 384), half a megabyte a second or less."""
+        mel = log_mel(sound_blocks(speech, RATE))
+        with resident(self.networks.speech, self.device, self.options.offload):
+            return encode(self.networks.speech, mel, exact=self.options.exact).to(self.dtype)
+
+    def length(self, speech: Speech, motion: Motion | None, features: Tensor) -> int:
+        """How many frames; exactly, the original makes one or two more than the voice lasts."""
+        frames = clip_frames(speech, motion, self.options)
+        if self.options.exact and not self.options.frames and motion is None:
+            return original_frames(len(features), self.options.fps)
+        return frames
+
+    def conditions(self, shot: Shot, drive: Drive, features: Tensor) -> ConditionsOf:
+        """The conditions of any frames: the portrait's keys and values once, the rest as it is asked for."""
+        networks, options = self.networks, self.options
+        with resident(networks.vae, self.device, options.offload):
+            latents = encode_picture(networks.vae, shot.picture)
+        with resident(networks.reference, self.device, options.offload):
+            read = networks.reference.features(latents.to(self.device, self.dtype))
+        if options.exact:  # the original rounds them, whatever it computes in
+            read = [feature.half().to(self.dtype) for feature in read]
+        networks.denoising.to(self.device)
+        networks.condition.to(self.device)
+        portrait = networks.denoising.project(read)
+
+        def driven(frames: Sequence[int]) -> Tensor:
+            pictures = picture_tensor(drive.pictures(frames), self.device, self.dtype)
+            return cast(Tensor, networks.condition(pictures))
+
+        still = driven([0]) if drive.still else None
+
+        def of(frames: Sequence[int]) -> Conditions:
+            heard = windows_of_frames(features, frames, options.fps)
+            return Conditions(heard, driven(frames) if still is None else still, portrait)
+
+        return of
+
+    def denoise(self, noise: Tensor, conditions: ConditionsOf, told: _Told) -> Tensor:
+        """The clean latents (frames, 4, h, w)."""
+        denoiser = Denoiser(self.networks.denoising, conditions, self.recipe, self.dtype)
+        with resident(self.networks.denoising, self.device, self.options.offload):
+            return deque(without_gradients(denoiser.run(noise, told.denoised)), maxlen=1).pop()
+
+    def decode(self, latents: Tensor) -> Iterator[Picture]:
+        """Pictures one by one."""
+        vae = self.networks.vae
+        if self.options.offload:
+            cast(Any, vae).enable_tiling()
+        with resident(vae, self.device, self.options.offload):
+            yield from without_gradients(decode_latents(vae, latents, DECODE_BATCH, floor=self.options.exact))
+
+
+def recipe_of(options: Options, preset: Preset) -> Recipe:
+    """How the options say to denoise; `exact` is the published loop: closed windows, a forgotten division."""
+    return Recipe(
+        steps=options.steps,
+        guidance=options.guidance,
+        size=options.context_frames,
+        overlap=options.context_overlap,
+        roll=preset.roll,
+        batch=options.context_batch,
+        windows="closed" if options.exact else options.windows,
+        sampler=options.sampler,
+        divide=not options.exact or options.guidance > 1 or preset.name.endswith("-acc"),
+    )
+
+
+def without_gradients(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each made in inference mode, which ends before the item is handed on."""
+    iterator, end = iter(items), object()
+    while True:
+        with torch.inference_mode():
+            item = next(iterator, end)
+        if item is end:
+            return
+        yield item  # type: ignore[misc]

@@ -1,0 +1,149 @@
+"""What the network is shown: the portrait as a picture of the right size, and what drives every frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from echomimic.diffusion.vae import FACTOR
+from echomimic.draw import draw_motion, face_mask
+from echomimic.errors import MotionError
+from echomimic.face import pick_face
+from echomimic.framing import LONGEST, Framing, frame_crop, frame_full
+from echomimic.motion.timing import frames_at
+from echomimic.notes import note
+from echomimic.options import Options
+from echomimic.presets import Preset
+from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
+
+SEAM = 0.08
+"""Width of the seam of a face that is put back, as a share of the face picture."""
+DRAWN_BYTES = 64 << 20
+"""How much memory drawn pictures may take, to be drawn once and not at every step."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """The portrait as the network sees it, and the way back: `whole` is the picture that a face is put back into."""
+
+    picture: Picture
+    mask: Picture | None
+    framing: Framing
+    whole: Picture | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what the network makes."""
+        return self.picture.shape[1], self.picture.shape[0]
+
+
+def take_shot(portrait: Portrait, options: Options, preset: Preset) -> Shot:
+    """Frame the portrait: a face fills a square, a half body is the whole picture at its own shape."""
+    if preset.drive == "hands":
+        framing = _rounded(frame_full(portrait.width, portrait.height, options.size))
+        return Shot(framing.cut(portrait.pixels), None, framing, None)
+    face = pick_face(portrait, options)
+    margin = options.crop_margin
+    framing = _rounded(frame_crop(portrait.width, portrait.height, face, margin, options.size))
+    points = framing.points(face.landmarks)[:, :2]
+    box = (*points.min(0).tolist(), *points.max(0).tolist())
+    mask = face_mask((framing.width, framing.height), box, options.mask_margin)
+    whole = None if options.framing == "crop" else _whole(portrait)
+    return Shot(framing.cut(portrait.pixels), mask, framing, whole)
+
+
+def _rounded(framing: Framing) -> Framing:
+    """The framing with sides that latents can have; said where the user would notice."""
+    width, height = (max(FACTOR * 8, round(side / FACTOR) * FACTOR) for side in (framing.width, framing.height))
+    if (width, height) != (framing.width, framing.height):
+        note(f"{framing.width} x {framing.height} pixels become {width} x {height}: multiples of {FACTOR}")
+    return replace(framing, width=width, height=height)
+
+
+def _whole(portrait: Portrait) -> Picture:
+    longest = max(portrait.width, portrait.height)
+    return frame_full(portrait.width, portrait.height, min(longest, LONGEST)).cut(portrait.pixels)
+
+
+class PasteBack:
+    """Puts made faces back into the whole picture, with a soft seam."""
+
+    def __init__(self, shot: Shot, portrait: Portrait) -> None:
+        if shot.whole is None:
+            raise ValueError("a cropped shot has no picture to be put back into")
+        self._whole = shot.whole.astype(np.float32)
+        height, width = shot.whole.shape[:2]
+        framing, across, down = shot.framing, width / portrait.width, height / portrait.height
+        self._place = np.array(
+            [
+                [framing.wide / framing.width * across, 0, framing.left * across],
+                [0, framing.high / framing.height * down, framing.top * down],
+            ]
+        )
+        edge = max(1, round(SEAM * min(shot.size)))
+        inner = np.zeros(shot.picture.shape[:2], np.float32)
+        inner[edge:-edge, edge:-edge] = 1
+        soft = cv2.blur(inner, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
+        self._share = self._moved(soft)[..., None]
+
+    def __call__(self, face: Picture) -> Picture:
+        """The whole picture with this face: (H, W, 3) uint8."""
+        moved = self._moved(face.astype(np.float32))
+        return np.asarray(np.rint(self._whole + (moved - self._whole) * self._share), np.uint8)
+
+    def _moved(self, picture: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        size = (self._whole.shape[1], self._whole.shape[0])
+        return cv2.warpAffine(picture, self._place, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT)
+
+
+def clip_frames(speech: Speech, motion: Motion | None, options: Options) -> int:
+    """Frames of the clip: as many as asked for, or the whole voice; a shorter motion is continued or ends it."""
+    frames = options.frames or speech.frames(options.fps)
+    have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
+    if have >= frames:
+        return frames
+    ends = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
+    note(f"the motion lasts {have} frames and the clip {frames}: it is {ends[options.motion_end]}")
+    return have if options.motion_end == "stop" else frames
+
+
+def fitted(motion: Motion, frames: int, options: Options) -> Motion:
+    """The motion at the clip's rate and length; run back and forth, or held, where it is shorter."""
+    when = np.arange(frames) * (motion.fps / options.fps)
+    last = len(motion) - 1
+    if options.motion_end == "loop" and last > 0:
+        when = last - np.abs(when % (2 * last) - last)
+    return frames_at(motion, when, options.fps)
+
+
+class Drive:
+    """The driving pictures of a clip, drawn as windows ask for them: (frames, H, W, 1 | 3) uint8.
+
+    A mask is one picture for all frames.
+    """
+
+    def __init__(self, preset: Preset, shot: Shot, motion: Motion | None, frames: int, options: Options) -> None:
+        self._mask = shot.mask if preset.drive == "mask" else None
+        if self._mask is not None:
+            return
+        wanted, kind = (LandmarkTrack, "face landmarks") if preset.drive == "landmarks" else (PoseTrack, "hand poses")
+        if not isinstance(motion, wanted):
+            found = "no motion" if motion is None else f"a {type(motion).__name__}"
+            raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: --motion TRACK")
+        track = fitted(motion, frames, options)
+        width, height = shot.size
+        room = max(32, DRAWN_BYTES // (width * height * 3))
+        self._draw = lru_cache(room)(lambda frame: draw_motion(track, frame, (width, height)))
+
+    @property
+    def still(self) -> bool:
+        """Whether one picture drives all frames."""
+        return self._mask is not None
+
+    def pictures(self, frames: Sequence[int]) -> Picture:
+        """The driving pictures of these frames; of a still drive one, whatever is asked."""
+        if self._mask is not None:
+            return self._mask[None, :, :, None]
+        return np.stack([self._draw(frame) for frame in frames])
