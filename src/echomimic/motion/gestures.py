@@ -30,6 +30,8 @@ _SHOULDERS = 0.39
 _FAN = (0.75, 0.22, 0.0, -0.2, -0.42)
 """Directions of the five fingers against the hand's own, in radians, for a left hand; and how bent fingers look."""
 _BENT = 0.82
+_RELAXED = 0.8
+"""How long a hand looks that is not held flat to the camera."""
 _SCORE = 0.9
 
 
@@ -99,7 +101,7 @@ def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) 
     out = 1 if side == 0 else -1
     neck = base[NECK, :2] * np.array(size, np.float64)
     wrist = neck + np.array((out * 0.5, 0.95)) * width
-    shape = _made_hand(HAND * width) * (out, 1)
+    shape = _made_hand(_RELAXED * HAND * width) * (out, 1)
     room = np.array(size) * (1 - 4 * MARGIN)
     return _Rest(shape, np.minimum(wrist, room - np.maximum(shape.max(axis=0), 0)))
 

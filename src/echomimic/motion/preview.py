@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from echomimic.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS
 from echomimic.draw import HAND_BONES
@@ -69,7 +68,8 @@ class _Stage:
     """What every frame of a preview shares: the picture behind, how points come to it, and the curves."""
 
     back: Picture
-    scale: npt.NDArray[np.float32]
+    scale: Floats
+    shift: Floats
     lines: dict[str, Floats]
 
 
@@ -115,19 +115,38 @@ def write_preview(
 
 
 def _set_up(motion: Motion, over: Portrait | None) -> _Stage:
+    """The part of the picture that is worth seeing: round a face, all of it for a body."""
     width, height = (over.width, over.height) if over is not None else motion.canvas
-    size = (max(2, round(HEIGHT * width / height) // 2 * 2), HEIGHT)
+    own = np.array((width, height), np.float32) / (motion.canvas if isinstance(motion, LandmarkTrack) else 1)
+    left, top, right, bottom = _window(motion, own, (width, height))
+    size = (max(2, round(HEIGHT * (right - left) / (bottom - top)) // 2 * 2), HEIGHT)
     back: Picture = np.full((size[1], size[0], 3), 12, np.uint8)
     if over is not None:
-        back = (cv2.resize(over.pixels, size, interpolation=cv2.INTER_AREA) * 0.6).astype(np.uint8)
-    scale = np.array(size, np.float32) / (np.array(motion.canvas) if isinstance(motion, LandmarkTrack) else 1)
-    return _Stage(back, scale.astype(np.float32), read_lines(motion))
+        part = over.pixels[top:bottom, left:right]
+        back = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) * 0.6).astype(np.uint8)
+    zoom = np.array(size, np.float32) / (right - left, bottom - top)
+    scale, shift = own * zoom, np.array((left, top), np.float32) * zoom
+    return _Stage(back, scale.astype(np.float32), shift.astype(np.float32), read_lines(motion))
+
+
+def _window(motion: Motion, scale: Floats, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels: a face with as much again round it, where that is not nearly everything."""
+    whole = (0, 0, *size)
+    if not isinstance(motion, LandmarkTrack):
+        return whole
+    points = motion.points[..., :2] * scale
+    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    reach = float((high - low).max()) * 0.8
+    centre = (low + high) / 2
+    left, top = (int(side) for side in np.clip(centre - reach, 0, np.array(size) - 2))
+    right, bottom = (int(side) for side in np.clip(centre + reach, (left + 2, top + 2), size))
+    return (left, top, right, bottom) if (right - left) * (bottom - top) < 0.6 * size[0] * size[1] else whole
 
 
 def _drawn(stage: _Stage, motion: Motion, frame: int) -> Picture:
     picture = stage.back.copy()
     if isinstance(motion, LandmarkTrack):
-        _draw_face(picture, motion.points[frame, :, :2] * stage.scale, bool(motion.valid[frame]))
+        _draw_face(picture, motion.points[frame, :, :2] * stage.scale - stage.shift, bool(motion.valid[frame]))
     else:
         _draw_body(picture, motion, frame, stage.scale)
     return picture
@@ -143,7 +162,7 @@ def _draw_face(picture: Picture, points: Floats, valid: bool) -> None:
         _polyline(picture, points[[*iris, iris[0]]], (255, 255, 255))
 
 
-def _draw_body(picture: Picture, track: PoseTrack, frame: int, scale: npt.NDArray[np.float32]) -> None:
+def _draw_body(picture: Picture, track: PoseTrack, frame: int, scale: Floats) -> None:
     body, hands = track.body[frame], track.hands[frame]
     for a, b in _LIMBS:
         if min(body[a, 2], body[b, 2]) > 0:
