@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from echomimic.media import read_picture
+from echomimic.media import read_picture, read_speech
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
 from echomimic.types import Portrait, Speech
-from samples import SHARED, portraits, voices
+from samples import SHARED, astronaut, demo_voice, portraits, voices
 
 STARTS = (0.8, 2.0, 3.2)
 """Seconds of the voice at which rows begin."""
@@ -24,12 +24,15 @@ def main() -> None:
     parser.add_argument("--framing", default="crop")
     parser.add_argument("--half-body", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--demo", action="store_true", help="the bundled portrait and voice, whole picture, 256 pixels")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     people = portraits(None)
     if given.half_body:
         people = [read_picture(path) for path in sorted((SHARED / "data" / "half_body").iterdir())]
     voice = voices()[0]
+    if given.demo:
+        people, voice, given.size = [astronaut()], read_speech(demo_voice()), 256
     for person in people:
         if given.only in person.name:
             sheet = contact_sheet(person, voice, given.size, given.framing)

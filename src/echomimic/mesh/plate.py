@@ -19,23 +19,38 @@ GROW = 13 / 512
 """How far beyond the matte the person is painted out, in shares of the longer side: mattes miss thin hair."""
 CARRY = 30 / 512
 """How deep into the hole rows and columns are carried on, in shares of the longer side."""
+DETAIL = 512
+"""The longer side, in pixels, at which the hole is filled."""
 RUN = 6
 """Pixels along a row or column whose evenness tells how well it can be carried on."""
 
 
 def fill_background(pixels: Picture, matte: Floats) -> Picture:
     """`pixels` (H, W, 3) with the person of `matte` (H, W) painted over by what surrounds it."""
-    longer = max(matte.shape)
-    reach = max(3, round(longer * GROW) | 1)
+    reach = max(3, round(max(matte.shape) * GROW) | 1)
     hole = cv2.dilate((matte > 0.08).astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
     if not hole.any() or hole.all():
         return pixels
-    colour = pixels.astype(np.float32)
+    filled = cv2.resize(_fill(*_shrunk(pixels, hole)), matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.where(hole[..., None], filled, pixels), 0, 255).astype(np.uint8)
+
+
+def _shrunk(pixels: Picture, hole: Hole) -> tuple[Floats, Hole]:
+    """Both at most `DETAIL` pixels on the longer side: what is guessed needs no more."""
+    scale = min(1.0, DETAIL / max(hole.shape))
+    size = (max(8, round(hole.shape[1] * scale)), max(8, round(hole.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    share = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return small, np.asarray(share > 0)
+
+
+def _fill(colour: Floats, hole: Hole) -> Floats:
+    """The hole filled: carried on near its rim, smooth further in."""
     carried, found = _carry_on(colour, hole)
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
-    trust = np.where(found, np.exp(-((depth / (longer * CARRY)) ** 2)), 0)[..., None]
+    trust = np.where(found, np.exp(-((depth / (max(hole.shape) * CARRY)) ** 2)), 0)[..., None]
     filled = cv2.GaussianBlur(carried * trust + _smooth_fill(colour, hole) * (1 - trust), (0, 0), 0.8)
-    return np.clip(np.where(hole[..., None], filled, colour), 0, 255).astype(np.uint8)
+    return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
 
 
 def _smooth_fill(colour: Floats, hole: Hole) -> Floats:
