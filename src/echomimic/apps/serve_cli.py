@@ -22,6 +22,7 @@ _KeyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help=f"API keys, one a line; {_KEYS} (with commas) adds to them")
 ]
 _NoKey = Annotated[bool, typer.Option("--no-key", help="let everybody in who can reach the address")]
+_Warm = Annotated[bool, typer.Option("--warm", help="load the engine at once, so that the first job is as quick")]
 _AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="fetch inputs that clients name by URL")]
 
 
@@ -32,6 +33,7 @@ def serve(
     key_file: _KeyFile = None,
     no_key: _NoKey = False,
     allow_urls: _AllowUrls = False,
+    warm: _Warm = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="jobs that are rendered at the same time")] = 1,
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="jobs that may wait; more are sent away")] = 32,
     max_upload: Annotated[int, typer.Option(min=1, help="MB that one request may bring")] = 200,
@@ -67,6 +69,7 @@ def serve(
         max_disk=max_disk * MB,
         keep_seconds=keep * 3600,
         idle_seconds=idle * 60,
+        warm=warm,
     )
     run_server(settings, host, port, _say)
 

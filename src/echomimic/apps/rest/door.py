@@ -88,12 +88,15 @@ class Door:
             raise Problem(403, "cross_site", why)
         if not self._keys or scope["path"] in OPEN:
             return ""
-        digest = sha256(_key(headers).encode()).digest()
-        # each key is compared, and each comparison takes the same time
-        if not sum([hmac.compare_digest(digest, key) for key in self._keys]):
+        given = {sha256(key.encode()).digest() for key in _given_keys(headers)}
+        if len(given) != 1 or not self._is_known(*given):
             why = "no API key that is known; expected 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             raise Problem(401, "unauthorized", why, {"WWW-Authenticate": "Bearer"})
-        return digest.hex()[:32]
+        return next(iter(given)).hex()[:32]
+
+    def _is_known(self, given: bytes) -> bool:
+        """Each key is compared, and each comparison takes the same time."""
+        return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
 
     def _check_host(self, headers: Headers) -> None:
         """Without keys the name in the request must be ours, or any page could reach us under a name of its own."""
@@ -108,10 +111,13 @@ class Door:
             raise Problem(421, "unknown_host", why)
 
 
-def _key(headers: Headers) -> str:
-    """The key that a request brings; empty where there is none."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+def _given_keys(headers: Headers) -> list[str]:
+    """The keys that a request brings; one that is brought in an unknown way is no key."""
+    keys = headers.getlist("x-api-key")
+    for line in headers.getlist("authorization"):
+        scheme, _, token = line.partition(" ")
+        keys.append(token.strip() if scheme.lower() == "bearer" else "")
+    return keys
 
 
 def _is_foreign(headers: Headers) -> bool:

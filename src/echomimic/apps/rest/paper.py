@@ -35,6 +35,21 @@ def files_of(*types: str) -> Responses:
     return {200: {"description": "the file", "content": {name: {"schema": schema} for name in types}}}
 
 
+def events_of() -> Responses:
+    """The description of an answer that is server-sent events."""
+    return {200: {"description": "events", "content": {"text/event-stream": {}}}}
+
+
+def links_of(kind: Kind) -> Responses:
+    """What can be done with the id that a new job is answered with."""
+    names = [f"{verb}_{kind.name}" for verb in ("get", "follow", "cancel", "delete")] + [f"{kind.name}_result"]
+    if kind.live:
+        names += [f"{kind.name}_live", f"{kind.name}_motion", f"{kind.name}_preview"]
+    link = {"parameters": {"id": "$response.body#/id"}}
+    links = {name: {"operationId": name, **link} for name in names}
+    return {202: {"description": "the job, which waits", "links": links}}
+
+
 def request_body(kind: Kind, settings: Settings) -> dict[str, Any]:
     """What can be sent to make a job: files and fields as a form, or URLs and fields as JSON where that is allowed."""
     file, url = {"type": "string", "format": "binary", "minLength": 1}, {"type": "string", "format": "uri"}

@@ -88,6 +88,8 @@ class Pool:
         """One worker's life: jobs as they come, and no process where none has come for long."""
         try:
             while True:
+                if self.settings.warm:
+                    await seat.worker.start()
                 seat.bell.clear()
                 job = await self._claim()
                 if job is not None:

@@ -11,7 +11,7 @@ from echomimic.apps.rest.answers import Answer, Answers
 from echomimic.apps.rest.intake import take_in
 from echomimic.apps.rest.jobs import Job
 from echomimic.apps.rest.kinds import MEDIA_TYPES, Kind
-from echomimic.apps.rest.paper import files_of, problems, request_body
+from echomimic.apps.rest.paper import events_of, files_of, links_of, problems, request_body
 from echomimic.apps.rest.problems import Problem, gone
 from echomimic.apps.rest.ranges import file_response
 from echomimic.apps.rest.service import Service
@@ -44,7 +44,7 @@ def _add_jobs(router: APIRouter, kind: Kind, service: Service) -> None:
         operation_id=f"make_{kind.name}",
         summary=f"Make {kind.summary}",
         openapi_extra=body,
-        responses=problems(400, 403, 408, 413, 415, 422, 429, 507),
+        responses=links_of(kind) | problems(400, 403, 408, 413, 415, 422, 429, 507),
     )
     async def submit(request: Request, response: Response) -> Answer:
         answer = await service.submit(kind, _owner(request), lambda folder: take_in(request, folder, service.settings))
@@ -86,7 +86,7 @@ def _add_one_job(router: APIRouter, kind: Kind, service: Service) -> None:
         operation_id=f"follow_{kind.name}",
         summary="What happens, as server-sent events: job, progress, preview",
         response_class=Response,
-        responses=files_of("text/event-stream") | problems(404, 410, 429),
+        responses=events_of() | problems(404, 410, 429),
     )
     async def events(request: Request, id: str) -> Response:  # noqa: A002
         return await event_response(service, _looker(service, kind, request, id))

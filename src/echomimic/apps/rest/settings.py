@@ -32,6 +32,7 @@ class Settings:
     keep_seconds: float = 86_400.0
     remember_seconds: float = 7 * 86_400.0
     idle_seconds: float = 900.0
+    warm: bool = False
     crashes: int = 2
     restarts: int = 20
     worker: tuple[str, ...] = WORKER

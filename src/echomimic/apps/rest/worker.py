@@ -201,11 +201,14 @@ class _Orders:
 
 
 def _warm() -> None:
-    """Import what the first job will need, while its upload is under way."""
-    from importlib import import_module
+    """Load what the first job will need, while its upload is under way."""
+    import numpy as np
 
-    for name in ("echomimic.api", "echomimic.media", "echomimic.mesh.engine"):
-        import_module(name)
+    from echomimic import api
+    from echomimic.face import find_faces
+
+    api.load("mesh")
+    find_faces(np.zeros((64, 64, 3), np.uint8))
 
 
 def main() -> None:
