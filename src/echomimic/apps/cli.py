@@ -15,6 +15,7 @@ from echomimic.apps.evaluate_cli import check_made, evaluate
 from echomimic.apps.flags import with_option_flags
 from echomimic.apps.serve_cli import serve
 from echomimic.apps.terminal import quiet_libraries, reporting, say_json
+from echomimic.apps.web_cli import web
 from echomimic.errors import EchoMimicError
 
 # typer carries click inside itself in newer releases and beside itself in older ones; this is ClickException in both
@@ -146,6 +147,9 @@ def presets(as_json: _Json = False) -> None:
 
 
 app.command()(serve)
+
+
+app.command()(web)
 
 
 app.command()(evaluate)

@@ -1,0 +1,162 @@
+"""What the page's controls do: read what was entered, call the queue, and say what happens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from echomimic.apps.controls import CONTROLS
+from echomimic.apps.web import show
+from echomimic.apps.web.fields import given_options
+from echomimic.apps.web.jobs import Job, Order, in_one_line
+from echomimic.apps.web.qualities import quality_options
+from echomimic.apps.web.studio import Studio
+from echomimic.apps.web.words import Language, say
+from echomimic.errors import EchoMimicError, OptionError
+from echomimic.options import Options, make_options
+from echomimic.presets import PRESETS, find_preset
+
+_TICK = 0.2
+Watched = tuple[Any, ...]
+"""What `generate` and `resume` give: status, video, the two buttons, the job's id."""
+
+
+class Wish:
+    """What was entered on the page."""
+
+    def __init__(self, studio: Studio, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
+        portrait, voice, self.quality, self.preset, seed, *options = values
+        self.portrait = Path(portrait) if portrait else None
+        self.voice = Path(voice) if voice else None
+        self._studio = studio
+        self._values = dict(zip(names, options, strict=True)) | {"seed": int(seed or 0)}
+
+    @property
+    def defaults(self) -> Mapping[str, object]:
+        """What the preset brings."""
+        return {} if self.preset == "auto" else find_preset(self.preset).defaults
+
+    def given(self) -> dict[str, object]:
+        """The options to render with: the quality's, and over them what was set by hand."""
+        longer = 10_000 if self.portrait is None else max(self._studio.looker.read(self.portrait).pixels.shape[:2])
+        return quality_options(self.quality, self.preset, longer) | given_options(self._values, self.defaults)
+
+    def options(self) -> Options:
+        """The same, checked."""
+        return make_options(self.given(), self.defaults)
+
+    def order(self) -> Order:
+        """The order for the queue."""
+        if self.portrait is None or self.voice is None:
+            raise OptionError("")
+        return Order(self.portrait, self.voice, None, self.preset, self.given())
+
+
+class Actions:
+    """The functions behind the page, in one language."""
+
+    def __init__(self, studio: Studio, language: Language, names: tuple[str, ...]) -> None:
+        self._studio, self._language, self._names = studio, language, names
+        self._gr: Any = import_module("gradio")
+
+    def _wish(self, values: tuple[Any, ...]) -> Wish:
+        return Wish(self._studio, self._names, values)
+
+    def _error(self, error: Exception) -> str:
+        return show.error_html(self._language, in_one_line(error, self._uploads))
+
+    @property
+    def _uploads(self) -> Path:
+        return self._studio.settings.folder / "uploads"
+
+    def look(self, *values: Any) -> str:
+        """The portrait with its crop, or what is wrong with it."""
+        wish = self._wish(values)
+        if wish.portrait is None:
+            return ""
+        try:
+            return show.look_html(self._language, self._studio.looker.look(wish.portrait, wish.options()))
+        except EchoMimicError as error:
+            return self._error(error)
+
+    def listen(self, *values: Any) -> str:
+        """How long the voice is, or what is wrong with it."""
+        from echomimic.media import read_speech
+        from echomimic.notes import collect_notes
+
+        wish = self._wish(values)
+        if wish.voice is None:
+            return ""
+        try:
+            with collect_notes() as notes:
+                speech = read_speech(wish.voice)
+            fps = make_options(given_options(dict(wish.options().__dict__), {})).fps
+        except EchoMimicError as error:
+            return self._error(error)
+        words = say(self._language, "voice_said", seconds=speech.duration, frames=speech.frames(fps))
+        return f'<p class="em-said">{words}</p>{show.notes_html(self._language, notes)}'
+
+    def show_defaults(self, preset: str) -> list[Any]:
+        """The options as the preset has them."""
+        defaults = {} if preset == "auto" else PRESETS[preset].defaults
+        own = {control.name: control.default for control in CONTROLS}
+        return [self._gr.update(value=defaults.get(name, own[name])) for name in self._names]
+
+    def example(self) -> tuple[str, str]:
+        """The bundled portrait and voice."""
+        from echomimic.apps.demo import demo_portrait, demo_voice
+
+        return str(demo_portrait()), str(demo_voice())
+
+    async def generate(self, *values: Any) -> AsyncIterator[Watched]:
+        """Put the video in the queue and say how far it is until it is there."""
+        try:
+            wish = self._wish(values)
+            if wish.portrait is None or wish.voice is None:
+                raise OptionError(say(self._language, "need_both"))
+            await asyncio.to_thread(wish.options)
+            job = await asyncio.to_thread(self._studio.jobs.submit, wish.order())
+        except EchoMimicError as error:
+            yield self._ended(self._error(error))
+            return
+        async for state in self._follow(job):
+            yield state
+
+    async def resume(self, name: str) -> AsyncIterator[Watched]:
+        """Go on showing the job that this tab has started before it was loaded anew."""
+        job = self._studio.jobs.find(name or "")
+        if job is None:
+            yield self._ended("")
+            return
+        async for state in self._follow(job):
+            yield state
+
+    async def _follow(self, job: Job) -> AsyncIterator[Watched]:
+        video = self._gr.skip()
+        yield "", None, self._gr.update(interactive=False), self._gr.update(interactive=True), job.id
+        while not job.ended:
+            self._studio.jobs.find(job.id)
+            html = show.job_html(self._language, job, self._studio.jobs.ahead(job))
+            yield html, video, self._gr.skip(), self._gr.skip(), self._gr.skip()
+            await asyncio.sleep(_TICK)
+        yield self._ended(show.job_html(self._language, job, 0), job)
+
+    def _ended(self, status: str, job: Job | None = None) -> Watched:
+        clip = job.clip if job else None
+        video = str(clip.path) if clip and clip.path.is_file() else None
+        return status, video, self._gr.update(interactive=True), self._gr.update(interactive=False), self._gr.skip()
+
+    def cancel(self, name: str) -> None:
+        """Stop the job of this tab."""
+        job = self._studio.jobs.find(name or "")
+        if job:
+            self._studio.jobs.cancel(job)
+
+    async def presets(self) -> str:
+        """Which presets can run here."""
+        return show.presets_html(self._language, await self._studio.presets())
+
+    def edit(self, *values: Any) -> tuple[str, str]:
+        """Open the editor with what was entered: a link, and the address that the browser opens by itself."""
+        return "", ""

@@ -1,0 +1,61 @@
+"""The page's controls for the options: a loop over `CONTROLS`."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from itertools import groupby
+from typing import Any
+
+from echomimic.apps.controls import CONTROLS, Control
+from echomimic.apps.web.words import Language, group_label, option_help, option_label, say
+
+ELSEWHERE = ("seed",)
+"""Options that stand among the main controls."""
+_MOST_STEPS = 500
+"""A slider with more stops than this cannot be set with a mouse: such options are numbers."""
+
+
+def make_fields(language: Language) -> dict[str, Any]:
+    """A component for each option, by name, in a folded group each."""
+    gr: Any = import_module("gradio")
+    made: dict[str, Any] = {}
+    shown = [control for control in CONTROLS if control.name not in ELSEWHERE]
+    for group, controls in groupby(sorted(shown, key=lambda control: control.group), key=lambda c: c.group):
+        with gr.Accordion(group_label(language, group), open=False), gr.Row():
+            for control in controls:
+                made[control.name] = _field(gr, language, control)
+    return made
+
+
+def _field(gr: Any, language: Language, control: Control) -> Any:
+    """The component of one option."""
+    words = {"label": option_label(language, control), "info": option_help(language, control), "min_width": 240}
+    if control.choices:
+        return gr.Dropdown(list(control.choices), value=control.default, **words)
+    if control.kind is bool:
+        return gr.Checkbox(value=control.default, **words)
+    if control.kind is str:
+        return gr.Textbox(value=control.default or "", **words)
+    if _slides(control):
+        return gr.Slider(control.low, control.high, value=control.default, step=control.step, **words)
+    return gr.Number(
+        value=control.default,
+        precision=0 if control.kind is int else None,
+        placeholder=say(language, "default"),
+        **words,
+    )
+
+
+def _slides(control: Control) -> bool:
+    if control.default is None or control.low is None or control.high is None or not control.step:
+        return False
+    return (control.high - control.low) / control.step <= _MOST_STEPS
+
+
+def given_options(values: Mapping[str, object], defaults: Mapping[str, object]) -> dict[str, object]:
+    """What the user has set: values that differ from the preset's default, or from the option's own."""
+    given: dict[str, object] = {}
+    for control in CONTROLS:
+        value = values.get(control.name)
+        if value not in (None, "") and value != defaults.get(control.name, control.default):
+            given[control.name] = value
+    return given

@@ -1,0 +1,202 @@
+"""One video after another: the queue that the page and the editor share."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from echomimic.apps.rest.previews import Previews
+from echomimic.apps.terminal import Pace
+from echomimic.apps.web.settings import Settings
+from echomimic.apps.web.words import plain
+from echomimic.errors import Cancelled, EchoMimicError
+from echomimic.types import Clip
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+_LOOK_EVERY = 0.4
+MOST_WAITING = 16
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to render: files that may be deleted once the job has been submitted, a preset and the given options."""
+
+    portrait: Path
+    speech: Path
+    motion: Path | None = None
+    preset: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """An order on its way; other threads read it while the worker writes."""
+
+    order: Order
+    folder: Path
+    id: str = field(default_factory=lambda: uuid4().hex)
+    state: State = "waiting"
+    done: int = 0
+    total: int = 0
+    speed: float = 0.0
+    left: float = 0.0
+    preview: bytes | None = None
+    """A recent frame as a small JPEG."""
+    clip: Clip | None = None
+    error: str = ""
+    seen: float = field(default_factory=time.monotonic)
+    """When somebody last asked how far it is."""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+class Jobs:
+    """A queue with one worker: a thread, since the engines leave Python's lock for nearly all of their work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs: dict[str, Job] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        threading.Thread(target=self._work, name="jobs", daemon=True).start()
+
+    def submit(self, order: Order) -> Job:
+        """Put an order last in the queue; its files are copied, so that the caller may delete them."""
+        self._tidy()
+        job = Job(order, self._settings.folder / "jobs" / uuid4().hex)
+        with self._changed:
+            if sum(not other.ended for other in self._jobs.values()) > MOST_WAITING:
+                job.state, job.error = "failed", f"{MOST_WAITING} videos are waiting already; try again later"
+                return job
+            job.order = _with_own_files(order, job.folder / "in")
+            self._jobs[job.id] = job
+            self._changed.notify_all()
+        return job
+
+    def find(self, name: str) -> Job | None:
+        """The job of that id, marked as looked at; None where there is none, or none any more."""
+        job = self._jobs.get(name)
+        if job:
+            job.seen = time.monotonic()
+        return job
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one."""
+        open_jobs = [other for other in list(self._jobs.values()) if not other.ended]
+        return open_jobs.index(job) if job in open_jobs else 0
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job, or take it out of the queue."""
+        job.stop.set()
+        with self._changed:
+            if job.state == "waiting":
+                self._end(job, "cancelled")
+
+    def close(self) -> None:
+        """Stop everything."""
+        with self._changed:
+            self._closed = True
+            for job in self._jobs.values():
+                job.stop.set()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while job := self._next():
+            _run(job, self._hook(job))
+            with self._changed:
+                shutil.rmtree(job.folder / "in", ignore_errors=True)
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._closed:
+                for job in self._jobs.values():
+                    if job.state == "waiting":
+                        job.state = "running"
+                        return job
+                self._changed.wait()
+        return None
+
+    def _hook(self, job: Job) -> Callable[[int, int], None]:
+        """The progress hook of a job, which also stops it."""
+        pace, previews, looked = Pace(), Previews(job.folder / "live.mp4"), time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            nonlocal looked
+            now = time.monotonic()
+            if job.stop.is_set() or now - job.seen > self._settings.leave_seconds:
+                raise Cancelled("the video was cancelled")
+            job.done, job.total = done, total
+            job.speed, job.left = pace(done, total)
+            if now - looked > _LOOK_EVERY:
+                looked = now
+                job.preview = previews.latest() or job.preview
+
+        return progress
+
+    def _end(self, job: Job, state: State) -> None:
+        job.state = state
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Forget jobs that ended long ago, and delete their videos."""
+        with self._changed:
+            for job in list(self._jobs.values()):
+                if job.ended and time.monotonic() - job.seen > self._settings.keep_seconds:
+                    shutil.rmtree(job.folder, ignore_errors=True)
+                    del self._jobs[job.id]
+
+
+def _run(job: Job, progress: Callable[[int, int], None]) -> None:
+    """Render, and say in the job how it ended."""
+    from echomimic import api
+
+    order = job.order
+    try:
+        job.clip = api.animate(
+            order.portrait,
+            order.speech,
+            order.motion,
+            output=job.folder / f"{order.portrait.stem}-{order.speech.stem}.mp4",
+            preset=order.preset,
+            live=job.folder / "live.mp4",
+            progress=progress,
+            **order.options,
+        )
+        job.state = "done"
+    except Cancelled:
+        job.state = "cancelled"
+    except Exception as error:
+        job.error = in_one_line(error, job.folder / "in")
+        job.state = "failed"
+
+
+def in_one_line(error: Exception, folder: Path) -> str:
+    """An error as the command line says it, without the folder of the server in it."""
+    if isinstance(error, EchoMimicError):
+        return plain(str(error), folder)
+    if isinstance(error, MemoryError):
+        return "out of memory; expected more of it, or less to do: lower the size"
+    what = f"unexpected {type(error).__name__}: {error}"
+    return plain(f"{what}; this is a fault of echomimic: please report what it says", folder)
+
+
+def _with_own_files(order: Order, folder: Path) -> Order:
+    """The same order with copies of its files."""
+    folder.mkdir(parents=True)
+    copies: list[Path | None] = []
+    for place, source in enumerate((order.portrait, order.speech, order.motion)):
+        home = folder / str(place)
+        home.mkdir()
+        copies.append(None if source is None else Path(shutil.copy(source, home / source.name)))
+    portrait, speech, motion = copies
+    assert portrait is not None
+    assert speech is not None
+    return Order(portrait, speech, motion, order.preset, order.options)

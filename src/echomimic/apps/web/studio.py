@@ -1,0 +1,57 @@
+"""What the page and the editor share: the queue, the portraits that were looked at, the sessions of the editor."""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echomimic.apps.doctor import Readiness
+from echomimic.apps.web.jobs import Jobs
+from echomimic.apps.web.look import Looker
+from echomimic.apps.web.settings import Settings
+
+
+@dataclass
+class Studio:
+    """Everything that lives as long as the server."""
+
+    settings: Settings
+    jobs: Jobs = field(init=False)
+    looker: Looker = field(default_factory=Looker)
+    _presets: tuple[Readiness, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.settings)
+
+    async def presets(self) -> tuple[Readiness, ...]:
+        """Which presets can run here, found out once and in another process: it loads all that diffusion needs."""
+        if not self._presets:
+            asked = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "echomimic", "doctor", "--json"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            said, _ = await asked.communicate()
+            found = json.loads(said)["presets"]
+            self._presets = tuple(Readiness(each["preset"], each["ready"], tuple(each["mend"])) for each in found)
+        return self._presets
+
+    def close(self) -> None:
+        """Stop what runs."""
+        self.jobs.close()
+
+
+def warm_up(_folder: Path | None = None) -> None:
+    """Load what the first video needs, so that its user does not wait for it."""
+    import cv2  # noqa: F401
+
+    from echomimic import api  # noqa: F401
+    from echomimic.apps.demo import demo_portrait, demo_voice
+    from echomimic.media import read_picture, read_speech
+    from echomimic.mesh.engine import MeshEngine
+    from echomimic.options import Options
+
+    options = Options(size=128, frames=1)
+    portrait, speech = read_picture(demo_portrait()), read_speech(demo_voice())
+    MeshEngine().track(portrait, speech, None, options)
