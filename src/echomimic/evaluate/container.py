@@ -1,16 +1,17 @@
 """Container truth: what a file really holds, counted from its packets and not taken from its header."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from echomimic.errors import VideoError
 from echomimic.media.source import open_media
 from echomimic.media.video import WANTED
 
 if TYPE_CHECKING:
+    from av import AudioCodecContext, VideoCodecContext
     from av.container import InputContainer
 
 Values = dict[str, float | None]
@@ -23,8 +24,8 @@ class Container:
     frames: int
     fps: float
     jitter: float
-    picture_times: tuple[float, float]
-    sound_times: tuple[float, float] | None
+    picture_times: tuple[Fraction, Fraction]
+    sound_times: tuple[Fraction, Fraction] | None
     codec: str
 
 
@@ -38,32 +39,39 @@ def read_container(path: Path) -> Container:
 
 def _counted(container: "InputContainer") -> Container:
     pictures, sounds = container.streams.video[0], next(iter(container.streams.audio), None)
-    stamps: list[float] = []
-    heard: list[tuple[float, float]] = []
+    zero = Fraction(container.start_time or 0, 1_000_000)
+    stamps: list[Fraction] = []
+    heard: list[tuple[Fraction, Fraction]] = []
     for packet in container.demux([stream for stream in (pictures, sounds) if stream is not None]):
         if not packet.size or packet.pts is None or packet.time_base is None:
             continue
-        start = float(packet.pts * packet.time_base)
+        start = packet.pts * packet.time_base - zero
         if packet.stream is pictures:
             stamps.append(start)
         else:
-            heard.append((start, start + float((packet.duration or 0) * packet.time_base)))
-    zero = (container.start_time or 0) / 1e6
-    times = np.sort(np.array(stamps)) - zero
-    steps = np.diff(times)
-    step = float(steps.mean()) if len(steps) else 0.04
-    codec = f"{pictures.codec_context.name} {pictures.codec_context.pix_fmt}"
-    if sounds is not None:
-        codec += f" + {sounds.codec_context.name} {sounds.codec_context.sample_rate} Hz"
+            heard.append((start, start + (packet.duration or 0) * packet.time_base))
+    return _container(sorted(stamps), heard, _codec(pictures.codec_context, sounds.codec_context if sounds else None))
+
+
+def _container(stamps: list[Fraction], heard: list[tuple[Fraction, Fraction]], codec: str) -> Container:
+    """In fractions as far as the result, so that an even frame rate has a jitter of exactly 0."""
+    steps = [after - before for before, after in pairwise(stamps)]
+    step = sum(steps, Fraction(0)) / len(steps) if steps else Fraction(1, 25)
+    # what lies before the start of play is the codec's run-in, which is not heard
+    sound = (max(Fraction(0), min(heard)[0]), max(end for _, end in heard)) if heard else None
     return Container(
-        frames=len(times),
-        fps=1 / step,
-        jitter=float(np.abs(steps - step).max()) if len(steps) else 0.0,
-        picture_times=(float(times[0]), float(times[-1]) + step) if len(times) else (0.0, 0.0),
-        # what lies before the start of play is the codec's run-in, which is not heard
-        sound_times=(max(0.0, min(heard)[0] - zero), max(end for _, end in heard) - zero) if heard else None,
+        frames=len(stamps),
+        fps=float(1 / step) if step else 0.0,
+        jitter=float(max((abs(one - step) for one in steps), default=0)),
+        picture_times=(stamps[0], stamps[-1] + step) if stamps else (Fraction(0), Fraction(0)),
+        sound_times=sound,
         codec=codec,
     )
+
+
+def _codec(pictures: "VideoCodecContext", sound: "AudioCodecContext | None") -> str:
+    shown = f"{pictures.name} {pictures.pix_fmt}"
+    return shown if sound is None else f"{shown} + {sound.name} {sound.sample_rate} Hz"
 
 
 def container_metrics(container: Container) -> Values:
@@ -74,8 +82,8 @@ def container_metrics(container: Container) -> Values:
         "frames": float(container.frames),
         "frame_rate": container.fps,
         "frame_jitter_seconds": container.jitter,
-        "picture_seconds": last - first,
-        "sound_seconds": None if sound is None else sound[1] - sound[0],
-        "sound_start_seconds": None if sound is None else sound[0] - first,
-        "length_difference_seconds": None if sound is None else last - sound[1],
+        "picture_seconds": float(last - first),
+        "sound_seconds": None if sound is None else float(sound[1] - sound[0]),
+        "sound_start_seconds": None if sound is None else float(sound[0] - first),
+        "length_difference_seconds": None if sound is None else float(last - sound[1]),
     }
