@@ -1,0 +1,235 @@
+"""What the diffusion network costs: `python benchmarks/diffusion.py count | call | load | length`.
+
+The network has its published size and random weights, so no checkpoint is needed. `call --as-original` does the work of
+the published pipelines with the same layers, to compare on the same machine under the same load.
+"""
+
+import argparse
+import gc
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from echomimic.diffusion import attention
+from echomimic.diffusion.attention import KeysValues, SpatialBlock
+from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
+from echomimic.diffusion.loading import load_strictly, on_meta
+from echomimic.diffusion.models import compile_regions
+from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
+from echomimic.weights import read_tensors
+
+FRAMES = 12
+
+
+class OriginalBlock(SpatialBlock):
+    """The published order of work: keys and values of the portrait anew for every frame, the null half twice."""
+
+    def forward(
+        self, x: Tensor, audio: Tensor | None, portrait: KeysValues | None, keep: list[Tensor] | None = None
+    ) -> Tensor:
+        normed = self.norm1(x)
+        seen = torch.cat([normed, portrait.keys.expand(len(x), -1, -1)], dim=1)
+        half = len(x) // 2
+        attended = self.attn1(normed, seen)
+        attended[:half] = self.attn1(normed[:half])
+        x = x + attended
+        x = x + self.audio_scale * self.attn2(self.norm2(x), audio)
+        return x + self.ff(self.norm3(x))
+
+
+def random_weights(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """The module with weights that keep the variance; a short random row is repeated, which is quick."""
+    module = module.to(dtype).to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in module.state_dict().items():
+        if tensor.ndim > 1:
+            row = torch.randn(4099, generator=generator) * (tensor.numel() / len(tensor)) ** -0.5
+            flat = row.to(dtype).repeat(tensor.numel() // len(row) + 1)[: tensor.numel()]
+            tensor.copy_(flat.view_as(tensor))
+        else:
+            tensor.fill_(float("norm" in name and name.endswith("weight")))
+    return module.to(device).requires_grad_(False).eval()
+
+
+def inputs(side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, speech and condition features of one window."""
+    shapes = (FRAMES, 4, side // 8, side // 8), (FRAMES, 50, 384), (FRAMES, 320, side // 8, side // 8)
+    return tuple(torch.randn(shape, device=device).to(dtype) for shape in shapes)
+
+
+def features_of(unet: UNet, side: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Features of a portrait, as the reference network would give them."""
+    sizes = []
+    for stage, level in zip(unet.stages(), (0, 1, 2, 3, 3, 3, 2, 1, 0), strict=True):
+        tokens = (side // 8 // 2**level) ** 2
+        sizes += [(1, tokens, layer.block.norm1.normalized_shape[0]) for layer in stage.attentions]
+    return [torch.randn(size, device=device).to(dtype) for size in sizes]
+
+
+def count() -> None:
+    """TFLOP of a guided call, of the reference network, and of the portrait's keys and values."""
+    with torch.inference_mode(), torch.device("meta"):
+        unet, reference = UNet(DENOISING), UNet(REFERENCE)
+
+        def tflop(work: Callable[[], object]) -> float:
+            with FlopCounterMode(display=False) as counter:
+                work()
+            return counter.get_total_flops() / 1e12
+
+        for side in (256, 512, 768):
+            x, audio, condition = inputs(side, torch.float32, torch.device("meta"))
+            portrait, t = reference.features(x[:1]), torch.zeros(1)
+            projected = unet.project(portrait)
+            steered = tflop(lambda: unet(x, t, audio, condition, projected))  # noqa: B023 - called at once
+            free = tflop(lambda: unet(x, t))  # noqa: B023
+            once = tflop(lambda: reference.features(x[:1])), tflop(lambda: unet.project(portrait))  # noqa: B023
+            print(
+                f"{side}²: guided call {steered + free:.2f} TFLOP ({steered:.2f} steered + {free:.2f} free), "
+                f"once a portrait {once[0]:.2f} + {once[1]:.3f}"
+            )
+
+
+def call(
+    side: int, dtype_name: str, device_name: str, threads: int, rounds: int, compiled: bool, original: bool
+) -> None:
+    """Seconds of a guided call: wall and, on a CPU, processor time summed over threads."""
+    torch.set_num_threads(threads)
+    device = choose_device(device_name)
+    dtype = choose_dtype(dtype_name, device)
+    unet = random_weights(on_meta(UNet), dtype, device)
+    if original:
+        attention.HAS_ONEDNN = False
+        for stage in unet.stages():
+            for layer in stage.attentions:
+                layer.block.__class__ = OriginalBlock
+    if compiled:
+        compile_regions(unet)
+    x, audio, condition = inputs(side, dtype, device)
+    features, t = features_of(unet, side, dtype, device), torch.tensor([499], device=device)
+    portrait = [KeysValues(f, f) for f in features] if original else unet.project(features)
+
+    def guided() -> None:
+        if original:
+            both = torch.cat([torch.zeros_like(audio), audio]), torch.cat([torch.zeros_like(condition), condition])
+            unet(torch.cat([x, x]), t, *both, portrait, FRAMES)
+        else:
+            unet(x, t, audio, condition, portrait)
+            unet(x, t)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    with torch.inference_mode():
+        for number in range(rounds + 1):
+            wall, cpu = time.perf_counter(), time.process_time()
+            guided()
+            kind = "warm-up" if number == 0 else "call"
+            print(f"{kind}: {time.perf_counter() - wall:.2f} s wall, {time.process_time() - cpu:.2f} s CPU", flush=True)
+    print(f"{side}², {FRAMES} frames, {dtype}, {device}, {threads} threads{', as the original' if original else ''}")
+
+
+def peak_of(work: Callable[[], object]) -> tuple[int, int]:
+    """Bytes of this process at most while `work` runs, above what it had before: own memory, and mapped files."""
+    done, peaks = threading.Event(), [0, 0]
+
+    def read() -> tuple[int, int]:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        facts = dict(line.split(":", 1) for line in lines)
+        return tuple(int(facts[name].split()[0]) << 10 for name in ("RssAnon", "RssFile"))
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            peaks[:] = map(max, peaks, read())
+
+    gc.collect()
+    before = read()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    held = work()
+    done.set()
+    watcher.join()
+    del held
+    return peaks[0] - before[0], peaks[1] - before[1]
+
+
+def load(dtype_name: str) -> None:
+    """Peak memory of loading the denoising network from a file of float32, as published, and of bfloat16."""
+    dtype = DTYPES[dtype_name]
+    with tempfile.TemporaryDirectory() as folder:
+        for stored in (torch.float32, torch.bfloat16):
+            path = Path(folder) / f"{stored}.safetensors"
+            save_file(random_weights(on_meta(UNet), stored, torch.device("cpu")).state_dict(), path)
+            gc.collect()
+
+            def work(path: Path = path) -> nn.Module:
+                tensors = {name: tensor.to(dtype) for name, tensor in read_tensors(path).items()}
+                unet = load_strictly(on_meta(UNet), tensors, str(path))
+                for parameter in unet.parameters():
+                    parameter.view(torch.uint8).view(-1)[::4096].sum()  # touch every page
+                return unet
+
+            own, mapped = peak_of(work)
+            weights = sum(p.numel() for p in on_meta(UNet).state_dict().values()) * dtype.itemsize
+            print(
+                f"{stored} to {dtype}: weights {weights / 1e9:.2f} GB, own {own / 1e9:.2f}, mapped {mapped / 1e9:.2f}"
+            )
+            path.unlink()
+
+
+def length() -> None:
+    """Peak memory of `tiny` over clips of 10 and 40 seconds, each in a process of its own."""
+    import multiprocessing
+
+    for seconds in (10, 40):
+        process = multiprocessing.get_context("spawn").Process(target=_clip, args=(seconds,))
+        process.start()
+        process.join()
+
+
+def _clip(seconds: int) -> None:
+    from echomimic.apps.demo import demo_portrait
+    from echomimic.diffusion.engine import DiffusionEngine
+    from echomimic.media import read_picture
+    from echomimic.media.sound import speech_from_samples
+    from echomimic.options import make_options
+    from echomimic.presets import find_preset
+
+    preset = find_preset("tiny")
+    noise = np.random.default_rng(0).normal(0, 0.1, seconds * 16_000).astype(np.float32)
+    options = make_options({"steps": 1, "guidance": 1.0, "device": "cpu"}, preset.defaults)
+    frames = DiffusionEngine(preset).frames(
+        read_picture(demo_portrait()), speech_from_samples(noise, 16_000), None, options, None
+    )
+    count = sum(1 for _ in frames)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{seconds} s, {count} frames: peak {peak:.0f} MB, latents {count * 4 * 64 * 4 / 2**20:.2f} MB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["count", "call", "load", "length"])
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--as-original", action="store_true")
+    given = parser.parse_args()
+    if given.what == "call":
+        settings = given.side, given.dtype, given.device, given.threads, given.rounds, given.compile
+        call(*settings, given.as_original)
+    else:
+        {"count": count, "load": lambda: load(given.dtype), "length": length}[given.what]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The engine on `tiny`: seeds, windows in one call, cancel, memory that does not grow, every dtype and odd sizes."""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from echomimic.apps.demo import demo_portrait
+from echomimic.diffusion import denoise as loop
+from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
+from echomimic.diffusion.device import choose_device, choose_dtype
+from echomimic.diffusion.engine import DiffusionEngine, recipe_of
+from echomimic.diffusion.shot import Drive, PasteBack, clip_frames, fitted, take_shot
+from echomimic.diffusion.vae import decode_latents
+from echomimic.errors import Cancelled, DeviceError, MotionError, WeightsError
+from echomimic.media import read_picture
+from echomimic.media.sound import speech_from_samples
+from echomimic.notes import collect_notes
+from echomimic.options import make_options
+from echomimic.presets import find_preset
+from echomimic.types import LandmarkTrack, Portrait, PoseTrack, Speech
+
+TINY = find_preset("tiny")
+FACE = (150.0, 120.0, 220.0, 260.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return read_picture(demo_portrait())
+
+
+@pytest.fixture(scope="module")
+def speech() -> Speech:
+    time = np.arange(16_000) / 16_000
+    return speech_from_samples((0.3 * np.sin(2 * np.pi * 150 * time)).astype(np.float32), 16_000)
+
+
+@pytest.fixture(scope="module")
+def engine() -> DiffusionEngine:
+    return DiffusionEngine(TINY)
+
+
+def clip(engine, portrait, speech, progress=None, motion=None, **given) -> np.ndarray:
+    defaults = {**engine.preset.defaults, "size": 64, "frames": 5, "steps": 1, "dtype": "float32", "device": "cpu"}
+    options = make_options(given, defaults)
+    return np.stack(list(engine.frames(portrait, speech, motion, options, progress)))
+
+
+def test_seeds_repeat_and_differ(engine, portrait, speech) -> None:
+    first = clip(engine, portrait, speech, seed=1)
+    assert first.shape == (5, 64, 64, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, clip(engine, portrait, speech, seed=1))
+    assert not np.array_equal(first, clip(engine, portrait, speech, seed=2))
+
+
+def test_frames_do_not_depend_on_how_many_windows_go_in_one_call(engine, portrait, speech) -> None:
+    given = {"frames": 9, "context_frames": 4, "context_overlap": 1, "steps": 2, "guidance": 2.0}
+    one, three = (clip(engine, portrait, speech, context_batch=batch, **given).astype(int) for batch in (1, 3))
+    assert abs(one - three).max() <= 1  # sums in another order may round another way
+
+
+@pytest.mark.parametrize(
+    "given", [{"guidance": 1.0}, {"windows": "closed"}, {"exact": True}, {"sampler": "unipc", "steps": 2}]
+)
+def test_options_that_change_the_loop(engine, portrait, speech, given) -> None:
+    usual = clip(engine, portrait, speech, frames=6, context_frames=4, context_overlap=1, steps=given.get("steps", 1))
+    other = clip(engine, portrait, speech, frames=6, context_frames=4, context_overlap=1, **given)
+    assert other.shape == usual.shape
+    assert not np.array_equal(other, usual)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("size", [64, 104])
+def test_every_dtype_and_odd_latents(engine, portrait, speech, dtype, size) -> None:
+    frames = clip(engine, portrait, speech, dtype=dtype, size=size, frames=1)
+    assert frames.shape == (1, size, size, 3)
+    assert frames.std() > 1
+
+
+def test_sizes_are_rounded_and_it_is_said(engine, portrait, speech) -> None:
+    with collect_notes() as notes:
+        assert clip(engine, portrait, speech, size=70, frames=1).shape == (1, 72, 72, 3)
+    assert notes == ["70 x 70 pixels become 72 x 72: multiples of 8"]
+
+
+def test_the_whole_picture_keeps_what_is_not_the_face(engine, portrait, speech) -> None:
+    frames = clip(engine, portrait, speech, framing="full", frames=1)
+    assert frames[0].shape == portrait.pixels.shape
+    assert np.array_equal(frames[0][:8], portrait.pixels[:8])
+    assert not np.array_equal(frames[0], portrait.pixels)
+
+
+def test_progress_counts_up_to_its_total(engine, portrait, speech) -> None:
+    told = []
+    clip(engine, portrait, speech, lambda done, total: told.append((done, total)), steps=2, frames=3)
+    assert told == [(done, 5) for done in range(1, 6)]
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_cancel_leaves_nothing(engine, portrait, speech, after) -> None:
+    calls = []
+
+    def stop(done: int, total: int) -> None:
+        calls.append(done)
+        if done == after:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        clip(engine, portrait, speech, stop, steps=2, frames=3)
+    assert calls[-1] == after
+    assert not torch.is_inference_mode_enabled()
+    assert clip(engine, portrait, speech, frames=1).shape == (1, 64, 64, 3)
+
+
+def test_memory_is_flat(engine, portrait) -> None:
+    def peak(seconds: int) -> int:
+        """Bytes that numpy and Python hold at most; torch's own are latents and windows."""
+        voice = Speech(seconds, 16_000, samples=np.zeros(seconds * 16_000, np.float32))
+        options = make_options({}, {**TINY.defaults, "steps": 1, "guidance": 1.0, "frames": seconds, "device": "cpu"})
+        tracemalloc.start()
+        for _ in engine.frames(portrait, voice, None, options, None):
+            pass
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    peak(2)
+    short, long = peak(10), peak(40)
+    assert long < short * 1.1 + 30 * 16_000 * 4
+
+
+def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, x, t, audio, condition, portrait, frames):
+            sizes.append(len(x) // frames)
+            if len(x) > 2 * frames:
+                raise torch.OutOfMemoryError("out of memory")
+            return x
+
+    recipe = Recipe(1, 1.0, size=4, overlap=1, batch=8)
+    with collect_notes() as notes:
+        *_, latents = Denoiser(Small(), lambda _: Conditions(), recipe, torch.float32).run(torch.ones(28, 4, 1, 1))
+    assert len(latents) == 28
+    assert sizes[:3] == [8, 4, 2]
+    assert len(notes) == 2
+    monkeypatch.setattr(loop, "is_out_of_memory", lambda _: True)
+
+    class Never(torch.nn.Module):
+        def forward(self, *_):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(DeviceError, match="one window of frames does not fit"):
+        list(Denoiser(Never(), lambda _: Conditions(), recipe, torch.float32).run(torch.ones(28, 4, 1, 1)))
+
+
+def test_decoding_takes_fewer_at_a_time_where_memory_runs_out() -> None:
+    class Vae(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def decode(self, latents):
+            if len(latents) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return type("Decoded", (), {"sample": torch.zeros(1, 3, 8, 8)})
+
+    assert len(list(decode_latents(Vae(), torch.zeros(5, 4, 1, 1)))) == 5
+
+
+def landmark_track(frames: int) -> LandmarkTrack:
+    points = np.random.default_rng(0).uniform(10, 90, (frames, 478, 3)).astype(np.float32)
+    return LandmarkTrack(points, (100, 100), 25.0, np.ones(frames, bool))
+
+
+def pose_track(frames: int) -> PoseTrack:
+    hands = np.random.default_rng(0).uniform(0.2, 0.8, (frames, 2, 21, 3)).astype(np.float32)
+    return PoseTrack(np.zeros((frames, 18, 3), np.float32), hands, np.zeros((frames, 68, 3), np.float32), 24.0)
+
+
+@pytest.mark.parametrize(("name", "track"), [("v1-landmarks", landmark_track(4)), ("v2", pose_track(4))])
+def test_tracks_are_drawn_as_windows_ask(portrait, name, track) -> None:
+    preset = find_preset(name)
+    options = make_options({"size": 128, "face_box": FACE}, preset.defaults)
+    shot = take_shot(portrait, options, preset)
+    drive = Drive(preset, shot, track, 9, options)
+    pictures = drive.pictures([0, 8])
+    assert not drive.still
+    assert pictures.shape == (2, shot.size[1], shot.size[0], 3)
+    assert pictures.any(axis=(1, 2, 3)).all()
+    with pytest.raises(MotionError, match=f"preset {name} got no motion"):
+        Drive(preset, shot, None, 9, options)
+
+
+def test_half_bodies_keep_the_shape_of_their_picture() -> None:
+    preset = find_preset("v2")
+    tall = Portrait(np.zeros((400, 300, 3), np.uint8))
+    with collect_notes():
+        assert take_shot(tall, make_options({"size": 128}, preset.defaults), preset).size == (96, 128)
+
+
+@pytest.mark.parametrize(("end", "frames"), [("loop", 10), ("hold", 10), ("stop", 4)])
+def test_short_motions_end_as_asked(end, frames) -> None:
+    track, options = landmark_track(4), make_options({"motion_end": end, "frames": 10, "fps": 25})
+    with collect_notes() as notes:
+        count = clip_frames(Speech(1.0, 16_000), track, options)
+    assert count == frames
+    assert len(notes) == 1
+    last = {"loop": 3, "hold": 3, "stop": 3}[end]
+    played = fitted(track, count, options)
+    assert np.allclose(played.points[-1], track.points[3 if end != "loop" else abs((9 + last) % 6 - last)])
+
+
+def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
+    options = make_options({"size": 128, "framing": "full", "face_box": FACE}, TINY.defaults)
+    shot = take_shot(portrait, options, TINY)
+    back = PasteBack(shot, portrait)(shot.picture)
+    assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4
+
+
+def test_missing_weights_are_named(portrait, speech, tmp_path) -> None:
+    engine = DiffusionEngine(find_preset("v1"), weights=tmp_path)
+    with pytest.raises(WeightsError, match="preset v1 needs it: echomimic weights fetch v1"):
+        clip(engine, portrait, speech)
+
+
+def test_exact_is_the_published_loop() -> None:
+    options = make_options({"exact": True, "guidance": 1.0}, find_preset("v1").defaults)
+    recipe = recipe_of(options, find_preset("v1"))
+    assert (recipe.windows, recipe.divide, recipe.roll) == ("closed", False, 2)
+    assert recipe_of(options, find_preset("v1-acc")).divide
+
+
+def test_devices_are_named_in_the_error() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_dtype("float16", torch.device("cpu")) == torch.float16
+    for name in ("mps:9", "nonsense"):
+        with pytest.raises(DeviceError, match=f"device is '{name}'"):
+            choose_device(name)
+
+
+def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> None:
+    asked = []
+
+    def predict(*given) -> LandmarkTrack:
+        asked.append(given)
+        return landmark_track(3)
+
+    engine = DiffusionEngine(find_preset("v1-landmarks"), predict=predict)
+    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks_of(engine))
+    assert clip(engine, portrait, speech, frames=3).shape == (3, 64, 64, 3)
+    assert len(asked) == 1
+
+
+def tiny_networks_of(engine: DiffusionEngine):
+    from echomimic.diffusion.models import tiny_networks
+
+    return tiny_networks(engine.preset)
+
+
+def test_frames_come_one_by_one(engine, portrait, speech) -> None:
+    options = make_options({"frames": 6, "steps": 1, "device": "cpu"}, TINY.defaults)
+    frames: Iterator[np.ndarray] = engine.frames(portrait, speech, None, options, None)
+    assert next(frames).shape == (64, 64, 3)
+    frames.close()
+    assert not torch.is_inference_mode_enabled()
