@@ -149,6 +149,13 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
             server.client.wait(server.client.animate(__file__, __file__))
 
 
+def test_a_worker_that_cannot_start_fails_the_job_and_not_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path, worker=(str(tmp_path / "missing"),)) as server:
+        for _ in range(2):
+            failed = server.ended(server.post().json)
+            assert (failed["state"], failed["error"]["code"]) == ("failed", "server_fault")
+
+
 Captured = pytest.CaptureFixture[str]
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,8 @@ class Pool:
         """There will soon be something to do: a worker that is free starts its process, which takes a while."""
         seat = next((seat for seat in self._seats if seat.job is None), None)
         if seat:
-            await seat.worker.start()
+            with suppress(OSError):  # it is said when the job runs
+                await seat.worker.start()
 
     async def release(self, name: str) -> None:
         """Make the worker let go of a job that has been cancelled, and wait until it has."""
@@ -149,6 +151,12 @@ class Pool:
             if job.crashes + 1 < self.settings.crashes:
                 return "queued", {}
             return "failed", _problem("worker_died", f"the process that rendered has died ({how}); lower the size")
+        except Exception:  # no job may end the loop that all others wait for
+            _log.exception("job %s", job.id)
+            await worker.stop()
+            return "failed", _problem(
+                "server_fault", "a fault of the server; its log has the id of this job: report it"
+            )
         if said["event"] == "done":
             return "succeeded", said["result"]
         return "failed", _problem(said["code"], said["detail"])
