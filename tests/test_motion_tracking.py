@@ -75,6 +75,15 @@ def test_the_person_asked_for_among_two(face: Picture, tmp_path: Path) -> None:
         track_video(path, person=3)
 
 
+def test_a_small_face_that_comes_late_is_found(face: Picture, tmp_path: Path) -> None:
+    shown = np.zeros((480, 640, 3), np.uint8)
+    shown[40:296, 380:636] = face
+    frames = [np.zeros_like(shown)] * 13 + [shown] * 14
+    track = track_video(write(tmp_path / "v.mp4", frames))
+    assert isinstance(track, LandmarkTrack) and track.valid[-2:].all() and not track.valid[:13].any()
+    assert 380 < track.points[-1, :, 0].mean() < 636
+
+
 def test_body_and_hands(face: Picture, tmp_path: Path) -> None:
     track = load_motion(write(tmp_path / "v.mp4", [face] * 2), pose=True)
     assert isinstance(track, PoseTrack) and len(track) == 2

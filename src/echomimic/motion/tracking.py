@@ -30,6 +30,8 @@ LONG_GAP = 0.3
 _WINDOW = 3.0
 """Side of the window that is looked at, in faces."""
 _PATIENCE = 3
+_LOOKS_AGAIN = frozenset((12, *range(24, 240, 24), *range(240, 10_000, 120)))
+"""Frames without the face after which the slow and thorough finder is asked again."""
 _EVEN = 0.2
 """Frames whose time is off the even grid by less than this share of a frame are taken as they are."""
 
@@ -139,7 +141,7 @@ class _Follower:
         faces = [points / np.float32(scale) + shift for points in read_landmarks(self.model, small)]
         best = min(faces, key=self._distance, default=None)
         if best is None or (self.people > 1 and self._distance(best) > self.size):
-            self._miss()
+            self._miss(pixels)
             return None
         self.centre, self.size, self.missed = best[:, :2].mean(axis=0), float(np.ptp(best[:, :2], axis=0).max()), 0
         if self._is_off():
@@ -155,11 +157,18 @@ class _Follower:
         off = np.abs(self.centre - (self.window[0] + self.window[1]) / 2).max()
         return bool(off > side / 4 or not side / 6 < self.size < side * 0.6)
 
-    def _miss(self) -> None:
-        """After a few frames without it, a lone face is looked for everywhere."""
+    def _miss(self, pixels: Picture) -> None:
+        """After a few frames without it a lone face is looked for everywhere, then thoroughly, ever more rarely."""
         self.missed += 1
         if self.missed == _PATIENCE and self.people == 1:
             self.window = (np.zeros(2), np.full(2, np.inf))
+        if self.missed in _LOOKS_AGAIN:
+            small, scale = _shrunk(pixels)
+            faces = [face.landmarks / np.float32(scale) for face in find_faces(small, MOST_PEOPLE)]
+            best = min(faces, key=self._distance, default=None)
+            if best is not None and (self.people == 1 or self._distance(best) < 3 * self.size):
+                self.centre, self.size = best[:, :2].mean(axis=0), float(np.ptp(best[:, :2], axis=0).max())
+                self._open()
 
 
 def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | None]]:
