@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from echomimic.motion.align import align_motion
     from echomimic.motion.checks import preflight, read_lines
+    from echomimic.motion.drawing import curve_keys, draw_curve, follow_curves, scale_curve
     from echomimic.motion.files import load_edits, load_motion, save_motion
     from echomimic.motion.gestures import gesture_track
     from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
     from echomimic.motion.parts import combine_curves
     from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
+    from echomimic.motion.replaying import replay, write_edit
     from echomimic.motion.retarget import align_pose
     from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
     from echomimic.motion.sync import MetricFaces, sync_exactly
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "align": ("align_motion",),
+    "drawing": ("curve_keys", "draw_curve", "follow_curves", "scale_curve"),
     "files": ("load_edits", "load_motion", "save_motion"),
     "gestures": ("gesture_track",),
     "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
     "parts": ("combine_curves",),
     "checks": ("preflight", "read_lines"),
     "preview": ("preview_frames", "preview_sheet", "write_preview"),
+    "replaying": ("replay", "write_edit"),
     "retarget": ("align_pose",),
     "shaping": ("amplify", "blend", "mirror", "select", "set_curve"),
     "sync": ("MetricFaces", "sync_exactly"),
@@ -42,6 +46,9 @@ __all__ = [
     "blend",
     "combine_curves",
     "concat",
+    "curve_keys",
+    "draw_curve",
+    "follow_curves",
     "frame_half_body",
     "gesture_track",
     "load_edits",
@@ -54,9 +61,11 @@ __all__ = [
     "preview_sheet",
     "propose_framing",
     "read_lines",
+    "replay",
     "resample",
     "retime",
     "save_motion",
+    "scale_curve",
     "select",
     "set_curve",
     "smooth",
@@ -64,6 +73,7 @@ __all__ = [
     "sync_exactly",
     "track_video",
     "trim",
+    "write_edit",
     "write_preview",
 ]
 
