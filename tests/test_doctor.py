@@ -7,6 +7,7 @@ import pytest
 
 from echomimic.apps import doctor
 from echomimic.apps.cli import run
+from echomimic.presets import PRESETS
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
     monkeypatch.setattr(doctor, "_OTHER_CV2", ())
+    monkeypatch.setattr(doctor, "folders", list)
 
 
 @pytest.mark.usefixtures("light")
@@ -68,3 +70,13 @@ def test_a_second_cv2_package_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(doctor, "_OTHER_CV2", ("opencv-python",))
     (warning,) = doctor.examine().warnings
     assert "pip uninstall opencv-python" in warning
+
+
+@pytest.mark.usefixtures("light")
+def test_missing_checkpoints_and_their_remedy() -> None:
+    health = doctor.examine()
+    found = {preset.preset: preset for preset in health.presets}
+    assert set(found) == set(PRESETS)
+    assert found["tiny"].ready
+    assert found["v2-acc"].mend == ("echomimic weights fetch v2-acc",)
+    assert health.ready("mesh")

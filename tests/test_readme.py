@@ -81,7 +81,10 @@ def test_the_plain_lines_do_what_make_does() -> None:
 
 
 def test_every_preset_is_in_the_table() -> None:
-    listed = re.findall(r"^\| `([\w-]+)` \|", README, re.MULTILINE)
+    table = README.split("## Presets")[1].split("## ")[0]
+    listed = [
+        name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", row)
+    ]
     assert sorted(listed) == sorted(PRESETS)
 
 
@@ -101,3 +104,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+
+
+def test_every_command_is_on_the_page_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    commands = re.findall(r"^[│|] ([a-z]+) +[A-Z]", capsys.readouterr().out, re.MULTILINE)
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert {"animate", "doctor"} < set(commands)
+    assert {command for command in commands if f"echomimic {command}" not in page} == set()

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+import echomimic.apps.motion_edits  # noqa: F401 - it adds its commands to motion_app
 from echomimic import __version__
 from echomimic.apps.evaluate_cli import check_made, evaluate
 from echomimic.apps.flags import with_option_flags
+from echomimic.apps.motion_cli import motion_app, track
 from echomimic.apps.serve_cli import serve
 from echomimic.apps.terminal import quiet_libraries, reporting, say_json
 from echomimic.apps.web_cli import web
+from echomimic.apps.weights_cli import app as weights_app
 from echomimic.errors import EchoMimicError
 
 # typer carries click inside itself in newer releases and beside itself in older ones; this is ClickException in both
@@ -146,13 +149,11 @@ def presets(as_json: _Json = False) -> None:
             typer.echo(f"{preset.name:<18} {preset.summary}")
 
 
-app.command()(serve)
-
-
-app.command()(web)
-
-
-app.command()(evaluate)
+# commands with a file of their own; what is heavy in them is imported when they run
+for _command in (track, serve, web, evaluate):
+    app.command()(_command)
+app.add_typer(motion_app, name="motion")
+app.add_typer(weights_app, name="weights")
 
 
 def run(arguments: Sequence[str]) -> int:
