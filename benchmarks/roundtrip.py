@@ -10,7 +10,7 @@ from echomimic.media import read_video, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.mesh.retarget import read_curves
 from echomimic.options import make_options
-from echomimic.types import Curves, Floats, LandmarkTrack, Portrait, Speech
+from echomimic.types import Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
 
 SHOWN = ("opening", "width", "yaw", "pitch", "blink")
@@ -40,17 +40,21 @@ def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
         seen = redetect(path, track.fps)
     assert track.curves is not None
     count = min(len(track), len(seen))
-    ours, theirs = measures(track, track.curves)[:count], measures(seen, read_curves(seen))[:count]
+    ours, theirs = measures(track)[:count], measures(seen)[:count]
+    ours[:, 2:] = np.stack([track.curves[name][:count] for name in SHOWN[2:]], axis=1)
     kept = seen.valid[:count]
     scores = [float(np.corrcoef(a[kept], b[kept])[0, 1]) for a, b in zip(ours.T, theirs.T, strict=True)]
     return float(seen.valid.mean()), scores
 
 
-def measures(track: LandmarkTrack, curves: Curves) -> Floats:
-    """Columns of SHOWN: opening and width in pixels off the landmarks, the rest off the curves."""
-    gap = np.linalg.norm(track.points[:, 13, :2] - track.points[:, 14, :2], axis=1)
-    width = np.linalg.norm(track.points[:, 61, :2] - track.points[:, 291, :2], axis=1)
-    return np.stack([gap, width, curves["yaw"], curves["pitch"], curves["blink"]], axis=1)
+def measures(track: LandmarkTrack) -> Floats:
+    """Columns of SHOWN off the landmarks: lip gap and mouth width in pixels, degrees, and how far the eyes are shut."""
+    gap, width, *eyes = (
+        np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1)
+        for a, b in ((13, 14), (61, 291), (145, 159), (374, 386))
+    )
+    turned = read_curves(track)
+    return np.stack([gap, width, turned["yaw"], turned["pitch"], -np.mean(eyes, axis=0)], axis=1)
 
 
 def redetect(path: Path, fps: float) -> LandmarkTrack:
