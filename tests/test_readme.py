@@ -108,7 +108,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")} - {"README.md"}
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"}
     assert {page for page in pages if f"]({page})" not in index} == set()
 
 
