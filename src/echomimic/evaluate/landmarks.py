@@ -92,13 +92,13 @@ def _head(faces: Faces) -> Values:
 
 
 def motion_energy(track: LandmarkTrack) -> float | None:
-    """Root mean square speed of the landmarks in the picture, in outer-eye distances a second."""
+    """Root mean square speed of the landmarks of a frame, in outer-eye distances a second; mean over frames."""
     if len(track) < 2:
         return None
     points = track.points[:, :FACE, :2].astype(np.float64)
     size = np.median(np.linalg.norm(points[:, OUTER_EYES[1]] - points[:, OUTER_EYES[0]], axis=1))
     steps = np.diff(points, axis=0) * track.fps / size
-    return float(np.sqrt((steps**2).sum(axis=2).mean()))
+    return float(np.sqrt((steps**2).sum(axis=2).mean(axis=1)).mean())
 
 
 def identity_shape(faces: Faces, rest: Floats | None = None) -> float | None:
