@@ -174,7 +174,7 @@ def trained():
             features[round(start * 100) : round(end * 100), slice(0, 10) if phone == "aa" else slice(30, 40)] += 2
         made.append(Example(features.astype(np.float16), make_labels(segments, 600), True))
     torch.set_num_threads(1)
-    return train(made, Settings(width=16, steps=60, batch=4, crop=300, rate=1e-2)), made
+    return train(made, Settings(width=16, steps=(40, 20), batch=4, crop=300, rate=1e-2)), made
 
 
 def test_a_tiny_network_learns_closures(trained, tmp_path, caplog):

@@ -21,6 +21,7 @@ CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "spe
 """What the network says, at 50 Hz; `closure` is a logit."""
 _CHUNK = 40 * BIN
 _MARGIN = (2 * REACH + 2) * BIN
+_THROATS = (0.95, 1.0, 1.05)
 _EDGE = BIN
 """Frames of silence put before and after the sound: the network has learned how a mouth starts and ends."""
 
@@ -144,10 +145,32 @@ def _windows(powers: Iterable[Floats]) -> Iterator[tuple[Floats, int, int]]:
         yield kept, done, len(kept)
 
 
+def _agreed(features: Floats, network: Network) -> Floats:
+    """What the network says on average when it hears the voice as that of a shorter and a longer throat too, and 10 ms
+    earlier and later: steadier curves and fewer false closures than one hearing gives."""
+    total = np.zeros(((len(features) + 1) // 2, len(CHANNELS)), np.float32)
+    for stretch in _THROATS:
+        heard = _stretched(features, stretch)
+        between = network(heard[1:]) if len(heard) > 1 else network(heard)
+        later = np.concatenate([between, between[-1:]])[: len(total)]
+        earlier = np.concatenate([between[:1], between])[: len(total)]
+        total += 0.5 * network(heard) + 0.25 * (earlier + later)
+    return total / np.float32(len(_THROATS))
+
+
+def _stretched(features: Floats, stretch: float) -> Floats:
+    """Features (T, 40) with band k taken from `stretch * k`."""
+    at = np.clip(np.arange(BANDS) * stretch, 0, BANDS - 1)
+    low = at.astype(int)
+    share = (at - low).astype(np.float32)
+    stretched: Floats = features[:, low] * (1 - share) + features[:, np.minimum(low + 1, BANDS - 1)] * share
+    return stretched
+
+
 def _listen(power: Floats, start: int, stop: int, network: Network) -> Floats:
     """Channels, level and loudness of the frames from `start` to `stop`, at 50 Hz."""
     first, last = max(0, start - BIN), min(len(power), stop + BIN)
-    said = network(levelled(power)[first:last])[(start - first) // 2 : (stop - first + 1) // 2]
+    said = _agreed(levelled(power)[first:last], network)[(start - first) // 2 : (stop - first + 1) // 2]
     level, energy = loudness(power)[start:stop:2], power.sum(axis=1)[start:stop:2]
     decibels = 10 * np.log10(energy / level + 1e-6)
     return np.concatenate([said, (level / QUIET)[:, None], decibels[:, None]], axis=1)

@@ -8,19 +8,19 @@ import numpy.typing as npt
 from echomimic.types import Floats
 
 HEARD_RATE = 50
-CLOSE_AT = 0.55
+CLOSE_AT = 0.5
 """Probability of a labial from which the lips shut."""
 _SPEAKS_AT = 0.5
 _PAUSE = 1.0
 """Seconds: shorter pauses leave the mouth as the network has it."""
 _HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
-_ATTACK = 0.06
+_ATTACK = 0.03
 """Seconds in which the lips come together, and part again."""
 _LOUDNESS_SHARE = 0.25
 """How much of the jaw follows loudness: who shouts opens wider."""
-_CORNER_SMOOTHING = 0.04
-"""Seconds: lip corners are slow."""
-_GAP_SHUT, _GAP_GAIN = 0.12, 1.1
+_CORNER_SMOOTHING, _CORNER_GAIN = 0.04, 1.7
+"""Lip corners are slow (seconds), and predictions tamer than lips."""
+_GAP_SHUT, _GAP_GAIN = 0.12, 1.2
 """Predicted gap at which the lips just part, and how much of `jaw` one unit of gap is."""
 
 _Flags = npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ def shape_mouth(heard: Heard, frames: int, fps: float, strength: float = 1.0) ->
     jaw = np.clip((heard.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_SHARE + _LOUDNESS_SHARE * loud)
     columns = [
         to_frames(jaw * wide, frames, fps),
-        to_frames(_smooth(heard.width, _CORNER_SMOOTHING) * wide, frames, fps),
+        to_frames(_smooth(heard.width, _CORNER_SMOOTHING) * _CORNER_GAIN * wide, frames, fps),
         to_frames(heard.upper_lip * wide, frames, fps),
         to_frames(np.clip((heard.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps),
         _peaks(_closures(heard.closure) * firm, frames, fps),
@@ -110,18 +110,25 @@ def _gate(speaks: _Flags) -> Floats:
     last = times[-1] - times[spoken[-1]]
     haste = np.where(times > times[spoken[-1]], min(1.0, max(0.05, last / (_HOLD + _FALL))), 1.0)
     falling = np.clip(1 - (since / haste - _HOLD) / _FALL, 0, 1)
-    rising = np.clip(1 - until / _RISE, 0, 1)
+    rise = np.where(times < times[spoken[0]], min(_RISE, max(times[spoken[0]], 1e-3)), _RISE)
+    rising = np.clip(1 - until / rise, 0, 1)
     return _ease(np.maximum(falling, rising))
 
 
 def _closures(probability: Floats) -> Floats:
-    """1 over every likely labial, with short ramps on both sides (T,)."""
-    shut = np.flatnonzero(probability > CLOSE_AT)
-    if not len(shut):
-        return np.zeros(len(probability), np.float32)
-    at = np.arange(len(probability))
-    right = np.clip(np.searchsorted(shut, at), 0, len(shut) - 1)
-    away = np.minimum(np.abs(shut[right] - at), np.abs(shut[np.maximum(right - 1, 0)] - at)) / HEARD_RATE
+    """1 over the core of every likely labial, with short ramps on both sides (T,).
+
+    The lips part at the burst, before the phone ends, so stretches of four and more lose one at each end.
+    """
+    shut = np.zeros(len(probability), np.bool_)
+    for start, stop in runs(probability > CLOSE_AT):
+        trim = 1 if stop - start > 3 else 0
+        shut[start + trim : stop - trim] = True
+    at, core = np.arange(len(shut)), np.flatnonzero(shut)
+    if not len(core):
+        return np.zeros(len(shut), np.float32)
+    right = np.clip(np.searchsorted(core, at), 0, len(core) - 1)
+    away = np.minimum(np.abs(core[right] - at), np.abs(core[np.maximum(right - 1, 0)] - at)) / HEARD_RATE
     return _ease(np.clip(1 - away / _ATTACK, 0, 1))
 
 

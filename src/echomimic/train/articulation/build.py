@@ -53,7 +53,7 @@ def build(folder: Path, settings: Settings, copies: int, share: float = 1.0) -> 
     figures = [measure(network, spoken[name], name) for name in HELD_OUT]
     figures.append(measure(network, [demo_utterance()], "demo voice (flite-slt, which trains)"))
     path = folder / "articulation.safetensors"
-    about = {"seed": str(settings.seed), "width": str(settings.width), "steps": str(settings.steps)}
+    about = {"seed": str(settings.seed), "width": str(settings.width), "steps": " ".join(map(str, settings.steps))}
     save(trained, path, about)
     write_card(folder / "articulation.md", spoken, settings, copies, figures, agreement(trained))
     _log.info("%s, %.0f s in all", path, time.monotonic() - start)

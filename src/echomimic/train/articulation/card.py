@@ -35,7 +35,8 @@ Measured on the final mouth curves at 25 frames a second. Closure: lips shut wit
 |---|---|---|---|---|---|
 {figures}
 
-{held_out} never train. The first is the kept-out voice of the figures; on the second the threshold was chosen.
+{held_out} never train. The first is the kept-out voice of the figures; the second, an older kind of
+voice in a language that one other voice speaks, shows how far that carries.
 
 ## Voices
 
@@ -69,7 +70,7 @@ def write_card(
         minutes=sum(length for name, length in lengths.items() if name not in HELD_OUT),
         copies=copies,
         width=settings.width,
-        steps=settings.steps,
+        steps=" + ".join(map(str, settings.steps)),
         seed=settings.seed,
         agreement=agreement,
         figures="\n".join(_row(f) for f in figures),

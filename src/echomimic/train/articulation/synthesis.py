@@ -69,7 +69,7 @@ VOICES: tuple[Voice, ...] = (
     Voice("espeak-ng", "ipa", 480, "espeak-ng"),
 )
 HELD_OUT = ("flite-rms", "festival-pc_diphone")
-"""Voices that never train: the first is what the card's figures are measured on, the second chooses thresholds."""
+"""Voices that never train: the card's figures are measured on them."""
 
 
 def check_tools(voices: tuple[Voice, ...] = VOICES) -> None:
