@@ -12,11 +12,13 @@ from echomimic.diffusion import denoise as loop
 from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, recipe_of
-from echomimic.diffusion.shot import Drive, PasteBack, clip_frames, fitted, take_shot
+from echomimic.diffusion.shot import Drive, PasteBack, take_shot
 from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, MotionError, WeightsError
 from echomimic.media import read_picture
 from echomimic.media.sound import speech_from_samples
+from echomimic.motion.fitting import clip_length, clip_times
+from echomimic.motion.timing import frames_at
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.presets import find_preset
@@ -212,11 +214,11 @@ def test_half_bodies_keep_the_shape_of_their_picture() -> None:
 def test_short_motions_end_as_asked(end, frames) -> None:
     track, options = landmark_track(4), make_options({"motion_end": end, "frames": 10, "fps": 25})
     with collect_notes() as notes:
-        count = clip_frames(Speech(1.0, 16_000), track, options)
+        count = clip_length(Speech(1.0, 16_000), track, options)
     assert count == frames
     assert len(notes) == 1
     last = {"loop": 3, "hold": 3, "stop": 3}[end]
-    played = fitted(track, count, options)
+    played = frames_at(track, clip_times(track, count, options), options.fps)
     assert np.allclose(played.points[-1], track.points[3 if end != "loop" else abs((9 + last) % 6 - last)])
 
 
@@ -273,3 +275,11 @@ def test_frames_come_one_by_one(engine, portrait, speech) -> None:
     assert next(frames).shape == (64, 64, 3)
     frames.close()
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("given", [{}, {"framing": "full"}, {"frames": 7, "size": 96}])
+def test_the_outline_is_what_is_made(engine, portrait, speech, given) -> None:
+    options = make_options({"frames": 1, **given}, {**TINY.defaults, "steps": 1, "device": "cpu"})
+    outline = engine.outline(portrait, speech, None, options)
+    frames = list(engine.frames(portrait, speech, None, options, None))
+    assert (outline.frames, outline.height, outline.width) == (len(frames), *frames[0].shape[:2])

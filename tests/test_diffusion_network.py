@@ -150,3 +150,16 @@ def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> 
     noise = first_noise(20, 16, 16, seed=420, clamp=clamp)
     *_, latents = Denoiser(unet, conditions, recipe, torch.float32).run(noise)
     close(latents, frames_first(find(golden, f"pipeline:{name} ")))
+
+
+@pytest.mark.parametrize(("windows", "reaches"), [("open", False), ("closed", True)])
+def test_the_end_of_a_clip_reaches_its_start_only_in_closed_windows(windows, reaches, unet) -> None:
+    recipe = Recipe(2, 1.0, size=8, overlap=2, windows=windows)
+    noise = first_noise(30, 8, 8, seed=0, clamp=1.5)
+    starts = []
+    for last in (0.0, 1.0):
+        audio = torch.zeros(30, 50, 384)
+        audio[-1] = last
+        *_, latents = Denoiser(unet, lambda frames, a=audio: Conditions(a[frames]), recipe, torch.float32).run(noise)
+        starts.append(latents[0])
+    assert torch.equal(*starts) is not reaches

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -12,28 +13,43 @@ from echomimic.diffusion.denoise import Conditions, ConditionsOf, Denoiser, Reci
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
 from echomimic.diffusion.schedule import first_noise
-from echomimic.diffusion.shot import Drive, PasteBack, Shot, clip_frames, take_shot
+from echomimic.diffusion.shot import Drive, PasteBack, Shot, take_shot
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.media import sound_blocks
+from echomimic.motion.fitting import clip_length
 from echomimic.motion.gestures import gesture_track
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.speech import RATE, encode, log_mel, original_frames, windows_of_frames
 from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
-from echomimic.weights import folders
+from echomimic.weights import FILES, folders
 
 Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
 """Makes the motion that a preset needs and the user has not given."""
 Item = TypeVar("Item")
 DECODE_BATCH = 4
+LIBRARIES_MB = 700
+"""What torch, diffusers and mediapipe take before any network is loaded."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a run would make; `memory_mb` is weights, latents and libraries, without what the network takes at work."""
+
+    frames: int
+    width: int
+    height: int
+    memory_mb: int
 
 
 class DiffusionEngine:
     """An `Engine` for one preset. Keeps its networks, on their device, for many clips."""
 
-    def __init__(self, preset: Preset, weights: Path | None = None, predict: Predict | None = None) -> None:
-        self.preset, self._weights, self._predict = preset, weights, predict
+    def __init__(
+        self, preset: Preset, weights: Path | None = None, predict: Predict | None = None, device: str | None = None
+    ) -> None:
+        self.preset, self._weights, self._predict, self._device = preset, weights, predict, device
         self._loaded: tuple[object, Networks] | None = None
 
     def frames(
@@ -48,7 +64,8 @@ class DiffusionEngine:
 
         `progress` counts windows, then frames. Raises WeightsError, DeviceError, FaceError, MotionError.
         """
-        device, dtype = choose_device(options.device), choose_dtype(options.dtype, choose_device(options.device))
+        device = choose_device(self._device or options.device)
+        dtype = choose_dtype(options.dtype, device)
         shot = take_shot(portrait, options, self.preset)
         motion = self._motion(portrait, speech, motion, options)
         run = _Run(self.networks(device, dtype, options.compile), device, dtype, options, self.preset)
@@ -65,6 +82,15 @@ class DiffusionEngine:
         for picture in run.decode(latents):
             told.decoded()
             yield finish(picture) if finish else picture
+
+    def outline(self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options) -> Outline:
+        """What `frames` would make of the same arguments; no weights are needed."""
+        shot, frames = take_shot(portrait, options, self.preset), clip_length(speech, motion, options)
+        dtype = choose_dtype(options.dtype, choose_device(self._device or options.device))
+        weights = dtype.itemsize * sum(FILES[name].elements for name in self.preset.files.values())
+        latents = frames * shot.size[0] * shot.size[1] // FACTOR**2 * 4 * 4
+        height, width = (shot.picture if shot.whole is None else shot.whole).shape[:2]
+        return Outline(frames, width, height, LIBRARIES_MB + (weights + latents) // 2**20)
 
     def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
@@ -90,7 +116,9 @@ class DiffusionEngine:
             return gesture_track(
                 speech, options.fps, options.frames or None, options.seed, strength=options.motion_strength
             )
-        return self._predict(portrait, speech, options) if self._predict else None
+        if not self._predict:
+            return None
+        return self._predict(portrait, speech, replace(options, framing="crop"))  # on the canvas of the shot
 
 
 class _Told:
@@ -128,7 +156,7 @@ class _Run:
 
     def length(self, speech: Speech, motion: Motion | None, features: Tensor) -> int:
         """How many frames; exactly, the original makes one or two more than the voice lasts."""
-        frames = clip_frames(speech, motion, self.options)
+        frames = clip_length(speech, motion, self.options)
         if self.options.exact and not self.options.frames and motion is None:
             return original_frames(len(features), self.options.fps)
         return frames

@@ -12,11 +12,12 @@ from echomimic.draw import draw_motion, face_mask
 from echomimic.errors import MotionError
 from echomimic.face import pick_face
 from echomimic.framing import LONGEST, Framing, frame_crop, frame_full
+from echomimic.motion.fitting import clip_times
 from echomimic.motion.timing import frames_at
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
+from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, PoseTrack
 
 SEAM = 0.08
 """Width of the seam of a face that is put back, as a share of the face picture."""
@@ -98,24 +99,9 @@ class PasteBack:
         return cv2.warpAffine(picture, self._place, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT)
 
 
-def clip_frames(speech: Speech, motion: Motion | None, options: Options) -> int:
-    """Frames of the clip: as many as asked for, or the whole voice; a shorter motion is continued or ends it."""
-    frames = options.frames or speech.frames(options.fps)
-    have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
-    if have >= frames:
-        return frames
-    ends = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
-    note(f"the motion lasts {have} frames and the clip {frames}: it is {ends[options.motion_end]}")
-    return have if options.motion_end == "stop" else frames
-
-
-def fitted(motion: Motion, frames: int, options: Options) -> Motion:
-    """The motion at the clip's rate and length; run back and forth, or held, where it is shorter."""
-    when = np.arange(frames) * (motion.fps / options.fps)
-    last = len(motion) - 1
-    if options.motion_end == "loop" and last > 0:
-        when = last - np.abs(when % (2 * last) - last)
-    return frames_at(motion, when, options.fps)
+def video_size(shot: Shot) -> tuple[int, int]:
+    """Width and height of the video: of the whole picture where the face is put back into it."""
+    return shot.size if shot.whole is None else (shot.whole.shape[1], shot.whole.shape[0])
 
 
 class Drive:
@@ -132,7 +118,7 @@ class Drive:
         if not isinstance(motion, wanted):
             found = "no motion" if motion is None else f"a {type(motion).__name__}"
             raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: --motion TRACK")
-        track = fitted(motion, frames, options)
+        track = frames_at(motion, clip_times(motion, frames, options), options.fps)
         width, height = shot.size
         room = max(32, DRAWN_BYTES // (width * height * 3))
         self._draw = lru_cache(room)(lambda frame: draw_motion(track, frame, (width, height)))

@@ -40,8 +40,8 @@ def rolled(windows: list[Window], by: int, frames: int) -> list[Window]:
 def open_windows(frames: int, size: int, overlap: int, shift: int = 0) -> list[Window]:
     """Windows of `size` neighbouring frames that never join the end to the start; all have the same length.
 
-    `shift` moves the seams, so that no pair of neighbours is parted at every step. The first window begins at the first
-    frame and the last ends at the last frame, which makes their overlap with the next one larger.
+    `shift` moves the seams, so that no frame lies at one at every step. The first window begins at the first frame and
+    the last ends at the last frame, so those two may share more frames with their neighbours than `overlap`.
     """
     if frames <= size:
         return [list(range(frames))]
