@@ -86,7 +86,7 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
         if chance < 0.4:
             _add_bump(raises, times, at - 0.05, brow)
     head = {
-        name: spread * (1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name))
+        name: spread * _within(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
         for name, spread in HEAD_SPREAD.items()
     }
     return head | {
@@ -245,6 +245,12 @@ def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
     first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
     mean: Floats = ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
     return mean
+
+
+def _within(values: _Times, limit: float) -> _Times:
+    """Values bent softly so that none passes `limit`."""
+    bent: _Times = limit * np.tanh(values / limit)
+    return bent
 
 
 def _ease(x: _Times) -> _Times:

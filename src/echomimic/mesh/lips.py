@@ -14,6 +14,8 @@ _SPEAKS_AT = 0.5
 _PAUSE = 1.0
 """Seconds: shorter pauses leave the mouth as the network has it."""
 _HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
+_ENDS = 0.12
+"""Seconds in which the mouth opens and shuts where a recording starts or stops in mid-speech."""
 _ATTACK = 0.03
 """Seconds in which the lips come together, and part again."""
 _LOUDNESS_SHARE = 0.25
@@ -112,7 +114,8 @@ def _gate(speaks: _Flags) -> Floats:
     falling = np.clip(1 - (since / haste - _HOLD) / _FALL, 0, 1)
     rise = np.where(times < times[spoken[0]], min(_RISE, max(times[spoken[0]], 1e-3)), _RISE)
     rising = np.clip(1 - until / rise, 0, 1)
-    return _ease(np.maximum(falling, rising))
+    ends = np.minimum(times, times[-1] - times) / _ENDS
+    return _ease(np.clip(ends, 0, 1) * np.maximum(falling, rising))
 
 
 def _closures(probability: Floats) -> Floats:

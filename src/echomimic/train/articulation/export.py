@@ -36,6 +36,7 @@ def save(trained: Trained, path: Path, about: dict[str, str]) -> None:
     """Write the weight file; `about` goes into its header."""
     header = {"channels": " ".join(SHIPPED), "dilations": " ".join(map(str, DILATIONS)), **about}
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors_of(trained).items()}, path, header)
+    path.chmod(0o644)
 
 
 def agreement(trained: Trained, frames: int = 1000) -> float:
