@@ -275,11 +275,3 @@ def test_frames_come_one_by_one(engine, portrait, speech) -> None:
     assert next(frames).shape == (64, 64, 3)
     frames.close()
     assert not torch.is_inference_mode_enabled()
-
-
-@pytest.mark.parametrize("given", [{}, {"framing": "full"}, {"frames": 7, "size": 96}])
-def test_the_outline_is_what_is_made(engine, portrait, speech, given) -> None:
-    options = make_options({"frames": 1, **given}, {**TINY.defaults, "steps": 1, "device": "cpu"})
-    outline = engine.outline(portrait, speech, None, options)
-    frames = list(engine.frames(portrait, speech, None, options, None))
-    assert (outline.frames, outline.height, outline.width) == (len(frames), *frames[0].shape[:2])

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,28 +23,20 @@ from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.speech import RATE, encode, log_mel, original_frames, windows_of_frames
 from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
-from echomimic.weights import FILES, folders
+from echomimic.weights import folders
 
 Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
 """Makes the motion that a preset needs and the user has not given."""
 Item = TypeVar("Item")
 DECODE_BATCH = 4
-LIBRARIES_MB = 700
-"""What torch, diffusers and mediapipe take before any network is loaded."""
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What a run would make; `memory_mb` is weights, latents and libraries, without what the network takes at work."""
-
-    frames: int
-    width: int
-    height: int
-    memory_mb: int
 
 
 class DiffusionEngine:
-    """An `Engine` for one preset. Keeps its networks, on their device, for many clips."""
+    """An `Engine` for one preset. Keeps its networks, on their device, for many clips.
+
+    `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset that is given none, and
+    `device` is used where the options say auto.
+    """
 
     def __init__(
         self, preset: Preset, weights: Path | None = None, predict: Predict | None = None, device: str | None = None
@@ -64,7 +56,7 @@ class DiffusionEngine:
 
         `progress` counts windows, then frames. Raises WeightsError, DeviceError, FaceError, MotionError.
         """
-        device = choose_device(self._device or options.device)
+        device = choose_device(self._device if self._device and options.device == "auto" else options.device)
         dtype = choose_dtype(options.dtype, device)
         shot = take_shot(portrait, options, self.preset)
         motion = self._motion(portrait, speech, motion, options)
@@ -82,15 +74,6 @@ class DiffusionEngine:
         for picture in run.decode(latents):
             told.decoded()
             yield finish(picture) if finish else picture
-
-    def outline(self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options) -> Outline:
-        """What `frames` would make of the same arguments; no weights are needed."""
-        shot, frames = take_shot(portrait, options, self.preset), clip_length(speech, motion, options)
-        dtype = choose_dtype(options.dtype, choose_device(self._device or options.device))
-        weights = dtype.itemsize * sum(FILES[name].elements for name in self.preset.files.values())
-        latents = frames * shot.size[0] * shot.size[1] // FACTOR**2 * 4 * 4
-        height, width = (shot.picture if shot.whole is None else shot.whole).shape[:2]
-        return Outline(frames, width, height, LIBRARIES_MB + (weights + latents) // 2**20)
 
     def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
