@@ -85,7 +85,7 @@ def test_only_what_is_given_reaches_the_api(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     assert calls.arguments == [(Path("me.png"), Path("voice.wav"), None)]
     given = calls.options[0]
-    assert set(given) == {"output", "preset", "save_motion", "progress"}
+    assert set(given) == {"output", "preset", "save_motion", "weights", "progress"}
     assert (given["output"], given["preset"]) == (Path("me-voice.mp4"), "auto")
 
 
@@ -100,6 +100,7 @@ def test_every_kind_of_option_reaches_the_api(calls: Calls) -> None:
         "output": Path("o.webm"),
         "preset": "mesh",
         "save_motion": Path("s.npz"),
+        "weights": None,
         "size": 256,
         "fps": 29.97,
         "still_background": False,

@@ -14,7 +14,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "notes", "options", "types"}),
     frozenset({"body", "draw", "face", "framing", "media", "motion", "pose", "speech", "weights"}),
     frozenset({"presets", "mesh", "diffusion"}),
-    frozenset({"api"}),
+    frozenset({"api", "choice"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from echomimic.errors import MotionError
-from echomimic.mesh.engine import MeshEngine, clip_length
+from echomimic.mesh.engine import MeshEngine
 from echomimic.mesh.retarget import read_curves
 from echomimic.mesh.rig import Rig
+from echomimic.motion.fitting import clip_length
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.pose import face_template

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from echomimic import __version__
 from echomimic import motion as tracks
-from echomimic.errors import OutputError
+from echomimic.choice import choose_preset
+from echomimic.errors import OutputError, SetupError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
-from echomimic.presets import Preset, find_preset
+from echomimic.presets import Preset
 from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def animate(
     preset: str = "auto",
     save_motion: Source | None = None,
     live: Source | None = None,
+    weights: Source | None = None,
     progress: Progress | None = None,
     **options: object,
 ) -> Clip:
@@ -52,12 +54,14 @@ def animate(
     EchoMimicError; the output exists whole or not at all.
     """
     began = time.monotonic()
-    chosen, _ = choose_preset(preset)
-    settings = make_options(options, chosen.defaults)
     _check_outputs([output, save_motion], [portrait, speech, motion])
+    make_options(options)  # a wrong option is refused before anything is read
     with collect_notes() as notes:
-        inputs = _read(portrait, speech, motion)
-        engine = load(chosen.name)
+        track = _read_motion(motion)
+        chosen, _ = choose_preset(preset, track, _folder(weights))
+        settings = make_options(options, chosen.defaults)
+        inputs = _read(portrait, speech, track)
+        engine = load(chosen.name, weights=weights)
         if save_motion is not None:
             inputs = _with_saved_motion(inputs, engine, settings, Path(save_motion))
         frames = _Sized(engine.frames(inputs.portrait, inputs.speech, inputs.motion, settings, progress))
@@ -83,27 +87,30 @@ def plan(
     motion: Source | Motion | None = None,
     *,
     preset: str = "auto",
+    weights: Source | None = None,
     **options: object,
 ) -> Plan:
     """What `animate` would do with the same arguments; nothing is rendered or written."""
-    from echomimic.face import pick_face
-    from echomimic.mesh.engine import clip_length, frame_portrait
+    make_options(options)
+    from echomimic.motion.fitting import clip_length
 
-    chosen, why = choose_preset(preset)
-    settings = make_options(options, chosen.defaults)
     with collect_notes() as notes:
-        inputs = _read(portrait, speech, motion)
-        framing = frame_portrait(inputs.portrait, pick_face(inputs.portrait, settings), settings)
+        track = _read_motion(motion)
+        chosen, why = choose_preset(preset, track, _folder(weights))
+        settings = make_options(options, chosen.defaults)
+        inputs = _read(portrait, speech, track)
+        size = _video_size(inputs, chosen, settings)
         frames = clip_length(inputs.speech, inputs.motion, settings)
+    width, height = size
     return Plan(
         preset=chosen.name,
         why=why,
         frames=frames,
         fps=settings.fps,
         seconds=frames / settings.fps,
-        width=framing.width,
-        height=framing.height,
-        memory_mb=MESH_MEMORY_MB + framing.width * framing.height * MESH_BYTES_PER_PIXEL // 2**20,
+        width=width,
+        height=height,
+        memory_mb=_memory(chosen, settings, width, height),
         notes=tuple(notes),
     )
 
@@ -113,21 +120,37 @@ def predict(
 ) -> LandmarkTrack:
     """The face motion that the mesh engine would render: landmarks and curves, to save, edit and render again."""
     settings = make_options(options)
-    inputs = _read(portrait, speech, motion)
+    inputs = _read(portrait, speech, _read_motion(motion))
     return _mesh().track(inputs.portrait, inputs.speech, inputs.motion, settings)
 
 
-def load(preset: str = "auto", device: str | None = None) -> Engine:
-    """The engine of a preset, kept ready for many clips; `device` overrides the options' own."""
-    choose_preset(preset)
-    return _mesh()
+def load(preset: str = "auto", device: str | None = None, weights: Source | None = None) -> Engine:
+    """The engine of a preset, kept ready for many clips; `device` is the one to use where the options say auto."""
+    chosen, _ = choose_preset(preset, weights=_folder(weights))
+    if chosen.engine == "mesh":
+        return _mesh()
+    try:
+        from echomimic.diffusion.engine import DiffusionEngine
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"preset {chosen.name} needs the package {error.name}, which is not installed; "
+            "expected the extra diffusion: python -m pip install 'echomimic[diffusion]'"
+        ) from None
+    return DiffusionEngine(chosen, _folder(weights), _predicted, device)
 
 
-def choose_preset(name: str) -> tuple[Preset, str]:
-    """The preset to use and why; `auto` takes the best whose weights are here and whose device can run it."""
-    if name != "auto":
-        return find_preset(name), "asked for"
-    return find_preset("mesh"), "it needs neither weights nor a GPU"
+def _predicted(portrait: Portrait, speech: Speech, options: Options) -> LandmarkTrack:
+    """The motion that a landmark preset follows when the user gives none."""
+    return _mesh().track(portrait, speech, None, options)
+
+
+def _memory(chosen: Preset, settings: Options, width: int, height: int) -> int:
+    """Megabytes that a run will take at its peak, about: on the device for a diffusion preset, else in all."""
+    if chosen.engine == "diffusion":
+        from echomimic.diffusion.memory import peak_megabytes
+
+        return peak_megabytes(chosen, settings, width, height)
+    return MESH_MEMORY_MB + width * height * MESH_BYTES_PER_PIXEL // 2**20
 
 
 def _mesh() -> "MeshEngine":
@@ -150,14 +173,35 @@ def _check_outputs(outputs: list[Source | None], inputs: list[object]) -> None:
             check_output(output)
 
 
-def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Source | Motion | None) -> _Inputs:
+def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Motion | None) -> _Inputs:
     from echomimic.media import read_picture, read_speech
 
     return _Inputs(
         portrait if isinstance(portrait, Portrait) else read_picture(portrait),
         speech if isinstance(speech, Speech) else read_speech(speech),
-        tracks.load_motion(motion) if isinstance(motion, (str, Path)) else motion,
+        motion,
     )
+
+
+def _read_motion(motion: Source | Motion | None) -> Motion | None:
+    return tracks.load_motion(motion) if isinstance(motion, (str, Path)) else motion
+
+
+def _folder(weights: Source | None) -> Path | None:
+    return None if weights is None else Path(weights)
+
+
+def _video_size(inputs: _Inputs, chosen: Preset, settings: Options) -> tuple[int, int]:
+    """Width and height of the video."""
+    if chosen.engine == "diffusion":
+        from echomimic.diffusion.shot import take_shot, video_size
+
+        return video_size(take_shot(inputs.portrait, settings, chosen))
+    from echomimic.face import pick_face
+    from echomimic.framing import frame_portrait
+
+    framing = frame_portrait(inputs.portrait, pick_face(inputs.portrait, settings), settings)
+    return framing.width, framing.height
 
 
 def _with_saved_motion(inputs: _Inputs, engine: Engine, settings: Options, path: Path) -> _Inputs:

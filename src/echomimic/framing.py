@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from echomimic.face import Face
-from echomimic.types import Floats, Picture
+from echomimic.options import Options
+from echomimic.types import Floats, Picture, Portrait
 
 LONGEST = 1024
 """The longer side of a video of the whole picture, unless `size` says otherwise."""
@@ -81,6 +82,13 @@ def frame_crop(width: int, height: int, face: Face, margin: float, size: int | N
     top = round(y + h * (0.5 - HEAD_ROOM) - side / 2)
     out = _even(size or CROP)
     return Framing(_inside(left, side, width), _inside(top, side, height), side, side, out, out)
+
+
+def frame_portrait(portrait: Portrait, face: Face, options: Options) -> Framing:
+    """The framing that the options ask for."""
+    if options.framing == "crop":
+        return frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size)
+    return frame_full(portrait.width, portrait.height, options.size)
 
 
 def _inside(start: int, length: int, limit: int) -> int:

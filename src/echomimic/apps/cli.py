@@ -32,6 +32,20 @@ app = typer.Typer(
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="video.mp4, .webm, .gif, or a folder for PNGs; default: PORTRAIT-SPEECH.mp4, here",
+        show_default=False,
+    ),
+]
+_Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="folder with checkpoints; default: ECHOMIMIC_WEIGHTS, or where fetch puts them"),
+]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
 # what typer makes of a KeyboardInterrupt, without a word; older ones raise Abort
@@ -62,16 +76,7 @@ def _top(
 def animate(
     portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="a photo, drawing or painting of a person")],
     speech: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file, or a video's sound")],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="video.mp4, .webm, .gif, or a folder for PNGs; default: PORTRAIT-SPEECH.mp4, here",
-            show_default=False,
-        ),
-    ] = None,
+    output: _Output = None,
     preset: Annotated[str, typer.Option(help="how to render: see 'echomimic presets'")] = "auto",
     motion: Annotated[
         Path | None,
@@ -81,6 +86,7 @@ def animate(
         Path | None,
         typer.Option(metavar="TRACK", help="write the motion that was rendered here (.npz)"),
     ] = None,
+    weights: _Weights = None,
     plan: Annotated[bool, typer.Option("--plan", help="say what would happen, and do nothing")] = False,
     check: Annotated[bool, typer.Option("--check", help="measure the video, and warn of what looks wrong")] = False,
     as_json: _Json = False,
@@ -93,7 +99,7 @@ def animate(
         from echomimic import api
 
         if plan:
-            reporter.plan(api.plan(portrait, speech, motion, preset=preset, **given))
+            reporter.plan(api.plan(portrait, speech, motion, preset=preset, weights=weights, **given))
             return
         clip = api.animate(
             portrait,
@@ -102,6 +108,7 @@ def animate(
             output=output,
             preset=preset,
             save_motion=save_motion,
+            weights=weights,
             progress=reporter.progress,
             **given,
         )

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.face import Face, pick_face
-from echomimic.framing import Framing, frame_crop, frame_full
+from echomimic.framing import Framing, frame_portrait
 from echomimic.mesh.matte import person_matte
 from echomimic.mesh.performance import perform
 from echomimic.mesh.plate import fill_background
 from echomimic.mesh.retarget import read_curves
 from echomimic.mesh.scene import Scene
-from echomimic.notes import note
+from echomimic.motion.fitting import clip_length, clip_times
+from echomimic.motion.parts import combine_curves
 from echomimic.options import Options
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
@@ -63,11 +65,15 @@ class MeshEngine:
 
     def curves(self, speech: Speech, motion: Motion | None, options: Options) -> Curves:
         """The curves to render: the motion's own at the clip's rate and length, or those of the voice."""
+        frames = clip_length(speech, motion, options)
         if motion is None:
-            return perform(speech, options, clip_length(speech, motion, options))
+            return perform(speech, options, frames)
         if not isinstance(motion, LandmarkTrack):
             raise MotionError("the motion is a pose track; expected face landmarks: preset v2 takes pose tracks")
-        return _fitted(motion.curves or read_curves(motion), clip_length(speech, motion, options), options)
+        curves = _at(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
+        if motion.parts is None:
+            return curves
+        return combine_curves(perform(speech, options, frames), curves, motion.parts)
 
     def stage(self, portrait: Portrait, options: Options) -> Stage:
         """Find the face, frame the picture and build its scene; the last one is kept."""
@@ -81,13 +87,6 @@ def _stage_key(options: Options) -> object:
     """The options that a stage depends on, besides the picture."""
     place = (options.framing, options.size, options.face, options.face_box)
     return place, options.crop_margin, options.still_background
-
-
-def frame_portrait(portrait: Portrait, face: Face, options: Options) -> Framing:
-    """The framing that the options ask for."""
-    if options.framing == "crop":
-        return frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size)
-    return frame_full(portrait.width, portrait.height, options.size)
 
 
 def _set_up(portrait: Portrait, options: Options) -> Stage:
@@ -108,27 +107,11 @@ def _matte(portrait: Portrait, framing: Framing, pixels: Picture, landmarks: Flo
     return person_matte(pixels, landmarks)
 
 
-def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
-    """Frames of the clip: as many as asked for, or the whole voice; a note says how a shorter motion is continued."""
-    frames = options.frames or speech.frames(options.fps)
-    have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
-    if have >= frames:
-        return frames
-    ends = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
-    seconds = (have / options.fps, frames / options.fps)
-    note(f"the motion lasts {seconds[0]:.1f} s and the clip {seconds[1]:.1f} s: it is {ends[options.motion_end]}")
-    return have if options.motion_end == "stop" else frames
-
-
-def _fitted(curves: Curves, frames: int, options: Options) -> Curves:
-    """Curves at the clip's frame rate and length; run back and forth, or held, where they are shorter."""
-    when = np.arange(frames) / options.fps * curves.fps
-    last = len(curves) - 1
-    if options.motion_end == "loop" and last > 0:
-        when = last - np.abs(when % (2 * last) - last)
+def _at(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
+    """The curves at fractional frame numbers."""
     known = np.arange(len(curves))
     values = np.stack([np.interp(when, known, column) for column in curves.values.T], axis=1)
-    return Curves(values.astype(np.float32), options.fps)
+    return Curves(values.astype(np.float32), fps)
 
 
 def _render(scene: Scene, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:

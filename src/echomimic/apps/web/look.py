@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.face import Face, pick_face
-from echomimic.framing import Framing
-from echomimic.mesh.engine import frame_portrait
+from echomimic.framing import Framing, frame_portrait
 from echomimic.notes import collect_notes
 from echomimic.options import Options
 from echomimic.types import Picture, Portrait

@@ -1,0 +1,30 @@
+"""Fitting a motion to a clip: how long the clip is, and which moment of the motion each of its frames shows."""
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.notes import note
+from echomimic.options import Options
+from echomimic.types import Motion, Speech
+
+_ENDS = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
+
+
+def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
+    """Frames of the clip: as many as asked for, or the whole voice; a note says how a shorter motion is continued."""
+    frames = options.frames or speech.frames(options.fps)
+    have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
+    if have >= frames:
+        return frames
+    seconds = (have / options.fps, frames / options.fps)
+    note(f"the motion lasts {seconds[0]:.1f} s and the clip {seconds[1]:.1f} s: it is {_ENDS[options.motion_end]}")
+    return have if options.motion_end == "stop" else frames
+
+
+def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.float64]:
+    """(frames,) fractional frame numbers of the motion; run back and forth, or held, where it is shorter."""
+    when = np.arange(frames) * (motion.fps / options.fps)
+    last = len(motion) - 1
+    if options.motion_end == "loop" and last > 0:
+        return np.asarray(last - np.abs(when % (2 * last) - last))
+    return np.minimum(when, last)
