@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+_SMALLEST = 1e-12
+"""Share of the spread below which a distance is rounding."""
 Doubles = npt.NDArray[np.float64]
 
 
@@ -34,8 +36,9 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     shared = np.linalg.eigvalsh(_symmetric(root @ other.covariance @ root))
     cross = np.sqrt(np.clip(shared, 0, None)).sum()
     shift = one.mean - other.mean
-    distance = shift @ shift + np.trace(one.covariance) + np.trace(other.covariance) - 2 * cross
-    return max(0.0, float(distance))
+    spread = np.trace(one.covariance) + np.trace(other.covariance)
+    distance = float(shift @ shift + spread - 2 * cross)
+    return distance if distance > _SMALLEST * spread else 0.0
 
 
 def _root(matrix: Doubles) -> Doubles:

@@ -15,8 +15,9 @@ from echomimic.types import Curves, Floats, Speech
 
 _DRIFT = 1.0
 """Seconds: what is slower (a smile, a tired face) says nothing about lag and is taken out."""
-_STILL = 1e-3
-"""Spread under which a mouth, seen or heard, does not move: outer-eye distances, or shares of the jaw."""
+_STILL, _MUTE = 5e-3, 1e-3
+"""Spread under which a mouth that is seen does not move (outer-eye distances; twice the landmarker's noise on stills),
+and under which nothing is said (shares of the jaw)."""
 _SHUT = 0.2
 """Lips count as shut in the lowest fifth of the way from their closest to their usual widest."""
 _NEAR = 0.05
@@ -77,7 +78,7 @@ def scan_lags(seen: Floats, called: Floats, fps: float, lag: int) -> Sync | None
     """
     count = min(len(seen), len(called))
     ours, theirs = (without_drift(curve[:count], fps) for curve in (seen, called))
-    if count < 4 or ours.std() < _STILL or theirs.std() < _STILL:
+    if count < 4 or ours.std() < _STILL or theirs.std() < _MUTE:
         return None
     most = min(lag, count // 2)
     scan = [_r(*_overlap(ours, theirs, late)) for late in range(-most, most + 1)]
