@@ -13,8 +13,10 @@ from echomimic.types import CURVES, Curve, Floats, LandmarkTrack
 Key = tuple[float, float]
 _EDGE = 0.08
 """Seconds over which a scaled stretch goes over into what is beside it."""
-TOLERANCE = 0.04
-"""How far a curve may run from its keyframes, as a share of its range."""
+TOLERANCE = 0.05
+"""How far a curve may run from its keyframes, as a share of how far it moves."""
+_LEAST = 0.004
+"""What counts as no motion at all, as a share of the curve's range."""
 
 
 def draw_curve(track: LandmarkTrack, name: str, keys: Sequence[Key]) -> LandmarkTrack:
@@ -64,13 +66,13 @@ def follow_curves(track: LandmarkTrack, face_of: Callable[[Floats], Floats]) -> 
 
 
 def curve_keys(values: Floats, line: Curve, fps: float, tolerance: float = TOLERANCE) -> list[Key]:
-    """Keyframes (second, value) that straight lines between them follow the curve (T,) to `tolerance` of its range.
+    """Keyframes (second, value): straight lines between them follow the curve (T,) to `tolerance` of how far it moves.
 
     Found by Ramer's and Douglas and Peucker's method of splitting where the curve is farthest from its chord.
     """
     kept = np.zeros(len(values), bool)
     kept[[0, -1]] = True
-    limit = tolerance * (line.high - line.low)
+    limit = max(tolerance * float(values.max() - values.min()), _LEAST * (line.high - line.low))
     spans = [(0, len(values) - 1)]
     while spans:
         first, last = spans.pop()

@@ -8,6 +8,7 @@ from typing import Any
 
 from echomimic.apps.controls import CONTROLS
 from echomimic.apps.web import show
+from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.fields import given_options
 from echomimic.apps.web.jobs import Job, Order, in_one_line
 from echomimic.apps.web.qualities import quality_options
@@ -37,10 +38,14 @@ class Wish:
         """What the preset brings."""
         return {} if self.preset == "auto" else find_preset(self.preset).defaults
 
+    def by_hand(self) -> dict[str, object]:
+        """The options that were set by hand."""
+        return given_options(self._values, self.defaults)
+
     def given(self) -> dict[str, object]:
         """The options to render with: the quality's, and over them what was set by hand."""
         longer = 10_000 if self.portrait is None else max(self._studio.looker.read(self.portrait).pixels.shape[:2])
-        return quality_options(self.quality, self.preset, longer) | given_options(self._values, self.defaults)
+        return quality_options(self.quality, self.preset, longer) | self.by_hand()
 
     def options(self) -> Options:
         """The same, checked."""
@@ -56,8 +61,8 @@ class Wish:
 class Actions:
     """The functions behind the page, in one language."""
 
-    def __init__(self, studio: Studio, language: Language, names: tuple[str, ...]) -> None:
-        self._studio, self._language, self._names = studio, language, names
+    def __init__(self, desk: Desk, language: Language, names: tuple[str, ...]) -> None:
+        self._desk, self._studio, self._language, self._names = desk, desk.studio, language, names
         self._gr: Any = import_module("gradio")
 
     def _wish(self, values: tuple[Any, ...]) -> Wish:
@@ -159,4 +164,13 @@ class Actions:
 
     def edit(self, *values: Any) -> tuple[str, str]:
         """Open the editor with what was entered: a link, and the address that the browser opens by itself."""
-        return "", ""
+        wish = self._wish(values)
+        try:
+            if wish.portrait is None or wish.voice is None:
+                raise OptionError(say(self._language, "need_both"))
+            session = self._desk.open(wish.portrait, wish.voice, wish.by_hand())
+        except EchoMimicError as error:
+            return self._error(error), ""
+        address = f"/editor?lang={self._language}#{session.id}"
+        words = say(self._language, "open_editor")
+        return f'<p class="em-said"><a href="{address}" target="_blank">{words}</a></p>', address

@@ -11,6 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from echomimic.apps.web.desk import Desk
+from echomimic.apps.web.editor import add_editor
 from echomimic.apps.web.guard import Guard
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio, warm_up
@@ -22,14 +24,14 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
     _quiet_gradio(settings)
     from echomimic.apps.web.page import STATIC, make_page, theme
 
-    studio = Studio(settings)
+    desk = Desk(Studio(settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if warm:
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         yield
-        studio.close()
+        desk.studio.close()
 
     app = FastAPI(title="EchoMimic", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard)
@@ -39,11 +41,12 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
     def home(request: Request) -> Response:
         return RedirectResponse(f"/{preferred(request.headers.get('accept-language', ''))}/", 307)
 
+    add_editor(app, desk)
     gr: Any = import_module("gradio")
     for language in LANGUAGES:
         gr.mount_gradio_app(
             app,
-            make_page(studio, language),
+            make_page(desk, language),
             path=f"/{language}",
             theme=theme(),
             css_paths=[STATIC / "page.css"],

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from echomimic.apps.web.actions import Actions
+from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.fields import make_fields
 from echomimic.apps.web.qualities import QUALITIES
-from echomimic.apps.web.studio import Studio
 from echomimic.apps.web.words import LANGUAGES, Language, say
 from echomimic.presets import PRESETS
 
@@ -19,7 +19,7 @@ _NEW_SEED = "() => Math.floor(Math.random() * 2147483647)"
 _OPEN = "(address) => { if (address) window.open(address, '_blank') }"
 
 
-def make_page(studio: Studio, language: Language) -> Any:
+def make_page(desk: Desk, language: Language) -> Any:
     """The page in one language, as Gradio Blocks to be mounted."""
     gr: Any = import_module("gradio")
     with gr.Blocks(
@@ -27,7 +27,7 @@ def make_page(studio: Studio, language: Language) -> Any:
     ) as page:
         gr.HTML(_head_html(language))
         parts = _layout(gr, language)
-        _wire(gr, page, parts, Actions(studio, language, tuple(parts["options"])))
+        _wire(gr, page, parts, Actions(desk, language, tuple(parts["options"])))
     return page
 
 

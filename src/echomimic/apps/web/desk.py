@@ -1,0 +1,179 @@
+"""The editor's sessions: what is uploaded for them, how long they stay, and how their tracks are rendered."""
+
+import json
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from echomimic.apps.demo import demo_portrait, demo_voice
+from echomimic.apps.web.jobs import Job, Order
+from echomimic.apps.web.qualities import quality_options
+from echomimic.apps.web.session import Session
+from echomimic.apps.web.settings import MB
+from echomimic.apps.web.studio import Studio
+from echomimic.errors import InputError, OptionError
+from echomimic.options import make_options
+from echomimic.presets import find_preset
+
+_KEPT = 6
+"""Sessions that stay open; each holds a portrait set up for rendering, some tens of megabytes."""
+_BLOCK = 1 << 20
+_FIELD = 1_000_000
+
+
+class GoneError(InputError):
+    """The session or job is not here any more."""
+
+    status = 404
+
+
+class TooLargeError(InputError):
+    """An upload is larger than the server takes."""
+
+    status = 413
+
+
+class Desk:
+    """Keeps the newest sessions; the files of the others are deleted."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.folder = studio.settings.folder / "sessions"
+        self._sessions: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @asynccontextmanager
+    async def take_in(self, request: Request) -> AsyncIterator[tuple[dict[str, Path], dict[str, str]]]:
+        """The files of a form, each under its own name in a folder that is deleted afterwards, and the form's words."""
+        most = self.studio.settings.max_upload
+        if int(request.headers.get("content-length") or most + 1) > most:
+            raise TooLargeError(f"the upload is too large; expected at most {most // MB} MB in all")
+        files: dict[str, Path] = {}
+        fields: dict[str, str] = {}
+        folder = self.folder / f"new-{uuid4().hex}"
+        try:
+            async with request.form(max_part_size=_FIELD) as form:
+                for name, value in form.items():
+                    if isinstance(value, UploadFile):
+                        files[name] = await _kept(value, folder / str(len(files)))
+                    else:
+                        fields[name] = value
+            yield files, fields
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def begin(self, files: Mapping[str, Path], fields: Mapping[str, str]) -> Session:
+        """A session with an uploaded portrait and voice, perhaps a saved track, perhaps edits to apply."""
+        if "example" in fields:
+            files = {"portrait": demo_portrait(), "voice": demo_voice()}
+        if "portrait" not in files or "voice" not in files:
+            raise OptionError("a portrait and a voice are needed; expected a file for each")
+        session = self.open(files["portrait"], files["voice"], {})
+        if "track" in files:
+            self.load(session, files)
+        for line in _lines(fields.get("edits", "[]")):
+            session.edit(line)
+        return session
+
+    def open(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Session:
+        """A session with copies of these files."""
+        home = self.folder / uuid4().hex
+        copies = []
+        for place, source in enumerate((portrait, voice)):
+            (home / str(place)).mkdir(parents=True)
+            copies.append(Path(shutil.copy(source, home / str(place) / source.name)))
+        try:
+            session = Session(copies[0], copies[1], given, id=home.name)
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        with self._lock:
+            self._sessions[session.id] = session, time.monotonic()
+            self._tidy()
+        return session
+
+    def again(self, session: Session, files: Mapping[str, Path]) -> Session:
+        """The same portrait, options and edits with another voice."""
+        if "voice" not in files:
+            raise OptionError("a voice is needed; expected a file")
+        other = self.open(session.portrait_file, files["voice"], session.given)
+        lines = (*session.past, *session.edits)
+        for line in lines:
+            other.edit(line)
+        return other
+
+    def load(self, session: Session, files: Mapping[str, Path]) -> None:
+        """Go on with an uploaded track."""
+        if "track" not in files:
+            raise OptionError("a saved track is needed; expected a file")
+        with session.lock:
+            session.load(files["track"])
+
+    def find(self, name: str) -> Session:
+        """The session of that id; GoneError where it is not here."""
+        with self._lock:
+            if name not in self._sessions:
+                raise GoneError(
+                    "this session is not here any more; expected an open one: drop portrait and voice again"
+                )
+            session, _ = self._sessions.pop(name)
+            self._sessions[name] = session, time.monotonic()
+            return session
+
+    def home(self, session: Session) -> Path:
+        """The folder of a session."""
+        return self.folder / session.id
+
+    def render(self, session: Session, preset: str, quality: str) -> Job:
+        """Put the track of a session in the queue."""
+        chosen = find_preset(preset)
+        longer = max(session.portrait.pixels.shape[:2])
+        given = quality_options(quality, preset, longer) | dict(session.given)
+        options = make_options(given, chosen.defaults)
+        track = session.save(self.home(session) / f"{uuid4().hex}.npz", options)
+        try:
+            return self.studio.jobs.submit(Order(session.portrait_file, session.voice_file, track, preset, given))
+        finally:
+            track.unlink()
+
+    def job(self, name: str) -> Job:
+        """The job of that id; GoneError where it is not here."""
+        job = self.studio.jobs.find(name)
+        if job is None:
+            raise GoneError("this video is not here any more; expected a newer one: render it again")
+        return job
+
+    def _tidy(self) -> None:
+        old = time.monotonic() - self.studio.settings.keep_seconds
+        for name, (_, used) in list(self._sessions.items()):
+            if used < old or len(self._sessions) > _KEPT:
+                del self._sessions[name]
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+async def _kept(upload: UploadFile, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    path = folder / (Path(upload.filename or "").name or "file")
+    with path.open("wb") as file:
+        while block := await upload.read(_BLOCK):
+            file.write(block)
+    return path
+
+
+def _lines(text: str) -> list[str]:
+    try:
+        lines = json.loads(text)
+    except ValueError:
+        lines = None
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise OptionError("the edits are no list of lines; expected a JSON list of strings")
+    return lines
