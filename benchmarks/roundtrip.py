@@ -15,6 +15,8 @@ from samples import portraits, voices
 
 SHOWN = ("opening", "width", "yaw", "pitch", "blink")
 SIZE = 512
+LIDS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
+"""Landmarks of the upper and lower lids that lie opposite each other."""
 
 
 def main() -> None:
@@ -50,8 +52,7 @@ def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
 def measures(track: LandmarkTrack) -> Floats:
     """Columns of SHOWN off the landmarks: lip gap and mouth width in pixels, degrees, and how far the eyes are shut."""
     gap, width, *eyes = (
-        np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1)
-        for a, b in ((13, 14), (61, 291), (145, 159), (374, 386))
+        np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1) for a, b in ((13, 14), (61, 291), *LIDS)
     )
     turned = read_curves(track)
     return np.stack([gap, width, turned["yaw"], turned["pitch"], -np.mean(eyes, axis=0)], axis=1)

@@ -18,7 +18,7 @@ from echomimic.types import Floats
 
 _Times = npt.NDArray[np.float64]
 
-HEAD_SPREAD = {"yaw": 2.4, "pitch": 2.7, "roll": 1.6}
+HEAD_SPREAD = {"yaw": 2.4, "pitch": 3.0, "roll": 1.6}
 """Degrees at motion strength 1. More than half of what is filmed in pitch: of a nod of a flat photo about half to two
 thirds is seen, measured by finding the face again in the rendered frames."""
 BLINK_SECONDS = 0.32
