@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -90,6 +91,24 @@ def test_a_shifted_sound_is_found_in_a_file(clip: Path, voice: Speech, tmp_path:
     assert found["sync_offset_frames"] == 6
     assert found["sync_offset_seconds"] == pytest.approx(0.24, abs=0.02)
     assert found["sync_correlation"] > 0.7 > found["sync_correlation_as_played"]  # type: ignore[operator]
+
+
+def test_pictures_that_start_late_are_heard_late(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "late.mkv"
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                late = round(0.2 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+            packet.stream = streams[packet.stream]
+            target.mux(packet)
+    found = figures(path, "container,sync").metrics
+    assert found["sync_offset_frames"] == -5
+    assert found["sync_offset_seconds"] == pytest.approx(-0.2, abs=0.02)
+    assert found["sound_start_seconds"] == pytest.approx(-0.2, abs=0.025)
 
 
 def test_a_clip_in_sync_closes_its_lips(clip: Path) -> None:
@@ -200,6 +219,18 @@ def test_the_container_is_counted(clip: Path, voice: Speech, tmp_path: Path) -> 
     assert abs(found["length_difference_seconds"]) < 0.05  # type: ignore[operator]
     mute = figures(cut(clip, tmp_path / "mute.mp4", 10), "container,sync")
     assert mute.metrics["sound_seconds"] is None and mute.metrics["sync_offset_frames"] is None
+
+
+def test_odd_videos_have_what_they_can_have(clip: Path, tmp_path: Path) -> None:
+    one = figures(cut(clip, tmp_path / "one.mp4", 1), "default").metrics
+    assert one["frames"] == 1 and one["face_found"] == 1
+    assert all(one[name] is None for name in ("flicker", "motion_energy", "sync_offset_frames", "colour_drift"))
+    wall = np.full((96, 128, 3), 90, np.uint8)
+    write_clip(tmp_path / "wall.gif", iter([wall, wall, wall // 2, wall]), FPS, None, {})
+    empty = figures(tmp_path / "wall.gif", "default")
+    assert empty.metrics["face_found"] == 0 and empty.metrics["sharpness"] is None
+    assert empty.metrics["flicker"] > 10  # type: ignore[operator]
+    assert any("shows nobody" in text for text in empty.notes)
 
 
 def test_threads_change_no_digit(clip: Path) -> None:

@@ -1,5 +1,6 @@
 """Metrics with networks: small random ones, and the arithmetic against implementations of somebody else."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
 from echomimic.types import Floats
+from echomimic.weights.fetch import Published
 
 RANDOM = np.random.default_rng(7)
 
@@ -204,6 +206,29 @@ def test_weights_are_named_and_checked(tmp_path: Path) -> None:
         load_networks({"syncnet": (path, None)})
     with pytest.raises(WeightsError, match="ONNX"):
         load_networks({"csim": (path.rename(tmp_path / "face.onnx"), None)})
+
+
+def test_weights_are_fetched_from_the_hub_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    content = b"a face network"
+
+    class OneFile:
+        def licence(self, repository: str) -> str:
+            return "apache-2.0"
+
+        def describe(self, repository: str, path: str) -> Published:
+            return Published(len(content), hashlib.sha256(content).hexdigest())
+
+        def download(self, repository: str, path: str, folder: Path) -> Path:
+            assert (repository, path) == ("opencv/faces", "sub/face.onnx")
+            (folder / "sub").mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+            return folder / path
+
+    wanted = parse_weights(["csim=hub:opencv/faces/sub/face.onnx"], OneFile())
+    assert wanted["csim"][0].read_bytes() == content
+    with pytest.raises(OptionError, match="hub:OWNER/REPOSITORY/FILE"):
+        parse_weights(["csim=hub:opencv/faces"], OneFile())
 
 
 def test_a_torchscript_file_becomes_a_network(tmp_path: Path) -> None:

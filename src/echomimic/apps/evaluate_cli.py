@@ -124,6 +124,9 @@ def check_made(path: Path, reporter: Reporter) -> None:
     """Measure a clip that was just made, and note what should be looked at."""
     from echomimic.evaluate.gate import check_clip
 
+    if path.is_dir():
+        reporter.note(f"check: {path} is a folder of pictures, which is not measured: make a video to have it checked")
+        return
     check = check_clip(path)
     for warning in check.warnings:
         reporter.note(f"check: {warning}")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str
     ]
     head = ["metric", "A", "B", "B - A", "95 % interval", "clips", "paired", "better"]
     with atomic_path(folder / "compare.html") as part:
-        title = f"<h1>A: {names[0]}, B: {names[1]}</h1>"
+        title = f"<h1>{escape(f'A: {names[0]}, B: {names[1]}')}</h1>"
         part.write_text(document("echomimic evaluate --compare", [title, table(head, cells)]), encoding="utf-8")
 
 

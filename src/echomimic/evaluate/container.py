@@ -50,6 +50,8 @@ def _counted(container: "InputContainer") -> Container:
             stamps.append(start)
         else:
             heard.append((start, start + (packet.duration or 0) * packet.time_base))
+    # what is stamped before 0 is the codec's run-in, which is not heard
+    heard = [(max(start, -zero, Fraction(0)), end) for start, end in heard]
     return _container(sorted(stamps), heard, _codec(pictures.codec_context, sounds.codec_context if sounds else None))
 
 
@@ -57,8 +59,7 @@ def _container(stamps: list[Fraction], heard: list[tuple[Fraction, Fraction]], c
     """In fractions as far as the result, so that an even frame rate has a jitter of exactly 0."""
     steps = [after - before for before, after in pairwise(stamps)]
     step = sum(steps, Fraction(0)) / len(steps) if steps else Fraction(1, 25)
-    # what lies before the start of play is the codec's run-in, which is not heard
-    sound = (max(Fraction(0), min(heard)[0]), max(end for _, end in heard)) if heard else None
+    sound = (min(heard)[0], max(end for _, end in heard)) if heard else None
     return Container(
         frames=len(stamps),
         fps=float(1 / step) if step else 0.0,

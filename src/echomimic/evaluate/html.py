@@ -21,14 +21,13 @@ def page(report: Mapping[str, object], keys: list[str]) -> str:
     """A report as one HTML page; `keys` name the clips' pictures in the folder `clips`."""
     clips = report["clips"]
     assert isinstance(clips, list)
-    opened = " open" if len(clips) == 1 else ""
+    lone = len(clips) == 1
     return document(
         "echomimic evaluate",
         [
-            f"<h1>Evaluation of {len(clips)} clip{'' if len(clips) == 1 else 's'}</h1>",
-            _summary(report),
-            "<h2>Clips</h2>",
-            *(_clip(clip, key, opened) for clip, key in zip(clips, keys, strict=True)),
+            f"<h1>Evaluation of {len(clips)} clip{'' if lone else 's'}</h1>",
+            *([] if lone else [_summary(report), "<h2>Clips</h2>"]),
+            *(_clip(clip, key, " open" if lone else "") for clip, key in zip(clips, keys, strict=True)),
             "<h2>Run card</h2>",
             f"<pre>{escape(json.dumps(report['card'], indent=1, ensure_ascii=False))}</pre>",
         ],
@@ -54,7 +53,7 @@ def number(value: object) -> str:
 
 
 def _side(cell: str) -> str:
-    return ' class="n"' if cell[:1].isdigit() or cell[:1] in "-–+" else ""
+    return ' class="n"' if cell.strip("-+.0123456789e") in ("", "–") else ""
 
 
 def _summary(report: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from echomimic.errors import EchoMimicError, SoundError
+from echomimic.errors import InputError, SoundError
 from echomimic.evaluate import deep
 from echomimic.evaluate.container import Container, Values, container_metrics, read_container
 from echomimic.evaluate.expression import expression_features
@@ -65,6 +65,11 @@ class _Seen:
             note(str(error))
             return None
 
+    @property
+    def start(self) -> float:
+        """Seconds after the file starts to play at which its first picture is shown."""
+        return max(0.0, float(self.container.picture_times[0]))
+
     @cached_property
     def reference(self) -> Video | None:
         return None if self.job.reference is None else read_video(self.job.reference)
@@ -121,7 +126,7 @@ def _sync(seen: _Seen) -> Values:
     faces = seen.watched.faces
     if faces is None or seen.speech is None:
         return sync_metrics(None)
-    seen_gap, called = opening(faces), called_for(seen.speech, len(faces.still), faces.fps)
+    seen_gap, called = opening(faces), called_for(seen.speech, len(faces.still), faces.fps, seen.start)
     sync = scan_lags(seen_gap, called.opening, faces.fps, seen.settings.lag)
     seen.series.update({"mouth seen": seen_gap, "mouth called for": called.opening})
     if sync is None:
@@ -250,9 +255,9 @@ DEEP_GROUPS: Mapping[str, Callable[[_Seen], Values]] = {
 
 def try_measure(
     job: Job, settings: Settings, networks: Networks, progress: Progress | None = None
-) -> Measured | EchoMimicError:
-    """The same; what cannot be measured is returned as its error, so that one bad file stops nobody else's."""
+) -> Measured | InputError:
+    """The same; a file that cannot be measured is returned as its error, so that it stops nobody else's."""
     try:
         return measure(job, settings, networks, progress)
-    except EchoMimicError as error:
+    except InputError as error:
         return error

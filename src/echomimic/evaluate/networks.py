@@ -12,10 +12,17 @@ from echomimic.evaluate.deep import Network
 from echomimic.evaluate.manifest import file_digest
 from echomimic.evaluate.settings import WEIGHED
 from echomimic.evaluate.syncnet import SyncNet
+from echomimic.notes import note
 from echomimic.types import Floats
+from echomimic.weights.fetch import Hub, fetch
+from echomimic.weights.files import WeightFile, default_folder
+from echomimic.weights.reading import read_tensors
 
 if TYPE_CHECKING:
     import torch
+
+
+_HUB = "hub:"
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,11 @@ class Networks:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_weights(given: list[str]) -> dict[str, tuple[Path, str | None]]:
-    """`fid=FILE` or `fid=FILE@SHA256`, each, to (file, wanted digest); OptionError for anything else."""
+def parse_weights(given: list[str], hub: Hub | None = None) -> dict[str, tuple[Path, str | None]]:
+    """`fid=FILE` or `fid=FILE@SHA256`, each, to (file, wanted digest); OptionError for anything else.
+
+    A FILE such as `hub:owner/repository/path` is fetched from the Hugging Face hub and checked against its own sha256.
+    """
     wanted: dict[str, tuple[Path, str | None]] = {}
     for text in given:
         name, _, rest = text.partition("=")
@@ -56,8 +66,19 @@ def parse_weights(given: list[str]) -> dict[str, tuple[Path, str | None]]:
             )
         path, at, digest = rest.rpartition("@")
         is_digest = bool(at) and len(digest) == 64 and set(digest.lower()) <= set("0123456789abcdef")
-        wanted[name] = (Path(path), digest.lower()) if is_digest else (Path(rest), None)
+        place, sha256 = (path, digest.lower()) if is_digest else (rest, None)
+        wanted[name] = (_fetched(place.removeprefix(_HUB), hub) if place.startswith(_HUB) else Path(place), sha256)
     return wanted
+
+
+def _fetched(place: str, hub: Hub | None) -> Path:
+    """A file of the hub, in the folder of weights; fetched where it is not there yet."""
+    owner, _, rest = place.partition("/")
+    repository, _, path = rest.partition("/")
+    if not path:
+        raise OptionError(f"{_HUB}{place}; expected {_HUB}OWNER/REPOSITORY/FILE")
+    file = WeightFile(Path(path).stem, "evaluate", f"{owner}/{repository}", path, 0)
+    return fetch([file], default_folder(), note, hub)[0]
 
 
 def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> Networks:
@@ -133,13 +154,7 @@ def _load_syncnet(path: Path, device: str) -> SyncNet:
     from echomimic.evaluate.syncnet_model import load_syncnet
 
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        model = load_syncnet(tensors, torch.device(device))
+        model = load_syncnet(read_tensors(path), torch.device(device))
     except Exception as error:
         raise WeightsError(
             f"{path} does not hold SyncNet's weights ({type(error).__name__}); expected {EXPECTED['syncnet'].file}"

@@ -11,7 +11,7 @@ from echomimic.evaluate.measure import Measured
 from echomimic.media import atomic_path
 from echomimic.types import Floats, Picture
 
-WIDTH, HEIGHT, LEFT, TOP = 720, 84, 44, 18
+WIDTH, HEIGHT, LEFT, TOP = 720, 84, 52, 18
 _COLOURS = ("#1f77b4", "#d95f02")
 _PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("mouth: seen, and called for by the sound, each from least to most", ("mouth seen", "mouth called for"), "s"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from echomimic.errors import EchoMimicError, OutputError
+from echomimic.errors import InputError, OutputError
 from echomimic.evaluate.card import package_versions
 from echomimic.evaluate.catalogue import metrics
 from echomimic.evaluate.manifest import Job, file_digest, pick_shard
@@ -112,9 +112,9 @@ def load_clouds(run: Run, key: str) -> Clouds:
     return {name: (tensors[f"{name}.clip"], tensors[f"{name}.reference"]) for name in sorted(names)}
 
 
-def _record(run: Run, known: Known, found: Measured | EchoMimicError) -> Record:
+def _record(run: Run, known: Known, found: Measured | InputError) -> Record:
     record: Record = {"key": known.key, "path": known.job.name, "sha256": known.files}
-    if isinstance(found, EchoMimicError):
+    if isinstance(found, InputError):
         return {**record, "metrics": {}, "notes": [], "error": str(found)}
     save_pictures(run.folder / "clips", known.key, found)
     _save_clouds(run, known.key, found.clouds)

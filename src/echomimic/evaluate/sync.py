@@ -1,5 +1,6 @@
 """Lip sync without a network of its own: the mouth that is seen against the mouth that the sound calls for, by lag."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +64,18 @@ class Sync:
         return (self.offset + bend) / self.fps
 
 
-def called_for(speech: Speech, frames: int, fps: float) -> Called:
-    """The mouth that the sound calls for, by the network that the mesh engine ships."""
+def called_for(speech: Speech, frames: int, fps: float, start: float = 0.0) -> Called:
+    """The mouth that the sound calls for, by the network that the mesh engine ships.
+
+    Times count from the first picture, which is shown `start` seconds after the sound may begin.
+    """
     heard = hear(sound_blocks(speech, RATE))
-    mouth = with_mouth(Curves.rest(frames, fps), shape_mouth(heard, frames, fps))
+    count = frames + math.ceil(start * fps)
+    gap = curve_opening(with_mouth(Curves.rest(count, fps), shape_mouth(heard, count, fps)))
+    at = np.arange(frames) + start * fps
     shut = runs((heard.closure > CLOSE_AT) & (heard.level > 1.5))
-    return Called(curve_opening(mouth), tuple((a / HEARD_RATE, b / HEARD_RATE) for a, b in shut))
+    closures = tuple((first / HEARD_RATE - start, last / HEARD_RATE - start) for first, last in shut)
+    return Called(np.interp(at, np.arange(count), gap).astype(np.float32), closures)
 
 
 def scan_lags(seen: Floats, called: Floats, fps: float, lag: int) -> Sync | None:

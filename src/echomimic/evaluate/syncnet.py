@@ -1,7 +1,9 @@
 """Sync-C and Sync-D (Chung and Zisserman 2016): 25 frames a second, 16 kHz, one crop, one codec, all pinned here."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -37,14 +39,22 @@ class SyncNet:
 def syncnet_metrics(network: SyncNet, video: Video, faces: Faces, speech: Speech) -> Values:
     """Sync-C, Sync-D and the offset; all None for clips under 6 frames of sound and picture."""
     sound = np.concatenate(list(sound_blocks(speech, RATE)))
-    crops = list(mouth_crops(video, faces))
-    count = min(len(crops), len(sound) * FPS // RATE) - SPAN
+    lips = features(network.lips, islice(_spans(mouth_crops(video, faces)), max(0, len(sound) * FPS // RATE - SPAN)))
+    count = len(lips)
     if count < 1:
         return dict.fromkeys(NAMES)
     cepstra = cepstrum(sound * np.float32(32768)).T
-    lips = features(network.lips, (np.stack(crops[i : i + SPAN]).transpose(3, 0, 1, 2) for i in range(count)))
     voice = features(network.voice, (cepstra[None, :, 4 * i : 4 * i + COLUMNS] for i in range(count)))
     return sync_scores(lips, voice, LAG)
+
+
+def _spans(crops: Iterable[Picture]) -> Iterator[npt.NDArray[np.uint8]]:
+    """(3, 5, 224, 224) from every five crops in a row but the last five, which the published code leaves out too."""
+    held: deque[Picture] = deque(maxlen=SPAN)
+    for crop in crops:
+        if len(held) == SPAN:
+            yield np.stack(held).transpose(3, 0, 1, 2)
+        held.append(crop)
 
 
 def sync_scores(lips: Floats, voice: Floats, lag: int) -> Values:
