@@ -36,7 +36,7 @@ class Clients:
         """Ask for jobs, a few at a time."""
         while not self.over.is_set():
             try:
-                if sum(job["state"] not in FINAL for job in self.jobs[-12:]) < 4:
+                if sum(job["state"] not in FINAL for job in self.jobs[-12:]) < 8:
                     wanted = {"size": 128, "frames": FRAMES, "preset": "mesh"}
                     self.jobs.append(self.server.client.animate(self.portrait, demo_voice(), patience=0, **wanted))
             except ServerError:
@@ -85,7 +85,7 @@ def main() -> None:
                     threads = [threading.Thread(target=work) for work in (clients.ask, clients.ask, clients.look)]
                     for thread in threads:
                         thread.start()
-                pause = chance.uniform(0.2, 6.0)
+                pause = chance.uniform(0.2, 9.0)
                 time.sleep(pause)
                 server.kill()
                 print(f"killed after {pause:.1f} s, {len(clients.jobs)} jobs so far")

@@ -10,7 +10,7 @@ from echomimic.apps import serve_cli
 from echomimic.apps.cli import run
 from echomimic.apps.controls import CONTROLS
 from echomimic.apps.rest import stand, worker
-from echomimic.apps.rest.kinds import KINDS
+from echomimic.apps.rest.kinds import ANIMATION, KINDS, Way
 from echomimic.apps.rest.problems import Problem
 from echomimic.apps.rest.settings import Settings
 from echomimic.apps.rest.wishes import field_schemas, read_wishes
@@ -20,6 +20,7 @@ from echomimic.options import OPTION_NAMES
 from rest_server import serving
 from rest_worker import SLOW
 
+SETTINGS = Settings(Path("nowhere"))
 KEYS = ("a-key-of-sixteen-letters", "another-key-of-letters")
 
 
@@ -120,18 +121,20 @@ def test_metrics(tmp_path: Path) -> None:
         assert line in text.splitlines()
 
 
-def test_every_default_may_be_given(tmp_path: Path) -> None:
-    for kind in KINDS.values():
-        fields = {name: schema["default"] for name, schema in field_schemas(kind).items() if "default" in schema}
-        wishes = read_wishes(kind, fields, Settings(tmp_path))
-        texts = {name: str(value) for name, value in fields.items()}
-        assert read_wishes(kind, texts, Settings(tmp_path)) == wishes
-        for name, value in (("fps", "25"), ("fps", True)):
-            if value is True:
-                with pytest.raises(Problem):
-                    read_wishes(kind, {name: value}, Settings(tmp_path))
-            else:
-                assert read_wishes(kind, {name: value}, Settings(tmp_path))["options"] == {"fps": 25.0}
+@pytest.mark.parametrize("way", [way for kind in KINDS.values() for way in kind.ways], ids=lambda way: way.needs[0])
+def test_every_default_may_be_given(way: Way) -> None:
+    kind = next(kind for kind in KINDS.values() if way in kind.ways)
+    fields = {name: schema["default"] for name, schema in field_schemas(kind, way).items() if "default" in schema}
+    wishes = read_wishes(kind, way, fields, SETTINGS)
+    assert read_wishes(kind, way, {name: str(value) for name, value in fields.items()}, SETTINGS) == wishes
+
+
+def test_what_json_brings_has_the_right_type() -> None:
+    (way,) = ANIMATION.ways
+    assert read_wishes(ANIMATION, way, {"fps": "25"}, SETTINGS)["options"] == {"fps": 25.0}
+    for name, value in (("fps", True), ("seed", 1.5), ("framing", 3), ("still_background", 1), ("preset", [])):
+        with pytest.raises(Problem):
+            read_wishes(ANIMATION, way, {name: value}, SETTINGS)
 
 
 def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:

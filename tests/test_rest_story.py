@@ -14,6 +14,7 @@ from PIL import Image
 
 from echomimic.apps.rest.problems import Problem
 from echomimic.motion import load_motion
+from echomimic.types import LandmarkTrack
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")
@@ -61,6 +62,7 @@ def test_the_curl_lines(address: str, folder: Path) -> None:
     assert frames(folder / "live.mp4") == frames(folder / "out.mp4") == 25
     assert (folder / "part").stat().st_size == 100
     assert len(load_motion(folder / "motion.csv")) == 25
+    assert isinstance(load_motion(folder / "seen.npz"), LandmarkTrack)
     assert "event: job\n" in done.stdout
     assert '"state":"succeeded"' in done.stdout
 

@@ -57,7 +57,7 @@ class Client:
 
         While the server's queue is full it is asked again for `patience` seconds. Raises ServerError.
         """
-        return self._submit("animations", portrait, speech, motion, patience, fields)
+        return self._submit("animations", {"portrait": portrait, "speech": speech, "motion": motion}, patience, fields)
 
     def track(
         self,
@@ -69,7 +69,11 @@ class Client:
         **fields: object,
     ) -> Job:
         """Ask for the motion alone, as data; otherwise like `animate`."""
-        return self._submit("tracks", portrait, speech, motion, patience, fields)
+        return self._submit("tracks", {"portrait": portrait, "speech": speech, "motion": motion}, patience, fields)
+
+    def track_video(self, video: str | Path, *, patience: float = 60.0, **fields: object) -> Job:
+        """Ask for the motion of a person in a video; `fields` are format, pose and person."""
+        return self._submit("tracks", {"video": video}, patience, fields)
 
     def look(self, job: Job) -> Job:
         """The job as it is now."""
@@ -121,15 +125,8 @@ class Client:
             pass
 
     def _submit(
-        self,
-        plural: str,
-        portrait: str | Path,
-        speech: str | Path,
-        motion: str | Path | None,
-        patience: float,
-        fields: Mapping[str, object],
+        self, plural: str, files: Mapping[str, str | Path | None], patience: float, fields: Mapping[str, object]
     ) -> Job:
-        files = {"portrait": portrait, "speech": speech, "motion": motion}
         form = _Form({name: Path(path) for name, path in files.items() if path is not None}, fields)
         until = time.monotonic() + patience
         while True:

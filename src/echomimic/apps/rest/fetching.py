@@ -8,10 +8,9 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from echomimic.apps.rest.folders import INPUTS
 from echomimic.apps.rest.forms import disk_full
 from echomimic.apps.rest.problems import Problem
 from echomimic.apps.rest.settings import MB, Settings
@@ -40,18 +39,14 @@ def public_address(host: str, port: int) -> str:
 
 
 def fetch_all(
-    values: Mapping[str, Any], folder: Path, settings: Settings, resolve: _Resolver = public_address
-) -> dict[str, Any]:
-    """Fetch the inputs that `values` name by URL into `folder`; returns the other values. Raises Problem."""
+    urls: Mapping[str, object], folder: Path, settings: Settings, resolve: _Resolver = public_address
+) -> None:
+    """Fetch each of `urls` into `folder`, under its field's name. Raises Problem."""
     until, left = time.monotonic() + settings.upload_seconds, settings.max_upload
-    for name in INPUTS:
-        url = values.get(name)
-        if url is None and name == "motion":
-            continue
+    for name, url in urls.items():
         if not isinstance(url, str):
-            raise Problem(422, "missing_field", f"field {name} is {type(url).__name__}; expected a URL as text")
+            raise Problem(422, "url_refused", f"field {name} is {type(url).__name__}; expected a URL as text")
         left -= _fetch(url, folder / name, left, until, resolve)
-    return {name: value for name, value in values.items() if name not in INPUTS}
 
 
 def _fetch(url: str, path: Path, most: int, until: float, resolve: _Resolver) -> int:

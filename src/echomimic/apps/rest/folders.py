@@ -9,7 +9,7 @@ from pathlib import Path
 from echomimic.apps.rest.jobs import Job, new_id
 from echomimic.apps.rest.problems import Problem
 
-INPUTS = ("portrait", "speech", "motion")
+INPUTS = ("portrait", "speech", "motion", "video")
 """The files that a client hands in; they have no suffix, since their kind is read from their content."""
 
 

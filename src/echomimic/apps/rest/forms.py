@@ -7,7 +7,6 @@ from typing import BinaryIO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from echomimic.apps.rest.folders import INPUTS
 from echomimic.apps.rest.problems import Problem
 
 LONGEST_FIELD = 1000
@@ -27,12 +26,12 @@ def disk_full(fault: OSError) -> Problem:
 
 
 class Form:
-    """Takes the bytes of a form; `fields` and `files` hold what was in it, the files in `folder` by field name."""
+    """Takes the bytes of a form; `fields` and `files` hold what was in it. `names` are files, put into `folder`."""
 
-    def __init__(self, boundary: bytes, folder: Path) -> None:
+    def __init__(self, boundary: bytes, folder: Path, names: tuple[str, ...]) -> None:
         self.fields: dict[str, str] = {}
         self.files: dict[str, int] = {}
-        self._folder, self._whole = folder, False
+        self._folder, self._names, self._whole = folder, names, False
         self._header, self._value, self._name = b"", b"", ""
         self._file: BinaryIO | None = None
         self._text = bytearray()
@@ -96,7 +95,7 @@ class Form:
             raise Problem(422, "repeated_field", f"field {self._name[:100]!r} is given twice; expected it once")
         if len(self.fields) >= MOST_FIELDS:
             raise broken("too many fields")
-        if self._name in INPUTS:
+        if self._name in self._names:
             self.files[self._name] = 0
             self._file = (self._folder / self._name).open("xb")
 

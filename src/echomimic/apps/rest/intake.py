@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 
 from echomimic.apps.rest.fetching import fetch_all
 from echomimic.apps.rest.forms import Form, broken
+from echomimic.apps.rest.kinds import Kind
 from echomimic.apps.rest.problems import Problem
 from echomimic.apps.rest.settings import MB, Settings
 
@@ -69,17 +71,17 @@ class Body:
         )
 
 
-async def take_in(request: Request, folder: Path, settings: Settings) -> dict[str, Any]:
+async def take_in(request: Request, folder: Path, kind: Kind, settings: Settings) -> dict[str, Any]:
     """Put the files of a request into `folder`, named by their fields; returns the other fields. Raises Problem."""
-    kind, parameters = parse_options_header(request.headers.get("content-type"))
-    if kind == b"multipart/form-data":
+    given, parameters = parse_options_header(request.headers.get("content-type"))
+    if given == b"multipart/form-data":
         body = Body(request, settings, settings.max_upload)
-        return await _finished(body, _take_form(body, parameters.get(b"boundary", b""), folder))
-    if kind == b"application/json":
+        return await _finished(body, _take_form(body, parameters.get(b"boundary", b""), folder, kind))
+    if given == b"application/json":
         body = Body(request, settings, _LARGEST_JSON)
-        return await _finished(body, _take_json(body, folder, settings))
-    given = kind.decode("latin-1")[:100] or "nothing"
-    raise Problem(415, "wrong_content_type", f"the content type is {given}; expected multipart/form-data")
+        return await _finished(body, _take_json(body, folder, kind, settings))
+    name = given.decode("latin-1")[:100] or "nothing"
+    raise Problem(415, "wrong_content_type", f"the content type is {name}; expected multipart/form-data")
 
 
 async def _finished(body: Body, work: Any) -> dict[str, Any]:
@@ -92,31 +94,34 @@ async def _finished(body: Body, work: Any) -> dict[str, Any]:
     return fields
 
 
-async def _take_form(body: Body, boundary: bytes, folder: Path) -> dict[str, Any]:
+async def _take_form(body: Body, boundary: bytes, folder: Path, kind: Kind) -> dict[str, Any]:
     if not boundary:
         raise broken("the content type names no boundary")
-    form = Form(boundary, folder)
+    form = Form(boundary, folder, kind.files)
     try:
         while chunk := await body.read():
             form.feed(chunk)
     finally:
         form.close()
     form.check_whole()
-    check_files(form.files)
+    check_files(kind, form.files)
     return dict(form.fields)
 
 
-def check_files(files: dict[str, int]) -> None:
-    """Raise Problem unless there is a portrait and a voice, and no file is empty."""
-    for name in ("portrait", "speech"):
+def check_files(kind: Kind, files: Mapping[str, object]) -> None:
+    """Raise Problem unless all that is needed is there, nothing else, and no file is empty (size 0)."""
+    way = kind.way(files)
+    for name in way.needs:
         if name not in files:
             raise Problem(422, "missing_field", f"field {name} is missing; expected a file: -F {name}=@FILE")
     for name, size in files.items():
+        if name not in (*way.needs, *way.takes):
+            raise Problem(422, "unknown_field", f"field {name} does not go with {way.needs[0]}; expected one of them")
         if size == 0:
             raise Problem(422, "empty_file", f"field {name} is an empty file; expected one with something in it")
 
 
-async def _take_json(body: Body, folder: Path, settings: Settings) -> dict[str, Any]:
+async def _take_json(body: Body, folder: Path, kind: Kind, settings: Settings) -> dict[str, Any]:
     if not settings.allow_urls:
         raise Problem(403, "urls_not_allowed", "this server takes no URLs; expected files as multipart/form-data")
     text = b""
@@ -125,7 +130,10 @@ async def _take_json(body: Body, folder: Path, settings: Settings) -> dict[str, 
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise Problem(400, "broken_json", "the body is no JSON; expected an object with portrait and speech") from None
+        raise Problem(400, "broken_json", "the body is no JSON; expected an object with URLs and options") from None
     if not isinstance(values, dict):
-        raise Problem(422, "broken_json", "the body is no JSON object; expected one with portrait and speech")
-    return await run_in_threadpool(fetch_all, values, folder, settings)
+        raise Problem(422, "broken_json", "the body is no JSON object; expected one with URLs and options")
+    urls = {name: values.pop(name) for name in kind.files if name in values}
+    check_files(kind, urls)
+    await run_in_threadpool(fetch_all, urls, folder, settings)
+    return values

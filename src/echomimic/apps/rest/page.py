@@ -40,7 +40,8 @@ def _operation(method: str, path: str, said: dict[str, Any]) -> str:
     head = f"<h2><span class='method'>{method.upper()}</span> <code>{escape(path)}</code></h2>"
     text = f"{head}<p>{escape(said.get('summary', ''))}. <small>Answers: {answers}</small></p>"
     body = said.get("requestBody", {}).get("content", {}).get("multipart/form-data")
-    return text + (_fields(body["schema"]) if body else "")
+    schemas = body["schema"].get("oneOf", [body["schema"]]) if body else []
+    return text + "<p>or</p>".join(map(_fields, schemas))
 
 
 def _fields(schema: dict[str, Any]) -> str:

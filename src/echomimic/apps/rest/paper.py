@@ -8,8 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from echomimic.apps.rest.answers import Fault
 from echomimic.apps.rest.door import OPEN
-from echomimic.apps.rest.folders import INPUTS
-from echomimic.apps.rest.kinds import Kind
+from echomimic.apps.rest.kinds import Kind, Way
 from echomimic.apps.rest.problems import MEDIA_TYPE
 from echomimic.apps.rest.settings import Settings
 from echomimic.apps.rest.wishes import field_schemas
@@ -19,6 +18,7 @@ _FILES = {
     "portrait": "a picture of a person: png, jpg, webp, …",
     "speech": "a voice: any sound file, or a video's sound",
     "motion": "a motion to follow: .npz, .json or .csv",
+    "video": "a video of a person whose motion is wanted",
 }
 _EVERYWHERE = (400, 401, 421)
 
@@ -60,11 +60,17 @@ def request_body(kind: Kind, settings: Settings) -> dict[str, Any]:
 
 
 def _inputs(kind: Kind, of: dict[str, Any]) -> dict[str, Any]:
-    inputs = {name: {**of, "description": _FILES[name]} for name in INPUTS}
+    """The schema of a form; of several, where there are several ways to ask."""
+    ways = [_inputs_of(kind, way, of) for way in kind.ways]
+    return ways[0] if len(ways) == 1 else {"oneOf": ways}
+
+
+def _inputs_of(kind: Kind, way: Way, of: dict[str, Any]) -> dict[str, Any]:
+    files = {name: {**of, "description": _FILES[name]} for name in (*way.needs, *way.takes)}
     return {
         "type": "object",
-        "properties": {**inputs, **field_schemas(kind)},
-        "required": ["portrait", "speech"],
+        "properties": {**files, **field_schemas(kind, way)},
+        "required": list(way.needs),
         "additionalProperties": False,
     }
 

@@ -47,7 +47,9 @@ def _add_jobs(router: APIRouter, kind: Kind, service: Service) -> None:
         responses=links_of(kind) | problems(400, 403, 408, 413, 415, 422, 429, 507),
     )
     async def submit(request: Request, response: Response) -> Answer:
-        answer = await service.submit(kind, _owner(request), lambda folder: take_in(request, folder, service.settings))
+        answer = await service.submit(
+            kind, _owner(request), lambda folder: take_in(request, folder, kind, service.settings)
+        )
         response.headers["Location"] = answer.links["self"]
         return answer
 

@@ -68,9 +68,9 @@ class Service:
         upload: Path | None = None
         try:
             upload = await run_in_threadpool(self.folders.new_upload)
-            request = read_wishes(kind, await take_in(upload), self.settings)
-            size = sum(path.stat().st_size for path in upload.iterdir())
-            job = Job(new_id(), kind.name, owner, "queued", request, time.time(), bytes=size)
+            fields, sizes = await take_in(upload), {path.name: path.stat().st_size for path in upload.iterdir()}
+            request = read_wishes(kind, kind.way(sizes), fields, self.settings)
+            job = Job(new_id(), kind.name, owner, "queued", request, time.time(), bytes=sum(sizes.values()))
             if not await run_in_threadpool(self._keep, upload, job):
                 raise self._busy()
         except OSError as fault:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from echomimic.apps.controls import CONTROLS, Control
-from echomimic.apps.rest.kinds import ANIMATION, Kind
+from echomimic.apps.rest.kinds import Kind, Way
 from echomimic.apps.rest.problems import Problem
 from echomimic.apps.rest.settings import Settings
 from echomimic.errors import OptionError
@@ -13,30 +13,29 @@ from echomimic.presets import PRESETS, find_preset
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _JSON = {int: "integer", float: "number", bool: "boolean", str: "string"}
+_OPTIONS = {control.name: control for control in CONTROLS}
+_OWN: dict[str, dict[str, Any]] = {
+    "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "the way to render"},
+    "save_motion": {
+        "type": "boolean",
+        "default": False,
+        "description": "keep the motion that was rendered, under /motion",
+    },
+    "pose": {"type": "boolean", "default": False, "description": "body and hands, for V2, instead of the face"},
+    "person": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 6,
+        "description": "which person, counted from the left, starting at 1; default: the largest",
+    },
+}
 
 
-def field_schemas(kind: Kind) -> dict[str, dict[str, Any]]:
+def field_schemas(kind: Kind, way: Way) -> dict[str, dict[str, Any]]:
     """JSON Schema of each field that is no file."""
-    fields: dict[str, dict[str, Any]] = {}
-    if kind is ANIMATION:
-        fields["preset"] = {
-            "type": "string",
-            "enum": ["auto", *PRESETS],
-            "default": "auto",
-            "description": "the way to render",
-        }
-        fields["save_motion"] = {
-            "type": "boolean",
-            "default": False,
-            "description": "keep the motion that was rendered, under `/motion`",
-        }
-    fields["format"] = {
-        "type": "string",
-        "enum": list(kind.formats),
-        "default": kind.formats[0],
-        "description": "what to make",
-    }
-    return {**fields, **{control.name: _schema(control) for control in CONTROLS}}
+    formats = {"type": "string", "enum": list(kind.formats), "default": kind.formats[0], "description": "what to make"}
+    own = {name: formats if name == "format" else _OWN[name] for name in way.fields}
+    return own | ({name: _schema(control) for name, control in _OPTIONS.items()} if way.options else {})
 
 
 def _schema(control: Control) -> dict[str, Any]:
@@ -52,19 +51,16 @@ def _schema(control: Control) -> dict[str, Any]:
     return schema | ({} if control.default is None else {"default": control.default})
 
 
-def read_wishes(kind: Kind, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def read_wishes(kind: Kind, way: Way, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """A request as it is kept with the job, from text (of a form) or values (of JSON). Raises Problem."""
-    known = field_schemas(kind)
+    known = field_schemas(kind, way)
     for name in given:
         if name not in known:
-            raise Problem(
-                422, "unknown_field", f"unknown field {name!r}; expected portrait, speech, motion, {', '.join(known)}"
-            )
-    wishes = {
-        name: _own(name, given.get(name, schema["default"]), schema)
-        for name, schema in known.items()
-        if name not in _OPTIONS
-    }
+            expected = ", ".join((*way.needs, *way.takes, *known))
+            raise Problem(422, "unknown_field", f"unknown field {name!r}; expected {expected}")
+    wishes = {name: _own(name, given.get(name), known[name]) for name in way.fields}
+    if not way.options:
+        return wishes
     asked = {name: _typed(name, given[name]) for name in given if name in _OPTIONS}
     preset = str(wishes.get("preset", "auto"))
     try:
@@ -75,16 +71,25 @@ def read_wishes(kind: Kind, given: Mapping[str, Any], settings: Settings) -> dic
     return {**wishes, "options": {name: getattr(options, name) for name in asked}}
 
 
-_OPTIONS = {control.name: control for control in CONTROLS}
-
-
 def _own(name: str, value: object, schema: Mapping[str, Any]) -> object:
-    """The value of a field of ours, which has choices or is yes or no."""
+    """The value of a field that is no option; None stands for one that was not given."""
+    if value is None:
+        return schema.get("default")
     if schema["type"] == "boolean":
         return _truth(name, value)
+    if schema["type"] == "integer":
+        return _count(name, value, schema)
     if value not in schema["enum"]:
         raise Problem(422, "invalid_option", f"{name} is {value!r}; expected one of {', '.join(schema['enum'])}")
     return value
+
+
+def _count(name: str, value: object, schema: Mapping[str, Any]) -> int:
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if not text.isdecimal() or len(text) > 9 or not schema["minimum"] <= int(text) <= schema["maximum"]:
+        limits = f"{schema['minimum']} to {schema['maximum']}"
+        raise Problem(422, "invalid_option", f"{name} is {value!r}; expected a whole number, {limits}")
+    return int(text)
 
 
 def _truth(name: str, value: object) -> bool:

@@ -13,11 +13,13 @@ import time
 from base64 import b64encode
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from echomimic.apps.rest.folders import INPUTS
 from echomimic.apps.rest.previews import Previews
 from echomimic.errors import Cancelled, EchoMimicError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from echomimic.types import Motion
 
 _SAY_EVERY = 0.1
 _LOOK_EVERY = 0.5
@@ -108,17 +110,35 @@ def _animate(order: dict[str, Any], watch: Watch) -> dict[str, Any]:
 
 
 def _track(order: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    from echomimic import api
     from echomimic.motion import save_motion
     from echomimic.notes import collect_notes
 
     began = time.monotonic()
     with collect_notes() as notes:
-        track = api.predict(*_read(order), **order["request"]["options"])
-    watch(len(track), len(track))
-    save_motion(order["result"], track)
+        track = _tracked(order, watch) if Path("video").exists() else _predicted(order, watch)
+        save_motion(order["result"], track)
     facts = {"frames": len(track), "fps": track.fps, "width": track.canvas[0], "height": track.canvas[1]}
     return {**facts, "seconds": len(track) / track.fps, "took": time.monotonic() - began, "notes": notes}
+
+
+def _predicted(order: dict[str, Any], watch: Watch) -> "Motion":
+    from echomimic import api
+
+    track = api.predict(*_read(order), **order["request"]["options"])
+    watch(len(track), len(track))
+    return track
+
+
+def _tracked(order: dict[str, Any], watch: Watch) -> "Motion":
+    from echomimic.media import read_video
+    from echomimic.motion import track_video
+
+    video, limits = read_video("video"), order["limits"]
+    if video.duration > limits["seconds"]:
+        raise _too_long(video.duration, limits["seconds"])
+    if video.width * video.height > limits["pixels"]:
+        raise _too_many_pixels("video", limits["pixels"])
+    return track_video("video", order["request"]["pose"], order["request"]["person"], watch)
 
 
 _TASKS = {"animation": _animate, "track": _track}
@@ -134,15 +154,13 @@ def _read(order: dict[str, Any]) -> tuple[Any, Any, str | None]:
     options = make_options(order["request"]["options"])
     seconds = options.frames / options.fps or speech.duration
     if seconds > order["limits"]["seconds"]:
-        raise InputError(
-            f"the video would last {seconds:.0f} s; expected at most {order['limits']['seconds']:.0f} s: cut the voice"
-        )
+        raise _too_long(seconds, order["limits"]["seconds"])
     return read_picture("portrait"), speech, _motion()
 
 
 def _motion() -> str | None:
     """The motion under a name that says what it is, as motions need one; None where none was handed in."""
-    given = Path(INPUTS[2])
+    given = Path("motion")
     if not given.exists():
         return None
     with given.open("rb") as file:
@@ -169,7 +187,15 @@ def _check_pixels(most: int) -> None:
         except (OSError, ValueError, SyntaxError):
             return  # no picture of Pillow's: reading it says what is wrong
     if pixels > most:
-        raise InputError(f"the portrait has too many pixels; expected at most {most / 1e6:g} million: make it smaller")
+        raise _too_many_pixels("portrait", most)
+
+
+def _too_many_pixels(what: str, most: int) -> InputError:
+    return InputError(f"the {what} has too many pixels; expected at most {most / 1e6:g} million: make it smaller")
+
+
+def _too_long(seconds: float, most: float) -> InputError:
+    return InputError(f"the video lasts {seconds:.0f} s; expected at most {most:.0f} s: cut it, or the voice")
 
 
 class _Orders:
