@@ -114,6 +114,8 @@ def call(
     if compiled:
         compile_regions(unet)
     x, audio, condition = inputs(side, dtype, device)
+    if not original:
+        x = x.contiguous(memory_format=torch.channels_last)
     features, t = features_of(unet, side, dtype, device), torch.tensor([499], device=device)
     portrait = [KeysValues(f, f) for f in features] if original else unet.project(features)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from echomimic.diffusion.attention import attend
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
 from echomimic.diffusion.schedule import first_noise
@@ -111,6 +112,14 @@ def test_network_ours_vs_theirs(golden, unet, reference, encoders) -> None:
         unet(x, t, audio, encoders[3](drawing(5)), portrait),
         frames_first(golden["unet_out cfg=False fp32bank t=499 pose"]),
     )
+
+
+@pytest.mark.parametrize("tokens", [(7, 7), (64, 50), (300, 600)])
+def test_attention_in_slices_is_attention(tokens) -> None:
+    queries, keys = (torch.randn(2, 3, count, 8, generator=torch.Generator().manual_seed(count)) for count in tokens)
+    exact = torch.nn.functional.scaled_dot_product_attention(queries, keys, keys)
+    ours = attend(*(x.bfloat16() for x in (queries, keys, keys))).float()
+    assert (ours - exact).abs().max() < 0.03
 
 
 def test_silence_is_what_zero_audio_gives(unet) -> None:

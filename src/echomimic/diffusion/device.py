@@ -57,7 +57,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 @contextmanager
 def resident(module: nn.Module, device: torch.device, offload: bool) -> Iterator[None]:
     """The module is on `device` inside the block; with `offload` it leaves again and its memory is given back."""
-    module.to(device)
+    if device.type == "cpu":  # weights may be mapped from their file: leave them there
+        module.to(device)
+    else:
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         yield
     finally:
