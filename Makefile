@@ -17,7 +17,7 @@ demo: .venv/.core ## render out/demo.mp4 from the bundled portrait and voice
 	$(BIN)/echomimic demo -o out/demo.mp4
 
 test: .venv/.dev ## run the tests
-	MPLBACKEND=Agg $(BIN)/python -m pytest
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/.dev ## format, lint, strict types, layers
 	$(BIN)/ruff format --check .
