@@ -73,7 +73,7 @@ def test_fewer_frames_than_dimensions_are_no_trouble() -> None:
     assert set_distance([(few[:1], few)]) is None
 
 
-def test_features_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_batch_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from echomimic.evaluate.networks import torch_network
 
@@ -81,12 +81,16 @@ def test_features_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) ->
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2)).eval()
     network = torch_network(module, "cpu", {})
     frames = RANDOM.integers(0, 256, (13, 20, 20, 3)).astype(np.uint8)
-    found = []
-    for batch in (1, 5, 8, 32):
-        monkeypatch.setattr(deep, "BATCH", batch)
-        rows = deep.frame_features(network, frames)
-        assert rows.shape == (13, 32)
-        found.append(set_distance([(rows[:6], rows[6:])]))
+    found, usual = [], torch.get_num_threads()
+    try:
+        for batch, threads in ((1, 1), (5, 2), (8, 4), (32, 1)):
+            monkeypatch.setattr(deep, "BATCH", batch)
+            torch.set_num_threads(threads)
+            rows = deep.frame_features(network, frames)
+            assert rows.shape == (13, 32)
+            found.append(set_distance([(rows[:6], rows[6:])]))
+    finally:
+        torch.set_num_threads(usual)
     assert len(set(found)) == 1
 
 

@@ -117,14 +117,12 @@ def motion_energy(track: LandmarkTrack) -> float | None:
     return float(np.sqrt((steps**2).sum(axis=2).mean(axis=1)).mean())
 
 
-def identity_shape(faces: Faces, rest: Floats | None = None) -> float | None:
-    """Largest distance of the mean shape of a second from the first second's (or from `rest`), in % of the outer-eye
-    distance: root mean square over landmarks that speech and blinks leave nearly still, after taking out the pose."""
+def identity_shape(faces: Faces) -> float | None:
+    """Largest distance of the mean shape of a second from the first second's, in % of the outer-eye distance: root mean
+    square over landmarks that speech and blinks leave nearly still, after taking out the pose."""
     rows = faces.still[:, list(STABLE), :2].astype(np.float32)
     rows = np.where(faces.valid[:, None, None], rows, np.nan)
     means = seconds(rows, faces.fps).reshape(-1, len(STABLE), 2)
-    if rest is not None:
-        means = np.concatenate([rest[None], means])
     if len(means) < 2:
         return None
     return float(100 * np.sqrt(((means - means[0]) ** 2).sum(axis=2).mean(axis=1)).max())
