@@ -9,9 +9,11 @@ import torch
 
 from echomimic.apps.demo import demo_portrait
 from echomimic.diffusion import denoise as loop
+from echomimic.diffusion import engine as engines
 from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, recipe_of
+from echomimic.diffusion.models import tiny_networks
 from echomimic.diffusion.shot import Drive, PasteBack, take_shot
 from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, MotionError, WeightsError
@@ -250,6 +252,15 @@ def test_devices_are_named_in_the_error() -> None:
             choose_device(name)
 
 
+def test_hands_gesture_with_the_voice_where_no_motion_is_given(portrait, speech, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "find_body", lambda _: None)
+    engine = DiffusionEngine(find_preset("v2"))
+    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))
+    with collect_notes() as notes:
+        assert clip(engine, portrait, speech, frames=2).shape == (2, 64, 64, 3)
+    assert notes == ["hands gesture with the voice, since no motion was given"]
+
+
 def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> None:
     asked = []
 
@@ -258,15 +269,9 @@ def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> Non
         return landmark_track(3)
 
     engine = DiffusionEngine(find_preset("v1-landmarks"), predict=predict)
-    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks_of(engine))
+    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))
     assert clip(engine, portrait, speech, frames=3).shape == (3, 64, 64, 3)
     assert len(asked) == 1
-
-
-def tiny_networks_of(engine: DiffusionEngine):
-    from echomimic.diffusion.models import tiny_networks
-
-    return tiny_networks(engine.preset)
 
 
 def test_frames_come_one_by_one(engine, portrait, speech) -> None:

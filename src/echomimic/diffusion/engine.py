@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from echomimic.body import find_body
 from echomimic.diffusion.denoise import Conditions, ConditionsOf, Denoiser, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
@@ -96,9 +97,9 @@ class DiffusionEngine:
             return motion
         if self.preset.drive == "hands":
             note("hands gesture with the voice, since no motion was given")
-            return gesture_track(
-                speech, options.fps, options.frames or None, options.seed, strength=options.motion_strength
-            )
+            size, frames = (portrait.width, portrait.height), options.frames or None
+            body, strength = find_body(portrait), options.motion_strength
+            return gesture_track(speech, options.fps, frames, options.seed, body, size, strength)
         if not self._predict:
             return None
         return self._predict(portrait, speech, replace(options, framing="crop"))  # on the canvas of the shot

@@ -125,7 +125,11 @@ def check_file(file: WeightFile, path: Path) -> str:
 
 
 def compile_regions(unet: UNet) -> None:
-    """Compile each kind of layer once: windows have a constant shape, so nothing is compiled again."""
+    """Compile every layer once for each shape; windows have a constant one, so nothing is compiled again."""
+    import torch._dynamo
+
+    # a layer counts as one function however many shapes its copies have
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for layer in unet.modules():
         if isinstance(layer, (ResnetBlock, SpatialTransformer, MotionModule)):
-            cast(nn.Module, layer).compile()
+            cast(nn.Module, layer).compile(dynamic=False)

@@ -74,34 +74,28 @@ class PasteBack:
     def __init__(self, shot: Shot, portrait: Portrait) -> None:
         if shot.whole is None:
             raise ValueError("a cropped shot has no picture to be put back into")
-        self._whole = shot.whole.astype(np.float32)
+        self._whole, framing = shot.whole, shot.framing
         height, width = shot.whole.shape[:2]
-        framing, across, down = shot.framing, width / portrait.width, height / portrait.height
-        self._place = np.array(
-            [
-                [framing.wide / framing.width * across, 0, framing.left * across],
-                [0, framing.high / framing.height * down, framing.top * down],
-            ]
-        )
-        edge = max(1, round(SEAM * min(shot.size)))
-        inner = np.zeros(shot.picture.shape[:2], np.float32)
-        inner[edge:-edge, edge:-edge] = 1
-        soft = cv2.blur(inner, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
-        self._share = self._moved(soft)[..., None]
+        across, down = width / portrait.width, height / portrait.height
+        left, right = (round(x * across) for x in (framing.left, framing.left + framing.wide))
+        top, bottom = (round(y * down) for y in (framing.top, framing.top + framing.high))
+        self._size = (right - left, bottom - top)
+        self._place = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+        self._part = slice(max(-top, 0), height - top), slice(max(-left, 0), width - left)
+        edge = max(1, round(SEAM * min(self._size)))
+        share = np.zeros((self._size[1], self._size[0]), np.float32)
+        share[edge:-edge, edge:-edge] = 1
+        blurred = cv2.blur(share, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
+        self._share = np.asarray(blurred, np.float32)[self._part][..., None]
+        self._kept = self._whole[self._place] * (1 - self._share)
 
     def __call__(self, face: Picture) -> Picture:
         """The whole picture with this face: (H, W, 3) uint8."""
-        moved = self._moved(face.astype(np.float32))
-        return np.asarray(np.rint(self._whole + (moved - self._whole) * self._share), np.uint8)
-
-    def _moved(self, picture: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        size = (self._whole.shape[1], self._whole.shape[0])
-        return cv2.warpAffine(picture, self._place, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT)
-
-
-def video_size(shot: Shot) -> tuple[int, int]:
-    """Width and height of the video: of the whole picture where the face is put back into it."""
-    return shot.size if shot.whole is None else (shot.whole.shape[1], shot.whole.shape[0])
+        how = cv2.INTER_AREA if self._size[0] < face.shape[1] else cv2.INTER_CUBIC
+        made = cv2.resize(face, self._size, interpolation=how)[self._part]
+        picture = self._whole.copy()
+        picture[self._place] = np.rint(made * self._share + self._kept)
+        return picture
 
 
 class Drive:
