@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,9 @@ def test_metrics(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.ended(server.post().json)
         server.ask("GET", "/nothing/of/the/sort")
-        text = server.ask("GET", "/metrics").body.decode()
+        until, text = time.monotonic() + 10, ""
+        while "jobs_ended_total{" not in text and time.monotonic() < until:
+            text = server.ask("GET", "/metrics").body.decode()
     for line in (
         'echomimic_jobs{state="succeeded"} 1.0',
         'echomimic_jobs_ended_total{kind="animation",state="succeeded"} 1.0',
@@ -141,7 +144,7 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected http"):
         Client("nowhere")
     with pytest.raises(ServerError, match="echomimic serve"):
-        Client("http://127.0.0.1:1", timeout=1).animate(__file__, __file__)
+        Client("http://127.0.0.1:1", timeout=1).animate(__file__, __file__, patience=0)
     with pytest.raises(InputError, match="cannot be read"):
         Client().animate(tmp_path / "missing.png", __file__)
     with serving(tmp_path / "data") as server:
@@ -164,7 +167,7 @@ Captured = pytest.CaptureFixture[str]
 
 def test_serve_is_careful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     started: list[Settings] = []
-    monkeypatch.setattr(stand, "run_server", lambda settings, host, port, say: started.append(settings))
+    monkeypatch.setattr(stand, "run_server", lambda settings, *_: started.append(settings))
     monkeypatch.delenv("ECHOMIMIC_API_KEYS", raising=False)
     assert run(["serve", "--host", "0.0.0.0"]) == 2
     assert "--no-key" in capsys.readouterr().err

@@ -4,7 +4,9 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -210,6 +212,24 @@ def test_the_queue_is_bounded(server: Server) -> None:
     assert [answer.json["position"] for answer in jobs[:8]] == list(range(1, 9))
     server.ask("POST", first["links"]["cancel"])
     assert {server.ended(answer.json)["state"] for answer in jobs[:8]} == {"succeeded"}
+
+
+def test_who_asks_twice_gets_one_job(server: Server) -> None:
+    def ask(path: str, key: str) -> Any:
+        body, headers = form(portrait=png(), speech=wav())
+        return server.ask("POST", path, body, {**headers, "Idempotency-Key": key})
+
+    before = len(server.ask("GET", "/v1/animations?limit=100").json["items"])
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: ask("/v1/animations", "mine"), range(6)))
+    assert [answer.status for answer in answers] == [202] * 6
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len(server.ask("GET", "/v1/animations?limit=100").json["items"]) == before + 1
+    other = [ask("/v1/animations", "other").json["id"], ask("/v1/tracks", "mine").json["id"]]
+    assert answers[0].json["id"] not in other
+    assert ask("/v1/animations", "m" * 101).status == ask("/v1/animations", "a b").status == 422
+    assert server.ended(answers[0].json)["state"] == "succeeded"
+    assert len(list((server.settings.data / "incoming").iterdir())) == 0
 
 
 def test_results_are_deleted_after_a_while(tmp_path: Path) -> None:

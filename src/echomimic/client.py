@@ -23,6 +23,7 @@ Job = Mapping[str, Any]
 
 _PIECE = 1 << 16
 _TRIES = 5
+_PAUSE = 1.0
 _FINAL = ("succeeded", "failed", "cancelled")
 
 
@@ -55,7 +56,8 @@ class Client:
     ) -> Job:
         """Ask for a video; `fields` are preset, format, save_motion and the options. Returns the job, which waits.
 
-        While the server's queue is full it is asked again for `patience` seconds. Raises ServerError.
+        While the server is full or away it is asked again for `patience` seconds; it makes one job in any case. Raises
+        ServerError.
         """
         return self._submit("animations", {"portrait": portrait, "speech": speech, "motion": motion}, patience, fields)
 
@@ -133,9 +135,10 @@ class Client:
             try:
                 return self._json("POST", f"/v1/{plural}", form)
             except ServerError as refused:
-                if refused.status != 429 or time.monotonic() + refused.retry_after > until:
+                wait = refused.retry_after or _PAUSE
+                if refused.status not in (0, 429, 507) or time.monotonic() + wait > until:
                     raise
-                time.sleep(refused.retry_after)
+                time.sleep(wait)
 
     def _fetch(self, link: str, file: BinaryIO, size: int) -> None:
         fault: Exception | None = None
@@ -231,7 +234,11 @@ class _Form:
         except OSError as fault:
             raise InputError(f"{fault.filename} cannot be read ({fault.strerror}); expected a file") from None
         length = sum(len(head) + 2 for head, _ in self._parts) + sum(sizes) + len(self._end)
-        self.headers = {"Content-Type": f"multipart/form-data; boundary={mark}", "Content-Length": str(length)}
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={mark}",
+            "Content-Length": str(length),
+            "Idempotency-Key": mark,
+        }
 
     def pieces(self) -> Iterator[bytes]:
         """The body, a piece at a time; from the beginning each time."""

@@ -23,6 +23,7 @@ _KeyFile = Annotated[
 ]
 _NoKey = Annotated[bool, typer.Option("--no-key", help="let everybody in who can reach the address")]
 _Warm = Annotated[bool, typer.Option("--warm", help="load the engine at once, so that the first job is as quick")]
+_Log = Annotated[bool, typer.Option("--log", help="a line on stderr for each request")]
 _AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="fetch inputs that clients name by URL")]
 
 
@@ -34,6 +35,7 @@ def serve(
     no_key: _NoKey = False,
     allow_urls: _AllowUrls = False,
     warm: _Warm = False,
+    log: _Log = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="jobs that are rendered at the same time")] = 1,
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="jobs that may wait; more are sent away")] = 32,
     max_upload: Annotated[int, typer.Option(min=1, help="MB that one request may bring")] = 200,
@@ -71,7 +73,7 @@ def serve(
         idle_seconds=idle * 60,
         warm=warm,
     )
-    run_server(settings, host, port, _say)
+    run_server(settings, host, port, _say, log)
 
 
 def _say(address: str, settings: "Settings") -> None:

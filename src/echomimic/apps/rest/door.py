@@ -79,6 +79,8 @@ class Door:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.answered(method, route, status, seconds)
+        name = scope["state"]["request_id"]
+        _log.info("%s %s %s %d %.3f s", name, method, ascii(scope["path"][:200]), status, seconds)
 
     def _admit(self, scope: Scope, headers: Headers) -> str:
         """Who asks, as text that tells keys apart but is none. Raises Problem."""

@@ -18,14 +18,15 @@ STATES: tuple[State, ...] = ("queued", "running", "succeeded", "failed", "cancel
 
 _COLUMNS = (
     "id, kind, owner, state, request, created, started, finished, crashes, restarts, attempt, bytes, deleted, "
-    "result, error"
+    "result, error, ticket"
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, owner TEXT NOT NULL,
     state TEXT NOT NULL, request TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL,
     crashes INTEGER NOT NULL DEFAULT 0, restarts INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0, deleted REAL, result TEXT, error TEXT
+    bytes INTEGER NOT NULL DEFAULT 0, deleted REAL, result TEXT, error TEXT, ticket TEXT,
+    UNIQUE (owner, kind, ticket)
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, place);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, kind, place);
@@ -34,7 +35,10 @@ CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, kind, place);
 
 @dataclass(frozen=True)
 class Job:
-    """One row: times are seconds since 1970; `request`, `result` and `error` are what their names say, as JSON."""
+    """One row: times are seconds since 1970; `request`, `result` and `error` are what their names say, as JSON.
+
+    `ticket` is the client's own name for its request, under which it is taken once only.
+    """
 
     id: str
     kind: str
@@ -51,6 +55,7 @@ class Job:
     deleted: float | None = None
     result: Values = field(default_factory=dict)
     error: Values = field(default_factory=dict)
+    ticket: str | None = None
 
     @property
     def final(self) -> bool:
@@ -96,15 +101,15 @@ class Store:
             self._writer.execute("COMMIT")
 
     def add(self, job: Job, most_waiting: int) -> bool:
-        """Queue a job; False where `most_waiting` wait already."""
+        """Queue a job; False where `most_waiting` wait already. sqlite3.IntegrityError where the ticket is taken."""
         with self._writing() as table:
             (waiting,) = table.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
             if waiting >= most_waiting:
                 return False
             table.execute(
-                "INSERT INTO jobs (id, kind, owner, state, request, created, bytes) "
-                "VALUES (?, ?, ?, 'queued', ?, ?, ?)",
-                (job.id, job.kind, job.owner, json.dumps(job.request), job.created, job.bytes),
+                "INSERT INTO jobs (id, kind, owner, state, request, created, bytes, ticket) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)",
+                (job.id, job.kind, job.owner, json.dumps(job.request), job.created, job.bytes, job.ticket),
             )
         return True
 
@@ -162,6 +167,10 @@ class Store:
     def get(self, name: str) -> Job | None:
         """The job of that name."""
         return next(iter(self._jobs("id = ?", name)), None)
+
+    def with_ticket(self, owner: str, kind: str, ticket: str | None) -> Job | None:
+        """The job that somebody has asked for under that name."""
+        return next(iter(self._jobs("owner = ? AND kind = ? AND ticket = ?", owner, kind, ticket)), None)
 
     def newest(self, owner: str, kind: str, count: int) -> list[Job]:
         """The newest jobs of somebody."""

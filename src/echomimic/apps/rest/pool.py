@@ -128,7 +128,7 @@ class Pool:
 
         try:
             state, facts = await self._outcome(job, seat.worker, tell)
-            await self._write_down(job, state, facts)
+            state = await self._write_down(job, state, facts)
         finally:
             seat.job = None
             seat.free.set()
@@ -180,17 +180,16 @@ class Pool:
             },
         }
 
-    async def _write_down(self, job: Job, state: State, facts: dict[str, Any]) -> None:
-        """Record the end of a job, patiently: what is not written down would be done again."""
+    async def _write_down(self, job: Job, state: State, facts: dict[str, Any]) -> State:
+        """Record the end of a job, patiently: what is not written down would be done again. Returns its state."""
         while True:
             try:
-                await run_in_threadpool(self._record, job, state, facts)
-                return
+                return await run_in_threadpool(self._record, job, state, facts)
             except sqlite3.OperationalError:
                 _log.exception("job %s has ended, which cannot be written down yet", job.id)
                 await asyncio.sleep(_TRY_AGAIN)
 
-    def _record(self, job: Job, state: State, facts: dict[str, Any]) -> None:
+    def _record(self, job: Job, state: State, facts: dict[str, Any]) -> State:
         if state == "queued":
             self.store.requeue(job.id)
         elif state == "succeeded":
@@ -202,6 +201,7 @@ class Pool:
             self.folders.remove(job.id)
         elif now.final:
             self.folders.tidy(now)
+        return state if now is None else now.state
 
 
 def _problem(code: str, detail: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +16,17 @@ from echomimic.apps.rest.problems import Problem, gone
 from echomimic.apps.rest.ranges import file_response
 from echomimic.apps.rest.service import Service
 from echomimic.apps.rest.streams import event_response, live_response, not_ready
+
+_Ticket = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=100,
+        pattern="^[!-~]+$",
+        description="a name of your own for this request: sent again with the same one, it makes no second job",
+    ),
+]
 
 
 def make_router(kind: Kind, service: Service) -> APIRouter:
@@ -46,9 +57,9 @@ def _add_jobs(router: APIRouter, kind: Kind, service: Service) -> None:
         openapi_extra=body,
         responses=links_of(kind) | problems(400, 403, 408, 413, 415, 422, 429, 507),
     )
-    async def submit(request: Request, response: Response) -> Answer:
+    async def submit(request: Request, response: Response, ticket: _Ticket = None) -> Answer:
         answer = await service.submit(
-            kind, _owner(request), lambda folder: take_in(request, folder, kind, service.settings)
+            kind, _owner(request), ticket, lambda folder: take_in(request, folder, kind, service.settings)
         )
         response.headers["Location"] = answer.links["self"]
         return answer

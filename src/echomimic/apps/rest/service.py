@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,36 +62,47 @@ class Service:
             _log.info("%d jobs were cut off and begin again", again)
         self.folders.sweep(self.store.names())
 
-    async def submit(self, kind: Kind, owner: str, take_in: TakeIn) -> Answer:
-        """A new job from what `take_in` puts into a folder. When this returns, nothing short of a fire loses it."""
-        self._check_room()
-        await self.pool.expect()
-        upload: Path | None = None
+    async def submit(self, kind: Kind, owner: str, ticket: str | None, take_in: TakeIn) -> Answer:
+        """A new job from what `take_in` puts into a folder. When this returns, nothing short of a fire loses it.
+
+        `ticket` is the client's own name for the request: who asks again with the same one gets the same job.
+        """
+        known = self.store.with_ticket(owner, kind.name, ticket)
+        if known is None:
+            self._check_room()
+            await self.pool.expect()
         try:
             upload = await run_in_threadpool(self.folders.new_upload)
-            fields, sizes = await take_in(upload), {path.name: path.stat().st_size for path in upload.iterdir()}
-            request = read_wishes(kind, kind.way(sizes), fields, self.settings)
-            job = Job(new_id(), kind.name, owner, "queued", request, time.time(), bytes=sum(sizes.values()))
-            if not await run_in_threadpool(self._keep, upload, job):
-                raise self._busy()
+            try:
+                fields, sizes = await take_in(upload), {path.name: path.stat().st_size for path in upload.iterdir()}
+                request = read_wishes(kind, kind.way(sizes), fields, self.settings)
+                asked = Job(new_id(), kind.name, owner, "queued", request, time.time(), ticket=ticket)
+                asked = replace(asked, bytes=sum(sizes.values()))
+                job = known or await run_in_threadpool(self._keep, upload, asked)
+            finally:
+                await run_in_threadpool(shutil.rmtree, upload, ignore_errors=True)
         except OSError as fault:
             raise disk_full(fault) from None
-        finally:
-            if upload is not None:
-                shutil.rmtree(upload, ignore_errors=True)
         self.pool.wake()
         return self.answer(self.find(kind, owner, job.id))
 
-    def _keep(self, upload: Path, job: Job) -> bool:
-        """Files first, then the row: a kill in between leaves files that nobody was promised."""
+    def _keep(self, upload: Path, job: Job) -> Job:
+        """Files first, then the row: a kill in between leaves files that nobody was promised. Returns what is kept."""
         self.folders.adopt(upload, job.id)
+        kept: Job | None = None
         try:
-            kept = self.store.add(job, self.settings.queue)
+            if not self.store.add(job, self.settings.queue):
+                raise self._busy()
+            kept = job
+        except sqlite3.IntegrityError:  # the same request came twice, and the other one was quicker
+            kept = self.store.with_ticket(job.owner, job.kind, job.ticket)
+            if kept is None:
+                raise
         except sqlite3.Error as fault:
-            self.folders.remove(job.id)
             raise OSError(fault) from fault
-        if not kept:
-            self.folders.remove(job.id)
+        finally:
+            if kept is not job:
+                self.folders.remove(job.id)
         return kept
 
     def _check_room(self) -> None:

@@ -1,5 +1,6 @@
 """The server process: listens, says where, and serves until it is told to stop."""
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -14,8 +15,15 @@ from echomimic.errors import OutputError
 _GRACE = 3
 
 
-def run_server(settings: Settings, host: str, port: int, say: Callable[[str, Settings], None]) -> None:
-    """Serve until a signal comes. Raises OutputError where the port or the folder is not to be had."""
+def run_server(
+    settings: Settings, host: str, port: int, say: Callable[[str, Settings], None], log: bool = False
+) -> None:
+    """Serve until a signal comes, with a line on stderr for each request if `log`; faults are logged in any case.
+
+    Raises OutputError where the port or the folder is not to be had.
+    """
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("echomimic.rest").setLevel(logging.INFO if log else logging.WARNING)
     try:
         listener = _listen(host, port)
     except OSError as fault:
