@@ -67,8 +67,8 @@ class Service:
 
         `ticket` is the client's own name for the request: who asks again with the same one gets the same job.
         """
-        known = self.store.with_ticket(owner, kind.name, ticket)
-        if known is None:
+        job = self.store.with_ticket(owner, kind.name, ticket)
+        if job is None:
             self._check_room()
             await self.pool.expect()
         try:
@@ -78,7 +78,7 @@ class Service:
                 request = read_wishes(kind, kind.way(sizes), fields, self.settings)
                 asked = Job(new_id(), kind.name, owner, "queued", request, time.time(), ticket=ticket)
                 asked = replace(asked, bytes=sum(sizes.values()))
-                job = known or await run_in_threadpool(self._keep, upload, asked)
+                job = job or await run_in_threadpool(self._keep, upload, asked)
             finally:
                 await run_in_threadpool(shutil.rmtree, upload, ignore_errors=True)
         except OSError as fault:
