@@ -300,6 +300,15 @@ def test_the_command_line_measures_one_clip(clip: Path, tmp_path: Path, capsys: 
     assert (tmp_path / "both" / "compare.html").exists()
 
 
+def test_a_lone_clip_that_cannot_be_measured_is_an_error(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["none.mp4"], [str(clip), "--reference", "none.mp4"], [str(clip), "--shard", "3/2"], []):
+        assert run(["evaluate", *words, "-o", str(tmp_path / "report")]) == 2
+        assert not (tmp_path / "report" / "report.json").exists()
+    assert capsys.readouterr().err.count("error:") == 4
+
+
 def test_animate_checks_what_it_made(
     head_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echomimic.apps.terminal import Reporter, reporting, say_json
-from echomimic.errors import OptionError
+from echomimic.errors import OptionError, VideoError
 
 
 def evaluate(
@@ -71,22 +71,16 @@ def _measure(
     run = open_run(output, settings, load_networks(files, device))
     known = [identify(run, job) for job in jobs]
     run_jobs(run, known, shard, reporter.progress, reporter.note)
-    report = write_report(run, known)
     faults = failures(run, known)
+    if faults and len(known) == 1:
+        raise VideoError(faults[0])
+    report = write_report(run, known)
     if as_json:
         say_json("report", path=None if report is None else output / "report.json", clips=len(known), failed=faults)
     elif report is None:
         typer.echo(f"{output}: this shard is measured; the report is written with the last one")
     else:
         _say(report, output)
-    if faults and len(known) == 1:
-        raise _fault(faults[0])
-
-
-def _fault(text: str) -> Exception:
-    from echomimic.errors import VideoError
-
-    return VideoError(text)
 
 
 def _say(report: dict[str, object], output: Path) -> None:

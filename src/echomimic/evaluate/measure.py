@@ -53,6 +53,7 @@ class _Seen:
     settings: Settings
     networks: Networks
     container: Container
+    reference: Video | None
     watched: Watched
     series: Series = field(default_factory=dict)
     clouds: Clouds = field(default_factory=dict)
@@ -71,10 +72,6 @@ class _Seen:
         return max(0.0, float(self.container.picture_times[0]))
 
     @cached_property
-    def reference(self) -> Video | None:
-        return None if self.job.reference is None else read_video(self.job.reference)
-
-    @cached_property
     def reference_faces(self) -> Faces | None:
         return None if self.job.reference is None else watch_face(self.job.reference)
 
@@ -89,7 +86,8 @@ def measure(job: Job, settings: Settings, networks: Networks, progress: Progress
     """Measure one clip; EchoMimicError where it, or its reference, cannot be read."""
     with collect_notes() as notes:
         container = read_container(job.path)
-        seen = _Seen(job, settings, networks, container, watch(job.path, settings, progress))
+        reference = None if job.reference is None else read_video(job.reference)
+        seen = _Seen(job, settings, networks, container, reference, watch(job.path, settings, progress))
         metrics: Values = {}
         for group in settings.groups:
             if group not in PLAIN_GROUPS and not _has_network(group, networks):
