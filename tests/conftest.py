@@ -12,6 +12,8 @@ from echomimic.apps.demo import demo_portrait
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+pytest_plugins = ("web_browser",)
+
 
 def shared_folder() -> Path | None:
     """The folder with sample data: ECHOMIMIC_SHARED, or `shared` beside the checkout; None where neither is there."""

@@ -29,6 +29,7 @@ class Line(BaseModel):
     line: str
     at: int = 0
     instead: bool = False
+    close: bool = False
 
 
 class Wanted(BaseModel):
@@ -101,8 +102,8 @@ def _add_sessions(router: APIRouter, desk: Desk) -> None:
 
 def _add_looking(router: APIRouter, desk: Desk) -> None:
     @router.get("/sessions/{name}/frame/{number}")
-    def frame(name: str, number: int) -> Response:
-        picture = to_jpeg(desk.find(name).frame(number))
+    def frame(name: str, number: int, close: bool = False) -> Response:
+        picture = to_jpeg(desk.find(name).frame(number, close))
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     @router.get("/sessions/{name}/voice")
@@ -119,7 +120,7 @@ def _add_edits(router: APIRouter, desk: Desk) -> None:
     def attempt(name: str, wanted: Line) -> dict[str, Any]:
         session = desk.find(name)
         track = session.tried(wanted.line)
-        picture = b64encode(to_jpeg(session.frame(wanted.at, track))).decode()
+        picture = b64encode(to_jpeg(session.frame(wanted.at, wanted.close, track))).decode()
         before, after = session.curves, session.curves_of(track)
         return {"curves": _values(after, _changed(before, after)), "frame": f"data:image/jpeg;base64,{picture}"}
 
@@ -199,6 +200,7 @@ def _whole(session: Session) -> dict[str, Any]:
         "peaks": session.peaks,
         "closures": session.closures,
         "seed": session.options.seed,
+        "far": session.far,
     }
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from itertools import groupby
 from typing import Any
 
 from echomimic.apps.controls import CONTROLS, Control
 from echomimic.apps.web.words import Language, group_label, option_help, option_label, say
+from echomimic.options import GROUPS
 
 ELSEWHERE = ("seed",)
 """Options that stand among the main controls."""
@@ -18,8 +18,8 @@ def make_fields(language: Language) -> dict[str, Any]:
     """A component for each option, by name, in a folded group each."""
     gr: Any = import_module("gradio")
     made: dict[str, Any] = {}
-    shown = [control for control in CONTROLS if control.name not in ELSEWHERE]
-    for group, controls in groupby(sorted(shown, key=lambda control: control.group), key=lambda c: c.group):
+    for group in GROUPS.values():
+        controls = [each for each in CONTROLS if each.group == group and each.name not in ELSEWHERE]
         with gr.Accordion(group_label(language, group), open=False), gr.Row():
             for control in controls:
                 made[control.name] = _field(gr, language, control)

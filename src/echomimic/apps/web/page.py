@@ -35,7 +35,15 @@ def theme() -> Any:
     """The page's looks, from fonts that are on the machine."""
     gr: Any = import_module("gradio")
     fonts = ("system-ui", "sans-serif")
-    return gr.themes.Base(primary_hue="teal", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace"))
+    base = gr.themes.Base(primary_hue="teal", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace"))
+    return base.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color_dark="*neutral_300",
+    )
 
 
 def _head_html(language: Language) -> str:
@@ -56,10 +64,10 @@ def _layout(gr: Any, language: Language) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Row():
         with gr.Column(min_width=300):
-            parts["portrait"] = gr.File(label=say(language, "portrait"), elem_id="portrait", height=120)
+            parts["portrait"] = gr.File(label=say(language, "portrait"), elem_id="portrait", height=160)
             parts["portrait_look"] = gr.HTML(elem_id="portrait-look")
         with gr.Column(min_width=300):
-            parts["voice"] = gr.File(label=say(language, "voice"), elem_id="voice", height=120)
+            parts["voice"] = gr.File(label=say(language, "voice"), elem_id="voice", height=160)
             parts["voice_look"] = gr.HTML(elem_id="voice-look")
             _add_choices(gr, language, parts)
         with gr.Column(min_width=300):

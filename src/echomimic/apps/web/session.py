@@ -17,10 +17,12 @@ from echomimic.media import read_picture, read_speech, sound_blocks
 from echomimic.mesh.engine import MeshEngine, Stage
 from echomimic.motion.replaying import replay
 from echomimic.options import Options, make_options
-from echomimic.types import CURVES, Curves, LandmarkTrack
+from echomimic.types import CURVES, Curves, LandmarkTrack, Picture
 
 _SHOWN = 640
 """The longer side of the frame at the cursor: enough to judge lips by, and quick."""
+_ROOM, _FAR = 0.35, 0.6
+"""Room round the face of a close-up in face sizes; the share of the picture's width under which one is shown first."""
 _SAME = 1e-4
 _RATE = 24_000
 _PEAKS = 100
@@ -69,10 +71,29 @@ class Session:
             return track.curves
         return motion.combine_curves(self.heard.curves, track.curves, track.parts)
 
-    def frame(self, number: int, track: LandmarkTrack | None = None) -> Any:
-        """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it."""
+    def frame(self, number: int, close: bool = False, track: LandmarkTrack | None = None) -> Picture:
+        """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it; with `close` the head alone."""
         curves = self.curves_of(track or self.track)
-        return self.stage.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
+        frame = self.stage.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
+        left, top, right, bottom = self.head if close else (0, 0, *frame.shape[1::-1])
+        return frame[top:bottom, left:right]
+
+    @cached_property
+    def head(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a close-up, in pixels of a frame."""
+        points = self.stage.framing.points(self.stage.face.landmarks)[:, :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        room = _ROOM * (high - low).max()
+        limit = (self.stage.framing.width, self.stage.framing.height)
+        left, top = np.clip(low - room, 0, limit).astype(int)
+        right, bottom = np.clip(high + room, 0, limit).astype(int)
+        return int(left), int(top), int(right), int(bottom)
+
+    @property
+    def far(self) -> bool:
+        """Whether the head is so small in the picture that a close-up shows more."""
+        left, _, right, _ = self.head
+        return right - left < _FAR * self.stage.framing.width
 
     def tried(self, line: str) -> LandmarkTrack:
         """The track after one more edit, which is not kept."""

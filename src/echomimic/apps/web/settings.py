@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-MB = 1_000_000
+MB = 1 << 20
 
 
 @dataclass(frozen=True)

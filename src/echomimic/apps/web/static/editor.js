@@ -54,7 +54,7 @@ async function edit(line, second = null, instead = false) {
 
 const attempt = newest(async (line) => {
   try {
-    const said = await ask(session('/try'), { line, at: state.cursor })
+    const said = await ask(session('/try'), { line, at: state.cursor, close: $('close').checked })
     if (!state.trying) return
     Object.assign(state.doc.curves, said.curves)
     $('frame').src = said.frame
@@ -77,7 +77,7 @@ function letGo() {
 
 const showFrame = newest(async () => {
   const began = performance.now(), picture = new Image()
-  picture.src = `/editor/${session(`/frame/${state.cursor}?of=${state.doc.revision}`)}`
+  picture.src = `/editor/${session(`/frame/${state.cursor}?of=${state.doc.revision}&close=${$('close').checked}`)}`
   try { await picture.decode() } catch { return }
   $('frame').src = picture.src
   $('frame').dataset.ms = Math.round(performance.now() - began)
@@ -138,7 +138,7 @@ function show() {
     code.textContent = text; code.className = kind; item.append(code)
     return item
   }))
-  if (!lines.length) $('edits').textContent = word('no_edits')
+  if (!lines.length) { const item = document.createElement('li'); item.textContent = word('no_edits'); $('edits').append(item) }
   $('edits').scrollTop = $('edits').scrollHeight
   for (const box of $('parts').querySelectorAll('input')) box.checked = !doc.parts || doc.parts.includes(box.value)
   draw()
@@ -314,6 +314,7 @@ function setUpTools() {
   $('redo').onclick = () => change('/redo')
   $('play').onclick = () => play()
   $('whole').onchange = show
+  $('close').onchange = () => showFrame()
   $('mute').onclick = () => edit(scaled(0))
   $('zoom-in').onclick = () => zoom(.7)
   $('zoom-out').onclick = () => zoom(1 / .7)
@@ -371,6 +372,7 @@ async function open(id) {
   $('save').href = `/editor/${session('/track')}`
   $('wave').setAttribute('aria-label', word('wave')); $('wave').title = word('wave'); $('wave').setAttribute('aria-valuemax', total().toFixed(2))
   $('lanes').setAttribute('aria-label', word('curve')); $('lanes').tabIndex = 0
+  $('close').checked = state.doc.far
   lay(); setUpRender(state, session, say); show(); showFrame()
 }
 

@@ -1,0 +1,148 @@
+"""The web page in a real browser: upload, generate, play, cancel, bad input, reload; nothing asked of other hosts."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import write_wav
+
+pytest.importorskip("gradio", reason="the page needs the web extra")
+pytest.importorskip("playwright", reason="the browser is driven by playwright")
+from web_browser import CHROMIUM, Tab
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+AXE = Path(os.environ.get("ECHOMIMIC_AXE", "node_modules/axe-core/axe.min.js"))
+OF_GRADIO = {"aria-prohibited-attr", "label-content-name-mismatch"}
+"""Findings in Gradio's own components: an empty video, a drop zone whose name is not its words."""
+PLAYS = "document.querySelector('#video video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
+
+
+@pytest.fixture(scope="module")
+def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    time = np.arange(16_000 * 40) / 16_000
+    return write_wav(tmp_path_factory.mktemp("long") / "long.wav", 0.3 * np.sin(700 * time) * np.sin(9 * time))
+
+
+def drop(page: Any, portrait: Path, voice: Path) -> None:
+    page.set_input_files("#portrait input[type=file]", portrait)
+    page.set_input_files("#voice input[type=file]", voice)
+    page.wait_for_selector("#portrait-look img")
+    page.wait_for_selector("#voice-look p")
+
+
+def test_upload_generate_play_and_again_with_a_new_seed(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = tab.open("/en/")
+    drop(page, head_file, voice_file)
+    assert "256 x 256" in page.inner_text("#portrait-look")
+    assert "1.00 s, 25 frames" in page.inner_text("#voice-look")
+    page.click("#generate")
+    tab.until(PLAYS)
+    assert page.evaluate("document.querySelector('#video video').videoWidth") == 256
+    assert "25 frames, 1.00 s, 256 x 256, preset mesh, seed 0" in page.inner_text("#status")
+    page.fill("#seed input", "7")
+    page.click("label:has-text('Draft')")
+    page.click("#generate")
+    page.wait_for_selector("#status >> text=seed 7")
+
+
+def test_the_example_in_chinese(tab: Tab, pictures: Path) -> None:
+    page = tab.open("/zh/")
+    page.click("#example")
+    page.wait_for_selector("#portrait-look img")
+    page.wait_for_selector("#voice-look p")
+    assert "视频显示明亮的部分" in page.inner_text("#portrait-look")
+    page.click("#advanced button")
+    page.click("#advanced button:has-text('动作')")
+    page.wait_for_selector("text=动作幅度")
+    tab.picture(pictures, "web-page-zh.png")
+
+
+@pytest.mark.skipif("ECHOMIMIC_PICTURES" not in os.environ, reason="screenshots are made where ECHOMIMIC_PICTURES says")
+def test_what_the_page_looks_like_with_a_video(tab: Tab, pictures: Path) -> None:
+    page = tab.open("/en/")
+    page.click("#example")
+    page.wait_for_selector("#portrait-look img")
+    page.click("#generate")
+    tab.until("document.querySelector('#video video')?.currentTime > 1.5")
+    tab.picture(pictures, "web-page.png")
+
+
+def test_the_language_follows_the_browser(browser: Any, web_server: str) -> None:
+    tab = Tab(browser, web_server, "zh-CN")
+    assert tab.open("/").url == f"{web_server}/zh/"
+    tab.context.close()
+
+
+def test_progress_cancel_a_reload_and_a_queue(
+    tab: Tab, browser: Any, head_file: Path, long_voice: Path, pictures: Path
+) -> None:
+    page = tab.open("/en/")
+    drop(page, head_file, long_voice)
+    page.click("#generate")
+    page.wait_for_selector("#status img")
+    assert "a second" in page.inner_text("#status")
+    assert "s left" in page.inner_text("#status")
+    tab.picture(pictures, "web-progress.png")
+    page.reload()
+    page.wait_for_selector("#status progress[value]")
+    other = Tab(browser, tab.address)
+    second = other.open("/en/")
+    drop(second, head_file, long_voice)
+    second.click("#generate")
+    second.wait_for_selector("#status >> text=waiting: 1 before this one")
+    second.click("#cancel")
+    second.wait_for_selector("#status >> text=cancelled")
+    other.context.close()
+    page.click("#cancel")
+    page.wait_for_selector("#status >> text=cancelled; nothing was kept")
+    assert page.is_enabled("#generate")
+
+
+def test_bad_input_is_said_in_place_and_nothing_is_lost(tab: Tab, head_file: Path, tmp_path: Path) -> None:
+    page = tab.open("/en/")
+    page.click("#generate")
+    page.wait_for_selector("#status >> text=drop a portrait and a voice first")
+    text = tmp_path / "notes.png"
+    text.write_text("no picture")
+    page.set_input_files("#portrait input[type=file]", text)
+    page.wait_for_selector("#portrait-look [role=alert] >> text=notes.png")
+    silent = write_wav(tmp_path / "empty.wav", np.zeros(0))
+    page.set_input_files("#voice input[type=file]", silent)
+    page.wait_for_selector("#voice-look [role=alert] >> text=empty.wav")
+    assert "/tmp" not in page.inner_text("body")
+    page.fill("#seed input", "12")
+    page.click("#generate")
+    page.wait_for_selector("#status [role=alert]")
+    assert page.input_value("#seed input") == "12"
+    assert page.locator("#portrait >> text=notes").count() == 1
+
+
+def test_an_upload_past_the_limit_is_refused(tab: Tab, tmp_path: Path) -> None:
+    page = tab.open("/en/")
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(6 << 20))
+    page.set_input_files("#portrait input[type=file]", large)
+    page.wait_for_selector("text=/exceed the maximum/i")
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: npm install axe-core, or ECHOMIMIC_AXE")
+@pytest.mark.parametrize("path", ["/en/", "/editor"])
+def test_accessibility(tab: Tab, path: str) -> None:
+    page = tab.open(path)
+    if path == "/editor":
+        page.click("#example")
+        page.wait_for_selector("#frame[data-shown]")
+    else:
+        page.wait_for_selector("#generate")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then((said) => said.violations)")
+    serious = [
+        f"{each['id']}: {node['target']}"
+        for each in found
+        if each["impact"] in ("serious", "critical") and each["id"] not in OF_GRADIO
+        for node in each["nodes"]
+    ]
+    assert serious == []
