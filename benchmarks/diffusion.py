@@ -23,7 +23,7 @@ from echomimic.diffusion import attention
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
 from echomimic.diffusion.loading import load_strictly, on_meta
-from echomimic.diffusion.models import compile_regions
+from echomimic.diffusion.models import compile_regions, in_format
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
 from echomimic.weights import read_tensors
 
@@ -138,14 +138,14 @@ def call(
     print(f"{side}², {FRAMES} frames, {dtype}, {device}, {threads} threads{', as the original' if original else ''}")
 
 
-def peak_of(work: Callable[[], object]) -> tuple[int, int]:
-    """Bytes of this process at most while `work` runs, above what it had before: own memory, and mapped files."""
-    done, peaks = threading.Event(), [0, 0]
+def peak_of(work: Callable[[], object]) -> tuple[int, ...]:
+    """Bytes of this process at most while `work` runs, above what it had before: own, mapped from files, both."""
+    done, peaks = threading.Event(), [0, 0, 0]
 
-    def read() -> tuple[int, int]:
+    def read() -> tuple[int, ...]:
         lines = Path("/proc/self/status").read_text().splitlines()
         facts = dict(line.split(":", 1) for line in lines)
-        return tuple(int(facts[name].split()[0]) << 10 for name in ("RssAnon", "RssFile"))
+        return tuple(int(facts[name].split()[0]) << 10 for name in ("RssAnon", "RssFile", "VmRSS"))
 
     def watch() -> None:
         while not done.wait(0.01):
@@ -159,7 +159,7 @@ def peak_of(work: Callable[[], object]) -> tuple[int, int]:
     done.set()
     watcher.join()
     del held
-    return peaks[0] - before[0], peaks[1] - before[1]
+    return tuple(peak - had for peak, had in zip(peaks, before, strict=True))
 
 
 def load(dtype_name: str) -> None:
@@ -172,17 +172,15 @@ def load(dtype_name: str) -> None:
             gc.collect()
 
             def work(path: Path = path) -> nn.Module:
-                tensors = {name: tensor.to(dtype) for name, tensor in read_tensors(path).items()}
-                unet = load_strictly(on_meta(UNet), tensors, str(path))
+                unet = load_strictly(on_meta(UNet), in_format(read_tensors(path), dtype), str(path))
                 for parameter in unet.parameters():
                     parameter.view(torch.uint8).view(-1)[::4096].sum()  # touch every page
                 return unet
 
-            own, mapped = peak_of(work)
+            own, mapped, both = peak_of(work)
             weights = sum(p.numel() for p in on_meta(UNet).state_dict().values()) * dtype.itemsize
-            print(
-                f"{stored} to {dtype}: weights {weights / 1e9:.2f} GB, own {own / 1e9:.2f}, mapped {mapped / 1e9:.2f}"
-            )
+            sizes = f"weights {weights / 1e9:.2f} GB, peak {both / 1e9:.2f}"
+            print(f"{stored} to {dtype}: {sizes} (own {own / 1e9:.2f}, mapped {mapped / 1e9:.2f})", flush=True)
             path.unlink()
 
 

@@ -46,9 +46,14 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
-        if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and HAS_ONEDNN:
+        if HAS_ONEDNN and x.dtype == torch.float32 and on_eager_cpu(x):
             return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], ""))
         return super().forward(x)
+
+
+def on_eager_cpu(x: Tensor) -> bool:
+    """Whether the ways round PyTorch's slow kernels apply: on a CPU, neither training nor being compiled."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -56,8 +61,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
     In bfloat16 on a CPU it is done in slices by plain products, which took 0.6 of the time of PyTorch's own kernel.
     """
-    slow = queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and queries.shape[2] >= ROWS // 4
-    if not slow or torch.is_grad_enabled():
+    if queries.dtype != torch.bfloat16 or queries.shape[2] < ROWS // 4 or not on_eager_cpu(queries):
         return F.scaled_dot_product_attention(queries, keys, values)
     out = torch.empty_like(queries)
     queries = queries * queries.shape[-1] ** -0.5

@@ -17,7 +17,7 @@ from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import SD_VAE, build_vae, modern_names
 from echomimic.presets import Preset
 from echomimic.speech import SpeechEncoder
-from echomimic.weights import FILES, WeightFile, find, read_tensors
+from echomimic.weights import FILES, WeightFile, find, give_back, read_tensors
 
 TINY_WIDTHS = (32, 64, 96, 96)
 TINY_VAE: dict[str, Any] = {
@@ -71,8 +71,7 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
     def load(module: nn.Module, *parts: str, dtype: torch.dtype = dtype) -> Any:
         tensors: dict[str, Tensor] = {}
         for part in parts:
-            read = named_tensors(FILES[preset.files[part]], paths[part])
-            tensors |= {name: tensor.to(dtype) for name, tensor in read.items()}
+            tensors |= in_format(named_tensors(FILES[preset.files[part]], paths[part]), dtype)
         source = " + ".join(str(paths[part]) for part in parts)
         return load_strictly(module, tensors, source, mend_of(preset.name))
 
@@ -83,6 +82,16 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
         load(on_meta(build_vae), "vae", dtype=picture_dtype(dtype, device)),
         load(on_meta(SpeechEncoder), "speech", dtype=torch.float32),
     )
+
+
+def in_format(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The same tensors in `dtype`; each old one is given back as soon as its copy is there."""
+    made = {}
+    for name, tensor in tensors.items():
+        made[name] = tensor.to(dtype)
+        if made[name] is not tensor:
+            give_back(tensor)
+    return made
 
 
 def mend_of(name: str) -> str:

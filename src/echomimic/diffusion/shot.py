@@ -98,6 +98,11 @@ class PasteBack:
         return picture
 
 
+def video_size(shot: Shot) -> tuple[int, int]:
+    """Width and height of the video: of the whole picture where the face is put back into it."""
+    return shot.size if shot.whole is None else (shot.whole.shape[1], shot.whole.shape[0])
+
+
 class Drive:
     """The driving pictures of a clip, drawn as windows ask for them: (frames, H, W, 1 | 3) uint8.
 

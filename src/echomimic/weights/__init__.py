@@ -3,7 +3,7 @@
 from echomimic.weights.convert import convert_file
 from echomimic.weights.fetch import fetch
 from echomimic.weights.files import FILES, WeightFile, default_folder, find, folders, look
-from echomimic.weights.reading import checksum, read_tensors
+from echomimic.weights.reading import checksum, give_back, read_tensors
 
 __all__ = [
     "FILES",
@@ -14,6 +14,7 @@ __all__ = [
     "fetch",
     "find",
     "folders",
+    "give_back",
     "look",
     "read_tensors",
 ]

@@ -1,7 +1,10 @@
 """Checkpoint files to tensors, memory-mapped, without running what a pickle may hold."""
 
+import ctypes
 import hashlib
 import pickle
+import sys
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
 _POINTER = b"version https://git-lfs"
 _BLOCK = 1 << 22
+_PAGE_OUT = 21  # MADV_PAGEOUT, Linux 5.4: safe whatever the memory is
 AGAIN = "fetch it again: echomimic weights fetch"
 
 
@@ -27,6 +31,19 @@ def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
     if not named:
         raise WeightsError(f"{path} holds no tensors under {prefix!r}; expected the published file: {AGAIN}")
     return named
+
+
+def give_back(tensor: "Tensor") -> None:
+    """Let the system take back the memory of a tensor that has been copied, as of one that is mapped from a file.
+
+    Only advice, on Linux: a tensor that is used again is read again, and elsewhere nothing happens.
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu":
+        return
+    start = -(-tensor.data_ptr() // PAGESIZE) * PAGESIZE
+    length = tensor.data_ptr() + tensor.nbytes - start
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _PAGE_OUT)
 
 
 def checksum(path: Path) -> str:
