@@ -44,14 +44,16 @@ def animate(
     save_motion: Source | None = None,
     live: Source | None = None,
     weights: Source | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
     **options: object,
 ) -> Clip:
     """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
 
     `motion` is a track to follow instead of what the voice alone would move; `save_motion` is where the rendered
-    track goes; `live` is where an .mp4 may be followed while it grows; `options` are the fields of `Options`. Raises
-    EchoMimicError; the output exists whole or not at all.
+    track goes; `live` is where an .mp4 may be followed while it grows; `engine` is one of `load` for the same preset,
+    kept for many clips; `options` are the fields of `Options`. Raises EchoMimicError; the output exists whole or not
+    at all.
     """
     began = time.monotonic()
     _check_outputs([output, save_motion], [portrait, speech, motion])
@@ -61,7 +63,7 @@ def animate(
         chosen, _ = choose_preset(preset, track, _folder(weights))
         settings = make_options(options, chosen.defaults)
         inputs = _read(portrait, speech, track)
-        engine = load(chosen.name, weights=weights)
+        engine = engine or load(chosen.name, weights=weights)
         if save_motion is not None:
             inputs = _with_saved_motion(inputs, engine, settings, Path(save_motion))
         frames = _Sized(engine.frames(inputs.portrait, inputs.speech, inputs.motion, settings, progress))

@@ -1,0 +1,10 @@
+"""EchoMimic as a custom node of ComfyUI: the code is in the package echomimic, which loads when the host asks."""
+
+from typing import Any
+
+
+async def comfy_entrypoint() -> Any:
+    """What ComfyUI calls to get the nodes."""
+    from echomimic.apps.comfy import extension
+
+    return extension()

@@ -1,0 +1,105 @@
+"""The two nodes of the published workflow page, as data: ComfyUI_EchoMimic of November 2024 (commit 4cdc13e).
+
+Names, order, types, ranges and defaults are what saved workflows hold: nothing here may move. What this package adds
+comes last.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["IMAGE", "AUDIO", "MODEL_PIPE_E", "MODEL_FACE_E", "MODEL_VISUAL_E", "STRING", "BOOLEAN", "COMBO"]
+Kinds = Kind | Literal["INT", "FLOAT"]
+MAX_SEED = 2**31 - 1
+CATEGORY = "EchoMimic"
+ORIGINAL_FOLDER = "comfyui_echomimic"
+"""Where the original pack lies under custom_nodes, in small letters: with it there, its nodes keep their names."""
+NO_POSE = "none"
+POSES = "tensorrt_lite"
+"""Folder of the host's input folder whose sub-folders `pose_dir` lists."""
+VAE = "stabilityai/sd-vae-ft-mse"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input: a link where `default` is None, else a widget. `choices` of a combo may grow when the host asks."""
+
+    name: str
+    kind: Kinds
+    default: object = None
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    round: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    help: str = ""
+
+
+_RATIO = "beyond the face's box on each side, as a share of the box's width and height"
+
+LOADER = (
+    Slot("vae", "STRING", VAE, help="the published autoencoder; its file is looked for in models/vae too"),
+    Slot("denoising", "BOOLEAN", True, help="kept for saved workflows; without effect"),
+    Slot(
+        "infer_mode",
+        "COMBO",
+        "audio_drived",
+        choices=("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc"),
+        help="what drives the face; the modes with acc are made for about 6 steps and cfg 1",
+    ),
+    Slot("draw_mouse", "BOOLEAN", False, help="kept for saved workflows; without effect: the voice moves the mouth"),
+    Slot("motion_sync", "BOOLEAN", False, help="V1 with a pose: put the driver's movements on the portrait's own face"),
+    Slot("lowvram", "BOOLEAN", False, help="keep weights off the device between stages"),
+    Slot("version", "COMBO", "V2", choices=("V2", "V1"), help="V2 moves a half body with hands, V1 a head"),
+)
+LOADER_OUTPUTS = (("model", "MODEL_PIPE_E"), ("face_detector", "MODEL_FACE_E"), ("visualizer", "MODEL_VISUAL_E"))
+
+SAMPLER = (
+    Slot("image", "IMAGE"),
+    Slot("audio", "AUDIO"),
+    Slot("model", "MODEL_PIPE_E"),
+    Slot("face_detector", "MODEL_FACE_E"),
+    Slot("pose_dir", "COMBO", NO_POSE, choices=(NO_POSE,), help="none: generated from the voice"),
+    Slot("seed", "INT", 0, 0, MAX_SEED),
+    Slot("cfg", "FLOAT", 2.5, 0.0, 10.0, 0.1, 0.01, help="how strongly the voice steers; at 1 or less it costs half"),
+    Slot("steps", "INT", 30, 1, 100, help="denoising steps"),
+    Slot("fps", "INT", 25, 5, 100, help="frames a second"),
+    Slot("sample_rate", "INT", 16000, 8000, 48000, 1000, help="kept for saved workflows; the voice keeps its own rate"),
+    Slot("facemask_ratio", "FLOAT", 0.1, 0.0, 1.0, 0.1, 0.01, help=f"V1: how far the mask that moves reaches {_RATIO}"),
+    Slot(
+        "facecrop_ratio",
+        "FLOAT",
+        0.8,
+        0.0,
+        1.0,
+        0.1,
+        0.01,
+        help=f"V1: how far the crop reaches {_RATIO}; 1 or more: no crop, 0: as far as 1 would",
+    ),
+    Slot("context_frames", "INT", 12, 0, 50, help="frames that are denoised together"),
+    Slot("context_overlap", "INT", 3, 0, 10, help="frames that neighbouring windows share"),
+    Slot("length", "INT", 120, 50, 5000, 1, help="frames at most; the voice may be shorter"),
+    Slot("width", "INT", 512, 128, 1024, 64),
+    Slot("height", "INT", 512, 128, 1024, 64),
+    Slot("save_video", "BOOLEAN", False, help="write an .mp4 into the output folder too"),
+    Slot("visualizer", "MODEL_VISUAL_E", optional=True),
+    Slot("video_images", "IMAGE", optional=True, help="frames of a driving video, at fps frames a second"),
+)
+SAMPLER_OUTPUTS = (("image", "IMAGE"), ("audio", "AUDIO"), ("frame_rate", "FLOAT"), ("video", "VIDEO"))
+"""`video` is ours, appended last so that the others keep their places."""
+
+PRESET_OF = {
+    ("V1", "audio_drived"): "v1",
+    ("V1", "audio_drived_acc"): "v1-acc",
+    ("V1", "pose_normal"): "v1-landmarks",
+    ("V1", "pose_acc"): "v1-landmarks-acc",
+    ("V2", "audio_drived"): "v2",
+    ("V2", "audio_drived_acc"): "v2-acc",
+    ("V2", "pose_normal"): "v2",
+    ("V2", "pose_acc"): "v2-acc",
+}
+
+
+def widgets(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+    """The slots that have a widget, in the order in which a workflow file stores their values."""
+    return tuple(slot for slot in slots if slot.default is not None)

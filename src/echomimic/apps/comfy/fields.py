@@ -1,0 +1,62 @@
+"""The options as widgets of nodes: a loop over `CONTROLS`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from echomimic.apps.controls import CONTROLS, Control
+from echomimic.options import GROUPS
+from echomimic.presets import PRESETS
+
+OWN = "preset"
+"""The choice that leaves an option to the preset."""
+LEFT_TO_PRESETS = frozenset(name for preset in PRESETS.values() for name in preset.defaults)
+RARE = (GROUPS["diffusion"], GROUPS["machine"])
+HOSTS = ("device",)
+"""Options that the host decides."""
+MACHINE = tuple(c.name for c in CONTROLS if c.group == GROUPS["machine"] and c.name not in HOSTS)
+RENDER = tuple(c.name for c in CONTROLS if c.group != GROUPS["machine"])
+_BY_NAME = {control.name: control for control in CONTROLS}
+
+
+def make_inputs(io: Any, names: Iterable[str]) -> list[Any]:
+    """A widget for each of these options."""
+    return [_widget(io, _BY_NAME[name]) for name in names]
+
+
+def given(values: Mapping[str, Any]) -> dict[str, object]:
+    """The options that these widget values ask for; what is left to the preset is not among them."""
+    return {name: value for name, value in values.items() if value != unset(_BY_NAME[name])}
+
+
+def unset(control: Control) -> object:
+    """The widget's value that means: as the preset has it, or none. None where there is no such value."""
+    if control.default is not None and control.name not in LEFT_TO_PRESETS:
+        return None
+    if control.choices:
+        return OWN
+    if control.kind is str:
+        return ""
+    return control.kind(0 if control.low and control.low > 0 else -1)
+
+
+def _widget(io: Any, control: Control) -> Any:
+    nothing = unset(control)
+    words = {"tooltip": _help(control, nothing), "advanced": control.group in RARE}
+    value = control.default if nothing is None else nothing
+    if control.choices:
+        choices = [*([] if nothing is None else [OWN]), *control.choices]
+        return io.Combo.Input(control.name, options=choices, default=value, **words)
+    if control.kind is bool:
+        return io.Boolean.Input(control.name, default=value, **words)
+    if control.kind is str:
+        return io.String.Input(control.name, default=value, **words)
+    kind = control.kind
+    low = control.low if nothing is None else nothing
+    numbers = {"min": kind(low), "max": kind(control.high), "step": kind(control.step)}
+    return (io.Int if kind is int else io.Float).Input(control.name, default=kind(value), **numbers, **words)
+
+
+def _help(control: Control, nothing: object) -> str:
+    if nothing is None or nothing == "":
+        return control.help
+    return f"{control.help}; {nothing}: the default"

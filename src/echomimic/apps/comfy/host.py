@@ -1,0 +1,178 @@
+"""The host, ComfyUI, asked for what a run needs: folders, progress, its stop button, memory for the networks."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from echomimic.apps.comfy.contract import ORIGINAL_FOLDER, POSES
+from echomimic.choice import missing_files
+from echomimic.errors import DeviceError, WeightsError
+from echomimic.options import Options
+from echomimic.presets import find_preset
+from echomimic.types import Engine, Picture
+from echomimic.weights import folders
+
+WEIGHTS = "echomimic"
+"""Our key among the host's model folders; extra_model_paths.yaml may add places to it."""
+PREVIEW_SECONDS = 0.5
+PREVIEW_SIDE = 512
+
+
+def _paths() -> Any:
+    return import_module("folder_paths")
+
+
+def _management() -> Any:
+    return import_module("comfy.model_management")
+
+
+def add_weight_folders() -> None:
+    """Tell the host where weights may lie: models/echomimic, and models/echo_mimic of the original pack."""
+    models = Path(_paths().models_dir)
+    for name in (WEIGHTS, "echo_mimic"):
+        _paths().add_model_folder_path(WEIGHTS, str(models / name))
+
+
+def weight_folders() -> list[Path]:
+    """Folders that are there, in the order in which they are searched; the package's own come last."""
+    return [path for path in (Path(each) for each in _paths().get_folder_paths(WEIGHTS)) if path.is_dir()] + folders()
+
+
+def weights_of(preset: str) -> Path | None:
+    """The folder that holds every file of a preset, None for a preset without files; else WeightsError."""
+    if not find_preset(preset).files:
+        return None
+    places = [place for place in weight_folders() if place.is_dir()]
+    lacking = {place: missing_files(preset, place) for place in places}
+    whole = next((place for place, files in lacking.items() if not files), None)
+    if whole is not None:
+        return whole
+    asked = Path(_paths().get_folder_paths(WEIGHTS)[0])
+    best = min(lacking, key=lambda place: len(lacking[place]), default=asked)
+    files = lacking.get(best) or list(dict.fromkeys(find_preset(preset).files.values()))
+    where = ", ".join(map(str, dict.fromkeys([asked, *places])))
+    raise WeightsError(
+        f"preset {preset} lacks {', '.join(files)}; looked in {where}. Fetch them: echomimic weights fetch {preset} "
+        f"--to {best}. Without weights: EchoMimic Load with version mesh"
+    )
+
+
+def original_is_installed() -> bool:
+    """Whether the original pack lies among the custom nodes: two packs with one node id replace each other."""
+    places = [Path(place) for place in _paths().get_folder_paths("custom_nodes")]
+    return any(
+        entry.is_dir() and entry.name.lower() == ORIGINAL_FOLDER
+        for place in places
+        if place.is_dir()
+        for entry in place.iterdir()
+    )
+
+
+def input_folders(under: str = "") -> list[str]:
+    """Names of the folders in the host's input folder, or in one of its folders."""
+    place = Path(_paths().get_input_directory()) / under
+    return sorted(entry.name for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
+
+
+def input_path(*names: str) -> Path:
+    """A place in the host's input folder; its name comes from the list of `input_folders`."""
+    return Path(_paths().get_input_directory()).joinpath(*names)
+
+
+def poses() -> list[str]:
+    """What `pose_dir` of the published node lists."""
+    return input_folders(POSES)
+
+
+def temporary(suffix: str) -> Path:
+    """A new name in the host's temporary folder, which it empties when it starts."""
+    folder = Path(_paths().get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"echomimic_{secrets.token_hex(6)}{suffix}"
+
+
+def output_path(prefix: str, suffix: str) -> Path:
+    """A new numbered name in the host's output folder."""
+    folder, name, counter, _, _ = _paths().get_save_image_path(prefix, _paths().get_output_directory())
+    return Path(folder) / f"{name}_{counter:05}_{suffix}"
+
+
+def device() -> str:
+    """The host's device, as `Options` name it."""
+    return str(_management().get_torch_device())
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """A device that ran out of memory, in one line that says what to lower."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, DeviceError) and _management().is_oom(error):
+            _management().soft_empty_cache()
+            raise DeviceError(
+                "the device ran out of memory; expected less to do at a time: lower context_frames, context_batch or "
+                "the size, or load the model with offload"
+            ) from error
+        raise
+
+
+class Watch:
+    """The host's progress bar with previews, and its stop button, which is looked at in every step and frame."""
+
+    def __init__(self) -> None:
+        self._bar = import_module("comfy.utils").ProgressBar(1)
+        self._frame: Picture | None = None
+        self._due = 0.0
+
+    def show(self, frame: Picture) -> None:
+        """Have this frame for the next preview."""
+        self._frame = frame
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell the host how far the run is; raises what the host raises where the user stopped it."""
+        _management().throw_exception_if_processing_interrupted()
+        self._bar.update_absolute(done, total, self._preview())
+
+    def _preview(self) -> tuple[str, Any, int] | None:
+        if self._frame is None or time.monotonic() < self._due:
+            return None
+        from PIL import Image
+
+        self._due = time.monotonic() + PREVIEW_SECONDS
+        return "JPEG", Image.fromarray(self._frame), PREVIEW_SIDE
+
+
+class Residence:
+    """Puts an engine's networks under the host's management of models, so that both make room for each other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: tuple[object, Any] | None = None
+
+    def take(self, options: Options, megabytes: int) -> None:
+        """Have the host load the networks, or with `offload` only make room; nothing for an engine without any."""
+        if not hasattr(self._engine, "networks"):
+            return
+        from echomimic.diffusion.device import choose_device, choose_dtype
+
+        management, place = _management(), choose_device(options.device)
+        if options.offload:
+            management.free_memory(megabytes * 2**20, place)
+            return
+        networks = self._engine.networks(place, choose_dtype(options.dtype, place), options.compile)
+        if self._known is None or self._known[0] is not networks:
+            self._known = (networks, _patcher(networks, place, management.unet_offload_device()))
+        management.load_models_gpu([self._known[1]], memory_required=megabytes * 2**20)
+
+
+def _patcher(networks: Any, place: Any, rest: Any) -> Any:
+    """The host's handle on all networks at once."""
+    from torch import nn
+
+    parts = nn.ModuleList(part for part in vars(networks).values() if isinstance(part, nn.Module))
+    return import_module("comfy.model_patcher").ModelPatcher(parts, load_device=place, offload_device=rest)

@@ -1,0 +1,227 @@
+"""Our own nodes, made of `Options`; only ComfyUI imports this."""
+
+from importlib import import_module
+from typing import Any
+
+from echomimic.apps.comfy import fields, host, run
+from echomimic.apps.comfy.contract import CATEGORY
+from echomimic.apps.comfy.values import audio_of, image_of, portrait_of, speech_of, video_of
+from echomimic.choice import choose_preset
+from echomimic.notes import collect_notes
+from echomimic.presets import PRESETS
+
+io: Any = import_module("comfy_api.latest").io
+MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MOTION", "PLACE"))
+PORTRAIT_OPTIONS = ("face", "face_box", "crop_margin", "size")
+TALK_OPTIONS = ("size", "fps", "frames", "framing", "seed", "motion_strength", "mouth_strength", "blink_rate")
+NO_FOLDER = "none"
+LANGUAGE = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avatar"]
+
+
+def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[Any]) -> Any:
+    return io.Schema(
+        node_id=f"EchoMimic{name}",
+        display_name=title,
+        category=CATEGORY,
+        description=says,
+        search_aliases=LANGUAGE,
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _made() -> list[Any]:
+    return [io.Video.Output("video", display_name="video"), io.String.Output("report", display_name="report")]
+
+
+class Load(io.ComfyNode):  # type: ignore[misc]
+    """A preset, by version: only what goes together can be picked."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A version and what it can be driven by."""
+        speed = io.Combo.Input(
+            "speed", options=["full", "fast"], default="full", tooltip="fast: weights made for 6 steps without guidance"
+        )
+        drive = io.Combo.Input("driven_by", options=["voice", "landmarks"], default="voice")
+        machine = fields.make_inputs(io, (name for name in fields.MACHINE if name != "workers"))
+        versions = {
+            "mesh": fields.make_inputs(io, ("workers",)),
+            "V1": [drive, speed, *machine],
+            "V2": [speed, *machine],
+            "tiny": [],
+        }
+        options = [io.DynamicCombo.Option(key, inputs) for key, inputs in versions.items()]
+        says = "mesh needs no weights and no GPU; V1 moves a head, V2 a half body with hands; tiny makes noise, to test"
+        version = io.DynamicCombo.Input("version", options=options, tooltip=says)
+        return _schema("Load", "EchoMimic Load", says, [version], [MODEL.Output("model", display_name="model")])
+
+    @classmethod
+    def execute(cls, version: dict[str, Any]) -> Any:
+        """The model."""
+        chosen = dict(version)
+        name = str(chosen.pop("version")).lower()
+        if chosen.pop("driven_by", "voice") == "landmarks":
+            name += "-landmarks"
+        if chosen.pop("speed", "full") == "fast":
+            name += "-acc"
+        return io.NodeOutput(run.load_model(name, fields.given(chosen)))
+
+
+class CropPortrait(io.ComfyNode):  # type: ignore[misc]
+    """A square round the head, and the way back."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A picture and which face of it."""
+        inputs = [io.Image.Input("image"), *fields.make_inputs(io, PORTRAIT_OPTIONS)]
+        outputs = [
+            io.Image.Output("portrait", display_name="portrait"),
+            PLACE.Output("place", display_name="place"),
+            io.String.Output("report", display_name="report"),
+        ]
+        says = "Crop a square round the head; place lets EchoMimic Paste Back put the video into the whole picture."
+        return _schema("Portrait", "EchoMimic Portrait", says, inputs, outputs)
+
+    @classmethod
+    def execute(cls, image: Any, face: int, face_box: str, crop_margin: float, size: int) -> Any:
+        """The crop, its place and what was found."""
+        values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
+        pixels, framing, report = run.crop(portrait_of(image), fields.given(values))
+        return io.NodeOutput(image_of([pixels]), framing, report)
+
+
+class PasteBack(io.ComfyNode):  # type: ignore[misc]
+    """The video of a crop inside the whole picture."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """The video, the whole picture and the place of the crop in it."""
+        inputs = [io.Video.Input("video"), io.Image.Input("image"), PLACE.Input("place")]
+        says = "Put the video of a crop back into the picture that it was cropped from, with a soft seam."
+        outputs = [io.Video.Output("video", display_name="video")]
+        return _schema("PasteBack", "EchoMimic Paste Back", says, inputs, outputs)
+
+    @classmethod
+    def execute(cls, video: Any, image: Any, place: Any) -> Any:
+        """The whole picture, moving."""
+        return io.NodeOutput(video_of(run.put_back(video, portrait_of(image), place)))
+
+
+class MotionSource(io.ComfyNode):  # type: ignore[misc]
+    """Where the motion comes from."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """One link or folder at most; without any the voice makes the motion."""
+        inputs = [
+            io.Combo.Input(
+                "folder",
+                options=[NO_FOLDER, *host.input_folders(), *(f"tensorrt_lite/{name}" for name in host.poses())],
+                default=NO_FOLDER,
+                tooltip="a folder of the input folder: 0.pkl … of V1, 0.npy … of V2, or OpenPose JSON; read safely",
+            ),
+            io.Combo.Input("part", options=["face", "body"], default="face", tooltip="what is followed in a video"),
+            io.Float.Input(
+                "fps", default=25.0, min=1.0, max=120.0, step=1.0, tooltip="of key points and folders, which state none"
+            ),
+            io.Video.Input("video", optional=True),
+            io.Custom("POSE_KEYPOINT").Input("pose_keypoints", optional=True),
+            io.Custom("FACE_LANDMARKS").Input("face_landmarks", optional=True),
+        ]
+        outputs = [MOTION.Output("motion", display_name="motion"), io.String.Output("report", display_name="report")]
+        says = "A motion to follow: of a video, of key points that core nodes found, or of a folder in the old formats."
+        return _schema("Motion", "EchoMimic Motion", says, inputs, outputs)
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str, **links: Any) -> Any:
+        """A folder is read again when something in it has changed."""
+        place = host.input_path(folder)
+        if folder == NO_FOLDER or not place.is_dir():
+            return ""
+        return sorted((entry.name, entry.stat().st_mtime_ns) for entry in place.iterdir())
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        part: str,
+        fps: float,
+        video: Any = None,
+        pose_keypoints: Any = None,
+        face_landmarks: Any = None,
+    ) -> Any:
+        """The motion, None where the voice is to make it."""
+        sources = {"video": video, "pose_keypoints": pose_keypoints, "face_landmarks": face_landmarks}
+        with collect_notes() as notes:
+            motion = run.motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
+        return io.NodeOutput(motion, "\n".join([run.describe(motion), *notes]))
+
+
+class Sample(io.ComfyNode):  # type: ignore[misc]
+    """The renderer, with every option."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """Links, then a widget for each option of a rendering."""
+        inputs = [
+            MODEL.Input("model"),
+            io.Image.Input("image"),
+            io.Audio.Input("audio"),
+            *fields.make_inputs(io, fields.RENDER),
+            MOTION.Input("motion", optional=True),
+        ]
+        outputs = [*_made(), io.Audio.Output("audio", display_name="audio")]
+        says = "Make the portrait speak. Frames go straight into a temporary .mp4; Get Video Components gives images."
+        return _schema("Sampler", "EchoMimic Sampler", says, inputs, outputs)
+
+    @classmethod
+    def execute(cls, model: Any, image: Any, audio: Any, motion: Any = None, **options: Any) -> Any:
+        """The clip, what is to be said of it, and its voice."""
+        with collect_notes() as notes:
+            portrait, speech = portrait_of(image), speech_of(audio)
+        made = run.render(model, portrait, speech, motion, fields.given(options))
+        report = "\n".join([made.report, *notes])
+        return io.NodeOutput(
+            video_of(made.clip.path), report, audio_of(audio, made.clip.seconds), ui={"text": (report,)}
+        )
+
+
+class Talk(io.ComfyNode):  # type: ignore[misc]
+    """One node that does it all."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A picture, a voice, a preset."""
+        preset = io.Combo.Input(
+            "preset", options=["auto", *PRESETS], default="auto", tooltip="auto: the best that can run here, else mesh"
+        )
+        options = fields.make_inputs(io, TALK_OPTIONS)
+        inputs = [io.Image.Input("image"), io.Audio.Input("audio"), preset, *options]
+        says = "A picture and a voice become a video of that person speaking. Works without weights."
+        return _schema("Talk", "EchoMimic Talk", says, inputs, _made())
+
+    @classmethod
+    def execute(cls, image: Any, audio: Any, preset: str, **options: Any) -> Any:
+        """The clip, and what is to be said of it."""
+        with collect_notes() as notes:
+            portrait, speech = portrait_of(image), speech_of(audio)
+            chosen, why = _choose(preset)
+        model = run.load_model(chosen, {})
+        made = run.render(model, portrait, speech, None, fields.given(options))
+        report = "\n".join([made.report, f"preset {chosen}: {why}", *notes])
+        return io.NodeOutput(video_of(made.clip.path), report, ui={"text": (report,)})
+
+
+def _choose(preset: str) -> tuple[str, str]:
+    """The preset to use and why; with `auto` the first folder that has what a better one than mesh needs."""
+    for folder in host.weight_folders() if preset == "auto" else []:
+        if folder.is_dir():
+            chosen, why = choose_preset("auto", None, folder)
+            if chosen.files:
+                return chosen.name, why
+    chosen, why = choose_preset("mesh" if preset == "auto" else preset)
+    return chosen.name, "no checkpoints, or no GPU, for another" if preset == "auto" else why
+
+
+NODES = [Load, CropPortrait, PasteBack, MotionSource, Sample, Talk]

@@ -1,0 +1,100 @@
+"""The host's values and ours: IMAGE, AUDIO and VIDEO as a portrait, a voice and files, and back."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echomimic.apps.comfy.host import temporary
+from echomimic.errors import MotionError, PictureError
+from echomimic.notes import note
+from echomimic.types import Floats, LandmarkTrack, Picture, Portrait, Speech
+
+
+def portrait_of(image: Any) -> Portrait:
+    """The first picture of an IMAGE (B, H, W, 3 or 4) in 0..1; transparency is left out."""
+    if image.ndim != 4 or not image.shape[0]:
+        raise PictureError(f"an image of shape {tuple(image.shape)}; expected (pictures, height, width, 3)")
+    if image.shape[0] > 1:
+        note(f"{image.shape[0]} images came in: the first is the portrait")
+    return Portrait(_pixels(image[0]))
+
+
+def _pixels(image: Any) -> Picture:
+    values = image[..., :3].detach().cpu().float().numpy()
+    return np.ascontiguousarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
+
+
+def pictures_of(image: Any) -> list[Picture]:
+    """Every picture of an IMAGE."""
+    return [_pixels(each) for each in image]
+
+
+def image_of(frames: list[Picture]) -> Any:
+    """Frames (H, W, 3) as an IMAGE (B, H, W, 3) float32."""
+    torch: Any = import_module("torch")
+    batch = torch.empty((len(frames), *frames[0].shape), dtype=torch.float32)
+    for place, frame in enumerate(frames):
+        batch[place] = torch.from_numpy(frame)
+    return batch.div_(255)
+
+
+def speech_of(audio: Any) -> Speech:
+    """The first sound of an AUDIO as a voice at its own rate; SoundError where it is too short."""
+    from echomimic.media import speech_from_samples
+
+    wave = audio["waveform"]
+    if wave.shape[0] > 1:
+        note(f"{wave.shape[0]} sounds came in: the first is the voice")
+    samples = wave[0].detach().cpu().float().numpy().T
+    return speech_from_samples(np.ascontiguousarray(samples), int(audio["sample_rate"]), "the voice")
+
+
+def audio_of(audio: Any, seconds: float) -> dict[str, Any]:
+    """The AUDIO cut, or continued with silence, to the length of the video."""
+    torch: Any = import_module("torch")
+    rate, wave = int(audio["sample_rate"]), audio["waveform"][:1]
+    wanted = round(seconds * rate)
+    more = max(0, wanted - wave.shape[-1])
+    return {"waveform": torch.nn.functional.pad(wave[..., :wanted], (0, more)), "sample_rate": rate}
+
+
+def video_of(path: Path) -> Any:
+    """A finished file as a VIDEO, which core nodes copy without decoding it."""
+    return import_module("comfy_api.latest").InputImpl.VideoFromFile(str(path))
+
+
+def file_of(video: Any) -> Path:
+    """A VIDEO as an .mp4 in the temporary folder, with whatever the host cut off it left out."""
+    path = temporary(".mp4")
+    video.save_to(str(path))
+    return path
+
+
+def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
+    """The host's FACE_LANDMARKS, frames of faces, as a track: the first face of each frame."""
+    from echomimic.motion.schema import check_motion, fill_rows
+
+    height, width = found["image_size"]
+    faces = [_face(frame) for frame in found["frames"]]
+    known = np.array([face is not None for face in faces], bool)
+    if not known.any():
+        raise MotionError("the face landmarks hold no face in any frame; expected at least one")
+    points = np.stack([np.zeros((478, 3), np.float32) if face is None else face for face in faces])
+    track = LandmarkTrack(fill_rows(points, known), (int(width), int(height)), fps, known)
+    check_motion(track)
+    return track
+
+
+def _face(frame: list[dict[str, Any]]) -> Floats | None:
+    """(478, 3) pixels of the first face: x and y as they are, depth by the side of the 3-D points."""
+    if not frame:
+        return None
+    flat = np.asarray(frame[0]["landmarks_xy"], np.float32)
+    deep = np.asarray(frame[0]["landmarks_3d"], np.float32)
+    if flat.shape != (478, 2) or deep.shape != (478, 3):
+        raise MotionError(f"face landmarks of shape {flat.shape}; expected (478, 2): MediaPipe's face mesh with irises")
+    across = np.linalg.norm(np.ptp(flat, axis=0)) / max(1e-6, float(np.linalg.norm(np.ptp(deep[:, :2], axis=0))))
+    points: Floats = np.concatenate([flat, deep[:, 2:] * across], axis=1).astype(np.float32)
+    return points
