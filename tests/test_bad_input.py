@@ -200,13 +200,7 @@ def film(folder: Path) -> list[str]:
 
 
 # what the line still lacks; a row leaves this list when its words are mended
-UNFINISHED = {"motion empty": "does not say what to do", "text called .npz": "does not say what to do"}
-CASES = [
-    pytest.param(case, marks=[pytest.mark.xfail(reason=UNFINISHED[case])] if case in UNFINISHED else []) for case in BAD
-]
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", list(BAD))
 def test_bad_input_is_one_line_and_leaves_everything(
     case: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"])
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     grey = picture()[..., 0]
-    suffix = ".tiff" if mode not in ("P", "PA", "LA") else ".png"
+    suffix = {"P": ".png", "PA": ".png", "LA": ".png", "YCbCr": ".jpg"}.get(mode, ".tiff")
     path = tmp_path / f"face{suffix}"
     if mode == "I;16":
         image = Image.fromarray(grey.astype(np.uint16) * 257)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.choice import choose_preset
-from echomimic.errors import OutputError, SetupError
+from echomimic.errors import SetupError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
 from echomimic.presets import Preset
-from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, Progress, Speech
+from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, PoseTrack, Progress, Speech
 
 if TYPE_CHECKING:
     from echomimic.mesh.engine import MeshEngine
@@ -56,7 +56,7 @@ def animate(
     at all.
     """
     began = time.monotonic()
-    _check_outputs([output, save_motion], [portrait, speech, motion])
+    _check_outputs(output, save_motion, [portrait, speech, motion])
     make_options(options)  # a wrong option is refused before anything is read
     with collect_notes() as notes:
         track = _read_motion(motion)
@@ -65,9 +65,11 @@ def animate(
         inputs = _read(portrait, speech, track)
         engine = engine or load(chosen.name, weights=weights)
         if save_motion is not None:
-            inputs = _with_saved_motion(inputs, engine, settings, Path(save_motion))
+            inputs = _with_its_motion(inputs, engine, settings)
         frames = _Sized(engine.frames(inputs.portrait, inputs.speech, inputs.motion, settings, progress))
         count = _write(Path(output), frames, inputs.speech, chosen, settings, live)
+        if save_motion is not None and inputs.motion is not None:
+            tracks.save_motion(save_motion, inputs.motion)
     return Clip(
         path=Path(output),
         preset=chosen.name,
@@ -161,18 +163,15 @@ def _mesh() -> "MeshEngine":
     return MeshEngine()
 
 
-def _check_outputs(outputs: list[Source | None], inputs: list[object]) -> None:
+def _check_outputs(output: Source, save_motion: Source | None, inputs: list[object]) -> None:
     """Refuse what cannot be written, or would overwrite what is read, before anything expensive runs."""
-    from echomimic.media import check_output
+    from echomimic.media import check_not_input, check_output
 
-    given = [Path(source).resolve() for source in inputs if isinstance(source, (str, Path))]
-    for place, output in enumerate(outputs):
-        if output is None:
-            continue
-        if Path(output).resolve() in given:
-            raise OutputError(f"{output} is an input; expected another place for the result: choose another name")
-        if place == 0:
-            check_output(output)
+    check_output(output)
+    check_not_input(output, *inputs)
+    if save_motion is not None:
+        tracks.check_motion_path(save_motion)
+        check_not_input(save_motion, *inputs)
 
 
 def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Motion | None) -> _Inputs:
@@ -206,13 +205,14 @@ def _video_size(inputs: _Inputs, chosen: Preset, settings: Options) -> tuple[int
     return framing.width, framing.height
 
 
-def _with_saved_motion(inputs: _Inputs, engine: Engine, settings: Options, path: Path) -> _Inputs:
-    """The same inputs with the motion that will be rendered, which is saved first."""
+def _with_its_motion(inputs: _Inputs, engine: Engine, settings: Options) -> _Inputs:
+    """The same inputs with the motion that will be rendered."""
     from echomimic.mesh.engine import MeshEngine
 
+    if isinstance(inputs.motion, PoseTrack):
+        return inputs
     mesh = engine if isinstance(engine, MeshEngine) else _mesh()
     track = mesh.track(inputs.portrait, inputs.speech, inputs.motion, settings)
-    tracks.save_motion(path, track)
     return _Inputs(inputs.portrait, inputs.speech, track)
 
 

@@ -33,7 +33,7 @@ def check_output(path: str | Path) -> Path:
     path = Path(path)
     try:
         _check_kind(path)
-        _check_place(path)
+        check_place(path)
     except PermissionError:
         raise OutputError(f"{path} may not be written; choose another place or change its permissions") from None
     except OSError as fault:
@@ -56,7 +56,7 @@ def _check_kind(path: Path) -> None:
         raise OutputError(f"{path} is not a regular file; expected a file that may be replaced")
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
     """OutputError unless the folder above is there and lets us write."""
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from echomimic.motion.align import align_motion
     from echomimic.motion.checks import preflight, read_lines
     from echomimic.motion.drawing import curve_keys, draw_curve, follow_curves, scale_curve
-    from echomimic.motion.files import load_edits, load_motion, save_motion
+    from echomimic.motion.files import check_motion_path, load_edits, load_motion, save_motion
     from echomimic.motion.gestures import gesture_track
     from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
     from echomimic.motion.parts import combine_curves
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "align": ("align_motion",),
     "drawing": ("curve_keys", "draw_curve", "follow_curves", "scale_curve"),
-    "files": ("load_edits", "load_motion", "save_motion"),
+    "files": ("check_motion_path", "load_edits", "load_motion", "save_motion"),
     "gestures": ("gesture_track",),
     "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
     "parts": ("combine_curves",),
@@ -44,6 +44,7 @@ __all__ = [
     "align_pose",
     "amplify",
     "blend",
+    "check_motion_path",
     "combine_curves",
     "concat",
     "curve_keys",

@@ -53,7 +53,10 @@ def read_npz(path: Path) -> Fields:
     try:
         arrays = read_arrays(path)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
-        raise MotionError(f"{path} cannot be read as a motion file: {_first_line(error)}") from None
+        why = _first_line(error)
+        raise MotionError(
+            f"{path} cannot be read ({why}); expected a motion file of this program: save it again"
+        ) from None
     if "format" not in arrays or str(arrays["format"]) != FORMAT:
         raise MotionError(f"{path} is no motion file of this program (it holds {_some(arrays)}); expected {FORMAT!r}")
     return _fields(arrays, path)

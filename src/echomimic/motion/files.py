@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from echomimic.errors import MotionError, OutputError
+from echomimic.media.output import check_place
 from echomimic.motion import archive, text
 from echomimic.motion.schema import (
     FORMAT,
@@ -26,9 +27,7 @@ def save_motion(path: str | Path, motion: Motion, edits: tuple[str, ...] = ()) -
     are not valid get numbers interpolated from their neighbours. MotionError where the motion is unsound or the
     suffix unknown, OutputError where the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise MotionError(f"cannot save motion as {path.name!r}; expected a name that ends in {', '.join(SUFFIXES)}")
+    path = check_motion_path(path)
     check_motion(motion)
     if isinstance(motion, LandmarkTrack):
         motion = without_nan(motion)
@@ -37,6 +36,15 @@ def save_motion(path: str | Path, motion: Motion, edits: tuple[str, ...] = ()) -
         write(path, motion, tuple(edits))
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}; expected a place that may be written") from None
+    return path
+
+
+def check_motion_path(path: str | Path) -> Path:
+    """`path` if a motion can be saved there; else MotionError or OutputError in one line, before any work is done."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise MotionError(f"cannot save motion as {path.name!r}; expected a name that ends in {', '.join(SUFFIXES)}")
+    check_place(path)
     return path
 
 
