@@ -95,10 +95,10 @@ class Store:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:  # the block has failed, or the disk is too full for its end
+                    self._writer.execute("ROLLBACK")
 
     def add(self, job: Job, most_waiting: int) -> bool:
         """Queue a job; False where `most_waiting` wait already. sqlite3.IntegrityError where the ticket is taken."""

@@ -107,8 +107,8 @@ class Pool:
     async def _claim(self) -> Job | None:
         try:
             return await run_in_threadpool(self.store.claim)
-        except sqlite3.OperationalError:  # a full disk; jobs wait until there is room
-            _log.exception("no job can be started")
+        except sqlite3.OperationalError as fault:  # a full disk; jobs wait until there is room
+            _log.error("no job can be started yet (%s)", fault)
             await asyncio.sleep(_TRY_AGAIN)
             return None
 
@@ -185,8 +185,8 @@ class Pool:
         while True:
             try:
                 return await run_in_threadpool(self._record, job, state, facts)
-            except sqlite3.OperationalError:
-                _log.exception("job %s has ended, which cannot be written down yet", job.id)
+            except sqlite3.OperationalError as fault:
+                _log.error("job %s has ended, which cannot be written down yet (%s)", job.id, fault)
                 await asyncio.sleep(_TRY_AGAIN)
 
     def _record(self, job: Job, state: State, facts: dict[str, Any]) -> State:

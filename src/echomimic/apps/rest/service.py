@@ -71,20 +71,20 @@ class Service:
         if job is None:
             self._check_room()
             await self.pool.expect()
+        asked = Job(new_id(), kind.name, owner, "queued", {}, time.time(), ticket=ticket)
         try:
             upload = await run_in_threadpool(self.folders.new_upload)
             try:
                 fields, sizes = await take_in(upload), {path.name: path.stat().st_size for path in upload.iterdir()}
                 request = read_wishes(kind, kind.way(sizes), fields, self.settings)
-                asked = Job(new_id(), kind.name, owner, "queued", request, time.time(), ticket=ticket)
-                asked = replace(asked, bytes=sum(sizes.values()))
-                job = job or await run_in_threadpool(self._keep, upload, asked)
+                asked = replace(asked, request=request, bytes=sum(sizes.values()))
+                kept: Job = job or await run_in_threadpool(self._keep, upload, asked)
             finally:
                 await run_in_threadpool(shutil.rmtree, upload, ignore_errors=True)
         except OSError as fault:
             raise disk_full(fault) from None
         self.pool.wake()
-        return self.answer(self.find(kind, owner, job.id))
+        return self.answer(self.find(kind, owner, kept.id))
 
     def _keep(self, upload: Path, job: Job) -> Job:
         """Files first, then the row: a kill in between leaves files that nobody was promised. Returns what is kept."""
