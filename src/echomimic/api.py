@@ -10,7 +10,7 @@ from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.choice import choose_preset
 from echomimic.errors import SetupError
-from echomimic.notes import collect_notes
+from echomimic.notes import collect_notes, note
 from echomimic.options import Options, make_options
 from echomimic.presets import Preset
 from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, PoseTrack, Progress, Speech
@@ -63,6 +63,7 @@ def animate(
         chosen, _ = choose_preset(preset, track, _folder(weights))
         settings = make_options(options, chosen.defaults)
         inputs = _read(portrait, speech, track)
+        _warn_of_motion(inputs, chosen, settings)
         engine = engine or load(chosen.name, weights=weights)
         if save_motion is not None:
             inputs = _with_its_motion(inputs, engine, settings)
@@ -103,6 +104,7 @@ def plan(
         chosen, why = choose_preset(preset, track, _folder(weights))
         settings = make_options(options, chosen.defaults)
         inputs = _read(portrait, speech, track)
+        _warn_of_motion(inputs, chosen, settings)
         size = _video_size(inputs, chosen, settings)
         frames = clip_length(inputs.speech, inputs.motion, settings)
     width, height = size
@@ -186,6 +188,24 @@ def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Motion |
 
 def _read_motion(motion: Source | Motion | None) -> Motion | None:
     return tracks.load_motion(motion) if isinstance(motion, (str, Path)) else motion
+
+
+def _warn_of_motion(inputs: _Inputs, chosen: Preset, settings: Options) -> None:
+    """Say what will go wrong with a motion that a network is about to follow, before any of its time is spent."""
+    motion, portrait = inputs.motion, inputs.portrait
+    if motion is None or chosen.drive not in ("landmarks", "hands"):
+        return
+    size = (portrait.width, portrait.height)
+    if isinstance(motion, PoseTrack):
+        from echomimic.body import find_body
+
+        said = tracks.preflight(motion, size=size, body=find_body(portrait))
+    else:
+        from echomimic.face import pick_face
+
+        said = tracks.preflight(motion, size=size, landmarks=pick_face(portrait, settings).landmarks)
+    for line in said:
+        note(line)
 
 
 def _folder(weights: Source | None) -> Path | None:
