@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--framing", default="crop")
     parser.add_argument("--half-body", action="store_true")
     parser.add_argument("--only", default="")
-    parser.add_argument("--demo", action="store_true", help="the bundled portrait and voice, whole picture, 256 pixels")
+    parser.add_argument("--demo", action="store_true", help="the bundled portrait and voice, 224 pixels")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     people = portraits(None)
@@ -32,7 +32,7 @@ def main() -> None:
         people = [read_picture(path) for path in sorted((SHARED / "data" / "half_body").iterdir())]
     voice = voices()[0]
     if given.demo:
-        people, voice, given.size = [astronaut()], read_speech(demo_voice()), 256
+        people, voice, given.size = [astronaut()], read_speech(demo_voice()), 224
     for person in people:
         if given.only in person.name:
             sheet = contact_sheet(person, voice, given.size, given.framing)
