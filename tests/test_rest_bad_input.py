@@ -264,6 +264,22 @@ def test_a_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         check(server.post(), 507, "no_space")
 
 
+def test_a_full_disk_and_a_job_that_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    job = server.until(server.post(seed=str(SLOW), frames="25").json, "running")
+    with monkeypatch.context() as patched:
+        patched.setattr("echomimic.apps.rest.pool._TRY_AGAIN", 0.05)
+        patched.setattr("echomimic.apps.rest.jobs.Store.finish", full)
+        check(server.ask("POST", job["links"]["cancel"]), 507, "no_space")
+        time.sleep(1.5)
+        assert server.ask("GET", job["links"]["self"]).json["state"] == "running", (
+            "what is not written down is not said"
+        )
+    assert server.ended(job)["state"] == "succeeded"
+
+
 def test_a_fault_of_ours_shows_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echomimic.apps.rest.service.read_wishes", lambda *_: {}["secret"])
     answer = server.post()

@@ -1,5 +1,7 @@
 """The HTTP application: the addresses, put together."""
 
+import errno
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from echomimic import __version__
 from echomimic.apps.rest.door import Door
+from echomimic.apps.rest.forms import disk_full
 from echomimic.apps.rest.kinds import KINDS
 from echomimic.apps.rest.metrics import CONTENT_TYPE, Metrics
 from echomimic.apps.rest.page import make_page
@@ -82,6 +85,10 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, problem: Problem) -> Response:
         return answer(problem, request_id(request))
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def unwritten(request: Request, error: sqlite3.OperationalError) -> Response:
+        return answer(disk_full(OSError(errno.ENOSPC, str(error))), request_id(request))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -79,7 +79,7 @@ def _add_one_job(router: APIRouter, kind: Kind, service: Service) -> None:
         "/{id}/cancel",
         operation_id=f"cancel_{kind.name}",
         summary="Stop it",
-        responses=problems(403, 404, 409, 410),
+        responses=problems(403, 404, 409, 410, 507),
     )
     async def cancel(request: Request, id: str) -> Answer:  # noqa: A002
         return await service.cancel(kind, _owner(request), id)
@@ -89,7 +89,7 @@ def _add_one_job(router: APIRouter, kind: Kind, service: Service) -> None:
         status_code=204,
         operation_id=f"delete_{kind.name}",
         summary="Delete it and its files; stop it first where it runs",
-        responses=problems(403, 404, 410),
+        responses=problems(403, 404, 410, 507),
     )
     async def delete(request: Request, id: str) -> None:  # noqa: A002
         await service.delete(kind, _owner(request), id)

@@ -78,7 +78,7 @@ class Service:
                 fields, sizes = await take_in(upload), {path.name: path.stat().st_size for path in upload.iterdir()}
                 request = read_wishes(kind, kind.way(sizes), fields, self.settings)
                 asked = replace(asked, request=request, bytes=sum(sizes.values()))
-                kept: Job = job or await run_in_threadpool(self._keep, upload, asked)
+                kept = await run_in_threadpool(self._keep, upload, asked) if job is None else job
             finally:
                 await run_in_threadpool(shutil.rmtree, upload, ignore_errors=True)
         except OSError as fault:
