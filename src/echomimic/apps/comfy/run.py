@@ -51,7 +51,7 @@ def load_model(preset: str, machine: Mapping[str, object], sync: bool = True) ->
     found = find_preset(preset)
     make_options(machine)
     weights = host.weights_of(preset)
-    engine = api.load(preset, host.device() if found.engine == "diffusion" else None, weights)
+    engine = api.load(found.name, host.device() if found.engine == "diffusion" else None, weights)
     machine = {**machine, "device": host.device()} if found.engine == "diffusion" else machine
     return Model(found, dict(machine), engine, host.Residence(engine), weights, sync)
 
