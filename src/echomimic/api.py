@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from echomimic.mesh.engine import MeshEngine
 
 Source = str | Path
-MESH_MEMORY_MB = 330
+MESH_MEMORY_MB = 215
 """Resident memory of the mesh engine besides what grows with the picture (see benchmarks/mesh.py)."""
-MESH_BYTES_PER_PIXEL = 130
+MESH_BYTES_PER_PIXEL = 160
 """What the scene and the frames in flight take for each pixel of the video."""
 
 
