@@ -19,7 +19,8 @@ def choose_preset(name: str, motion: Motion | None = None, weights: Path | None 
     """The preset to use and why. Raises OptionError for an unknown name, WeightsError for a folder that is missing."""
     if name != "auto":
         return find_preset(name), "asked for"
-    ready = [preset for preset in BEST[None if motion is None else type(motion)] if not missing_files(preset, weights)]
+    places = folders(weights)
+    ready = [preset for preset in BEST[None if motion is None else type(motion)] if _has_files(preset, places)]
     if not ready:
         return find_preset("mesh"), "no checkpoints are here that it could use instead"
     if not _has_accelerator():
@@ -29,10 +30,9 @@ def choose_preset(name: str, motion: Motion | None = None, weights: Path | None 
     return find_preset(ready[0]), "its files are here and a GPU to run it"
 
 
-def missing_files(name: str, weights: Path | None = None) -> list[str]:
-    """Names of the checkpoint files of a preset that are in none of the folders looked in."""
-    places = folders(weights)
-    return [file for file in dict.fromkeys(find_preset(name).files.values()) if look(FILES[file], places) is None]
+def _has_files(preset: str, places: list[Path]) -> bool:
+    """Whether every checkpoint file of a preset is in one of these folders."""
+    return all(look(FILES[name], places) is not None for name in find_preset(preset).files.values())
 
 
 def _has_accelerator() -> bool:
