@@ -35,6 +35,12 @@ def _has_files(preset: str, places: list[Path]) -> bool:
     return all(look(FILES[name], places) is not None for name in find_preset(preset).files.values())
 
 
+def missing_files(name: str, weights: Path | None = None) -> list[str]:
+    """Names of the checkpoint files of a preset that are in none of the folders looked in."""
+    places = folders(weights)
+    return [file for file in dict.fromkeys(find_preset(name).files.values()) if look(FILES[file], places) is None]
+
+
 def _has_accelerator() -> bool:
     if find_spec("torch") is None:
         return False
