@@ -1,7 +1,7 @@
 """What the page's controls do: read what was entered, call the queue, and say what happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from echomimic.apps.web.jobs import Job, Order, in_one_line
 from echomimic.apps.web.qualities import quality_options
 from echomimic.apps.web.studio import Studio
 from echomimic.apps.web.words import Language, say
+from echomimic.choice import choose_preset
 from echomimic.errors import EchoMimicError, OptionError
 from echomimic.options import Options, make_options
-from echomimic.presets import PRESETS, find_preset
 
 _TICK = 0.2
 Watched = tuple[Any, ...]
@@ -27,35 +27,31 @@ class Wish:
     """What was entered on the page."""
 
     def __init__(self, studio: Studio, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
-        portrait, voice, self.quality, self.preset, seed, *options = values
+        portrait, voice, self.quality, preset, seed, *options = values
+        self.preset = choose_preset(preset)[0]
         self.portrait = Path(portrait) if portrait else None
         self.voice = Path(voice) if voice else None
         self._studio = studio
         self._values = dict(zip(names, options, strict=True)) | {"seed": int(seed or 0)}
 
-    @property
-    def defaults(self) -> Mapping[str, object]:
-        """What the preset brings."""
-        return {} if self.preset == "auto" else find_preset(self.preset).defaults
-
     def by_hand(self) -> dict[str, object]:
         """The options that were set by hand."""
-        return given_options(self._values, self.defaults)
+        return given_options(self._values, self.preset.defaults)
 
     def given(self) -> dict[str, object]:
         """The options to render with: the quality's, and over them what was set by hand."""
         longer = 10_000 if self.portrait is None else max(self._studio.looker.read(self.portrait).pixels.shape[:2])
-        return quality_options(self.quality, self.preset, longer) | self.by_hand()
+        return quality_options(self.quality, self.preset.name, longer) | self.by_hand()
 
     def options(self) -> Options:
         """The same, checked."""
-        return make_options(self.given(), self.defaults)
+        return make_options(self.given(), self.preset.defaults)
 
-    def order(self) -> Order:
-        """The order for the queue."""
+    def files(self, language: Language) -> tuple[Path, Path]:
+        """The portrait and the voice; OptionError where one is not there yet."""
         if self.portrait is None or self.voice is None:
-            raise OptionError("")
-        return Order(self.portrait, self.voice, None, self.preset, self.given())
+            raise OptionError(say(language, "need_both"))
+        return self.portrait, self.voice
 
 
 class Actions:
@@ -104,7 +100,7 @@ class Actions:
 
     def show_defaults(self, preset: str) -> list[Any]:
         """The options as the preset has them."""
-        defaults = {} if preset == "auto" else PRESETS[preset].defaults
+        defaults = choose_preset(preset)[0].defaults
         own = {control.name: control.default for control in CONTROLS}
         return [self._gr.update(value=defaults.get(name, own[name])) for name in self._names]
 
@@ -118,10 +114,10 @@ class Actions:
         """Put the video in the queue and say how far it is until it is there."""
         try:
             wish = self._wish(values)
-            if wish.portrait is None or wish.voice is None:
-                raise OptionError(say(self._language, "need_both"))
+            portrait, voice = wish.files(self._language)
             await asyncio.to_thread(wish.options)
-            job = await asyncio.to_thread(self._studio.jobs.submit, wish.order())
+            order = Order(portrait, voice, None, wish.preset.name, wish.given())
+            job = await asyncio.to_thread(self._studio.jobs.submit, order)
         except EchoMimicError as error:
             yield self._ended(self._error(error))
             return
@@ -166,9 +162,7 @@ class Actions:
         """Open the editor with what was entered: a link, and the address that the browser opens by itself."""
         wish = self._wish(values)
         try:
-            if wish.portrait is None or wish.voice is None:
-                raise OptionError(say(self._language, "need_both"))
-            session = self._desk.open(wish.portrait, wish.voice, wish.by_hand())
+            session = self._desk.open(*wish.files(self._language), wish.by_hand())
         except EchoMimicError as error:
             return self._error(error), ""
         address = f"/editor?lang={self._language}#{session.id}"

@@ -17,7 +17,7 @@ from echomimic.apps.web.jobs import Job, in_one_line
 from echomimic.apps.web.look import to_jpeg
 from echomimic.apps.web.session import Session, curve_table
 from echomimic.errors import EchoMimicError, OptionError
-from echomimic.presets import PRESETS
+from echomimic.presets import PRESETS, Preset
 from echomimic.types import CURVE_NAMES, CURVES, Curves
 
 STATIC = Path(__file__).parent / "static"
@@ -78,7 +78,7 @@ def _add_sessions(router: APIRouter, desk: Desk) -> None:
     @router.get("/sessions/{name}")
     def show(name: str) -> dict[str, Any]:
         session = desk.find(name)
-        return _whole(session) | {"presets": list(PRESETS)}
+        return _whole(session) | {"presets": {each.name: follows_faces(each) for each in PRESETS.values()}}
 
     @router.post("/sessions/{name}/track")
     async def load(name: str, request: Request) -> dict[str, Any]:
@@ -166,6 +166,11 @@ def _add_renders(router: APIRouter, desk: Desk) -> None:
             raise OptionError("this video is not finished, or was deleted; expected a job that is done")
         path = job.clip.path
         return FileResponse(path, media_type="video/mp4", filename=path.name, content_disposition_type="inline")
+
+
+def follows_faces(preset: Preset) -> bool:
+    """Whether a preset renders the track of a face: a mask has no motion, and hands are another kind of track."""
+    return preset.engine == "mesh" or preset.drive == "landmarks"
 
 
 def _progress(desk: Desk, job: Job) -> dict[str, Any]:

@@ -13,6 +13,7 @@ EDITOR_WORDS: dict[str, tuple[str, str]] = {
     "track": ("Saved track (optional)", "已保存的动作（可选）"),
     "begin": ("Open the editor", "打开编辑器"),
     "example": ("Open the example", "打开示例"),
+    "no_face": ("follows no face track", "不跟随脸部动作"),
     "close": ("Close-up", "特写"),
     "fit": ("Whole range", "完整范围"),
     "begin_help": (

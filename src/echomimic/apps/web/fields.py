@@ -14,31 +14,31 @@ _MOST_STEPS = 500
 """A slider with more stops than this cannot be set with a mouse: such options are numbers."""
 
 
-def make_fields(language: Language) -> dict[str, Any]:
-    """A component for each option, by name, in a folded group each."""
+def make_fields(language: Language, defaults: Mapping[str, object]) -> dict[str, Any]:
+    """A component for each option, by name, in a folded group each; `defaults` are the preset's own."""
     gr: Any = import_module("gradio")
     made: dict[str, Any] = {}
     for group in GROUPS.values():
         controls = [each for each in CONTROLS if each.group == group and each.name not in ELSEWHERE]
         with gr.Accordion(group_label(language, group), open=False), gr.Row():
             for control in controls:
-                made[control.name] = _field(gr, language, control)
+                made[control.name] = _field(gr, language, control, defaults.get(control.name, control.default))
     return made
 
 
-def _field(gr: Any, language: Language, control: Control) -> Any:
+def _field(gr: Any, language: Language, control: Control, value: object) -> Any:
     """The component of one option."""
     words = {"label": option_label(language, control), "info": option_help(language, control), "min_width": 240}
     if control.choices:
-        return gr.Dropdown(list(control.choices), value=control.default, **words)
+        return gr.Dropdown(list(control.choices), value=value, **words)
     if control.kind is bool:
-        return gr.Checkbox(value=control.default, **words)
+        return gr.Checkbox(value=value, **words)
     if control.kind is str:
-        return gr.Textbox(value=control.default or "", **words)
+        return gr.Textbox(value=value or "", **words)
     if _slides(control):
-        return gr.Slider(control.low, control.high, value=control.default, step=control.step, **words)
+        return gr.Slider(control.low, control.high, value=value, step=control.step, **words)
     return gr.Number(
-        value=control.default,
+        value=value,
         precision=0 if control.kind is int else None,
         placeholder=say(language, "default"),
         **words,

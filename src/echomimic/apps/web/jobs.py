@@ -14,7 +14,7 @@ from echomimic.apps.terminal import Pace
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.words import plain
 from echomimic.errors import Cancelled, EchoMimicError
-from echomimic.types import Clip
+from echomimic.types import Clip, Engine
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 _LOOK_EVERY = 0.4
@@ -66,6 +66,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._engine: tuple[str, Engine] | None = None
         threading.Thread(target=self._work, name="jobs", daemon=True).start()
 
     def submit(self, order: Order) -> Job:
@@ -110,9 +111,47 @@ class Jobs:
 
     def _work(self) -> None:
         while job := self._next():
-            _run(job, self._hook(job))
-            with self._changed:
-                shutil.rmtree(job.folder / "in", ignore_errors=True)
+            self._render(job)
+            if job.state != "done":
+                shutil.rmtree(job.folder, ignore_errors=True)
+            shutil.rmtree(job.folder / "in", ignore_errors=True)
+            (job.folder / "live.mp4").unlink(missing_ok=True)
+
+    def _render(self, job: Job) -> None:
+        """Render, and say in the job how it ended."""
+        try:
+            job.clip = self._animate(job)
+            job.state = "done"
+        except Cancelled:
+            job.state = "cancelled"
+        except Exception as error:
+            job.error = in_one_line(error, job.folder / "in")
+            job.state = "failed"
+
+    def _animate(self, job: Job) -> Clip:
+        from echomimic import api
+
+        order = job.order
+        return api.animate(
+            order.portrait,
+            order.speech,
+            order.motion,
+            output=job.folder / f"{order.portrait.stem}-{order.speech.stem}.mp4",
+            preset=order.preset,
+            live=job.folder / "live.mp4",
+            engine=self._kept(order.preset),
+            progress=self._hook(job),
+            **order.options,
+        )
+
+    def _kept(self, preset: str) -> Engine:
+        """The engine of a preset, kept until another is asked for: weights take long to load."""
+        from echomimic import api
+
+        if self._engine is None or self._engine[0] != preset:
+            self._engine = None  # the old weights leave before the new ones come
+            self._engine = preset, api.load(preset)
+        return self._engine[1]
 
     def _next(self) -> Job | None:
         with self._changed:
@@ -152,30 +191,6 @@ class Jobs:
                 if job.ended and time.monotonic() - job.seen > self._settings.keep_seconds:
                     shutil.rmtree(job.folder, ignore_errors=True)
                     del self._jobs[job.id]
-
-
-def _run(job: Job, progress: Callable[[int, int], None]) -> None:
-    """Render, and say in the job how it ended."""
-    from echomimic import api
-
-    order = job.order
-    try:
-        job.clip = api.animate(
-            order.portrait,
-            order.speech,
-            order.motion,
-            output=job.folder / f"{order.portrait.stem}-{order.speech.stem}.mp4",
-            preset=order.preset,
-            live=job.folder / "live.mp4",
-            progress=progress,
-            **order.options,
-        )
-        job.state = "done"
-    except Cancelled:
-        job.state = "cancelled"
-    except Exception as error:
-        job.error = in_one_line(error, job.folder / "in")
-        job.state = "failed"
 
 
 def in_one_line(error: Exception, folder: Path) -> str:

@@ -128,6 +128,6 @@ def preferred(accepted: str) -> Language:
 
 def plain(text: str, folder: Path) -> str:
     """A message in one line, with the names of files below `folder` only."""
-    inside = re.escape(str(folder)) + r"(?:[/\\](?:[0-9]|[0-9a-f]{32,}))*[/\\]?"
+    inside = re.escape(str(folder)) + r"(?:[/\\](?:[0-9a-f]{32,}|[0-9])(?=[/\\]))*[/\\]?"
     text = re.sub(inside, "", text)
     return " ".join(text.replace(f"{folder}{os.sep}", "").split())

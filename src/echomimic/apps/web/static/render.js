@@ -8,7 +8,8 @@ let running = null
 
 export function setUpRender(state, session, say) {
   const options = (names) => names.map((name) => { const each = document.createElement('option'); each.value = name; each.textContent = word(name); return each })
-  $('preset').replaceChildren(...options(state.doc.presets))
+  $('preset').replaceChildren(...options(Object.keys(state.doc.presets)))
+  for (const each of $('preset').options) if (!state.doc.presets[each.value]) { each.disabled = true; each.textContent += ` (${word('no_face')})` }
   $('quality').replaceChildren(...options(['draft', 'balanced', 'best']))
   $('quality').value = 'balanced'
   $('render').onclick = async () => {

@@ -1,0 +1,120 @@
+"""The page's queue and its words, without a browser."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs the web extra")
+from echomimic import api
+from echomimic.apps.controls import CONTROLS
+from echomimic.apps.web.editor_words import editor_page
+from echomimic.apps.web.fields import given_options
+from echomimic.apps.web.jobs import Job, Jobs, Order
+from echomimic.apps.web.qualities import QUALITIES, quality_options
+from echomimic.apps.web.settings import Settings
+from echomimic.apps.web.words import GROUPS_ZH, LANGUAGES, OPTIONS_ZH, WORDS, plain, preferred, say
+from echomimic.errors import PictureError
+from echomimic.options import GROUPS, OPTION_NAMES, make_options
+from echomimic.presets import PRESETS
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    jobs = Jobs(Settings(tmp_path, leave_seconds=0.3))
+    yield jobs
+    jobs.close()
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    for name in ("face.png", "voice.wav"):
+        (tmp_path / name).write_bytes(b"something")
+    return Order(tmp_path / "face.png", tmp_path / "voice.wav")
+
+
+def wait(job: Job, jobs: Jobs | None = None) -> Job:
+    until = time.monotonic() + 20
+    while not job.ended and time.monotonic() < until:
+        if jobs:
+            jobs.find(job.id)
+        time.sleep(0.01)
+    return job
+
+
+def endless(*_: object, progress, **__: object) -> None:  # type: ignore[no-untyped-def]
+    for done in range(10**6):
+        progress(done, 10**6)
+        time.sleep(0.01)
+
+
+def test_a_job_that_nobody_looks_at_is_cancelled_and_leaves_no_file(
+    jobs: Jobs, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "animate", endless)
+    job = jobs.submit(order)
+    assert wait(job).state == "cancelled"
+    time.sleep(0.1)
+    assert not job.folder.exists()
+
+
+def test_one_job_at_a_time_and_each_knows_its_place(jobs: Jobs, order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "animate", endless)
+    first, second, third = (jobs.submit(order) for _ in range(3))
+    time.sleep(0.05)
+    assert [jobs.ahead(job) for job in (first, second, third)] == [0, 1, 2]
+    jobs.cancel(second)
+    assert second.state == "cancelled"
+    assert jobs.ahead(third) == 1
+    jobs.cancel(first)
+    assert wait(first).state == "cancelled"
+    assert jobs.ahead(third) == 0
+
+
+def test_a_job_has_files_of_its_own_and_says_errors_without_folders(
+    jobs: Jobs, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(portrait: Path, *_: object, **__: object) -> None:
+        assert portrait.read_bytes() == b"something"
+        raise PictureError(f"{portrait} is no picture;\n expected one")
+
+    monkeypatch.setattr(api, "animate", fail)
+    job = jobs.submit(order)
+    order.portrait.unlink()
+    assert wait(job).state == "failed"
+    assert job.error == "face.png is no picture; expected one"
+
+
+def test_messages_lose_the_names_that_only_the_server_knows() -> None:
+    folder = Path("/somewhere/uploads")
+    for name in ("5b" * 32, "0", "ab" * 16 + "/1"):
+        assert plain(f"{folder}/{name}/a b.png is\nempty", folder) == "a b.png is empty"
+
+
+def test_only_what_was_changed_counts_as_given() -> None:
+    shown = {control.name: control.default for control in CONTROLS}
+    assert given_options(shown, {}) == {}
+    assert given_options(shown | {"steps": 8, "face_box": ""}, {"steps": 6}) == {"steps": 8}
+    assert given_options(shown | {"steps": 6}, {"steps": 6}) == {}
+
+
+@pytest.mark.parametrize("preset", ["auto", *PRESETS])
+def test_every_quality_of_every_preset_is_valid(preset: str) -> None:
+    defaults = {} if preset == "auto" else PRESETS[preset].defaults
+    for quality in QUALITIES:
+        make_options(quality_options(quality, preset, 2000), defaults)
+
+
+def test_everything_is_said_in_both_languages() -> None:
+    assert set(OPTIONS_ZH) <= set(OPTION_NAMES), "Chinese for an option that is no more"
+    assert set(GROUPS_ZH) == set(GROUPS.values())
+    for key, (english, chinese) in WORDS.items():
+        assert english
+        assert chinese, key
+    assert preferred("zh-CN,zh;q=0.9") == "zh"
+    assert preferred("de") == "en"
+    for language in LANGUAGES:
+        page = editor_page("{{lang}} {{title}} {{words}}", language)
+        assert say(language, "draft") in page
+        assert "{done}" in page
