@@ -183,6 +183,29 @@ def widgets(inputs: list[Any], values: list[Any]) -> dict[str, Any]:
     return found
 
 
+CORE_WIDGETS: dict[str, tuple[str, ...]] = {
+    "LoadImage": ("image",),
+    "LoadAudio": ("audio",),
+    "LoadVideo": ("file",),
+    "SaveVideo": ("filename_prefix", "format", "format.codec"),
+}
+
+
+def prompt_of(document: dict[str, Any]) -> dict[str, Any]:
+    """A workflow file as the server takes it, by the schemas of our nodes."""
+    nodes = load_nodes()
+    links = {link[0]: [str(link[1]), link[2]] for link in document["links"]}
+    prompt = {}
+    for each in document["nodes"]:
+        inputs: dict[str, Any] = {slot["name"]: links[slot["link"]] for slot in each["inputs"]}
+        if each["type"] in nodes:
+            inputs.update(widgets(nodes[each["type"]].define_schema().inputs, each["widgets_values"]))
+        else:
+            inputs.update(zip(CORE_WIDGETS.get(each["type"], ()), each["widgets_values"], strict=False))
+        prompt[str(each["id"])] = {"class_type": each["type"], "inputs": inputs}
+    return prompt
+
+
 def fits(each: Any, value: Any) -> bool:
     """Whether a widget can hold a value."""
     if each.io_type == "COMBO":

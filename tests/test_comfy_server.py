@@ -1,0 +1,276 @@
+"""The nodes in a real ComfyUI: set COMFYUI_DIR to a checkout, and COMFYUI_PYTHON to a Python that can run it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import comfy_standin
+from echomimic.media import read_video, write_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = os.environ.get("COMFYUI_DIR", "")
+PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+FRAMES = int(os.environ.get("COMFYUI_FRAMES", "200"))
+pytestmark = pytest.mark.skipif(not CHECKOUT, reason="no ComfyUI: set COMFYUI_DIR to a checkout of it")
+START_SECONDS = 180
+EXAMPLES = sorted((ROOT / "comfyui" / "example_workflows").glob("*.json"))
+RUN_SECONDS = 400
+
+IN_PROCESS = """
+import asyncio, json, sys, time
+sys.path.insert(0, sys.argv[1])
+sys.argv = sys.argv[:1]
+from comfy.cli_args import args
+args.cpu = True
+import comfy_api.latest, folder_paths, nodes
+before, began = set(sys.modules), time.perf_counter()
+from echomimic.apps.comfy import extension
+made = extension()
+asyncio.run(made.on_load())
+listed = asyncio.run(made.get_node_list())
+took, new = time.perf_counter() - began, {name.split(".")[0] for name in set(sys.modules) - before}
+types = {node.GET_SCHEMA().node_id: node.INPUT_TYPES() for node in listed}
+model = listed[0].execute(version={"version": "tiny"}).result[0]
+import torch
+time_axis = torch.arange(16000) / 16000
+audio = {"waveform": (torch.sin(time_axis * 900) * 0.3)[None, None], "sample_rate": 16000}
+import numpy as np
+from PIL import Image
+pixels = np.asarray(Image.open(sys.stdin.readline().strip()).convert("RGB"), np.float32) / 255
+sampler = next(node for node in listed if node.GET_SCHEMA().node_id == "EchoMimicSampler")
+values = {name: entry[1]["default"] for name, entry in types["EchoMimicSampler"]["required"].items()
+          if "default" in entry[1]}
+values.update(frames=3, steps=1)
+with torch.inference_mode():
+    out = sampler.execute(model=model, image=torch.from_numpy(pixels)[None], audio=audio, **values).result
+print("RESULT" + json.dumps({"took": took, "new": sorted(new), "types": list(types), "report": out[1],
+    "size": out[0].get_dimensions(), "order": list(types["Echo_Sampler"]["required"])}, default=str))
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running ComfyUI with our nodes; `process` to measure it."""
+
+    url: str
+    base: Path
+    process: subprocess.Popen[bytes]
+
+    def ask(self, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def queue(self, prompt: dict[str, Any]) -> str:
+        return str(self.ask("/prompt", {"prompt": prompt})["prompt_id"])
+
+    def wait(self, job: str) -> dict[str, Any]:
+        """The history of a job that has ended."""
+        end = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < end:
+            found = self.ask(f"/history/{job}")
+            if job in found:
+                history: dict[str, Any] = found[job]
+                return history
+            time.sleep(0.2)
+        raise TimeoutError(job)
+
+    def megabytes(self, field: str) -> float:
+        """VmRSS, the memory now, or VmHWM, its peak since `forget_peak`."""
+        words = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").split(f"{field}:")[1].split()
+        return int(words[0]) / 1024
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, portrait_file: Path, head_file: Path) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("comfy")
+    for name in ("input", "output", "models", "custom_nodes", "temp", "user"):
+        (base / name).mkdir()
+    (base / "custom_nodes" / "echomimic").symlink_to(ROOT / "comfyui")
+    shutil.copy(portrait_file, base / "input" / "portrait.png")
+    shutil.copy(head_file, base / "input" / "head.png")
+    still = np.asarray(Image.open(portrait_file).convert("RGB"), np.uint8)
+    write_clip(base / "input" / "driver.mp4", iter([still] * 5), 25, None, {})
+    write_voice(base / "input" / "voice.wav", 1)
+    write_voice(base / "input" / "long.wav", FRAMES / 25)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [PYTHON, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
+    command += ["--disable-auto-launch", "--disable-api-nodes"]
+    with (base / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log)
+        made = Server(f"http://127.0.0.1:{port}", base, process)
+        try:
+            _until_up(made)
+            yield made
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _until_up(server: Server) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        try:
+            server.ask("/system_stats")
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    pytest.fail("ComfyUI did not start:\n" + (server.base / "log.txt").read_text()[-2000:])
+
+
+def write_voice(path: Path, seconds: float) -> None:
+    import numpy as np
+
+    from conftest import write_wav
+
+    when = np.arange(round(16_000 * seconds)) / 16_000
+    write_wav(path, 0.3 * np.sin(2 * np.pi * 140 * when) * np.sin(np.pi * 4 * when) ** 2)
+
+
+def graph(version: str, image: str = "head.png", audio: str = "voice.wav", **options: object) -> dict[str, Any]:
+    """A portrait and a voice through the native sampler to SaveVideo, as the API takes it."""
+    sampler = {"model": ["3", 0], "image": ["1", 0], "audio": ["2", 0]}
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": image}},
+        "2": {"class_type": "LoadAudio", "inputs": {"audio": audio}},
+        "3": {"class_type": "EchoMimicLoad", "inputs": {"version": version, "version.workers": 1}},
+        "4": {"class_type": "EchoMimicSampler", "inputs": {**sampler, **options}},
+        "5": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["4", 0], "filename_prefix": "out", "format": "auto", "format.codec": "auto"},
+        },
+    }
+
+
+def defaults(server: Server, name: str) -> dict[str, object]:
+    entries = server.ask(f"/object_info/{name}")[name]["input"]["required"]
+    return {key: entry[1]["default"] for key, entry in entries.items() if "default" in entry[1]}
+
+
+def saved(server: Server, history: dict[str, Any]) -> Path:
+    (file,) = history["outputs"]["5"]["images"]
+    return server.base / "output" / file["subfolder"] / file["filename"]
+
+
+def test_in_process(portrait_file: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PYTHON, "-c", IN_PROCESS, CHECKOUT],
+        input=f"{portrait_file}\n",
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    assert "RESULT" in done.stdout, done.stderr[-2000:]
+    found = json.loads(done.stdout.split("RESULT")[1])
+    print(found)
+    assert found["report"].startswith("3 frames") and found["size"] == [64, 64]
+    assert not set(found["new"]) & {"cv2", "mediapipe", "diffusers", "skimage"}
+    assert found["order"][:4] == ["image", "audio", "model", "face_detector"]
+
+
+def test_the_server_knows_the_nodes_and_the_examples(server: Server) -> None:
+    known = server.ask("/object_info")
+    names = {"EchoMimicLoad", "EchoMimicPortrait", "EchoMimicPasteBack", "EchoMimicMotion", "EchoMimicSampler"}
+    assert names | {"EchoMimicTalk", "Echo_LoadModel", "Echo_Sampler"} <= set(known)
+    templates = server.ask("/workflow_templates")["echomimic"]
+    assert set(templates) == {path.stem for path in (ROOT / "comfyui" / "example_workflows").glob("*.json")}
+    lines = (server.base / "log.txt").read_text().splitlines()
+    print(next(line for line in lines if line.endswith("custom_nodes/echomimic")))
+
+
+@pytest.mark.parametrize("version", ["mesh", "tiny"])
+def test_a_voice_to_a_video(server: Server, version: str) -> None:
+    options = {**defaults(server, "EchoMimicSampler"), "frames": 5, "steps": 1}
+    prompt = graph(version, **options)
+    if version == "tiny":
+        del prompt["3"]["inputs"]["version.workers"]
+    history = server.wait(server.queue(prompt))
+    assert history["status"]["status_str"] == "success", history["status"]
+    assert read_video(saved(server, history)).count == 5
+    print(history["outputs"]["4"]["text"])
+
+
+def test_a_wrong_value_is_refused_before_anything_runs(server: Server) -> None:
+    options = {**defaults(server, "EchoMimicSampler"), "steps": 5000}
+    with pytest.raises(urllib.error.HTTPError) as error:
+        server.queue(graph("mesh", **options))
+    assert error.value.code == 400 and b"value_bigger_than_max" in error.value.read()
+
+
+def test_missing_weights_are_told_to_the_user(server: Server) -> None:
+    page = {**defaults(server, "Echo_Sampler"), "image": ["1", 0], "audio": ["2", 0]}
+    page.update({"model": ["3", 0], "face_detector": ["3", 1], "visualizer": ["3", 2]})
+    prompt = graph("mesh")
+    prompt["3"] = {"class_type": "Echo_LoadModel", "inputs": defaults(server, "Echo_LoadModel")}
+    prompt["4"] = {"class_type": "Echo_Sampler", "inputs": page}
+    prompt["5"]["inputs"]["video"] = ["4", 3]
+    history = server.wait(server.queue(prompt))
+    words = json.dumps(history["status"]["messages"])
+    print(next(each[1]["exception_message"] for each in history["status"]["messages"] if each[0] == "execution_error"))
+    assert "echomimic weights fetch v2 --to" in words and "models/echomimic" in words
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_accepted(server: Server, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in comfy_standin.installed(tmp_path, monkeypatch):
+        prompt = comfy_standin.prompt_of(json.loads(path.read_text(encoding="utf-8")))
+    needs = {str(each["inputs"].get("version", "")) for each in prompt.values()} & {"V1", "V2"}
+    for each in prompt.values():
+        if each["class_type"] == "EchoMimicSampler" or each["class_type"] == "EchoMimicTalk":
+            each["inputs"].update(frames=5, size=256)
+    history = server.wait(server.queue(prompt))
+    words = json.dumps(history["status"]["messages"])
+    assert history["status"]["status_str"] == ("error" if needs else "success"), words
+    assert not needs or "echomimic weights fetch" in words
+
+
+def test_interrupted_within_a_step_and_clean_after(server: Server) -> None:
+    options = {**defaults(server, "EchoMimicSampler"), "frames": 400, "steps": 1000}
+    prompt = graph("tiny", audio="voice.wav", **options)
+    del prompt["3"]["inputs"]["version.workers"]
+    job = server.queue(prompt)
+    log = server.base / "log.txt"
+    time.sleep(8)
+    began = time.monotonic()
+    server.ask("/interrupt", {"prompt_id": job})
+    history = server.wait(job)
+    print(f"stopped {time.monotonic() - began:.2f} s after /interrupt")
+    assert "execution_interrupted" in json.dumps(history["status"]["messages"]), log.read_text()[-500:]
+    assert not list((server.base / "temp").glob("*echomimic*part*"))
+    prompt["4"]["inputs"].update(frames=2, steps=1)
+    assert server.wait(server.queue(prompt))["status"]["status_str"] == "success"
+
+
+def test_a_long_video_takes_little_memory(server: Server) -> None:
+    options = defaults(server, "EchoMimicSampler")
+    server.wait(server.queue(graph("mesh", **{**options, "frames": 10})))
+    server.forget_peak()
+    before = server.megabytes("VmRSS")
+    began = time.monotonic()
+    history = server.wait(server.queue(graph("mesh", audio="long.wav", **options)))
+    assert read_video(saved(server, history)).count == FRAMES
+    more = server.megabytes("VmHWM") - before
+    print(f"{FRAMES} frames at 256x256: peak memory {before:.0f} MB + {more:.0f} MB, {time.monotonic() - began:.0f} s")
+    assert more <= 100
