@@ -6,11 +6,12 @@ import { drawLane, drawStage, drawWave, level, limits, moment, place, valueAt } 
 import { setUpRender } from './render.js'
 
 const $ = (id) => document.getElementById(id)
+const FIRST = 20 // seconds in view at first
 const PARTS = ['eyes', 'brows', 'mouth', 'pupils', 'nose', 'head']
 const state = {
   id: location.hash.slice(1), doc: null, cursor: 0, curve: 'jaw', key: -1, range: null, before: null,
   view: { start: 0, span: 1 }, mouth: new Set(['jaw', 'spread', 'upper_lip', 'tuck', 'closure', 'tongue', 'smile']),
-  line: () => state.doc.table.find((each) => each.name === state.curve), axis: [0, 1], nudged: null, word,
+  line: () => state.doc.table.find((each) => each.name === state.curve), axis: [0, 1], nudged: null, dragged: null, trying: null, word,
 }
 const session = (path = '') => `sessions/${state.id}${path}`
 const short = (number) => String(+number.toFixed(4))
@@ -50,6 +51,7 @@ async function edit(line, second = null, instead = false) {
   const near = keys().map(([at]) => Math.abs(at - second))
   state.key = near.indexOf(Math.min(...near))
   show()
+  if (document.activeElement.classList.contains('key')) $('keys').querySelector('[aria-pressed=true]')?.focus()
 }
 
 const attempt = newest(async (line) => {
@@ -70,7 +72,7 @@ function tryOut(line) {
 
 function letGo() {
   if (state.before) state.doc.curves[state.curve] = state.before
-  state.before = state.trying = null
+  state.before = state.trying = state.dragged = null
 }
 
 // ---- showing
@@ -104,15 +106,17 @@ function drawCursor() {
   $('wave').setAttribute('aria-valuetext', `${second.toFixed(2)} s`)
 }
 
+// Points in view only: a long clip has thousands.
 function drawKeys() {
-  const { width, height } = $('stage').getBoundingClientRect(), home = $('keys')
-  while (home.children.length > keys().length) home.lastElementChild.remove()
-  keys().forEach(([second, value], index) => {
-    let dot = home.children[index]
+  const { width, height } = $('stage').getBoundingClientRect(), home = $('keys'), { start, span } = state.view
+  const seen = keys().map((key, index) => [...(state.dragged?.index === index ? state.dragged.point : key), index]).filter(([second]) => second >= start - 1e-6 && second <= start + span + 1e-6)
+  while (home.children.length > seen.length) home.lastElementChild.remove()
+  seen.forEach(([second, value, index], at) => {
+    let dot = home.children[at]
     if (!dot) { dot = document.createElement('button'); dot.className = 'key'; dot.addEventListener('pointerdown', grab); dot.addEventListener('focus', () => choose(+dot.dataset.index)); home.append(dot) }
     const chosen = index === state.key
     dot.dataset.index = index
-    dot.tabIndex = chosen || (state.key < 0 && index === 0) ? 0 : -1
+    dot.tabIndex = chosen || (state.key < 0 && at === 0) ? 0 : -1
     dot.setAttribute('aria-pressed', chosen)
     dot.setAttribute('aria-label', `${word(state.curve)}, ${word('key', { second: second.toFixed(2), value: short(value) })}`)
     dot.style.left = `${place(state, second, width)}px`
@@ -202,8 +206,9 @@ function grab(event) {
     const box = $('stage').getBoundingClientRect()
     point = moved(index, moment(state, move.clientX - box.left, box.width), valueAt(state.axis, move.clientY - box.top, box.height))
     line = around(index, point)
-    dot.style.left = `${place(state, point[0], box.width)}px`; dot.style.top = `${level(state.axis, point[1], box.height)}px`
+    state.dragged = { index, point }
     state.cursor = Math.round(point[0] * state.doc.fps)
+    drawKeys()
     tryOut(line)
   }
   dot.onpointerup = dot.onpointercancel = (end) => {
@@ -365,7 +370,7 @@ async function open(id) {
   state.id = id
   try { state.doc = await ask(session()) } catch (error) { return lost(error) }
   location.hash = id
-  state.view = { start: 0, span: total() }
+  state.view = { start: 0, span: Math.min(total(), FIRST) }
   $('begin').hidden = true; $('desk').hidden = $('tools').hidden = false
   $('files').textContent = `${state.doc.portrait} · ${state.doc.voice} · ${state.doc.width} × ${state.doc.height} · ${short(state.doc.fps)} fps`
   $('sound').src = `/editor/${session('/voice')}`
