@@ -65,8 +65,8 @@ def test_a_face_box_is_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"fps": 0}, "option fps is 0; expected greater than or equal to 1"),
-        ({"fps": 240}, "option fps is 240; expected less than or equal to 120"),
+        ({"fps": 0}, "option fps is 0; expected at least 1"),
+        ({"fps": 240}, "option fps is 240; expected at most 120"),
         ({"fps": float("nan")}, "option fps is nan; expected"),
         ({"size": 63}, "option size is 63; expected"),
         ({"framing": "wide"}, "option framing is 'wide'; expected 'full' or 'crop'"),

@@ -167,6 +167,10 @@ def make_options(values: Mapping[str, object], defaults: Mapping[str, object] | 
         raise OptionError(_one_line(error)) from None
 
 
+def _as_given(value: object) -> str:
+    return ",".join(str(part) for part in value) if isinstance(value, list | tuple) else repr(value)
+
+
 def _one_line(error: ValidationError) -> str:
     """The first fault of a validation error in our words."""
     fault = error.errors()[0]
@@ -174,4 +178,5 @@ def _one_line(error: ValidationError) -> str:
         return str(fault["msg"]).removeprefix("Value error, ")
     name = str(fault["loc"][0])
     what = _WORDS.get(name) or str(fault["msg"]).replace("Input should be", "expected")
-    return f"option {name} is {fault['input']!r}; {what[0].lower()}{what[1:]}"
+    what = what.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    return f"option {name} is {_as_given(fault['input'])}; {what[0].lower()}{what[1:]}"
