@@ -120,6 +120,13 @@ def test_bad_input_is_said_in_place_and_nothing_is_lost(tab: Tab, head_file: Pat
     assert page.locator("#portrait >> text=notes").count() == 1
 
 
+def test_a_server_that_was_started_anew_says_so(tab: Tab) -> None:
+    page = tab.open("/en/")
+    page.evaluate("sessionStorage.setItem('echomimic-job', 'of before')")
+    page.reload()
+    page.wait_for_selector("#status >> text=not on the server any more")
+
+
 def test_an_upload_past_the_limit_is_refused(tab: Tab, tmp_path: Path) -> None:
     page = tab.open("/en/")
     large = tmp_path / "large.png"

@@ -128,7 +128,8 @@ class Actions:
         """Go on showing the job that this tab has started before it was loaded anew."""
         job = self._studio.jobs.find(name or "")
         if job is None:
-            yield self._ended("")
+            gone = f'<p class="em-said" role="status">{say(self._language, "gone")}</p>'
+            yield self._ended(gone if name else "")
             return
         async for state in self._follow(job):
             yield state

@@ -53,8 +53,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "cancelled": ("cancelled; nothing was kept", "已取消，没有保留任何文件"),
     "gone": (
-        "the server has started anew since; press Generate again",
-        "服务器已重新启动，请再次点击“生成视频”",
+        "the video of before is not on the server any more; press Generate again",
+        "服务器上已没有之前的视频，请再次点击“生成视频”",
     ),
     "crop": (
         "The video shows the bright part: {width} x {height} pixels of a picture of {wide} x {high}.",
