@@ -1,6 +1,7 @@
 """Every example workflow loads against the schemas, and runs: with networks of random weights, or on mesh."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -136,3 +137,16 @@ def test_there_is_an_example_for_every_mode() -> None:
             if node["type"] == "Echo_LoadModel":
                 found.add(f"page_{node['widgets_values'][-1].lower()}")
     assert found == MODES
+
+
+def test_the_translation_names_the_nodes(host: Host) -> None:
+    words = read(ROOT / "comfyui" / "locales" / "zh" / "nodeDefs.json")
+    assert set(words) == set(load_nodes())
+    assert all(set(entry) == {"display_name", "description"} for entry in words.values())
+
+
+def test_the_pack_pins_nothing() -> None:
+    text = (ROOT / "comfyui" / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r"^dependencies = (.*)$", text, re.MULTILINE) == ['["echomimic"]']
+    version = re.compile(r'^version = "(.*)"$', re.MULTILINE)
+    assert version.findall(text) == version.findall((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[:1]

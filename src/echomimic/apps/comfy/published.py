@@ -83,7 +83,7 @@ def _options(
         "guidance": wanted.cfg,
         "steps": wanted.steps,
         "fps": float(wanted.fps),
-        "frames": min(wanted.length, max(1, int(speech.duration * wanted.fps))),
+        "frames": min(wanted.length, speech.frames(wanted.fps)),
         "context_frames": window,
         "context_overlap": min(wanted.context_overlap, window - 1),
         "size": side,
