@@ -223,6 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
+    # frames are rendered in threads of ours; numpy's own would only spin beside them
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "--debug" not in given and not os.environ.get("ECHOMIMIC_DEBUG"):
         quiet_libraries()
     if isinstance(sys.stdout.errors, str) and hasattr(sys.stdout, "reconfigure"):
