@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.choice import choose_preset
 from echomimic.errors import SetupError
+from echomimic.motion.files import VIDEO_SUFFIXES
 from echomimic.notes import collect_notes, note
 from echomimic.options import Options, make_options
-from echomimic.presets import Preset
+from echomimic.presets import PRESETS, Preset
 from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, PoseTrack, Progress, Speech
 
 if TYPE_CHECKING:
@@ -57,13 +59,8 @@ def animate(
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
-    make_options(options)  # a wrong option is refused before anything is read
     with collect_notes() as notes:
-        track = _read_motion(motion)
-        chosen, _ = choose_preset(preset, track, _folder(weights))
-        settings = make_options(options, chosen.defaults)
-        inputs = _read(portrait, speech, track)
-        _warn_of_motion(inputs, chosen, settings)
+        inputs, chosen, _, settings = _prepare(portrait, speech, motion, preset, weights, options)
         engine = engine or load(chosen.name, weights=weights)
         if save_motion is not None:
             inputs = _with_its_motion(inputs, engine, settings)
@@ -96,15 +93,10 @@ def plan(
     **options: object,
 ) -> Plan:
     """What `animate` would do with the same arguments; nothing is rendered or written."""
-    make_options(options)
     from echomimic.motion.fitting import clip_length
 
     with collect_notes() as notes:
-        track = _read_motion(motion)
-        chosen, why = choose_preset(preset, track, _folder(weights))
-        settings = make_options(options, chosen.defaults)
-        inputs = _read(portrait, speech, track)
-        _warn_of_motion(inputs, chosen, settings)
+        inputs, chosen, why, settings = _prepare(portrait, speech, motion, preset, weights, options)
         size = _video_size(inputs, chosen, settings)
         frames = clip_length(inputs.speech, inputs.motion, settings)
     width, height = size
@@ -133,16 +125,41 @@ def predict(
 def load(preset: str = "auto", device: str | None = None, weights: Source | None = None) -> Engine:
     """The engine of a preset, kept ready for many clips; `device` is the one to use where the options say auto."""
     chosen, _ = choose_preset(preset, weights=_folder(weights))
+    _need_packages(chosen)
     if chosen.engine == "mesh":
         return _mesh()
-    try:
-        from echomimic.diffusion.engine import DiffusionEngine
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"preset {chosen.name} needs the package {error.name}, which is not installed; "
-            "expected the extra diffusion: python -m pip install 'echomimic[diffusion]'"
-        ) from None
+    from echomimic.diffusion.engine import DiffusionEngine
+
     return DiffusionEngine(chosen, _folder(weights), _predicted, device)
+
+
+def _prepare(
+    portrait: Source | Portrait,
+    speech: Source | Speech,
+    motion: Source | Motion | None,
+    preset: str,
+    weights: Source | None,
+    options: dict[str, object],
+) -> tuple[_Inputs, Preset, str, Options]:
+    """The inputs read, the preset and why it was chosen, and the options with its defaults."""
+    make_options(options)  # a wrong option is refused before anything is read
+    track = _read_motion(motion, preset)
+    chosen, why = choose_preset(preset, track, _folder(weights))
+    settings = make_options(options, chosen.defaults)
+    _need_packages(chosen)
+    inputs = _followed(_read(portrait, speech, track), motion, chosen, settings)
+    _warn_of_motion(inputs, chosen, settings)
+    return inputs, chosen, why, settings
+
+
+def _need_packages(chosen: Preset) -> None:
+    """SetupError where a diffusion preset lacks its packages."""
+    lacking = [name for name in ("torch", "diffusers") if find_spec(name) is None]
+    if chosen.engine == "diffusion" and lacking:
+        raise SetupError(
+            f"preset {chosen.name} needs the package {lacking[0]}, which is not installed; "
+            "expected the extra diffusion: python -m pip install 'echomimic[diffusion]'"
+        )
 
 
 def _predicted(portrait: Portrait, speech: Speech, options: Options) -> LandmarkTrack:
@@ -186,8 +203,28 @@ def _read(portrait: Source | Portrait, speech: Source | Speech, motion: Motion |
     )
 
 
-def _read_motion(motion: Source | Motion | None) -> Motion | None:
-    return tracks.load_motion(motion) if isinstance(motion, (str, Path)) else motion
+def _read_motion(motion: Source | Motion | None, preset: str = "auto") -> Motion | None:
+    """The motion; of a video the hands where the preset follows hands, else the face."""
+    if not isinstance(motion, (str, Path)):
+        return motion
+    hands = preset in PRESETS and PRESETS[preset].drive == "hands"
+    return tracks.load_motion(motion, pose=hands)
+
+
+def _followed(inputs: _Inputs, source: object, chosen: Preset, settings: Options) -> _Inputs:
+    """The inputs, with the motion brought to the portrait where a network is to follow it and it stands elsewhere.
+
+    With `exact` only the motion of a driving video is: a track is then drawn as it stands.
+    """
+    video = isinstance(source, (str, Path)) and Path(source).suffix.lower() in VIDEO_SUFFIXES
+    if inputs.motion is None or chosen.drive not in ("landmarks", "hands"):
+        return inputs
+    from echomimic.diffusion.shot import aligned_to_shot, stands_elsewhere
+
+    if not video and (settings.exact or not stands_elsewhere(inputs.motion, inputs.portrait, chosen, settings)):
+        return inputs
+    note("the motion is aligned to the portrait")
+    return replace(inputs, motion=aligned_to_shot(inputs.motion, inputs.portrait, chosen, settings))
 
 
 def _warn_of_motion(inputs: _Inputs, chosen: Preset, settings: Options) -> None:
@@ -201,9 +238,10 @@ def _warn_of_motion(inputs: _Inputs, chosen: Preset, settings: Options) -> None:
 
         said = tracks.preflight(motion, size=size, body=find_body(portrait))
     else:
-        from echomimic.face import pick_face
+        from echomimic.diffusion.shot import face_in_shot
 
-        said = tracks.preflight(motion, size=size, landmarks=pick_face(portrait, settings).landmarks)
+        landmarks, size = face_in_shot(portrait, chosen, settings)
+        said = tracks.preflight(motion, size=size, landmarks=landmarks)
     for line in said:
         note(line)
 

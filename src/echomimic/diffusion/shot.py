@@ -7,17 +7,21 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from echomimic.body import find_body
 from echomimic.diffusion.vae import FACTOR
 from echomimic.draw import draw_motion, face_mask
 from echomimic.errors import MotionError
 from echomimic.face import pick_face
 from echomimic.framing import LONGEST, Framing, frame_crop, frame_full
+from echomimic.motion.align import align_motion
+from echomimic.motion.checks import ALIGNED, face_overlap
 from echomimic.motion.fitting import clip_times
+from echomimic.motion.retarget import align_pose
 from echomimic.motion.timing import frames_at
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, PoseTrack
+from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack
 
 SEAM = 0.08
 """Width of the seam of a face that is put back, as a share of the face picture."""
@@ -96,6 +100,26 @@ class PasteBack:
         picture = self._whole.copy()
         picture[self._place] = np.rint(made * self._share + self._kept)
         return picture
+
+
+def aligned_to_shot(motion: Motion, portrait: Portrait, preset: Preset, options: Options) -> Motion:
+    """A driver's motion on the portrait's own face or body, on the canvas of the shot."""
+    if isinstance(motion, PoseTrack):
+        return align_pose(motion, find_body(portrait), (portrait.width, portrait.height))
+    return align_motion(motion, *face_in_shot(portrait, preset, options))
+
+
+def stands_elsewhere(motion: Motion, portrait: Portrait, preset: Preset, options: Options) -> bool:
+    """Whether a face track would be drawn off the portrait's face. Body tracks are left as they stand."""
+    if not isinstance(motion, LandmarkTrack):
+        return False
+    return face_overlap(motion, *face_in_shot(portrait, preset, options)) < ALIGNED
+
+
+def face_in_shot(portrait: Portrait, preset: Preset, options: Options) -> tuple[Floats, tuple[int, int]]:
+    """The portrait's landmarks (478, 3) in pixels of the shot, and the shot's width and height."""
+    shot = take_shot(portrait, options, preset)
+    return shot.framing.points(pick_face(portrait, options).landmarks), shot.size
 
 
 def video_size(shot: Shot) -> tuple[int, int]:

@@ -19,6 +19,8 @@ FASTEST = 0.03
 """Shares of the picture by which a point of a hand may move between frames at 25 a second."""
 _RARE = 0.02
 _EARS = (234, 454)
+ALIGNED = 0.6
+"""Overlap of two faces from which on one may drive the other as it stands."""
 
 
 def read_lines(motion: Motion) -> dict[str, Floats]:
@@ -124,11 +126,16 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[str]:
         )
 
 
-def _misplaced_face(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> Iterator[str]:
+def face_overlap(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> float:
+    """How far the track's face stands where the portrait's does: shared area over the area of both, 0 to 1."""
     own = _box(landmarks[:, :2] / np.array(size, np.float32))
     driver = _box(np.median(track.points, axis=0)[:, :2] / np.array(track.canvas, np.float32))
-    overlap = _overlap(own, driver)
-    if overlap < 0.6:
+    return _overlap(own, driver)
+
+
+def _misplaced_face(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> Iterator[str]:
+    overlap = face_overlap(track, landmarks, size)
+    if overlap < ALIGNED:
         yield f"the motion's face covers {overlap:.0%} of the portrait's: poorly aligned; align it to the portrait"
 
 
