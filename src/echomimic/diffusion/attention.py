@@ -38,7 +38,7 @@ class UNetConfig:
 
 
 class Linear(nn.Linear):
-    """A linear layer that takes oneDNN's path on a CPU in float32.
+    """A linear layer that takes the quick path on a CPU: oneDNN's in float32, one product in other formats.
 
     PyTorch hands such products to MKL, which on processors that are not Intel's leaves half of AVX-512 unused; oneDNN
     took 0.4 to 0.6 of the time on a Zen 5 core. Training and every other device and dtype take the usual path.
@@ -46,9 +46,12 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
-        if HAS_ONEDNN and x.dtype == torch.float32 and on_eager_cpu(x):
+        if not on_eager_cpu(x):
+            return super().forward(x)
+        if HAS_ONEDNN and x.dtype == torch.float32:
             return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], ""))
-        return super().forward(x)
+        # of a transposed input PyTorch makes a batch of products, each with a copy of the weights of its own
+        return super().forward(x.contiguous())
 
 
 def on_eager_cpu(x: Tensor) -> bool:
@@ -65,7 +68,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(queries, keys, values)
     out = torch.empty_like(queries)
     queries = queries * queries.shape[-1] ** -0.5
-    for i, (query, key, value) in enumerate(zip(queries, keys.transpose(-1, -2), values, strict=True)):
+    for i, (query, key, value) in enumerate(zip(queries, keys, values, strict=True)):
+        key, value = key.contiguous().transpose(-1, -2), value.contiguous()  # once, not for every slice
         for start in range(0, query.shape[1], ROWS):
             weights = torch.softmax(query[:, start : start + ROWS] @ key, dim=-1)
             torch.matmul(weights, value, out=out[i, :, start : start + ROWS])
