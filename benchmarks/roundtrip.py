@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from echomimic.evaluate.landmarks import opening, read_faces
 from echomimic.face import landmarker, read_landmarks
 from echomimic.media import read_video, write_clip
 from echomimic.mesh.engine import MeshEngine
-from echomimic.mesh.retarget import read_curves
 from echomimic.options import make_options
 from echomimic.types import Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
@@ -50,12 +50,14 @@ def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
 
 
 def measures(track: LandmarkTrack) -> Floats:
-    """Columns of SHOWN off the landmarks: lip gap and mouth width in pixels, degrees, and how far the eyes are shut."""
-    gap, width, *eyes = (
-        np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1) for a, b in ((13, 14), (61, 291), *LIDS)
+    """Columns of SHOWN off the landmarks: lips, yaw and pitch as `echomimic evaluate` has them, the mouth's width and
+    how far the eyes are shut in pixels."""
+    faces = read_faces(track)
+    width, *eyes = (
+        np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1) for a, b in ((61, 291), *LIDS)
     )
-    turned = read_curves(track)
-    return np.stack([gap, width, turned["yaw"], turned["pitch"], -np.mean(eyes, axis=0)], axis=1)
+    shut = -np.mean(eyes, axis=0)
+    return np.stack([opening(faces), width, faces.curves["yaw"], faces.curves["pitch"], shut], axis=1)
 
 
 def redetect(path: Path, fps: float) -> LandmarkTrack:
