@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+from echomimic import choice
 from echomimic.apps import doctor
 from echomimic.apps.cli import run
 from echomimic.presets import PRESETS
@@ -17,7 +18,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
     monkeypatch.setattr(doctor, "_OTHER_CV2", ())
-    monkeypatch.setattr(doctor, "folders", list)
+    monkeypatch.setattr(choice, "folders", lambda given=None: [])
 
 
 @pytest.mark.usefixtures("light")

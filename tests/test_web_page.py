@@ -28,8 +28,8 @@ def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drop(page: Any, portrait: Path, voice: Path) -> None:
     page.set_input_files("#portrait input[type=file]", portrait)
-    page.set_input_files("#voice input[type=file]", voice)
     page.wait_for_selector("#portrait-look img")
+    page.set_input_files("#voice input[type=file]", voice)
     page.wait_for_selector("#voice-look p")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Source = str | Path
 MESH_MEMORY_MB = 215
-"""Resident memory of the mesh engine besides what grows with the picture (see benchmarks/mesh.py)."""
+"""Resident memory of the mesh engine, besides what grows with the picture."""
 MESH_BYTES_PER_PIXEL = 160
 """What the scene and the frames in flight take for each pixel of the video."""
 

@@ -11,8 +11,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from echomimic import __version__
+from echomimic.choice import missing_files
 from echomimic.presets import PRESETS, Preset
-from echomimic.weights import FILES, folders, look
 
 _CORE = {"av": "av", "mediapipe": "mediapipe", "opencv-contrib-python": "cv2", "numpy": "numpy", "pillow": "PIL"}
 _CORE |= {"pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": "skimage"}
@@ -120,15 +120,9 @@ def _readiness(preset: Preset, core: list[Package], extra: list[Package]) -> Rea
     """Whether a preset has its packages and its checkpoints."""
     needed = core if preset.engine == "mesh" else [*core, *extra]
     mend = list(dict.fromkeys(package.mend for package in needed if package.wrong))
-    if _lacks_weights(preset):
+    if missing_files(preset.name):
         mend.append(f"echomimic weights fetch {preset.name}")
     return Readiness(preset.name, not mend, tuple(mend))
-
-
-def _lacks_weights(preset: Preset) -> bool:
-    """Whether a checkpoint of the preset is not here."""
-    places = folders()
-    return any(look(FILES[name], places) is None for name in preset.files.values())
 
 
 def _warnings() -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import SoundError
-from echomimic.media.source import is_picture, open_media
+from echomimic.media.source import decoded_frames, is_picture, open_media
 from echomimic.notes import note
 from echomimic.types import Floats, Speech
 
@@ -201,22 +201,15 @@ def _promised(container: "InputContainer", stream: "AudioStream") -> float:
 
 def _frames(container: "InputContainer", stream: "AudioStream", report: _Report) -> "Iterator[AudioFrame]":
     """Decoded frames; what cannot be decoded is counted and left out."""
-    from av.error import FFmpegError
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            frames = next(packets).decode()
-        except StopIteration:
-            return
-        except FFmpegError:
-            report.damaged += 1
-            continue
-        for frame in frames:
-            if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
-                report.damaged += 1
-            elif frame.samples:
-                yield frame
+    def damaged() -> None:
+        report.damaged += 1
+
+    for frame in decoded_frames(container, stream, damaged):
+        if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
+            damaged()
+        elif frame.samples:
+            yield frame
 
 
 def _timed(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:

@@ -2,15 +2,16 @@
 
 import codecs
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from echomimic.errors import InputError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
 
 _HEAD = 4096
 _TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
@@ -94,3 +95,19 @@ def is_picture(path: Path) -> bool:
         return True
     except Exception:  # of any kind: a damaged header may lead a decoder anywhere
         return False
+
+
+def decoded_frames(container: "InputContainer", stream: "Stream", damaged: Callable[[], None]) -> Iterator[Any]:
+    """Frames of a sound or picture stream as they are decoded; `damaged` is told of each packet that cannot be."""
+    from av.error import FFmpegError
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            return
+        except FFmpegError:
+            damaged()
+            continue
+        yield from frames

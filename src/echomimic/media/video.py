@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import VideoError
-from echomimic.media.source import is_picture, open_media
+from echomimic.media.source import decoded_frames, is_picture, open_media
 from echomimic.notes import note
 from echomimic.types import Picture
 
@@ -117,18 +117,8 @@ def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None)
 
 def _decoded(container: "InputContainer", stream: "VideoStream", path: Path) -> "Iterator[VideoFrame]":
     """Frames in the order they are shown; damaged ones are left out, and that is said once."""
-    from av.error import FFmpegError
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            frames = next(packets).decode()
-        except StopIteration:
-            return
-        except FFmpegError:
-            note(f"{path.name} is damaged in places; those frames are left out")
-            continue
-        yield from frames
+    said = f"{path.name} is damaged in places; those frames are left out"
+    return decoded_frames(container, stream, lambda: note(said))
 
 
 def _count(container: "InputContainer") -> tuple[int, float]:

@@ -15,7 +15,7 @@ from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.editor import add_editor
 from echomimic.apps.web.guard import Guard
 from echomimic.apps.web.settings import Settings
-from echomimic.apps.web.studio import Studio, warm_up
+from echomimic.apps.web.studio import Studio, load_libraries, warm_up
 from echomimic.apps.web.words import LANGUAGES, preferred
 
 
@@ -29,6 +29,7 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if warm:
+            load_libraries()
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
         yield
         desk.studio.close()

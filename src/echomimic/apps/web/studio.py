@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from echomimic.apps.doctor import Readiness
 from echomimic.apps.web.jobs import Jobs
@@ -42,11 +41,20 @@ class Studio:
         self.jobs.close()
 
 
-def warm_up(_folder: Path | None = None) -> None:
-    """Load what the first video needs, so that its user does not wait for it."""
+def load_libraries() -> None:
+    """Import what a video needs, in one thread and before anybody asks: two that import at once can trip each other."""
     import cv2  # noqa: F401
 
     from echomimic import api  # noqa: F401
+    from echomimic.apps.demo import demo_portrait  # noqa: F401
+    from echomimic.face import solutions
+    from echomimic.mesh.engine import MeshEngine  # noqa: F401
+
+    solutions()
+
+
+def warm_up() -> None:
+    """Render a frame of the example, so that the first user does not wait for what is made only once."""
     from echomimic.apps.demo import demo_portrait, demo_voice
     from echomimic.media import read_picture, read_speech
     from echomimic.mesh.engine import MeshEngine
