@@ -14,6 +14,7 @@ from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, recipe_of
 from echomimic.diffusion.models import tiny_networks
+from echomimic.diffusion.schedule import Sampler
 from echomimic.diffusion.shot import Drive, PasteBack, take_shot
 from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, MotionError, WeightsError
@@ -163,8 +164,73 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
         def forward(self, *_):
             raise RuntimeError("out of memory")
 
-    with pytest.raises(DeviceError, match="one window of frames does not fit"):
+    with pytest.raises(DeviceError, match="a window of 4 frames does not fit"):
         list(Denoiser(Never(), lambda _: Conditions(), recipe, torch.float32).run(torch.ones(28, 4, 1, 1)))
+
+
+def test_windows_that_do_not_fit_become_shorter() -> None:
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, x, t, audio, condition, portrait, frames):
+            sizes.append(frames)
+            if frames > 6:
+                raise torch.OutOfMemoryError("out of memory")
+            return x
+
+    told = []
+    recipe = Recipe(2, 1.0, size=12, overlap=3)
+    denoiser = Denoiser(Small(), lambda _: Conditions(), recipe, torch.float32)
+    with collect_notes() as notes:
+        *_, latents = denoiser.run(torch.ones(30, 4, 1, 1), lambda done, total: told.append((done, total)))
+    assert len(latents) == 30
+    assert [sizes[0], sizes[1], sizes[2]] == [12, 8, 5]
+    assert [note.split(" ")[2] for note in notes] == ["12", "8"]
+    assert [done for done, _ in told] == list(range(1, len(told) + 1))
+    assert {total for _, total in told} == {len(told)}
+    exact = make_options({"exact": True}, TINY.defaults)
+    with pytest.raises(DeviceError, match="a window of 12 frames"):
+        next(
+            Denoiser(Small(), lambda _: Conditions(), recipe_of(exact, TINY), torch.float32).run(
+                torch.ones(30, 4, 1, 1)
+            )
+        )
+
+
+class Watching:
+    """A progress that looks at every preview."""
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+        self.told: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.told.append((done, total))
+
+    def preview(self, make) -> None:
+        self.seen.append(make())
+
+
+@pytest.mark.parametrize("framing", ["crop", "full"])
+def test_the_middle_frame_is_shown_after_every_step(engine, portrait, speech, framing) -> None:
+    watching = Watching()
+    frames = clip(engine, portrait, speech, watching, steps=4, frames=3, framing=framing)
+    assert len(watching.seen) == 4
+    assert all(seen.shape == frames[1].shape for seen in watching.seen)
+    far = [np.abs(seen.astype(int) - frames[1]).mean() for seen in watching.seen]
+    assert far[-1] < far[0]
+    assert np.array_equal(frames, clip(engine, portrait, speech, steps=4, frames=3, framing=framing))
+    assert watching.told[-1] == (7, 7)
+
+
+def test_the_clean_latents_are_what_the_noise_was_added_to() -> None:
+    sampler = Sampler("ddim", 10)
+    clean, noise = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    for t in sampler.timesteps[1:]:
+        signal = float(sampler._scheduler.alphas_cumprod[t])
+        noisy = signal**0.5 * clean + (1 - signal) ** 0.5 * noise
+        velocity = signal**0.5 * noise - (1 - signal) ** 0.5 * clean
+        assert torch.allclose(sampler.clean(velocity, t, noisy), clean, atol=1e-5)
 
 
 def test_decoding_takes_fewer_at_a_time_where_memory_runs_out() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,19 @@ Floats = npt.NDArray[np.float32]
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)`; raising from it cancels."""
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """A `Progress` that also wants to see what there is before the first frame is finished."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """So much is done; raising cancels."""
+        ...
+
+    def preview(self, make: Callable[[], Picture]) -> None:
+        """Something new can be seen: `make` gives it, (H, W, 3) uint8 RGB, and takes time, so call it only if due."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From noise to clean latents: the one loop of every preset. No files, no loading, no drawing."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,6 +15,9 @@ from echomimic.diffusion.unet import UNet
 from echomimic.diffusion.windows import Window, closed_windows, open_windows, rolled
 from echomimic.errors import DeviceError
 from echomimic.types import Progress
+
+LEAST = 4
+"""Frames to which windows may be shortened where memory runs out: with fewer, neighbours stop moving together."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Recipe:
     """How a clip is denoised. `roll` is how far the windows move each step; `batch` how many go into one call.
 
     `divide` false leaves frames that two windows share undivided, as the first published pipeline did at guidance ≤ 1.
+    `least` is how short windows may become where memory runs out.
     """
 
     steps: int
@@ -51,6 +55,7 @@ class Recipe:
     windows: Literal["open", "closed"] = "open"
     sampler: SamplerName = "ddim"
     divide: bool = True
+    least: int = LEAST
 
     def at(self, step: int, frames: int) -> list[Window]:
         """The windows of one step."""
@@ -58,27 +63,55 @@ class Recipe:
             return open_windows(frames, self.size, self.overlap, self.roll * step)
         return rolled(closed_windows(frames, self.size, self.overlap, self.stride), self.roll * step, frames)
 
-    def calls(self, frames: int) -> int:
-        """How many windows are denoised in all."""
-        return sum(len(self.at(step, frames)) for step in range(self.steps))
+    def calls(self, frames: int, first: int = 0) -> int:
+        """How many windows are denoised from step `first` on."""
+        return sum(len(self.at(step, frames)) for step in range(first, self.steps))
+
+    def smaller(self, frames: int) -> "Recipe | None":
+        """The recipe with windows of two thirds as many frames, None where they may not become smaller."""
+        size = max(self.least, 2 * min(self.size, frames) // 3)
+        return (
+            None if size >= min(self.size, frames) else replace(self, size=size, overlap=min(self.overlap, size // 4))
+        )
+
+
+class _WindowError(Exception):
+    """One window alone does not fit the device's memory."""
+
+
+Look = Callable[[Tensor], None]
+"""Is shown, after every step, what the latents (frames, 4, h, w) would be without the noise that is left."""
 
 
 class Denoiser:
-    """Denoises clips; `batch` is what fits of the recipe's, learnt as memory runs out."""
+    """Denoises clips; `recipe` and `batch` are what fits of the wanted ones, learnt as memory runs out."""
 
     def __init__(self, unet: UNet, conditions: ConditionsOf, recipe: Recipe, dtype: torch.dtype) -> None:
         self.unet, self.conditions, self.recipe, self.dtype = unet, conditions, recipe, dtype
         self.batch = recipe.batch
 
-    def run(self, noise: Tensor, progress: Progress | None = None) -> Iterator[Tensor]:
+    def run(self, noise: Tensor, progress: Progress | None = None, look: Look | None = None) -> Iterator[Tensor]:
         """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
 
-        `progress` counts windows. Raises DeviceError where one window does not fit the device.
+        `progress` counts windows. Raises DeviceError where not even a short window fits the device.
         """
         sampler = Sampler(self.recipe.sampler, self.recipe.steps)
-        latents, done, total = noise, 0, self.recipe.calls(len(noise))
+        latents, before = noise, 0
         for step, t in enumerate(sampler.timesteps):
-            velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+            velocity, count = self._summed(latents, t, step, before, progress)
+            before += len(self.recipe.at(step, len(latents)))
+            if look:
+                look(sampler.clean(velocity / count, t, latents))
+            latents = sampler.step(velocity / count if self.recipe.divide else velocity, t, latents)
+            yield latents
+
+    def _summed(
+        self, latents: Tensor, t: int, step: int, before: int, progress: Progress | None
+    ) -> tuple[Tensor, Tensor]:
+        """The velocities of all windows added up, and how many windows each frame is in (frames, 1, 1, 1)."""
+        velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+        done, total = before, before + self.recipe.calls(len(latents), step)
+        try:
             for windows, predictions in self._predict(latents, t, self.recipe.at(step, len(latents))):
                 for window, prediction in zip(windows, predictions, strict=True):
                     velocity[window] += prediction
@@ -86,8 +119,11 @@ class Denoiser:
                 done += len(windows)
                 if progress:
                     progress(done, total)
-            latents = sampler.step(velocity / count if self.recipe.divide else velocity, t, latents)
-            yield latents
+        except _WindowError:
+            self._shorten(len(latents))
+        else:
+            return velocity, count
+        return self._summed(latents, t, step, before, progress)
 
     def _predict(self, latents: Tensor, t: int, windows: list[Window]) -> Iterator[tuple[list[Window], Tensor]]:
         """Windows with their guided velocities (windows, frames, 4, h, w), as many at a time as memory allows."""
@@ -104,12 +140,19 @@ class Denoiser:
             start += len(some)
             yield some, predictions
 
-    def _halve(self, tried: int) -> None:
-        if tried == 1:
+    def _shorten(self, frames: int) -> None:
+        recipe, tried = self.recipe.smaller(frames), min(self.recipe.size, frames)
+        if recipe is None:
             raise DeviceError(
-                "one window of frames does not fit the device's memory; lower --size or --context-frames, "
+                f"a window of {tried} frames does not fit the device's memory; lower --size or --context-frames, "
                 "or try --offload or --dtype bfloat16"
             ) from None
+        self.recipe = recipe
+        notes.note(f"windows of {tried} frames do not fit the device's memory; going on with {recipe.size}")
+
+    def _halve(self, tried: int) -> None:
+        if tried == 1:
+            raise _WindowError from None
         self.batch = tried // 2
         notes.note(f"{tried} windows at once do not fit the device's memory; going on with {self.batch}")
 

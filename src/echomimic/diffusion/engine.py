@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from echomimic.body import find_body
-from echomimic.diffusion.denoise import Conditions, ConditionsOf, Denoiser, Recipe
+from echomimic.diffusion.denoise import LEAST, Conditions, ConditionsOf, Denoiser, Look, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
 from echomimic.diffusion.schedule import first_noise
@@ -23,7 +23,7 @@ from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.speech import RATE, encode, log_mel, original_frames, windows_of_frames
-from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
+from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
 from echomimic.weights import folders
 
 Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
@@ -55,7 +55,9 @@ class DiffusionEngine:
     ) -> Iterator[Picture]:
         """Yield the frames of the portrait speaking, each as soon as it is decoded.
 
-        `progress` counts windows, then frames. Raises WeightsError, DeviceError, FaceError, MotionError.
+        `progress` counts windows, then frames; one that is `Previewing` is shown the middle frame after every step,
+        but not with `offload`: there is no room then for the autoencoder. Raises WeightsError, DeviceError, FaceError,
+        MotionError.
         """
         device = choose_device(self._device if self._device and options.device == "auto" else options.device)
         dtype = choose_dtype(options.dtype, device)
@@ -70,8 +72,8 @@ class DiffusionEngine:
             frames, shot.size[1] // FACTOR, shot.size[0] // FACTOR, options.seed, self.preset.noise_clamp
         )
         told = _Told(progress, run.recipe.calls(frames), frames)
-        latents = run.denoise(noise.to(device), conditions, told)
         finish = PasteBack(shot, portrait) if shot.whole is not None else None
+        latents = run.denoise(noise.to(device), conditions, told, run.look(progress, finish))
         for picture in run.decode(latents):
             told.decoded()
             yield finish(picture) if finish else picture
@@ -109,10 +111,12 @@ class _Told:
     """Progress over both stages as one count: windows denoised, then frames decoded."""
 
     def __init__(self, progress: Progress | None, windows: int, frames: int) -> None:
-        self._progress, self._windows, self._total, self._frames = progress, windows, windows + frames, 0
+        self._progress, self._clip, self._frames = progress, frames, 0
+        self._windows, self._total = windows, windows + frames
 
-    def denoised(self, done: int, _: int) -> None:
-        """So many windows are denoised."""
+    def denoised(self, done: int, windows: int) -> None:
+        """So many windows are denoised, of as many as it takes now: there are more where memory makes them shorter."""
+        self._windows, self._total = windows, windows + self._clip
         if self._progress:
             self._progress(done, self._total)
 
@@ -170,11 +174,26 @@ class _Run:
 
         return of
 
-    def denoise(self, noise: Tensor, conditions: ConditionsOf, told: _Told) -> Tensor:
+    def look(self, progress: Progress | None, finish: Callable[[Picture], Picture] | None) -> Look | None:
+        """What shows the middle frame of unfinished latents to a progress that wants to see it."""
+        if not isinstance(progress, Previewing) or self.options.offload:
+            return None
+
+        def look(latents: Tensor) -> None:
+            def make() -> Picture:
+                middle = len(latents) // 2
+                (picture,) = self.decode(latents[middle : middle + 1])
+                return finish(picture) if finish else picture
+
+            progress.preview(make)
+
+        return look
+
+    def denoise(self, noise: Tensor, conditions: ConditionsOf, told: _Told, look: Look | None = None) -> Tensor:
         """The clean latents (frames, 4, h, w)."""
         denoiser = Denoiser(self.networks.denoising, conditions, self.recipe, self.dtype)
         with resident(self.networks.denoising, self.device, self.options.offload):
-            return deque(without_gradients(denoiser.run(noise, told.denoised)), maxlen=1).pop()
+            return deque(without_gradients(denoiser.run(noise, told.denoised, look)), maxlen=1).pop()
 
     def decode(self, latents: Tensor) -> Iterator[Picture]:
         """Pictures one by one."""
@@ -196,6 +215,7 @@ def recipe_of(options: Options, preset: Preset) -> Recipe:
         batch=options.context_batch,
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
+        least=options.context_frames if options.exact else LEAST,
         divide=not options.exact or options.guidance > 1 or preset.name.endswith("-acc"),
     )
 

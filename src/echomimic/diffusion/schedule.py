@@ -51,6 +51,11 @@ class Sampler:
         self._scheduler.set_timesteps(steps)
         self.timesteps: list[int] = [int(t) for t in self._scheduler.timesteps]
 
+    def clean(self, velocity: Tensor, t: int, latents: Tensor) -> Tensor:
+        """What the latents would be without noise, as far as is known now (Salimans & Ho, 2022, appendix D)."""
+        signal = float(self._scheduler.alphas_cumprod[t])
+        return cast(Tensor, signal**0.5 * latents - (1 - signal) ** 0.5 * velocity)
+
     def step(self, velocity: Tensor, t: int, latents: Tensor) -> Tensor:
         """The latents at the next noise level."""
         return cast(Tensor, self._scheduler.step(velocity, t, latents).prev_sample)
