@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from echomimic.body import find_body
 from echomimic.diffusion.denoise import LEAST, Conditions, ConditionsOf, Denoiser, Look, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
@@ -18,7 +17,7 @@ from echomimic.diffusion.shot import Drive, PasteBack, Shot, take_shot
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.media import sound_blocks
 from echomimic.motion.fitting import clip_length
-from echomimic.motion.gestures import gesture_track
+from echomimic.motion.gestures import portrait_gestures
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
@@ -99,9 +98,7 @@ class DiffusionEngine:
             return motion
         if self.preset.drive == "hands":
             note("hands gesture with the voice, since no motion was given")
-            size, frames = (portrait.width, portrait.height), options.frames or None
-            body, strength = find_body(portrait), options.motion_strength
-            return gesture_track(speech, options.fps, frames, options.seed, body, size, strength)
+            return portrait_gestures(portrait, speech, options)
         if not self._predict:
             return None
         return self._predict(portrait, speech, replace(options, framing="crop"))  # on the canvas of the shot

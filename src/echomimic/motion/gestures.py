@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body
+from echomimic.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
 from echomimic.draw import HAND_BONES
 from echomimic.motion.retarget import HAND, HAND_SHARES, MARGIN
 from echomimic.motion.rhythm import Rhythm, hear_rhythm
 from echomimic.motion.schema import check_canvas, check_fps
 from echomimic.notes import note
-from echomimic.types import Floats, PoseTrack, Speech
+from echomimic.options import Options
+from echomimic.types import Floats, Portrait, PoseTrack, Speech
 
 Array = npt.NDArray[np.float64]
 
@@ -69,6 +70,16 @@ def gesture_track(
     moves = _calmed(_moves(hear_rhythm(speech), times, seed, strength), rests, unit, size, fps)
     hands = np.stack([_posed(rests[side], moves[side], unit, size) for side in (0, 1)], axis=1)
     return _as_track(base, hands, body, fps, size)
+
+
+def portrait_gestures(portrait: Portrait, speech: Speech, options: Options, body: Body | None = None) -> PoseTrack:
+    """The hands that V2 follows where it is given no motion; `body` is the portrait's, where it is known already.
+
+    FaceError where nobody is found in the portrait.
+    """
+    size, frames = (portrait.width, portrait.height), options.frames or None
+    found, strength = body or find_body(portrait), options.motion_strength
+    return gesture_track(speech, options.fps, frames, options.seed, found, size, strength)
 
 
 def _usual_body(size: tuple[int, int]) -> Floats:
