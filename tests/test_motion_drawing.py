@@ -45,7 +45,7 @@ def test_scaling_mutes_and_doubles_and_eases_at_its_ends() -> None:
 
 
 def test_keys_follow_a_curve_and_are_few() -> None:
-    line = find_curve("yaw")
+    line = find_curve(face(), "yaw")
     wave = (20 * np.sin(np.arange(100) / 25 * 3)).astype(np.float32)
     keys = curve_keys(wave, line, 25.0)
     drawn = np.interp(np.arange(100) / 25, *zip(*keys, strict=True))

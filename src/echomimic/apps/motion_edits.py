@@ -152,12 +152,12 @@ def mirror(source: Track, output: Out) -> None:
 @motion_app.command("set")
 def set_(
     source: Track,
-    curve: Annotated[str, typer.Argument(metavar="CURVE", help="jaw, blink, yaw, …: see docs/motion.md")],
+    curve: Annotated[str, typer.Argument(metavar="CURVE", help="jaw, blink, yaw, left_x, …: see docs/motion.md")],
     keys: Annotated[list[str], typer.Argument(metavar="SECOND=VALUE…", help="keyframes: 0=0 0.8=10")],
     output: Out,
 ) -> None:
-    """Draw one curve of a face between keyframes; the landmarks follow."""
-    edit(source, output, f"set {curve} {' '.join(keys)}", lambda track: _set(_face(track, "set"), curve, _marks(keys)))
+    """Draw one curve of a face or of hands between keyframes; the points follow."""
+    edit(source, output, f"set {curve} {' '.join(keys)}", lambda track: _set(track, curve, _marks(keys)))
 
 
 def _set(track: Any, curve: str, keys: list[tuple[float, float]]) -> Any:
@@ -169,7 +169,10 @@ def _set(track: Any, curve: str, keys: list[tuple[float, float]]) -> Any:
     from echomimic import motion
     from echomimic.mesh.retarget import read_curves
     from echomimic.mesh.rig import Rig
+    from echomimic.types import LandmarkTrack
 
+    if not isinstance(track, LandmarkTrack):
+        return motion.set_curve(track, curve, keys)
     if track.curves is None:
         track = replace(track, curves=read_curves(track))
     usual = int(np.argmin(np.abs(track.curves.values).sum(axis=1)))

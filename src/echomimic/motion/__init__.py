@@ -6,31 +6,49 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from echomimic.motion.align import align_motion
     from echomimic.motion.checks import preflight, read_lines
-    from echomimic.motion.drawing import curve_keys, draw_curve, follow_curves, scale_curve
+    from echomimic.motion.drawing import (
+        curve_keys,
+        draw_curve,
+        find_curve,
+        follow_curves,
+        read_curve,
+        scale_curve,
+        set_curve,
+    )
     from echomimic.motion.files import check_motion_path, load_edits, load_motion, save_motion
     from echomimic.motion.gestures import gesture_track
     from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
+    from echomimic.motion.hands import POSE_CURVES, pose_curves
     from echomimic.motion.parts import combine_curves
     from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
     from echomimic.motion.replaying import replay, write_edit
     from echomimic.motion.retarget import align_pose
-    from echomimic.motion.shaping import amplify, blend, mirror, select, set_curve
+    from echomimic.motion.shaping import amplify, blend, mirror, select
     from echomimic.motion.sync import MetricFaces, sync_exactly
     from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
     from echomimic.motion.tracking import track_video
 
 _HOMES = {
     "align": ("align_motion",),
-    "drawing": ("curve_keys", "draw_curve", "follow_curves", "scale_curve"),
+    "drawing": (
+        "curve_keys",
+        "draw_curve",
+        "find_curve",
+        "follow_curves",
+        "read_curve",
+        "scale_curve",
+        "set_curve",
+    ),
     "files": ("check_motion_path", "load_edits", "load_motion", "save_motion"),
     "gestures": ("gesture_track",),
+    "hands": ("POSE_CURVES", "pose_curves"),
     "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
     "parts": ("combine_curves",),
     "checks": ("preflight", "read_lines"),
     "preview": ("preview_frames", "preview_sheet", "write_preview"),
     "replaying": ("replay", "write_edit"),
     "retarget": ("align_pose",),
-    "shaping": ("amplify", "blend", "mirror", "select", "set_curve"),
+    "shaping": ("amplify", "blend", "mirror", "select"),
     "sync": ("MetricFaces", "sync_exactly"),
     "timing": ("concat", "loop", "offset", "resample", "retime", "smooth", "stretch", "trim"),
     "tracking": ("track_video",),
@@ -38,6 +56,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "POSE_CURVES",
     "HalfBodyFraming",
     "MetricFaces",
     "align_motion",
@@ -49,6 +68,7 @@ __all__ = [
     "concat",
     "curve_keys",
     "draw_curve",
+    "find_curve",
     "follow_curves",
     "frame_half_body",
     "gesture_track",
@@ -57,10 +77,12 @@ __all__ = [
     "loop",
     "mirror",
     "offset",
+    "pose_curves",
     "preflight",
     "preview_frames",
     "preview_sheet",
     "propose_framing",
+    "read_curve",
     "read_lines",
     "replay",
     "resample",

@@ -1,4 +1,4 @@
-"""Changing one curve of a face by hand: a stretch of it redrawn, or made larger or smaller; the rest stays."""
+"""Changing one curve by hand: drawn anew, a stretch of it redrawn, or made larger or smaller; the rest stays."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,10 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.motion.shaping import set_curve
-from echomimic.types import CURVES, Curve, Floats, LandmarkTrack
+from echomimic.motion.hands import POSE_CURVES, pose_curves, with_pose_curve
+from echomimic.motion.timing import Times, Track
+from echomimic.types import CURVES, Curve, Curves, Floats, LandmarkTrack, Motion
 
 Key = tuple[float, float]
+Pose = Callable[[Floats], Floats]
+"""Gives the landmarks (478, 3) of a curve row."""
 _EDGE = 0.08
 """Seconds over which a scaled stretch goes over into what is beside it."""
 TOLERANCE = 0.05
@@ -19,33 +22,104 @@ _LEAST = 0.004
 """What counts as no motion at all, as a share of the curve's range."""
 
 
-def draw_curve(track: LandmarkTrack, name: str, keys: Sequence[Key]) -> LandmarkTrack:
+def find_curve(motion: Motion, name: str) -> Curve:
+    """The curve called `name` of this kind of motion; MotionError that lists them where there is none."""
+    lines = CURVES if isinstance(motion, LandmarkTrack) else POSE_CURVES
+    for line in lines:
+        if line.name == name:
+            return line
+    raise MotionError(f"unknown curve {name!r}; expected one of {', '.join(line.name for line in lines)}")
+
+
+def read_curve(motion: Motion, name: str) -> Floats:
+    """The values (T,) of one curve: of a face those that its track holds, of hands what their points say."""
+    find_curve(motion, name)
+    if not isinstance(motion, LandmarkTrack):
+        return pose_curves(motion)[name]
+    if motion.curves is None:
+        raise MotionError(
+            "the track has no curves to set; expected one with curves: make it from a voice, or read them"
+        )
+    return motion.curves[name]
+
+
+def _with_curve(motion: Track, name: str, values: Floats) -> Track:
+    """The motion with one curve replaced, held inside its range."""
+    line = find_curve(motion, name)
+    values = np.clip(values, line.low, line.high).astype(np.float32)
+    if not isinstance(motion, LandmarkTrack):
+        return with_pose_curve(motion, name, values)
+    assert motion.curves is not None
+    return replace(motion, curves=motion.curves.replace(**{name: values}))
+
+
+def set_curve(track: Track, name: str, keys: Sequence[Key], face_of: Pose | None = None) -> Track:
+    """One curve drawn between keyframes (second, value), smoothly; before the first and after the last it stays.
+
+    A face must have curves; `face_of` gives the landmarks (478, 3) of a curve row: with it the points follow too.
+    Hands follow their curves (`hands.POSE_CURVES`) always. A value outside the curve's range is a MotionError.
+    """
+    read_curve(track, name)
+    table = _table(find_curve(track, name), keys)
+    changed = _with_curve(track, name, _eased(np.arange(len(track)) / track.fps, table))
+    if face_of is None or not isinstance(track, LandmarkTrack) or not isinstance(changed, LandmarkTrack):
+        return changed
+    assert track.curves is not None
+    assert changed.curves is not None
+    return replace(changed, points=_followed(track.points, track.curves, changed.curves, face_of))
+
+
+def _table(line: Curve, keys: Sequence[Key]) -> Times:
+    """Keyframes (N, 2) in order of time, checked."""
+    table = np.asarray(sorted(keys), np.float64).reshape(-1, 2)
+    if len(table) == 0 or not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
+        raise MotionError(f"keyframes {list(keys)} of {line.name}; expected (second, value), each second once")
+    beyond = [value for value in table[:, 1] if not line.low <= value <= line.high]
+    if beyond:
+        raise MotionError(f"{line.name} was set to {beyond[0]:g}; expected {line.low:g} to {line.high:g} {line.unit}")
+    return table
+
+
+def _eased(seconds: Times, table: Times) -> Floats:
+    """Values between keyframes, leaving and arriving at rest (a smooth step)."""
+    last = len(table) - 1
+    left = np.clip(np.searchsorted(table[:, 0], seconds, side="right") - 1, 0, max(last - 1, 0))
+    right = np.minimum(left + 1, last)
+    span = np.maximum(table[right, 0] - table[left, 0], 1e-9)
+    share = np.clip((seconds - table[left, 0]) / span, 0, 1)
+    share = share * share * (3 - 2 * share)
+    return np.asarray(table[left, 1] + share * (table[right, 1] - table[left, 1]), np.float32)
+
+
+def _followed(points: Floats, before: Curves, after: Curves, face_of: Pose) -> Floats:
+    """Points moved by what the change of curves moves them."""
+    moved = [face_of(new) - face_of(old) for new, old in zip(after.values, before.values, strict=True)]
+    return points + np.asarray(moved, np.float32)
+
+
+def draw_curve(track: Track, name: str, keys: Sequence[Key]) -> Track:
     """One curve drawn smoothly between keyframes (second, value); before the first and after the last it is as before.
 
-    The landmarks follow with `follow_curves`. MotionError as from `set_curve`.
+    A face's landmarks follow with `follow_curves`. MotionError as from `set_curve`.
     """
-    drawn = set_curve(track, name, keys)
-    assert track.curves is not None
-    assert drawn.curves is not None
+    drawn = read_curve(set_curve(track, name, keys), name)
     frame = np.arange(len(track)) / track.fps
     ends = [second for second, _ in keys]
     half = 0.5 / track.fps
     inside = (frame >= min(ends) - half) & (frame <= max(ends) + half)
-    values = np.where(inside, drawn.curves[name], track.curves[name])
-    return replace(track, curves=track.curves.replace(**{name: values}))
+    return _with_curve(track, name, np.where(inside, drawn, read_curve(track, name)))
 
 
-def scale_curve(
-    track: LandmarkTrack, name: str, gain: float, start: float = 0.0, end: float | None = None
-) -> LandmarkTrack:
+def scale_curve(track: Track, name: str, gain: float, start: float = 0.0, end: float | None = None) -> Track:
     """One curve moved `gain` times as far from its rest between two seconds; 0 mutes it.
 
-    The ends ease into what is beside them, unless they are the ends of the track. The landmarks follow with
-    `follow_curves`.
+    Rest is that of the curve for a face, and the median of the whole curve for hands. The ends ease into what is beside
+    them, unless they are the ends of the track. A face's landmarks follow with `follow_curves`.
     """
-    line = find_curve(name)
-    if track.curves is None or not np.isfinite(gain):
-        raise MotionError(f"{name} cannot be scaled by {gain}; expected a track with curves and a number")
+    before = read_curve(track, name)
+    if not np.isfinite(gain):
+        raise MotionError(f"{name} cannot be scaled by {gain}; expected a number")
+    rest = find_curve(track, name).rest if isinstance(track, LandmarkTrack) else float(np.median(before))
     frame = np.arange(len(track)) / track.fps
     last = len(track) / track.fps if end is None else end
     if not start < last:
@@ -53,8 +127,7 @@ def scale_curve(
     rise = (frame - start) / _EDGE if start > 0 else np.ones(len(track))
     fall = (last - frame) / _EDGE if end is not None else np.ones(len(track))
     share = np.clip(np.minimum(rise, fall), 0, 1)
-    values = track.curves[name]
-    return replace(track, curves=track.curves.replace(**{name: values + share * (gain - 1) * (values - line.rest)}))
+    return _with_curve(track, name, np.asarray(before + share * (gain - 1) * (before - rest), np.float32))
 
 
 def follow_curves(track: LandmarkTrack, face_of: Callable[[Floats], Floats]) -> LandmarkTrack:
@@ -89,11 +162,3 @@ def _farthest(values: Floats, first: int, last: int, limit: float) -> int | None
     far = np.abs(values[first + 1 : last] - chord)
     worst = int(far.argmax())
     return int(inside[worst]) if far[worst] > limit else None
-
-
-def find_curve(name: str) -> Curve:
-    """The curve called `name`; MotionError that lists them where there is none."""
-    for line in CURVES:
-        if line.name == name:
-            return line
-    raise MotionError(f"unknown curve {name!r}; expected one of {', '.join(line.name for line in CURVES)}")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from echomimic.errors import MotionError
-from echomimic.types import LandmarkTrack
+from echomimic.motion.timing import Track
 
 EDITS = {
     "amplify": "shaping",
@@ -19,14 +19,14 @@ EDITS = {
     "offset": "timing",
     "scale_curve": "drawing",
     "select": "shaping",
-    "set_curve": "shaping",
+    "set_curve": "drawing",
     "smooth": "timing",
 }
-"""The edits that may be replayed, and the module of each: those that leave a face's length as it is."""
+"""The edits that may be replayed, and the module of each: those that leave a motion's length as it is."""
 _LONGEST = 100_000
 
 
-def replay(track: LandmarkTrack, lines: Iterable[str]) -> LandmarkTrack:
+def replay(track: Track, lines: Iterable[str]) -> Track:
     """The track after each edit in turn. MotionError in one line where a line is no edit, or does not fit."""
     for line in lines:
         edit, arguments, named = _parse(line)
@@ -44,7 +44,7 @@ def write_edit(name: str, *arguments: object) -> str:
     return line
 
 
-def _parse(line: str) -> tuple[Callable[..., LandmarkTrack], list[Any], dict[str, Any]]:
+def _parse(line: str) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     """The edit that a line calls, and what it gives it."""
     wrong = MotionError(f"{_short(line)!r} is no edit; expected a line like scale_curve(track, 'jaw', 0.5)")
     try:

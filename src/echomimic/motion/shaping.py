@@ -1,6 +1,6 @@
 """Changing what is done: which parts drive, how far they go, what one motion takes from another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,9 @@ from echomimic.motion.parts import (
     mirrored_landmarks,
 )
 from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
-from echomimic.motion.timing import Times, Track, each_part, frames_at, mix, on_canvas, resample
+from echomimic.motion.timing import Track, each_part, frames_at, mix, on_canvas, resample
 from echomimic.pose import Similarity, align, angles, face_template, rotation_matrix
-from echomimic.types import CURVE_NAMES, CURVES, Curves, Floats, LandmarkTrack, PoseTrack
+from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
 
 POSE_PARTS = ("body", "hands", "face")
 
@@ -27,6 +27,8 @@ def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
 
     This is V1's "audio + selected landmarks": what is not selected is not drawn for the network.
     """
+    if not isinstance(track, LandmarkTrack):
+        raise MotionError("select was asked of a pose track; expected face landmarks: V2 draws hands and nothing else")
     chosen = check_parts(tuple(parts), "select")
     return replace(track, parts=tuple(part for part in FACE_PARTS if part in chosen))
 
@@ -167,50 +169,3 @@ def _flipped(points: Floats) -> Floats:
     seen = points[..., 2] > 0
     turned[..., 0] = np.where(seen, 1 - points[..., 0], points[..., 0])
     return turned
-
-
-Pose = Callable[[Floats], Floats]
-
-
-def set_curve(
-    track: LandmarkTrack, name: str, keys: Sequence[tuple[float, float]], face_of: Pose | None = None
-) -> LandmarkTrack:
-    """One curve drawn between keyframes (second, value), smoothly; before the first and after the last it stays.
-
-    The track must have curves. `face_of` gives the landmarks (478, 3) of a curve row: with it the points follow too.
-    A value outside the curve's range is a MotionError.
-    """
-    if track.curves is None:
-        raise MotionError(
-            "the track has no curves to set; expected one with curves: make it from a voice, or read them"
-        )
-    line = next((curve for curve in CURVES if curve.name == name), None)
-    if line is None:
-        raise MotionError(f"unknown curve {name!r}; expected one of {', '.join(CURVE_NAMES)}")
-    table = np.asarray(sorted(keys), np.float64).reshape(-1, 2)
-    if len(table) == 0 or not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
-        raise MotionError(f"keyframes {list(keys)} of {name}; expected (second, value), each second once")
-    beyond = [value for value in table[:, 1] if not line.low <= value <= line.high]
-    if beyond:
-        raise MotionError(f"{name} was set to {beyond[0]:g}; expected {line.low:g} to {line.high:g} {line.unit}")
-    before = track.curves
-    after = before.replace(**{name: _eased(np.arange(len(track)) / track.fps, table)})
-    points = track.points if face_of is None else _followed(track.points, before, after, face_of)
-    return replace(track, points=points, curves=after)
-
-
-def _eased(seconds: Times, table: Times) -> Floats:
-    """Values between keyframes, leaving and arriving at rest (a smooth step)."""
-    last = len(table) - 1
-    left = np.clip(np.searchsorted(table[:, 0], seconds, side="right") - 1, 0, max(last - 1, 0))
-    right = np.minimum(left + 1, last)
-    span = np.maximum(table[right, 0] - table[left, 0], 1e-9)
-    share = np.clip((seconds - table[left, 0]) / span, 0, 1)
-    share = share * share * (3 - 2 * share)
-    return np.asarray(table[left, 1] + share * (table[right, 1] - table[left, 1]), np.float32)
-
-
-def _followed(points: Floats, before: Curves, after: Curves, face_of: Pose) -> Floats:
-    """Points moved by what the change of curves moves them."""
-    moved = [face_of(new) - face_of(old) for new, old in zip(after.values, before.values, strict=True)]
-    return points + np.asarray(moved, np.float32)

@@ -1,0 +1,128 @@
+"""The hands of a pose track as eight readable curves: read off its points, and the points moved to follow them.
+
+Each hand keeps its shape: it is carried by its wrist, turned about it and made larger or smaller, so every curve is
+exactly what the points say and a track needs no second copy of its motion.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.body import ELBOWS, WRISTS
+from echomimic.types import Curve, Floats, PoseTrack
+
+Array = npt.NDArray[np.float64]
+
+SIDES = ("left", "right")
+_KNUCKLE = 9
+"""The middle finger's: with the wrist it says where a hand points."""
+ELBOW_SHARE = 0.35
+"""How much of a wrist's movement its elbow makes."""
+_KINDS = (
+    ("x", "picture widths", (-0.25, 1.25), "wrist from the left of the picture"),
+    ("y", "picture heights", (-0.25, 1.25), "wrist from the top of the picture"),
+    ("turn", "degrees", (-180.0, 180.0), "0 pointing across the body, 90 up, -90 down"),
+    ("size", "picture heights", (0.005, 0.5), "how far its points are from the wrist: larger is nearer"),
+)
+POSE_CURVES: tuple[Curve, ...] = tuple(
+    Curve(f"{side}_{kind}", unit, low, high, f"{side} hand: {words}", rest=0.0 if kind == "turn" else (low + high) / 2)
+    for side in SIDES
+    for kind, unit, (low, high), words in _KINDS
+)
+"""Left is the person's own. A frame in which a hand's wrist or middle knuckle is not seen has no curves for it."""
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """One hand over time: points (T, 21, 2) in picture heights, and which count (T, 21), (T,)."""
+
+    points: Array
+    shown: npt.NDArray[np.bool_]
+    whole: npt.NDArray[np.bool_]
+    across: float
+
+    @property
+    def arms(self) -> Array:
+        """Every point from the wrist (T, 21, 2)."""
+        return np.asarray(self.points - self.points[:, :1])
+
+    def turn(self) -> Array:
+        """Degrees (T,), 0 where the hand points across the body."""
+        pointing = self.arms[:, _KNUCKLE]
+        return np.asarray(np.degrees(np.arctan2(-pointing[:, 1], self.across * pointing[:, 0])))
+
+    def size(self) -> Array:
+        """Root of the mean square distance from the wrist (T,) of the points that are shown."""
+        far = (self.arms**2).sum(axis=2) * self.shown
+        return np.asarray(np.sqrt(far.sum(axis=1) / np.maximum(self.shown.sum(axis=1) - 1, 1)))
+
+
+def _hand(track: PoseTrack, side: int) -> _Hand:
+    wide = track.canvas[0] / track.canvas[1]
+    hand = track.hands[:, side].astype(np.float64)
+    shown = hand[..., 2] > 0
+    points = hand[..., :2] * (wide, 1.0)
+    whole = shown[:, 0] & shown[:, _KNUCKLE] & (points[:, 0] != points[:, _KNUCKLE]).any(axis=1)
+    return _Hand(points, shown, whole, -1.0 if side == 0 else 1.0)
+
+
+def pose_curves(track: PoseTrack) -> dict[str, Floats]:
+    """Each of `POSE_CURVES` (T,); where a hand is not seen its curves go straight from what was seen before to after.
+
+    A hand that is never seen has its curves at rest.
+    """
+    curves: dict[str, Floats] = {}
+    for side, name in enumerate(SIDES):
+        hand = _hand(track, side)
+        wrist = track.hands[:, side, 0]
+        rows: tuple[Floats | Array, ...] = (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())
+        for (kind, *_), row in zip(_KINDS, rows, strict=True):
+            rest = next(curve.rest for curve in POSE_CURVES if curve.name == f"{name}_{kind}")
+            curves[f"{name}_{kind}"] = _bridged(row, hand.whole, rest)
+    return curves
+
+
+def _bridged(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
+    """The values where they are seen, and straight lines between."""
+    frames = np.arange(len(values))
+    if not seen.any():
+        return np.full(len(values), rest, np.float32)
+    return np.interp(frames, frames[seen], values[seen]).astype(np.float32)
+
+
+def with_pose_curve(track: PoseTrack, name: str, values: Floats) -> PoseTrack:
+    """The track with its hands moved so that one curve has these values (T,); hands that are not seen stay so.
+
+    The body's wrist goes with its hand, and the elbow a part of the way.
+    """
+    side, kind = SIDES.index(name.split("_")[0]), name.split("_")[1]
+    hand = _hand(track, side)
+    ratio, wide = np.ones(len(track)), track.canvas[0] / track.canvas[1]
+    spin, move = np.zeros(len(track)), np.zeros((len(track), 2))
+    if kind == "turn":
+        spin = -np.radians(values - hand.turn()) * hand.across
+    elif kind == "size":
+        ratio = values / np.maximum(hand.size(), 1e-9)
+    else:
+        axis = "xy".index(kind)
+        move[:, axis] = (values - track.hands[:, side, 0, axis]) * (wide, 1.0)[axis]
+    moved = _turned(hand.arms, spin) * ratio[:, None, None] + (hand.points[:, :1] + move[:, None])
+    return _with_hand(track, side, moved / (wide, 1.0), hand)
+
+
+def _turned(points: Array, angle: Array) -> Array:
+    """Points (T, N, 2) turned about the origin by an angle (T,) in radians."""
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+
+def _with_hand(track: PoseTrack, side: int, places: Array, hand: _Hand) -> PoseTrack:
+    hands, body = track.hands.copy(), track.body.copy()
+    moving = hand.shown & hand.whole[:, None]
+    hands[:, side, :, :2] = np.where(moving[..., None], places, track.hands[:, side, :, :2])
+    move = hands[:, side, 0, :2] - track.hands[:, side, 0, :2]
+    for joint, share in ((WRISTS[side], 1.0), (ELBOWS[side], ELBOW_SHARE)):
+        body[:, joint, :2] += share * move * (body[:, joint, 2:] > 0)
+    return replace(track, hands=hands, body=body)
