@@ -15,20 +15,16 @@ from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, recipe_of
 from echomimic.diffusion.models import tiny_networks
 from echomimic.diffusion.schedule import Sampler
-from echomimic.diffusion.shot import Drive, PasteBack, take_shot
 from echomimic.diffusion.vae import decode_latents
-from echomimic.errors import Cancelled, DeviceError, MotionError, WeightsError
+from echomimic.errors import Cancelled, DeviceError, WeightsError
 from echomimic.media import read_picture
 from echomimic.media.sound import speech_from_samples
-from echomimic.motion.fitting import clip_length, clip_times
-from echomimic.motion.timing import frames_at
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.presets import find_preset
-from echomimic.types import LandmarkTrack, Portrait, PoseTrack, Speech
+from echomimic.types import LandmarkTrack, Portrait, Speech
 
 TINY = find_preset("tiny")
-FACE = (150.0, 120.0, 220.0, 260.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -247,56 +243,6 @@ def test_decoding_takes_fewer_at_a_time_where_memory_runs_out() -> None:
     assert len(list(decode_latents(Vae(), torch.zeros(5, 4, 1, 1)))) == 5
 
 
-def landmark_track(frames: int) -> LandmarkTrack:
-    points = np.random.default_rng(0).uniform(10, 90, (frames, 478, 3)).astype(np.float32)
-    return LandmarkTrack(points, (100, 100), 25.0, np.ones(frames, bool))
-
-
-def pose_track(frames: int) -> PoseTrack:
-    hands = np.random.default_rng(0).uniform(0.2, 0.8, (frames, 2, 21, 3)).astype(np.float32)
-    return PoseTrack(np.zeros((frames, 18, 3), np.float32), hands, np.zeros((frames, 68, 3), np.float32), 24.0)
-
-
-@pytest.mark.parametrize(("name", "track"), [("v1-landmarks", landmark_track(4)), ("v2", pose_track(4))])
-def test_tracks_are_drawn_as_windows_ask(portrait, name, track) -> None:
-    preset = find_preset(name)
-    options = make_options({"size": 128, "face_box": FACE}, preset.defaults)
-    shot = take_shot(portrait, options, preset)
-    drive = Drive(preset, shot, track, 9, options)
-    pictures = drive.pictures([0, 8])
-    assert not drive.still
-    assert pictures.shape == (2, shot.size[1], shot.size[0], 3)
-    assert pictures.any(axis=(1, 2, 3)).all()
-    with pytest.raises(MotionError, match=f"preset {name} got no motion"):
-        Drive(preset, shot, None, 9, options)
-
-
-def test_half_bodies_keep_the_shape_of_their_picture() -> None:
-    preset = find_preset("v2")
-    tall = Portrait(np.zeros((400, 300, 3), np.uint8))
-    with collect_notes():
-        assert take_shot(tall, make_options({"size": 128}, preset.defaults), preset).size == (96, 128)
-
-
-@pytest.mark.parametrize(("end", "frames"), [("loop", 10), ("hold", 10), ("stop", 4)])
-def test_short_motions_end_as_asked(end, frames) -> None:
-    track, options = landmark_track(4), make_options({"motion_end": end, "frames": 10, "fps": 25})
-    with collect_notes() as notes:
-        count = clip_length(Speech(1.0, 16_000), track, options)
-    assert count == frames
-    assert len(notes) == 1
-    last = {"loop": 3, "hold": 3, "stop": 3}[end]
-    played = frames_at(track, clip_times(track, count, options), options.fps)
-    assert np.allclose(played.points[-1], track.points[3 if end != "loop" else abs((9 + last) % 6 - last)])
-
-
-def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
-    options = make_options({"size": 128, "framing": "full", "face_box": FACE}, TINY.defaults)
-    shot = take_shot(portrait, options, TINY)
-    back = PasteBack(shot, portrait)(shot.picture)
-    assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4
-
-
 def test_missing_weights_are_named(portrait, speech, tmp_path) -> None:
     engine = DiffusionEngine(find_preset("v1"), weights=tmp_path)
     with pytest.raises(WeightsError, match="preset v1 needs it: echomimic weights fetch v1"):
@@ -332,7 +278,8 @@ def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> Non
 
     def predict(*given) -> LandmarkTrack:
         asked.append(given)
-        return landmark_track(3)
+        points = np.random.default_rng(0).uniform(10, 90, (3, 478, 3)).astype(np.float32)
+        return LandmarkTrack(points, (100, 100), 25.0, np.ones(3, bool))
 
     engine = DiffusionEngine(find_preset("v1-landmarks"), predict=predict)
     engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))

@@ -217,7 +217,7 @@ def _followed(inputs: _Inputs, source: object, chosen: Preset, settings: Options
     With `exact` only the motion of a driving video is: a track is then drawn as it stands.
     """
     video = isinstance(source, (str, Path)) and Path(source).suffix.lower() in VIDEO_SUFFIXES
-    if inputs.motion is None or chosen.drive not in ("landmarks", "hands"):
+    if inputs.motion is None or chosen.drive == "none":
         return inputs
     from echomimic.diffusion.shot import aligned_to_shot, stands_elsewhere
 

@@ -127,21 +127,38 @@ def video_size(shot: Shot) -> tuple[int, int]:
     return shot.size if shot.whole is None else (shot.whole.shape[1], shot.whole.shape[0])
 
 
+def _check_kind(preset: Preset, motion: Motion | None) -> None:
+    """MotionError where a preset cannot follow this kind of motion."""
+    wanted, kind = (PoseTrack, "hand poses") if preset.drive == "hands" else (LandmarkTrack, "face landmarks")
+    if isinstance(motion, wanted) or (motion is None and preset.drive == "mask"):
+        return
+    found = "no motion" if motion is None else f"a {type(motion).__name__}"
+    raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: --motion TRACK")
+
+
+def room_mask(track: LandmarkTrack, size: tuple[int, int], margin: float) -> Picture:
+    """A mask (H, W) round every place where the track's face is, as EMO masks a clip (Tian et al., 2024)."""
+    seen = track.points[track.valid] if track.valid.any() else track.points
+    points = seen[..., :2].reshape(-1, 2) * (np.array(size) / track.canvas)
+    return face_mask(size, (*points.min(0).tolist(), *points.max(0).tolist()), margin)
+
+
 class Drive:
     """The driving pictures of a clip, drawn as windows ask for them: (frames, H, W, 1 | 3) uint8.
 
-    A mask is one picture for all frames.
+    A mask is one picture for all frames; of a face track it takes the room in which the face moves.
     """
 
     def __init__(self, preset: Preset, shot: Shot, motion: Motion | None, frames: int, options: Options) -> None:
+        _check_kind(preset, motion)
         self._mask = shot.mask if preset.drive == "mask" else None
+        track = None if motion is None else frames_at(motion, clip_times(motion, frames, options), options.fps)
         if self._mask is not None:
+            if isinstance(track, LandmarkTrack) and not options.exact:
+                note(f"{preset.name} moves by the voice; of the motion it takes the room in which the face moves")
+                self._mask = np.maximum(self._mask, room_mask(track, shot.size, options.mask_margin))
             return
-        wanted, kind = (LandmarkTrack, "face landmarks") if preset.drive == "landmarks" else (PoseTrack, "hand poses")
-        if not isinstance(motion, wanted):
-            found = "no motion" if motion is None else f"a {type(motion).__name__}"
-            raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: --motion TRACK")
-        track = frames_at(motion, clip_times(motion, frames, options), options.fps)
+        assert track is not None
         width, height = shot.size
         room = max(32, DRAWN_BYTES // (width * height * 3))
         self._draw = lru_cache(room)(lambda frame: draw_motion(track, frame, (width, height)))
