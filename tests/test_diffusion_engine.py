@@ -9,7 +9,6 @@ import torch
 
 from echomimic.apps.demo import demo_portrait
 from echomimic.diffusion import denoise as loop
-from echomimic.diffusion import engine as engines
 from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, recipe_of
@@ -19,6 +18,7 @@ from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, WeightsError
 from echomimic.media import read_picture
 from echomimic.media.sound import speech_from_samples
+from echomimic.motion import gestures
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.presets import find_preset
@@ -265,7 +265,7 @@ def test_devices_are_named_in_the_error() -> None:
 
 
 def test_hands_gesture_with_the_voice_where_no_motion_is_given(portrait, speech, monkeypatch) -> None:
-    monkeypatch.setattr(engines, "find_body", lambda _: None)
+    monkeypatch.setattr(gestures, "find_body", lambda _: None)
     engine = DiffusionEngine(find_preset("v2"))
     engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))
     with collect_notes() as notes:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from echomimic.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
 from echomimic.draw import HAND_BONES
+from echomimic.motion.hands import ELBOW_SHARE
 from echomimic.motion.retarget import HAND, HAND_SHARES, MARGIN
 from echomimic.motion.rhythm import Rhythm, hear_rhythm
 from echomimic.motion.schema import check_canvas, check_fps
@@ -232,7 +233,7 @@ def _as_track(base: Floats, hands: Array, body: Body | None, fps: float, size: t
     for side in (0, 1):
         move = shares[:, side, 0] - shares[:1, side, 0]
         bodies[:, WRISTS[side], :2] = shares[:, side, 0]
-        bodies[:, ELBOWS[side], :2] += 0.35 * move
+        bodies[:, ELBOWS[side], :2] += ELBOW_SHARE * move
     scored = np.concatenate([shares, np.full((count, 2, 21, 1), _SCORE)], axis=-1).astype(np.float32)
     face = np.zeros((68, 3), np.float32) if body is None else body.face
     return PoseTrack(bodies.astype(np.float32), scored, np.tile(face, (count, 1, 1)), fps, size)
