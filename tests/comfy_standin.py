@@ -46,8 +46,23 @@ class Option:
 
 
 class NodeOutput:
-    def __init__(self, *args: Any, ui: Any = None) -> None:
-        self.result, self.ui = args, ui
+    def __init__(self, *args: Any, ui: Any = None, expand: dict[str, Any] | None = None) -> None:
+        self.result, self.ui, self.expand = args, ui, expand
+
+
+class GraphBuilder:
+    """Nodes that take the place of another."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Any] = {}
+
+    def node(self, kind: str, **inputs: Any) -> Any:
+        name = f"inner.{len(self.nodes)}"
+        self.nodes[name] = {"class_type": kind, "inputs": inputs}
+        return SimpleNamespace(out=lambda place: [name, place])
+
+    def finalize(self) -> dict[str, Any]:
+        return self.nodes
 
 
 class Video:
@@ -71,6 +86,7 @@ class Host:
         self.told: list[tuple[int, int, Any]] = []
         self.loaded: list[Any] = []
         self.stop_after = -1
+        self.replacements: dict[str, Any] = {}
 
     def add(self, name: str, path: str) -> None:
         if path not in self.places.setdefault(name, []):
@@ -78,6 +94,10 @@ class Host:
 
     def update(self, value: int, total: int, preview: Any = None) -> None:
         self.told.append((value, total, preview))
+
+    async def replace(self, rule: Any) -> None:
+        assert rule.old_node_id not in self.replacements
+        self.replacements[rule.old_node_id] = rule
 
     def check(self) -> None:
         if 0 <= self.stop_after <= len(self.told):
@@ -93,6 +113,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
     io.DynamicCombo = kind("COMFY_DYNAMICCOMBO_V3")
     io.DynamicCombo.Option = Option
     io.Schema, io.ComfyNode = SimpleNamespace, type("ComfyNode", (), {})
+    io.NodeReplace = SimpleNamespace
     paths = {
         "models_dir": str(host.root / "models"),
         "get_input_directory": lambda: str(host.root / "input"),
@@ -116,6 +137,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         "io": io,
         "ComfyExtension": type("ComfyExtension", (), {}),
         "InputImpl": SimpleNamespace(VideoFromFile=Video),
+        "ComfyAPI": lambda: SimpleNamespace(node_replacement=SimpleNamespace(register=host.replace)),
     }
     contents: dict[str, dict[str, Any]] = {
         "folder_paths": paths,
@@ -123,6 +145,8 @@ def modules(host: Host) -> dict[str, ModuleType]:
         "comfy.utils": {"ProgressBar": bar},
         "comfy.model_management": management,
         "comfy.model_patcher": {"ModelPatcher": lambda parts, **devices: parts},
+        "comfy_execution": {},
+        "comfy_execution.graph_utils": {"GraphBuilder": GraphBuilder},
         "comfy_api": {},
         "comfy_api.latest": latest,
     }
@@ -160,6 +184,29 @@ def load_nodes() -> dict[str, Any]:
     extension = asyncio.run(pack.comfy_entrypoint())
     asyncio.run(extension.on_load())
     return {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+def received(kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Inputs as a node receives them: the version of Load and what it reveals are one dict."""
+    if kind != "EchoMimicLoad" or isinstance(values["version"], dict):
+        return values
+    return {"version": {name.removeprefix("version."): value for name, value in values.items()}}
+
+
+def executed(kind: str, **values: Any) -> tuple[Any, ...]:
+    """The results of a node, with the nodes that take its place run as the host runs them."""
+    nodes = load_nodes()
+    out = nodes[kind].execute(**received(kind, values))
+    if not out.expand:
+        return tuple(out.result)
+    done: dict[str, tuple[Any, ...]] = {}
+
+    def linked(value: Any) -> Any:
+        return done[value[0]][value[1]] if isinstance(value, list) and value and value[0] in out.expand else value
+
+    for name, inner in out.expand.items():
+        done[name] = executed(inner["class_type"], **{key: linked(value) for key, value in inner["inputs"].items()})
+    return tuple(linked(value) for value in out.result)
 
 
 def widgets(inputs: list[Any], values: list[Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import comfy_standin
-from comfy_standin import Host, Interrupted, load_nodes
+from comfy_standin import Host, Interrupted, executed, load_nodes
 from echomimic.apps.comfy import contract
 from echomimic.errors import DeviceError, MotionError, OptionError, WeightsError
 from echomimic.options import OPTION_NAMES
@@ -165,13 +165,13 @@ def test_a_voice_without_weights(nodes: dict[str, Any], host: Host, image: torch
 def test_the_same_seed_makes_the_same_video(nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any]) -> None:
     talk = nodes["EchoMimicTalk"]
     values = defaults(talk, preset="tiny", frames=2)
-    one, other = (Path(talk.execute(image=image, audio=audio, **values).result[0].path) for _ in range(2))
+    one, other = (Path(executed("EchoMimicTalk", image=image, audio=audio, **values)[0].path) for _ in range(2))
     assert one != other and one.read_bytes() == other.read_bytes()
 
 
 def test_auto_says_what_it_took(nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any]) -> None:
     talk = nodes["EchoMimicTalk"]
-    _, report = talk.execute(image=image, audio=audio, **defaults(talk, frames=3)).result
+    _, report = executed("EchoMimicTalk", image=image, audio=audio, **defaults(talk, frames=3))
     assert "3 frames" in report and "as many as were asked for; the voice lasts 12" in report
     assert "preset mesh: no checkpoints" in report
 
@@ -244,7 +244,7 @@ def test_a_wrong_option_is_one_line(nodes: dict[str, Any], image: torch.Tensor, 
 def test_two_sources_of_motion_are_refused(nodes: dict[str, Any]) -> None:
     found = SimpleNamespace()
     with pytest.raises(MotionError, match="one source"):
-        nodes["EchoMimicMotion"].execute("none", "face", 25.0, video=found, pose_keypoints=[found])
+        nodes["EchoMimicMotion"].execute("none", "face", 25.0, True, video=found, pose_keypoints=[found])
 
 
 def test_key_points_of_core_nodes_are_motion(nodes: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ def test_key_points_of_core_nodes_are_motion(nodes: dict[str, Any]) -> None:
         "hand_right_keypoints_2d": [110.0, 200.0, 0.9] * 21,
     }
     frames = [{"canvas_width": 256, "canvas_height": 256, "people": [person]}] * 3
-    _, report = nodes["EchoMimicMotion"].execute("none", "body", 10.0, pose_keypoints=frames).result
+    _, report = nodes["EchoMimicMotion"].execute("none", "body", 10.0, True, pose_keypoints=frames).result
     assert report.splitlines()[0] == "hands and body: 3 frames, 0.30 s at 10 fps"
 
 
@@ -263,7 +263,8 @@ def test_face_landmarks_of_core_nodes_are_motion(nodes: dict[str, Any]) -> None:
     points = np.random.default_rng(0).random((478, 3)).astype(np.float32)
     face = {"landmarks_xy": points[:, :2] * 200, "landmarks_3d": points}
     found = {"frames": [[face], [], [face]], "image_size": (240, 320)}
-    motion, _ = nodes["EchoMimicMotion"].execute("none", "face", 25.0, face_landmarks=found).result
+    driver, _ = nodes["EchoMimicMotion"].execute("none", "face", 25.0, True, face_landmarks=found).result
+    motion = driver.motion
     assert motion.canvas == (320, 240) and motion.valid.tolist() == [True, False, True]
     assert np.allclose(motion.points[0, :, :2], points[:, :2] * 200)
 
@@ -277,4 +278,4 @@ def test_a_folder_is_read_again_when_it_changes(nodes: dict[str, Any], host: Hos
 
 
 def test_no_motion_means_the_voice(nodes: dict[str, Any]) -> None:
-    assert nodes["EchoMimicMotion"].execute("none", "face", 25.0).result == (None, "generated from the voice")
+    assert nodes["EchoMimicMotion"].execute("none", "face", 25.0, True).result == (None, "generated from the voice")

@@ -102,10 +102,8 @@ def run(host: Host, document: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
             results[each["id"]] = core[name](**values)
         else:
             found = comfy_standin.widgets(nodes[name].define_schema().inputs, each["widgets_values"])
-            if name == "EchoMimicLoad":
-                found = {"version": {key.removeprefix("version."): value for key, value in found.items()}}
-            results[each["id"]] = nodes[name].execute(**values, **{**found, **SMALL.get(name, {})})
-        by_type[name] = results[each["id"]] = getattr(results[each["id"]], "result", results[each["id"]])
+            results[each["id"]] = comfy_standin.executed(name, **values, **{**found, **SMALL.get(name, {})})
+        by_type[name] = results[each["id"]]
     return by_type
 
 

@@ -23,6 +23,11 @@ def make_inputs(io: Any, names: Iterable[str]) -> list[Any]:
     return [_widget(io, _BY_NAME[name]) for name in names]
 
 
+def defaults(names: Iterable[str]) -> dict[str, object]:
+    """The widget values that these options have before anybody changes them."""
+    return {name: _start(_BY_NAME[name]) for name in names}
+
+
 def given(values: Mapping[str, Any]) -> dict[str, object]:
     """The options that these widget values ask for; what is left to the preset is not among them."""
     return {name: value for name, value in values.items() if value != unset(_BY_NAME[name])}
@@ -39,10 +44,15 @@ def unset(control: Control) -> object:
     return control.kind(0 if control.low and control.low > 0 else -1)
 
 
-def _widget(io: Any, control: Control) -> Any:
+def _start(control: Control) -> object:
     nothing = unset(control)
-    words = {"tooltip": _help(control, nothing), "advanced": control.group in RARE}
     value = control.default if nothing is None else nothing
+    return value if control.choices else control.kind(value)
+
+
+def _widget(io: Any, control: Control) -> Any:
+    nothing, value = unset(control), _start(control)
+    words = {"tooltip": _help(control, nothing), "advanced": control.group in RARE}
     if control.choices:
         choices = [*([] if nothing is None else [OWN]), *control.choices]
         return io.Combo.Input(control.name, options=choices, default=value, **words)
@@ -53,7 +63,7 @@ def _widget(io: Any, control: Control) -> Any:
     kind = control.kind
     low = control.low if nothing is None else nothing
     numbers = {"min": kind(low), "max": kind(control.high), "step": kind(control.step)}
-    return (io.Int if kind is int else io.Float).Input(control.name, default=kind(value), **numbers, **words)
+    return (io.Int if kind is int else io.Float).Input(control.name, default=value, **numbers, **words)
 
 
 def _help(control: Control, nothing: object) -> str:

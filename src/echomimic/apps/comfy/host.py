@@ -1,7 +1,6 @@
 """The host, ComfyUI, asked for what a run needs: folders, progress, its stop button, memory for the networks."""
 
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,13 +12,11 @@ from echomimic.choice import missing_files
 from echomimic.errors import DeviceError, WeightsError
 from echomimic.options import Options
 from echomimic.presets import find_preset
-from echomimic.types import Engine, Picture
+from echomimic.types import Engine
 from echomimic.weights import folders
 
 WEIGHTS = "echomimic"
 """Our key among the host's model folders; extra_model_paths.yaml may add places to it."""
-PREVIEW_SECONDS = 0.5
-PREVIEW_SIDE = 512
 
 
 def _paths() -> Any:
@@ -106,45 +103,29 @@ def device() -> str:
     return str(_management().get_torch_device())
 
 
+def stop_if_asked() -> None:
+    """Raise what the host raises where the user has stopped the run."""
+    _management().throw_exception_if_processing_interrupted()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device ran out of memory, in the words of any backend that the host knows."""
+    return bool(_management().is_oom(error))
+
+
 @contextmanager
 def out_of_memory_told() -> Iterator[None]:
-    """A device that ran out of memory, in one line that says what to lower."""
+    """A device that ran out of memory where the engine did not notice, in one line that says what to lower."""
     try:
         yield
     except Exception as error:
-        if not isinstance(error, DeviceError) and _management().is_oom(error):
+        if is_out_of_memory(error):
             _management().soft_empty_cache()
             raise DeviceError(
                 "the device ran out of memory; expected less to do at a time: lower context_frames, context_batch or "
                 "the size, or load the model with offload"
             ) from error
         raise
-
-
-class Watch:
-    """The host's progress bar with previews, and its stop button, which is looked at in every step and frame."""
-
-    def __init__(self) -> None:
-        self._bar = import_module("comfy.utils").ProgressBar(1)
-        self._frame: Picture | None = None
-        self._due = 0.0
-
-    def show(self, frame: Picture) -> None:
-        """Have this frame for the next preview."""
-        self._frame = frame
-
-    def progress(self, done: int, total: int) -> None:
-        """Tell the host how far the run is; raises what the host raises where the user stopped it."""
-        _management().throw_exception_if_processing_interrupted()
-        self._bar.update_absolute(done, total, self._preview())
-
-    def _preview(self) -> tuple[str, Any, int] | None:
-        if self._frame is None or time.monotonic() < self._due:
-            return None
-        from PIL import Image
-
-        self._due = time.monotonic() + PREVIEW_SECONDS
-        return "JPEG", Image.fromarray(self._frame), PREVIEW_SIDE
 
 
 class Residence:

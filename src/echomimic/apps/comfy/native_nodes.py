@@ -1,9 +1,10 @@
 """Our own nodes, made of `Options`; only ComfyUI imports this."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from echomimic.apps.comfy import fields, host, run
+from echomimic.apps.comfy import fields, host, motions, run
 from echomimic.apps.comfy.contract import CATEGORY
 from echomimic.apps.comfy.values import audio_of, image_of, portrait_of, speech_of, video_of
 from echomimic.choice import choose_preset
@@ -15,10 +16,11 @@ MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MO
 PORTRAIT_OPTIONS = ("face", "face_box", "crop_margin", "size")
 TALK_OPTIONS = ("size", "fps", "frames", "framing", "seed", "motion_strength", "mouth_strength", "blink_rate")
 NO_FOLDER = "none"
+AUTO = "auto"
 LANGUAGE = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avatar"]
 
 
-def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[Any]) -> Any:
+def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[Any], expands: bool = False) -> Any:
     return io.Schema(
         node_id=f"EchoMimic{name}",
         display_name=title,
@@ -27,6 +29,7 @@ def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[A
         search_aliases=LANGUAGE,
         inputs=inputs,
         outputs=outputs,
+        enable_expand=expands,
     )
 
 
@@ -50,22 +53,48 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             "V1": [drive, speed, *machine],
             "V2": [speed, *machine],
             "tiny": [],
+            AUTO: [],
         }
         options = [io.DynamicCombo.Option(key, inputs) for key, inputs in versions.items()]
-        says = "mesh needs no weights and no GPU; V1 moves a head, V2 a half body with hands; tiny makes noise, to test"
+        says = (
+            "mesh needs no weights and no GPU; V1 moves a head, V2 a half body with hands; tiny makes noise, to test; "
+            "auto takes V1 where its weights and a GPU are here, else mesh"
+        )
         version = io.DynamicCombo.Input("version", options=options, tooltip=says)
         return _schema("Load", "EchoMimic Load", says, [version], [MODEL.Output("model", display_name="model")])
+
+    @classmethod
+    def fingerprint_inputs(cls, version: Any) -> Any:
+        """What auto means may change: weights may have come."""
+        return _chosen()[0] if AUTO in (version, version["version"] if isinstance(version, dict) else "") else ""
 
     @classmethod
     def execute(cls, version: dict[str, Any]) -> Any:
         """The model."""
         chosen = dict(version)
-        name = str(chosen.pop("version")).lower()
+        name, why = str(chosen.pop("version")).lower(), ""
+        if name == AUTO:
+            name, why = _chosen()
         if chosen.pop("driven_by", "voice") == "landmarks":
             name += "-landmarks"
         if chosen.pop("speed", "full") == "fast":
             name += "-acc"
-        return io.NodeOutput(run.load_model(name, fields.given(chosen)))
+        return io.NodeOutput(run.load_model(name, fields.given(chosen), why))
+
+
+def _version(preset: str) -> dict[str, object]:
+    """The widgets of Load that mean a preset: its name taken apart, the rest as it stands before anybody changes it."""
+    name, *parts = preset.split("-")
+    if name not in ("v1", "v2"):
+        return {
+            "version": name,
+            **({"version.workers": fields.defaults(["workers"])["workers"]} if name == "mesh" else {}),
+        }
+    inside = {"speed": "fast" if "acc" in parts else "full", **fields.defaults(fields.MACHINE)}
+    del inside["workers"]
+    if name == "v1":
+        inside["driven_by"] = "landmarks" if "landmarks" in parts else "voice"
+    return {"version": name.upper(), **{f"version.{key}": value for key, value in inside.items()}}
 
 
 class CropPortrait(io.ComfyNode):  # type: ignore[misc]
@@ -125,6 +154,11 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
             io.Float.Input(
                 "fps", default=25.0, min=1.0, max=120.0, step=1.0, tooltip="of key points and folders, which state none"
             ),
+            io.Boolean.Input(
+                "align",
+                default=True,
+                tooltip="put the movements on the portrait's own face or body; off: as they stand",
+            ),
             io.Video.Input("video", optional=True),
             io.Custom("POSE_KEYPOINT").Input("pose_keypoints", optional=True),
             io.Custom("FACE_LANDMARKS").Input("face_landmarks", optional=True),
@@ -147,6 +181,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         folder: str,
         part: str,
         fps: float,
+        align: bool,
         video: Any = None,
         pose_keypoints: Any = None,
         face_landmarks: Any = None,
@@ -154,8 +189,9 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         """The motion, None where the voice is to make it."""
         sources = {"video": video, "pose_keypoints": pose_keypoints, "face_landmarks": face_landmarks}
         with collect_notes() as notes:
-            motion = run.motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
-        return io.NodeOutput(motion, "\n".join([run.describe(motion), *notes]))
+            motion = motions.motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
+        driver = None if motion is None else motions.Driver(motion, align)
+        return io.NodeOutput(driver, "\n".join([motions.describe(motion), *notes]))
 
 
 class Sample(io.ComfyNode):  # type: ignore[misc]
@@ -194,34 +230,30 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
     def define_schema(cls) -> Any:
         """A picture, a voice, a preset."""
         preset = io.Combo.Input(
-            "preset", options=["auto", *PRESETS], default="auto", tooltip="auto: the best that can run here, else mesh"
+            "preset", options=[AUTO, *PRESETS], default=AUTO, tooltip="auto: the best that can run here, else mesh"
         )
         options = fields.make_inputs(io, TALK_OPTIONS)
         inputs = [io.Image.Input("image"), io.Audio.Input("audio"), preset, *options]
         says = "A picture and a voice become a video of that person speaking. Works without weights."
-        return _schema("Talk", "EchoMimic Talk", says, inputs, _made())
+        return _schema("Talk", "EchoMimic Talk", says, inputs, _made(), expands=True)
 
     @classmethod
     def execute(cls, image: Any, audio: Any, preset: str, **options: Any) -> Any:
-        """The clip, and what is to be said of it."""
-        with collect_notes() as notes:
-            portrait, speech = portrait_of(image), speech_of(audio)
-            chosen, why = _choose(preset)
-        model = run.load_model(chosen, {})
-        made = run.render(model, portrait, speech, None, fields.given(options))
-        report = "\n".join([made.report, f"preset {chosen}: {why}", *notes])
-        return io.NodeOutput(video_of(made.clip.path), report, ui={"text": (report,)})
+        """Load and Sampler in its place: the host keeps the model for the next run, and drops it as it drops others."""
+        graph = import_module("comfy_execution.graph_utils").GraphBuilder()
+        model = graph.node("EchoMimicLoad", **_version(preset)).out(0)
+        values = {**fields.defaults(fields.RENDER), **options}
+        made = graph.node("EchoMimicSampler", model=model, image=image, audio=audio, **values)
+        return io.NodeOutput(made.out(0), made.out(1), expand=graph.finalize())
 
 
-def _choose(preset: str) -> tuple[str, str]:
-    """The preset to use and why; with `auto` the first folder that has what a better one than mesh needs."""
-    for folder in host.weight_folders() if preset == "auto" else []:
-        if folder.is_dir():
-            chosen, why = choose_preset("auto", None, folder)
-            if chosen.files:
-                return chosen.name, why
-    chosen, why = choose_preset("mesh" if preset == "auto" else preset)
-    return chosen.name, "no checkpoints, or no GPU, for another" if preset == "auto" else why
+def _chosen() -> tuple[str, str]:
+    """What auto takes and why: the first folder that has all of a better one than mesh."""
+    for folder in filter(Path.is_dir, host.weight_folders()):
+        chosen, why = choose_preset(AUTO, None, folder)
+        if chosen.files:
+            return chosen.name, why
+    return "mesh", "no checkpoints, or no GPU, for another"
 
 
 NODES = [Load, CropPortrait, PasteBack, MotionSource, Sample, Talk]

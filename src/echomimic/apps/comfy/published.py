@@ -9,6 +9,7 @@ import numpy as np
 
 from echomimic.apps.comfy import host
 from echomimic.apps.comfy.contract import NO_POSE, POSES, PRESET_OF, VAE
+from echomimic.apps.comfy.motions import Driver
 from echomimic.apps.comfy.run import Made, Model, load_model, render
 from echomimic.apps.comfy.values import pictures_of, portrait_of, speech_of
 from echomimic.errors import WeightsError
@@ -52,7 +53,7 @@ def load(
             f"vae is {vae!r}; expected {VAE}, the one every EchoMimic was trained with: put its .safetensors into "
             "models/vae as sd-vae-ft-mse.safetensors"
         )
-    return load_model(PRESET_OF[version, infer_mode], {"offload": lowvram}, motion_sync)
+    return load_model(PRESET_OF[version, infer_mode], {"offload": lowvram}, sync=motion_sync)
 
 
 def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: Any = None) -> Made:
@@ -60,9 +61,9 @@ def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: A
     with collect_notes() as notes:
         portrait, speech = portrait_of(image), speech_of(audio)
         options, portrait, cut = _options(model, portrait, speech, wanted)
-        motion = _motion(model, wanted, video_images)
+        driver = _driver(model, wanted, video_images)
         make_options(options)
-    made = render(model, portrait, speech, motion, options, keep=True, cut=cut)
+    made = render(model, portrait, speech, driver, options, keep=True, cut=cut)
     if wanted.save_video:
         target = host.output_path("EchoMimic", ".mp4")
         copyfile(made.clip.path, target)
@@ -103,8 +104,11 @@ def _shaped(portrait: Portrait, width: int, height: int) -> Portrait:
     return Portrait(np.ascontiguousarray(portrait.pixels[top : top + high, left : left + wide]), name=portrait.name)
 
 
-def _motion(model: Model, wanted: Wanted, video_images: Any) -> Motion | None:
-    """What drives: the folder, else the driving frames, else nothing, which is generated from the voice."""
+def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
+    """What drives: the folder, else the driving frames, else nothing, which is generated from the voice.
+
+    A filmed body is always put on the portrait's, as V2 draws nothing else.
+    """
     from echomimic.motion import load_motion
 
     if wanted.pose_dir == NO_POSE and video_images is None:
@@ -113,8 +117,9 @@ def _motion(model: Model, wanted: Wanted, video_images: Any) -> Motion | None:
         note("the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it")
         return None
     if wanted.pose_dir != NO_POSE:
-        return load_motion(host.input_path(POSES, wanted.pose_dir), fps=float(wanted.fps))
-    return _tracked(video_images, wanted.fps, model.preset.drive == "hands")
+        return Driver(load_motion(host.input_path(POSES, wanted.pose_dir), fps=float(wanted.fps)), model.sync)
+    body = model.preset.drive == "hands"
+    return Driver(_tracked(video_images, wanted.fps, body), body or model.sync)
 
 
 def _tracked(video_images: Any, fps: int, body: bool) -> Motion:
