@@ -9,6 +9,7 @@ import numpy as np
 
 from echomimic.apps.comfy import host
 from echomimic.apps.comfy.contract import NO_POSE, POSES, PRESET_OF, VAE
+from echomimic.apps.comfy.layouts import BUILT_IN_POSES, LATER_MODES, VAE_NAMES
 from echomimic.apps.comfy.motions import Driver
 from echomimic.apps.comfy.run import Made, Model, load_model, render
 from echomimic.apps.comfy.values import pictures_of, portrait_of, speech_of
@@ -48,12 +49,14 @@ def load(
 ) -> Model:
     """The preset that these widgets mean; WeightsError where its files are missing."""
     del denoising, draw_mouse  # kept for saved workflows
-    if vae.strip() not in ("", VAE) and Path(vae).stem not in ("sd-vae-ft-mse", "diffusion_pytorch_model"):
+    if vae.strip() not in ("", VAE) and Path(vae).stem not in VAE_NAMES:
         raise WeightsError(
             f"vae is {vae!r}; expected {VAE}, the one every EchoMimic was trained with: put its .safetensors into "
             "models/vae as sd-vae-ft-mse.safetensors"
         )
-    return load_model(PRESET_OF[version, infer_mode], {"offload": lowvram}, sync=motion_sync)
+    return load_model(
+        PRESET_OF[version, LATER_MODES.get(infer_mode, infer_mode)], {"offload": lowvram}, sync=motion_sync
+    )
 
 
 def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: Any = None) -> Made:
@@ -107,17 +110,22 @@ def _shaped(portrait: Portrait, width: int, height: int) -> Portrait:
 def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
     """What drives: the folder, else the driving frames, else nothing, which is generated from the voice.
 
-    A filmed body is always put on the portrait's, as V2 draws nothing else.
+    A filmed body is always put on the portrait's own, as it is where a video's path is given.
     """
     from echomimic.motion import load_motion
 
-    if wanted.pose_dir == NO_POSE and video_images is None:
+    folder = "" if wanted.pose_dir == NO_POSE else wanted.pose_dir
+    if folder in BUILT_IN_POSES and folder not in host.poses():
+        if video_images is None and model.preset.drive != "mask":
+            note(f"{folder} came with the original pack and is not here: the motion is generated from the voice")
+        folder = ""
+    if not folder and video_images is None:
         return None
     if model.preset.drive == "mask":
         note("the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it")
         return None
-    if wanted.pose_dir != NO_POSE:
-        return Driver(load_motion(host.input_path(POSES, wanted.pose_dir), fps=float(wanted.fps)), model.sync)
+    if folder:
+        return Driver(load_motion(host.input_path(POSES, folder), fps=float(wanted.fps)), model.sync)
     body = model.preset.drive == "hands"
     return Driver(_tracked(video_images, wanted.fps, body), body or model.sync)
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from echomimic.apps.comfy import contract, host, published
+from echomimic.apps.comfy import contract, host, layouts, published
 from echomimic.apps.comfy.contract import Slot
 from echomimic.apps.comfy.values import audio_of, image_of, video_of
 
@@ -49,6 +49,12 @@ class EchoLoadModel(io.ComfyNode):  # type: ignore[misc]
         )
 
     @classmethod
+    def validate_inputs(cls, infer_mode: Any) -> Any:
+        """Take the names of later layouts too; the host's own check would not."""
+        (choices,) = (slot.choices for slot in contract.LOADER if slot.name == "infer_mode")
+        return layouts.wrong_mode(infer_mode, choices) or True
+
+    @classmethod
     def execute(
         cls,
         vae: str,
@@ -79,6 +85,11 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
             inputs=[_input(slot, found if slot.name == "pose_dir" else ()) for slot in contract.SAMPLER],
             outputs=_outputs(contract.SAMPLER_OUTPUTS),
         )
+
+    @classmethod
+    def validate_inputs(cls, pose_dir: Any) -> Any:
+        """Take the names of later layouts too; the host's own check would not."""
+        return layouts.wrong_pose(pose_dir, [contract.NO_POSE, *host.poses()]) or True
 
     @classmethod
     def execute(

@@ -4,7 +4,7 @@ import logging
 from importlib import import_module
 from typing import Any
 
-from echomimic.apps.comfy import host, native_nodes, published_nodes
+from echomimic.apps.comfy import host, layouts, native_nodes, published_nodes
 
 _log = logging.getLogger("echomimic")
 
@@ -17,8 +17,10 @@ def make_extension() -> Any:
         """The nodes of EchoMimic."""
 
         async def on_load(self) -> None:
-            """Add the folders in which weights may lie."""
+            """Add the folders in which weights may lie, and say what replaces nodes that are gone."""
             host.add_weight_folders()
+            for rule in layouts.RULES:
+                await latest.ComfyAPI().node_replacement.register(_replacement(latest.io, rule))
 
         async def get_node_list(self) -> list[Any]:
             """Every node that may be registered here."""
@@ -28,3 +30,17 @@ def make_extension() -> Any:
             return list(native_nodes.NODES)
 
     return EchoMimic()
+
+
+def _replacement(io: Any, rule: layouts.Rule) -> Any:
+    """The host's form of a rule; it applies only where the old node is not installed."""
+    return io.NodeReplace(
+        new_node_id=rule.new,
+        old_node_id=rule.old,
+        old_widget_ids=list(rule.widgets),
+        input_mapping=[
+            *({"new_id": new, "old_id": old} for new, old in rule.inputs),
+            *({"new_id": name, "set_value": value} for name, value in rule.values),
+        ],
+        output_mapping=[{"new_idx": new, "old_idx": old} for new, old in rule.outputs],
+    )
