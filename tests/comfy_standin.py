@@ -96,7 +96,6 @@ class Host:
         self.told.append((value, total, preview))
 
     async def replace(self, rule: Any) -> None:
-        assert rule.old_node_id not in self.replacements
         self.replacements[rule.old_node_id] = rule
 
     def check(self) -> None:
@@ -249,7 +248,7 @@ def prompt_of(document: dict[str, Any]) -> dict[str, Any]:
             inputs.update(widgets(nodes[each["type"]].define_schema().inputs, each["widgets_values"]))
         else:
             inputs.update(zip(CORE_WIDGETS.get(each["type"], ()), each["widgets_values"], strict=False))
-        prompt[str(each["id"])] = {"class_type": each["type"], "inputs": inputs}
+        prompt[str(each["id"])] = {"class_type": each["type"], "inputs": inputs, "_meta": {"title": each["type"]}}
     return prompt
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import comfy_standin
 from echomimic.media import read_video, write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,9 +233,8 @@ def test_missing_weights_are_told_to_the_user(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_accepted(server: Server, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in comfy_standin.installed(tmp_path, monkeypatch):
-        prompt = comfy_standin.prompt_of(json.loads(path.read_text(encoding="utf-8")))
+def test_an_example_is_accepted(server: Server, path: Path) -> None:
+    prompt = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
     needs = {str(each["inputs"].get("version", "")) for each in prompt.values()} & {"V1", "V2"}
     for each in prompt.values():
         if each["class_type"] == "EchoMimicSampler" or each["class_type"] == "EchoMimicTalk":

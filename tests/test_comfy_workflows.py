@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import comfy_standin
+import write_comfy_api
 from comfy_standin import ROOT, Host, load_nodes
 from echomimic.media import read_video, write_clip
 from echomimic.presets import PRESETS
@@ -84,6 +85,30 @@ def test_an_example_fits_the_schemas(host: Host, path: Path) -> None:
         )
         lacking = {slot.id for slot in schema.inputs if not slot.optional} - linked - set(values)
         assert lacking == set()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_an_example_is_there_for_scripts_too(host: Host, path: Path) -> None:
+    written = write_comfy_api.WRITTEN / path.name
+    assert written.read_text(encoding="utf-8") == write_comfy_api.text(path), "python tests/write_comfy_api.py"
+    prompt, nodes = read(written), load_nodes()
+    for each in prompt.values():
+        links = [value for value in each["inputs"].values() if isinstance(value, list)]
+        assert all(source in prompt for source, _ in links)
+        if each["class_type"] in nodes:
+            slots = {slot.id: slot for slot in nodes[each["class_type"]].define_schema().inputs}
+            assert {name.split(".")[0] for name in each["inputs"]} <= set(slots)
+            assert {name for name, slot in slots.items() if not slot.optional} <= set(each["inputs"])
+
+
+def test_every_example_has_its_picture_and_nothing_is_left_over() -> None:
+    names = {path.stem for path in WORKFLOWS}
+    pictures = {path.stem: path for path in FOLDER.glob("*.jpg")}
+    assert set(pictures) == names == {path.stem for path in write_comfy_api.WRITTEN.iterdir()}
+    for path in pictures.values():
+        assert path.stat().st_size <= 30_000, f"{path.name} is large: python benchmarks/comfy_pictures.py"
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG" and picture.size == (384, 384)
 
 
 def run(host: Host, document: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
