@@ -1,0 +1,268 @@
+"""A curve edited, saved, loaded, rendered: is what was commanded what can be seen? Pearson r of each curve of the face.
+
+Every curve is drawn once over the whole clip with keyframes through its full range, as in the editor, while the voice
+and the idle motion go on driving all others. The track goes through an .npz file, is rendered by the mesh engine to an
+.mp4, and the motion is read off that video again. No measure knows what was commanded, and none is fitted to it.
+
+Curves of the mouth share its points: a jaw that drops for the voice takes the corners along that a smile has raised.
+So r is given twice: of the curve and what is seen with all that, and of what the edit changed in the curve and in the
+video, against the unedited track rendered the same way.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.api import animate, load, predict
+from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
+from echomimic.face import landmarker, read_landmarks
+from echomimic.media import read_video
+from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
+from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Picture, Portrait, Speech
+from samples import portraits, voices
+
+SIZE = 512
+Key = tuple[float, float]
+STEP = 0.44
+"""Seconds between keyframes: slower than a syllable, faster than an idle head."""
+SHARES = (0.5, 1.0, 0.3, 0.8, 0.0, 0.6, 0.2, 0.9, 0.1, 0.7, 0.4, 1.0, 0.0)
+"""Where the keyframes lie in the curve's range, from its low to its high end."""
+BLINKS = ((0.6, 1.0, 0.08), (1.5, 1.0, 0.1), (2.4, 0.5, 0.3), (3.5, 1.0, 0.08), (4.3, 1.0, 0.3), (5.2, 0.7, 0.15))
+"""Blinks and half-shut eyes: second, how far shut, and seconds in which the lids fall."""
+UPPER, LOWER, UNDER = (82, 13, 312), (87, 14, 317), (84, 17, 314)
+"""The inner rims of both lips and the outer rim of the lower one, in their middle."""
+CORNERS, NOSE_BASE = (61, 291), 2
+BROWS, EYE_CORNERS = (105, 66, 334, 296), (33, 133, 263, 362)
+IRISES = ((33, 133, 468), (362, 263, 473))
+
+
+def height(*points: int) -> Callable[[Faces], Floats]:
+    """How far down the middle of some points lies in the head's frame, in outer-eye distances."""
+    return lambda faces: faces.still[:, list(points), 1].mean(axis=1)
+
+
+def mouth_width(faces: Faces) -> Floats:
+    """Corner to corner in outer-eye distances."""
+    return np.linalg.norm(faces.still[:, CORNERS[1]] - faces.still[:, CORNERS[0]], axis=1)
+
+
+def brow_rise(faces: Faces) -> Floats:
+    """How far the brows lie above the corners of the eyes."""
+    return height(*EYE_CORNERS)(faces) - height(*BROWS)(faces)
+
+
+def look(axis: int) -> Callable[[Faces], Floats]:
+    """Where the irises are from the middle between the corners of the eye, in eye widths."""
+
+    def measure(faces: Faces) -> Floats:
+        found = []
+        for left, right, iris in IRISES:
+            a, b = faces.still[:, left, :2], faces.still[:, right, :2]
+            wide = np.linalg.norm(b - a, axis=1)
+            found.append((faces.still[:, iris, axis] - (a + b)[:, axis] / 2) / wide)
+        return np.asarray(np.mean(found, axis=0), np.float32)
+
+    return measure
+
+
+def tracked(name: str) -> Callable[[Faces], Floats]:
+    """A curve as `echomimic track` reads it off any video."""
+    return lambda faces: faces.curves[name]
+
+
+def lips_told(curves: Curves) -> Floats:
+    """What the engine is told of the jaw: closure wins."""
+    return curves["jaw"] * (1 - curves["closure"])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a curve is read off a video.
+
+    `told` is what the engine makes of the curves where others have a say. `held` are curves that are set to one value,
+    because without them the edited one shows nothing. `open_eyes`: frames with the lids over half shut do not count.
+    """
+
+    name: str
+    words: str
+    read: Callable[[Faces], Floats] | None = None
+    told: Callable[[Curves], Floats] | None = None
+    held: tuple[tuple[str, float], ...] = ()
+    open_eyes: bool = False
+
+
+MEASURES = (
+    Measure("jaw", "gap of the inner lips; told jaw x (1 - closure)", opening, lips_told),
+    Measure("spread", "mouth width over outer-eye distance", mouth_width),
+    Measure(
+        "upper_lip", "upper lip's inner rim to the base of the nose", lambda f: -(height(*UPPER)(f) - height(2)(f))
+    ),
+    Measure("tuck", "height of the lower lip's red, less is more", lambda f: height(*LOWER)(f) - height(*UNDER)(f)),
+    Measure("closure", "gap of the inner lips, jaw held half open", opening, lips_told, (("jaw", 0.5),)),
+    Measure(
+        "smile", "corners above the middle of the lips, jaw and width taken out as `track` does it", tracked("smile")
+    ),
+    Measure("blink", "gap of the lids over eye width", lambda f: -eye_opening(f)),
+    Measure("brow", "brows above the corners of the eyes", brow_rise),
+    Measure("gaze_x", "iris between the corners of the eye, over eye width; eyes open", look(0), open_eyes=True),
+    Measure("gaze_y", "iris above or below the corners, over eye width; eyes open", look(1), open_eyes=True),
+    *(Measure(name, "face mesh fitted to the template", tracked(name)) for name in ("yaw", "pitch", "roll")),
+    *(Measure(name, "where the fitted neck is, in face widths", tracked(name)) for name in ("shift_x", "shift_y")),
+    Measure("sway", "picture below the chin, by phase correlation"),
+    Measure("breath", "picture below the chin, by phase correlation"),
+)
+"""A landmark detector does not see the tongue: it has no measure here."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a video shows: the faces of its frames, and how far what is below the chin moved (T, 2) in pixels."""
+
+    faces: Faces
+    body: Floats
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A portrait, a voice, the motion that the voice makes, and how videos of it are made and looked at."""
+
+    person: Portrait
+    voice: Speech
+    engine: Engine
+    track: LandmarkTrack
+    video: bool
+
+    def film(self, track: LandmarkTrack) -> Seen:
+        """The track rendered to a file, and what is seen in that."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            animate(
+                *(self.person, self.voice, track), output=path, preset="mesh", engine=self.engine, size=SIZE,
+                framing="crop",
+            )  # fmt: skip
+            return look_at(path, track.fps, self.video)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="curves, with commas between them")
+    parser.add_argument("--portraits", type=int, default=5)
+    parser.add_argument("--static", action="store_true", help="find the face anew in each frame")
+    given = parser.parse_args()
+    chosen = [each for each in MEASURES if not given.only or each.name in given.only.split(",")]
+    people, voice = portraits()[: given.portraits], voices()[0]
+    studios = []
+    for person in people:
+        track = predict(person, voice, size=SIZE, framing="crop")
+        studios.append(Studio(person, voice, load("mesh"), track, not given.static))
+    plain = [studio.film(studio.track) for studio in studios]
+    print(f"{'curve':9}", *(f"{Path(person.name).stem[-10:]:>10}" for person in people), "  mean  of the change")
+    for measure in chosen:
+        scores = np.array([score(*pair, measure) for pair in zip(studios, plain, strict=True)])
+        means = scores.mean(axis=0)
+        row = " ".join(f"{value:10.3f}" for value in scores[:, 0])
+        print(f"{measure.name:9} {row}  {means[0]:.3f}  {means[1]:.3f}  {measure.words}", flush=True)
+
+
+def score(studio: Studio, plain: Seen, measure: Measure) -> tuple[float, float]:
+    """r of the curve and what is seen, all else moving too; and of what the edit changed in both."""
+    before = studio.track
+    if measure.held:
+        before = saved(before, [(name, steady(before, value)) for name, value in measure.held])
+        plain = studio.film(before)
+    after = saved(before, [(measure.name, keys(measure.name, length(before)))])
+    seen = studio.film(after)
+    told, found = said(after, measure), shown(seen, measure)
+    kept = clear(after, seen, measure)
+    changed = kept & clear(before, plain, measure)
+    whole = np.corrcoef(told[kept], found[kept])[0, 1]
+    change = np.corrcoef((told - said(before, measure))[changed], (found - shown(plain, measure))[changed])[0, 1]
+    return float(whole), float(change)
+
+
+def said(track: LandmarkTrack, measure: Measure) -> Floats:
+    """What the engine is told (T,)."""
+    assert track.curves is not None
+    return measure.told(track.curves) if measure.told else track.curves[measure.name]
+
+
+def shown(seen: Seen, measure: Measure) -> Floats:
+    """What the video shows of it (T,)."""
+    if measure.read is None:
+        return seen.body[:, 0] if measure.name == "sway" else -seen.body[:, 1]
+    return measure.read(seen.faces)
+
+
+def clear(track: LandmarkTrack, seen: Seen, measure: Measure) -> npt.NDArray[np.bool_]:
+    """(T,) where the face was found and, where that matters, the eyes are open."""
+    assert track.curves is not None
+    return seen.faces.valid & ~(measure.open_eyes & (track.curves["blink"] > 0.5))
+
+
+def saved(track: LandmarkTrack, lines: list[tuple[str, list[Key]]]) -> LandmarkTrack:
+    """The track with curves drawn, as the editor saves it and reads it again."""
+    for name, drawn in lines:
+        track = draw_curve(track, name, drawn)
+    edits = tuple(write_edit("draw_curve", name, drawn) for name, drawn in lines)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load_motion(save_motion(Path(folder) / "edited.npz", track, edits))
+    assert isinstance(loaded, LandmarkTrack)
+    return loaded
+
+
+def length(track: LandmarkTrack) -> float:
+    """The second of the last frame."""
+    return (len(track) - 1) / track.fps
+
+
+def steady(track: LandmarkTrack, value: float) -> list[Key]:
+    """Keyframes that hold a curve at one value."""
+    return [(0.0, value), (length(track), value)]
+
+
+def keys(name: str, end: float) -> list[Key]:
+    """Keyframes over a whole clip: blinks for the lids, else a walk through the curve's range."""
+    if name == "blink":
+        drawn = [(0.0, 0.0)]
+        for at, how, fall in BLINKS:
+            drawn += [(at, 0.0), (at + fall, how), (at + 2.5 * fall, 0.0)]
+        return [key for key in drawn if key[0] < end] + [(end, 0.0)]
+    line = next(line for line in CURVES if line.name == name)
+    seconds = [*np.arange(0, end - STEP / 2, STEP).tolist(), end]
+    shares = [SHARES[k % len(SHARES)] for k in range(len(seconds))]
+    return [(second, line.low + share * (line.high - line.low)) for second, share in zip(seconds, shares, strict=True)]
+
+
+def look_at(path: Path, fps: float, video: bool) -> Seen:
+    """The faces that a face mesh sees in a video, and the motion below the chin."""
+    points: list[Floats] = []
+    valid, body = [], []
+    film = read_video(path)
+    window = first = None
+    with landmarker(video=video) as model:
+        for _, frame in film.frames():
+            found = read_landmarks(model, frame)
+            valid.append(bool(found))
+            points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
+            strip = below_chin(frame)
+            if first is None:
+                first, window = strip, cv2.createHanningWindow(strip.shape[::-1], cv2.CV_32F)
+            body.append(cv2.phaseCorrelate(first, strip, window)[0])
+    track = LandmarkTrack(np.stack(points), (film.width, film.height), fps, np.array(valid))
+    return Seen(read_faces(track), np.array(body, np.float32))
+
+
+def below_chin(frame: Picture) -> Floats:
+    """The middle of the lowest sixth of a frame, grey."""
+    high, wide = frame.shape[:2]
+    return cv2.cvtColor(frame[-high // 6 :, wide // 4 : -wide // 4], cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
