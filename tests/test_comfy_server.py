@@ -35,7 +35,10 @@ sys.path.insert(0, sys.argv[1])
 sys.argv = sys.argv[:1]
 from comfy.cli_args import args
 args.cpu = True
-import comfy_api.latest, folder_paths, nodes
+import comfy_api.latest, folder_paths, nodes, server
+from types import SimpleNamespace
+from app.node_replace_manager import NodeReplaceManager
+server.PromptServer.instance = SimpleNamespace(node_replace_manager=NodeReplaceManager())
 before, began = set(sys.modules), time.perf_counter()
 from echomimic.apps.comfy import extension
 made = extension()
@@ -217,6 +220,46 @@ def test_a_wrong_value_is_refused_before_anything_runs(server: Server) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         server.queue(graph("mesh", **options))
     assert error.value.code == 400 and b"value_bigger_than_max" in error.value.read()
+
+
+def test_talk_keeps_its_model_for_the_next_run(server: Server) -> None:
+    """And hands it back where the host frees memory."""
+    log = server.base / "log.txt"
+    values = {**defaults(server, "EchoMimicTalk"), "preset": "tiny", "frames": 2}
+
+    def loads(seed: int) -> int:
+        prompt = graph("mesh")
+        del prompt["3"]
+        links = {"image": ["1", 0], "audio": ["2", 0]}
+        prompt["4"] = {"class_type": "EchoMimicTalk", "inputs": {**values, "seed": seed, **links}}
+        before = log.read_text().count("preset tiny is loaded")
+        history = server.wait(server.queue(prompt))
+        assert history["status"]["status_str"] == "success", history["status"]
+        assert read_video(saved(server, history)).count == 2
+        return log.read_text().count("preset tiny is loaded") - before
+
+    assert [loads(1), loads(2), loads(3)] == [1, 0, 0]
+    server.ask("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(2)
+    assert loads(4) == 1
+
+
+def test_later_layouts_are_refused_in_words(server: Server) -> None:
+    """A workflow of three nodes, as the page of ComfyUI reads its values into ours."""
+    assert server.ask("/node_replacements")["Echo_Predata"][0]["new_node_id"] == "EchoMimicSampler"
+    loader = {**defaults(server, "Echo_LoadModel"), "infer_mode": "pose_normal_sapiens"}
+    page = {**defaults(server, "Echo_Sampler"), "pose_dir": 638506672}
+    page.update({"image": ["1", 0], "audio": ["2", 0], "model": ["3", 0], "face_detector": ["3", 1]})
+    prompt = graph("mesh")
+    prompt["3"] = {"class_type": "Echo_LoadModel", "inputs": loader}
+    prompt["4"] = {"class_type": "Echo_Sampler", "inputs": page}
+    prompt["5"]["inputs"]["video"] = ["4", 3]
+    with pytest.raises(urllib.error.HTTPError) as error:
+        server.queue(prompt)
+    said = json.loads(error.value.read())["node_errors"]
+    print(said["4"]["errors"][0]["details"])
+    assert list(said) == ["4"] and len(said["4"]["errors"]) == 1
+    assert "pose_dir is 638506672" in said["4"]["errors"][0]["details"]
 
 
 def test_missing_weights_are_told_to_the_user(server: Server) -> None:

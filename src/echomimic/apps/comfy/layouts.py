@@ -36,7 +36,7 @@ class Rule:
 _PREDATA = (
     ("image", "image"),
     ("audio", "audio"),
-    ("size", "width"),
+    ("size", "height"),
     ("fps", "fps"),
     ("mask_margin", "facemask_ratio"),
     ("crop_margin", "facecrop_ratio"),
@@ -81,7 +81,7 @@ def wrong_mode(infer_mode: object, choices: tuple[str, ...]) -> str:
         return ""
     return (
         f"infer_mode is {infer_mode!r}; expected one of {', '.join(choices)}. {SINCE_2025}: "
-        "replace this node by EchoMimic Load"
+        "take EchoMimic Load instead of this node"
     )
 
 
@@ -89,7 +89,8 @@ def wrong_pose(pose_dir: object, choices: list[str]) -> str:
     """Why a sampler cannot take this pose_dir; empty where it can."""
     if pose_dir in choices or pose_dir in BUILT_IN_POSES:
         return ""
+    there = f" ({', '.join(choices[1:])})" if choices[1:] else ""
     return (
-        f"pose_dir is {pose_dir!r}; expected {', '.join(choices)}: folders of input/tensorrt_lite. {SINCE_2025}: "
-        "replace this node by EchoMimic Sampler, and link its video to Save Video"
+        f"pose_dir is {pose_dir!r}; expected none or a folder of input/tensorrt_lite{there}. {SINCE_2025}: "
+        "take EchoMimic Load and EchoMimic Sampler instead of Echo_LoadModel and this node, and link video to Save Video"
     )

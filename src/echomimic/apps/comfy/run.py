@@ -1,5 +1,6 @@
 """What the nodes do: load, render into a temporary file, crop, put a face back."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -21,6 +22,7 @@ from echomimic.types import Clip, Engine, Motion, Picture, Portrait, Progress, S
 if TYPE_CHECKING:
     from echomimic.framing import Framing
 
+_log = logging.getLogger("echomimic")
 TAG = {"title": "AI-generated", "comment": "AI-generated video of a still picture, a face put back into it"}
 
 
@@ -58,6 +60,7 @@ def load_model(preset: str, machine: Mapping[str, object], why: str = "", sync: 
     weights = host.weights_of(preset)
     engine = api.load(found.name, host.device() if found.engine == "diffusion" else None, weights)
     machine = {**machine, "device": host.device()} if found.engine == "diffusion" else machine
+    _log.info("preset %s is loaded%s", found.name, f" from {weights}" if weights else "")
     return Model(found, dict(machine), engine, host.Residence(engine), weights, why, sync)
 
 
