@@ -92,5 +92,5 @@ def wrong_pose(pose_dir: object, choices: list[str]) -> str:
     there = f" ({', '.join(choices[1:])})" if choices[1:] else ""
     return (
         f"pose_dir is {pose_dir!r}; expected none or a folder of input/tensorrt_lite{there}. {SINCE_2025}: "
-        "take EchoMimic Load and EchoMimic Sampler instead of Echo_LoadModel and this node, and link video to Save Video"
+        "take EchoMimic Load and EchoMimic Sampler instead of this node and its loader, and link video to Save Video"
     )
