@@ -115,6 +115,6 @@ def test_everything_is_said_in_both_languages() -> None:
     assert preferred("zh-CN,zh;q=0.9") == "zh"
     assert preferred("de") == "en"
     for language in LANGUAGES:
-        page = editor_page("{{lang}} {{title}} {{words}}", language)
+        page = editor_page("{{lang}} {{limit}} {{title}} {{words}}", language, 5)
         assert say(language, "draft") in page
         assert "{done}" in page

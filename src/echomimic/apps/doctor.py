@@ -80,6 +80,12 @@ def examine() -> Health:
     )
 
 
+def glance() -> tuple[Readiness, ...]:
+    """Which presets can run here, without importing a package: quick, and blind to one that does not load."""
+    extra = [_examine_package(name, module, "diffusion", load=False) for name, module in _DIFFUSION.items()]
+    return tuple(_readiness(preset, [], extra) for preset in PRESETS.values())
+
+
 def lines(health: Health) -> Iterator[str]:
     """The findings in words, one a line."""
     memory = f"{health.memory_gb:.1f} GB memory" if health.memory_gb else "memory unknown"
@@ -95,15 +101,16 @@ def lines(health: Health) -> Iterator[str]:
     yield from (f"warning: {text}" for text in health.warnings)
 
 
-def _examine_package(name: str, module: str, engine: str) -> Package:
-    """Whether a package is installed and can be imported."""
+def _examine_package(name: str, module: str, engine: str, load: bool = True) -> Package:
+    """Whether a package is installed and, with `load`, can be imported."""
     install = f"{_python()} -m pip install 'echomimic{_EXTRA[engine]}'"
     try:
         found = version(name)
     except PackageNotFoundError:
         return Package(name, None, "not installed", install)
     try:
-        import_module(module)
+        if load:
+            import_module(module)
     except ImportError as error:
         return Package(name, found, f"does not load: {error}", _mend_import(str(error), name))
     return Package(name, found)

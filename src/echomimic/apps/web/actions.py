@@ -8,6 +8,7 @@ from typing import Any
 
 from echomimic.apps.controls import CONTROLS
 from echomimic.apps.web import show
+from echomimic.apps.web.advice import trouble_of
 from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.fields import given_options
 from echomimic.apps.web.jobs import Job, Order, in_one_line
@@ -65,7 +66,7 @@ class Actions:
         return Wish(self._studio, self._names, values)
 
     def _error(self, error: Exception) -> str:
-        return show.error_html(self._language, in_one_line(error, self._uploads))
+        return show.error_html(self._language, in_one_line(error, self._uploads), trouble_of(error))
 
     @property
     def _uploads(self) -> Path:

@@ -50,6 +50,7 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
             make_page(desk, language),
             path=f"/{language}",
             theme=theme(),
+            head='<script type="module" src="/editor/static/page.js"></script>',
             css_paths=[STATIC / "page.css"],
             footer_links=[],
             max_file_size=settings.max_upload,

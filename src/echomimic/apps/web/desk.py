@@ -1,23 +1,24 @@
 """The editor's sessions: what is uploaded for them, how long they stay, and how their tracks are rendered."""
 
-import json
 import shutil
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from echomimic.apps.demo import demo_portrait, demo_voice
 from echomimic.apps.web.jobs import Job, Order
 from echomimic.apps.web.qualities import quality_options
-from echomimic.apps.web.session import Session
+from echomimic.apps.web.session import Kind, Session
 from echomimic.apps.web.settings import MB
 from echomimic.apps.web.studio import Studio
 from echomimic.errors import InputError, OptionError
@@ -26,6 +27,7 @@ from echomimic.presets import find_preset
 
 _KEPT = 6
 """Sessions that stay open; each holds a portrait set up for rendering, some tens of megabytes."""
+_KEPT_LINES = TypeAdapter(dict[Kind, list[str]])
 _BLOCK = 1 << 20
 _FIELD = 1_000_000
 
@@ -80,8 +82,7 @@ class Desk:
         session = self.open(files["portrait"], files["voice"], {})
         if "track" in files:
             self.load(session, files)
-        for line in _lines(fields.get("edits", "[]")):
-            session.edit(line)
+        session.edit(_lines(fields.get("edits", "{}")))
         return session
 
     def open(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Session:
@@ -106,17 +107,15 @@ class Desk:
         if "voice" not in files:
             raise OptionError("a voice is needed; expected a file")
         other = self.open(session.portrait_file, files["voice"], session.given)
-        lines = (*session.past, *session.edits)
-        for line in lines:
-            other.edit(line)
+        other.edit(session.lines)
         return other
 
-    def load(self, session: Session, files: Mapping[str, Path]) -> None:
-        """Go on with an uploaded track."""
+    def load(self, session: Session, files: Mapping[str, Path]) -> Kind:
+        """Go on with an uploaded track, of a face or of hands; gives which of them it was."""
         if "track" not in files:
             raise OptionError("a saved track is needed; expected a file")
         with session.lock:
-            session.load(files["track"])
+            return session.load(files["track"])
 
     def find(self, name: str) -> Session:
         """The session of that id; GoneError where it is not here."""
@@ -134,12 +133,16 @@ class Desk:
         return self.folder / session.id
 
     def render(self, session: Session, preset: str, quality: str) -> Job:
-        """Put the track of a session in the queue."""
+        """Put the track that the preset follows in the queue: hands for V2, for all others the face."""
         chosen = find_preset(preset)
         longer = max(session.portrait.pixels.shape[:2])
         given = quality_options(quality, preset, longer) | dict(session.given)
         options = make_options(given, chosen.defaults)
-        track = session.save(self.home(session) / f"{uuid4().hex}.npz", options)
+        if chosen.engine == "diffusion":  # the network sees the crop, also where it is put back into the whole
+            options = replace(options, framing="crop")
+        with session.lock:
+            edited = session.of("hands" if chosen.drive == "hands" else "face")
+            track = edited.save(self.home(session) / f"{uuid4().hex}.npz", options)
         try:
             return self.studio.jobs.submit(Order(session.portrait_file, session.voice_file, track, preset, given))
         finally:
@@ -169,11 +172,11 @@ async def _kept(upload: UploadFile, folder: Path) -> Path:
     return path
 
 
-def _lines(text: str) -> list[str]:
+def _lines(text: str) -> dict[Kind, list[str]]:
+    """Edits by what they change, as the browser kept them."""
     try:
-        lines = json.loads(text)
-    except ValueError:
-        lines = None
-    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-        raise OptionError("the edits are no list of lines; expected a JSON list of strings")
-    return lines
+        return _KEPT_LINES.validate_json(text)
+    except ValidationError:
+        raise OptionError(
+            'the edits are no lists of lines; expected JSON like {"face": ["…"], "hands": ["…"]}'
+        ) from None

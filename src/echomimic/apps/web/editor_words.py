@@ -3,7 +3,8 @@
 import json
 from html import escape
 
-from echomimic.apps.web.words import Language, say
+from echomimic.apps.web.advice import ADVICE_ZH
+from echomimic.apps.web.words import Language, pattern
 
 EDITOR_WORDS: dict[str, tuple[str, str]] = {
     "title": ("Motion editor", "动作编辑器"),
@@ -13,7 +14,25 @@ EDITOR_WORDS: dict[str, tuple[str, str]] = {
     "track": ("Saved track (optional)", "已保存的动作（可选）"),
     "begin": ("Open the editor", "打开编辑器"),
     "example": ("Open the example", "打开示例"),
-    "no_face": ("follows no face track", "不跟随脸部动作"),
+    "kinds": ("What is edited", "编辑对象"),
+    "face": ("Face", "脸部"),
+    "hands": ("Hands", "双手"),
+    "hands_help": (
+        "The drawn hands are what V2 will follow. The photo's own hands do not move in this preview.",
+        "画出的双手是 V2 要跟随的动作；预览中照片本身的手不会动。",
+    ),
+    "takes_none": ("all of the face", "整张脸"),
+    "takes_landmarks": ("the face; the voice moves the mouth", "脸部；嘴由声音驱动"),
+    "takes_mask": ("the room of the head; the voice moves the rest", "头部活动的范围；其余由声音驱动"),
+    "takes_hands": ("the hands; the voice moves the face", "双手；脸由声音驱动"),
+    "takes": ("takes {what}", "采用：{what}"),
+    "not_here": ("not ready", "不可用"),
+    "mend": ("What is not ready here, and what to run", "本机不可用的预设，以及要运行的命令"),
+    "recent": ("a frame of the video that is being made", "正在生成的视频中的一帧"),
+    "no_answer": (
+        "the server does not answer; start it again: your edits are kept in this browser",
+        "服务器没有应答，请重新启动；您的修改保留在此浏览器中",
+    ),
     "close": ("Close-up", "特写"),
     "fit": ("Whole range", "完整范围"),
     "begin_help": (
@@ -38,6 +57,7 @@ EDITOR_WORDS: dict[str, tuple[str, str]] = {
     "zoom_out": ("Zoom out", "缩小"),
     "strength": ("Strength", "强度"),
     "mute": ("Mute", "静音"),
+    "still": ("Still", "静止"),
     "whole": ("whole clip", "整段"),
     "range": ("{start} to {end} s", "{start} 至 {end} 秒"),
     "parts": ("Driven by this track, not by the voice", "由此动作而非声音驱动的部分"),
@@ -84,14 +104,26 @@ EDITOR_WORDS: dict[str, tuple[str, str]] = {
     "shift_y": ("shift y", "上下移动"),
     "breath": ("breath", "呼吸"),
     "sway": ("sway", "摇摆"),
+    "picture widths": ("× width", "× 画面宽"),
+    "picture heights": ("× height", "× 画面高"),
+    "left_x": ("left hand x", "左手左右"),
+    "left_y": ("left hand y", "左手上下"),
+    "left_turn": ("left hand turn", "左手转动"),
+    "left_size": ("left hand size", "左手大小"),
+    "right_x": ("right hand x", "右手左右"),
+    "right_y": ("right hand y", "右手上下"),
+    "right_turn": ("right hand turn", "右手转动"),
+    "right_size": ("right hand size", "右手大小"),
     "keys": (
         "Space: play or pause · ←/→: one frame (Shift: ten) · ↑/↓: another curve, or the chosen point up and down "
         "(Shift: finer) · , and .: the point before and after · Alt+←/→: move the point in time · K: new point · "
-        "Delete: remove the point · I and O: begin and end of a range · M: mute · Ctrl+Z, Ctrl+Y: undo, redo · "
+        "Delete: remove the point · I and O: begin and end of a range · M: mute, or hold still · "
+        "H: face or hands · Ctrl+Z, Ctrl+Y: undo, redo · "
         "Esc: let go",
         "空格：播放或暂停 · ←/→：一帧（Shift：十帧）· ↑/↓：换曲线，或上下移动所选的点（Shift：微调）· "
         ", 和 .：前后一个点 · "
-        "Alt+←/→：在时间上移动点 · K：新的点 · Delete：删除点 · I 和 O：范围的起点和终点 · M：静音 · "
+        "Alt+←/→：在时间上移动点 · K：新的点 · Delete：删除点 · I 和 O：范围的起点和终点 · M：静音或静止 · "
+        "H：脸部或双手 · "
         "Ctrl+Z、Ctrl+Y：撤销、重做 · Esc：取消选择",
     ),
 }
@@ -102,6 +134,8 @@ _SHARED = (
     "waiting",
     "starting",
     "running",
+    "running_network",
+    "too_large",
     "done",
     "cancelled",
     "error",
@@ -110,38 +144,13 @@ _SHARED = (
 )
 
 
-def editor_page(html: str, language: Language) -> str:
-    """The editor's page with its words put in."""
+def editor_page(html: str, language: Language, limit: int) -> str:
+    """The editor's page with its words put in; `limit` is how many bytes it may send."""
     words = {key: both[language == "zh"] for key, both in EDITOR_WORDS.items()}
-    words |= {key: _pattern(language, key) for key in _SHARED}
+    words |= {key: pattern(language, key) for key in _SHARED}
+    words |= ADVICE_ZH if language == "zh" else {}
     data = json.dumps(words, ensure_ascii=False).replace("<", "\\u003c")
-    return html.replace("{{lang}}", language).replace("{{title}}", escape(words["title"])).replace("{{words}}", data)
-
-
-def _pattern(language: Language, key: str) -> str:
-    """Words with names in braces for the page to fill in; how many digits it shows is its own affair."""
-    names = (
-        "ahead",
-        "done",
-        "total",
-        "speed",
-        "left",
-        "frames",
-        "seconds",
-        "width",
-        "height",
-        "preset",
-        "seed",
-        "took",
-    )
-    return say(language, key, **{name: _Brace(name) for name in names})
-
-
-class _Brace:
-    """Formats as its own name in braces, whatever the format."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __format__(self, _how: str) -> str:
-        return "{" + self._name + "}"
+    values = {"lang": language, "limit": str(limit), "title": escape(words["title"]), "words": data}
+    for name, value in values.items():
+        html = html.replace(f"{{{{{name}}}}}", value)
+    return html

@@ -3,21 +3,21 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 from echomimic.apps.rest.previews import Previews
-from echomimic.apps.terminal import Pace
+from echomimic.apps.web.advice import trouble_of
 from echomimic.apps.web.settings import Settings
+from echomimic.apps.web.watch import Watch
 from echomimic.apps.web.words import plain
 from echomimic.errors import Cancelled, EchoMimicError
 from echomimic.types import Clip, Engine
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-_LOOK_EVERY = 0.4
 MOST_WAITING = 16
 
 
@@ -40,14 +40,12 @@ class Job:
     folder: Path
     id: str = field(default_factory=lambda: uuid4().hex)
     state: State = "waiting"
-    done: int = 0
-    total: int = 0
-    speed: float = 0.0
-    left: float = 0.0
-    preview: bytes | None = None
-    """A recent frame as a small JPEG."""
+    watch: Watch | None = None
+    """How far it is, once it has begun."""
     clip: Clip | None = None
     error: str = ""
+    trouble: str = ""
+    """What kind of error, for `advice`."""
     seen: float = field(default_factory=time.monotonic)
     """When somebody last asked how far it is."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -75,7 +73,8 @@ class Jobs:
         job = Job(order, self._settings.folder / "jobs" / uuid4().hex)
         with self._changed:
             if sum(not other.ended for other in self._jobs.values()) > MOST_WAITING:
-                job.state, job.error = "failed", f"{MOST_WAITING} videos are waiting already; try again later"
+                job.error, job.trouble = f"{MOST_WAITING} videos are waiting already; try again later", "Busy"
+                job.state = "failed"
                 return job
             job.order = _with_own_files(order, job.folder / "in")
             self._jobs[job.id] = job
@@ -125,22 +124,23 @@ class Jobs:
         except Cancelled:
             job.state = "cancelled"
         except Exception as error:
-            job.error = in_one_line(error, job.folder / "in")
+            job.error, job.trouble = in_one_line(error, job.folder / "in"), trouble_of(error)
             job.state = "failed"
 
     def _animate(self, job: Job) -> Clip:
         from echomimic import api
 
-        order = job.order
+        order, live = job.order, job.folder / "live.mp4"
+        job.watch = Watch(lambda: self._check(job), Previews(live))
         return api.animate(
             order.portrait,
             order.speech,
             order.motion,
             output=job.folder / f"{order.portrait.stem}-{order.speech.stem}.mp4",
             preset=order.preset,
-            live=job.folder / "live.mp4",
+            live=live,
             engine=self._kept(order.preset),
-            progress=self._hook(job),
+            progress=job.watch,
             **order.options,
         )
 
@@ -163,22 +163,10 @@ class Jobs:
                 self._changed.wait()
         return None
 
-    def _hook(self, job: Job) -> Callable[[int, int], None]:
-        """The progress hook of a job, which also stops it."""
-        pace, previews, looked = Pace(), Previews(job.folder / "live.mp4"), time.monotonic()
-
-        def progress(done: int, total: int) -> None:
-            nonlocal looked
-            now = time.monotonic()
-            if job.stop.is_set() or now - job.seen > self._settings.leave_seconds:
-                raise Cancelled("the video was cancelled")
-            job.done, job.total = done, total
-            job.speed, job.left = pace(done, total)
-            if now - looked > _LOOK_EVERY:
-                looked = now
-                job.preview = previews.latest() or job.preview
-
-        return progress
+    def _check(self, job: Job) -> None:
+        """Cancelled where somebody has asked for it, or nobody looks any more."""
+        if job.stop.is_set() or time.monotonic() - job.seen > self._settings.leave_seconds:
+            raise Cancelled("the video was cancelled")
 
     def _end(self, job: Job, state: State) -> None:
         job.state = state

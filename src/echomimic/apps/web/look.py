@@ -1,5 +1,6 @@
 """What the page shows before anything runs: the face, the crop, how long the voice is."""
 
+from base64 import b64encode
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,3 +82,8 @@ def to_jpeg(picture: Picture, longest: int | None = None, quality: int = 85) -> 
     good, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert good
     return data.tobytes()
+
+
+def to_data_url(jpeg: bytes) -> str:
+    """A JPEG as an address that holds the picture itself."""
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"

@@ -8,6 +8,7 @@ from echomimic.apps.web.actions import Actions
 from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.fields import make_fields
 from echomimic.apps.web.qualities import QUALITIES
+from echomimic.apps.web.show import limit_html
 from echomimic.apps.web.words import LANGUAGES, Language, say
 from echomimic.choice import choose_preset
 from echomimic.presets import PRESETS
@@ -27,7 +28,7 @@ def make_page(desk: Desk, language: Language) -> Any:
         title=f"EchoMimic · {say(language, 'title')}", analytics_enabled=False, delete_cache=(600, 3600)
     ) as page:
         gr.HTML(_head_html(language))
-        parts = _layout(gr, language)
+        parts = _layout(gr, language, desk.studio.settings.max_upload)
         _wire(gr, page, parts, Actions(desk, language, tuple(parts["options"])))
     return page
 
@@ -60,15 +61,17 @@ def _head_html(language: Language) -> str:
     )
 
 
-def _layout(gr: Any, language: Language) -> dict[str, Any]:
+def _layout(gr: Any, language: Language, limit: int) -> dict[str, Any]:
     """The components by name; `options` is a dict of its own."""
     parts: dict[str, Any] = {}
     with gr.Row():
         with gr.Column(min_width=300):
             parts["portrait"] = gr.File(label=say(language, "portrait"), elem_id="portrait", height=160)
+            gr.HTML(limit_html(language, limit), elem_id="portrait-limit")
             parts["portrait_look"] = gr.HTML(elem_id="portrait-look")
         with gr.Column(min_width=300):
             parts["voice"] = gr.File(label=say(language, "voice"), elem_id="voice", height=160)
+            gr.HTML(limit_html(language, limit), elem_id="voice-limit")
             parts["voice_look"] = gr.HTML(elem_id="voice-look")
             _add_choices(gr, language, parts)
         with gr.Column(min_width=300):

@@ -1,19 +1,27 @@
 """Pieces of HTML for the page: everything that comes from outside is escaped."""
 
-from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 
 from echomimic.apps.doctor import Readiness
+from echomimic.apps.web.advice import advice
 from echomimic.apps.web.jobs import Job
-from echomimic.apps.web.look import Look
-from echomimic.apps.web.words import Language, say
+from echomimic.apps.web.look import Look, to_data_url
+from echomimic.apps.web.words import Language, pattern, say
 from echomimic.presets import PRESETS
 
 
-def error_html(language: Language, text: str) -> str:
-    """An error in one line."""
-    return f'<p class="em-error" role="alert"><b>{say(language, "error")}:</b> {escape(text)}</p>'
+def error_html(language: Language, text: str, trouble: str) -> str:
+    """An error in one line; in Chinese after a line that says what to do."""
+    words = f"{say(language, 'error')}: {advice(language, trouble)}"
+    return f'<p class="em-error" role="alert"><b>{words}</b> <span lang="en">{escape(text)}</span></p>'
+
+
+def limit_html(language: Language, limit: int) -> str:
+    """A place for the page to say that a file is larger than `limit` bytes."""
+    words = escape(pattern(language, "too_large"), quote=True)
+    lead = f"<b>{say(language, 'error')}:</b> <span></span>"
+    return f'<p class="em-error" role="alert" data-limit="{limit}" data-words="{words}" hidden>{lead}</p>'
 
 
 def notes_html(language: Language, notes: Iterable[str]) -> str:
@@ -24,7 +32,7 @@ def notes_html(language: Language, notes: Iterable[str]) -> str:
 
 def picture_html(jpeg: bytes, words: str, kind: str) -> str:
     """A picture that travels in the page itself."""
-    return f'<img class="{kind}" alt="{escape(words)}" src="data:image/jpeg;base64,{b64encode(jpeg).decode()}">'
+    return f'<img class="{kind}" alt="{escape(words)}" src="{to_data_url(jpeg)}">'
 
 
 def look_html(language: Language, look: Look) -> str:
@@ -38,7 +46,7 @@ def look_html(language: Language, look: Look) -> str:
 def job_html(language: Language, job: Job, ahead: int) -> str:
     """How far a job is, or how it ended."""
     if job.state == "failed":
-        return error_html(language, job.error)
+        return error_html(language, job.error, job.trouble)
     if job.state == "cancelled":
         return f'<p class="em-said" role="status">{say(language, "cancelled")}</p>'
     if job.state == "done" and job.clip:
@@ -62,16 +70,25 @@ def job_words(language: Language, job: Job, ahead: int) -> str:
     """What a job is doing, in one line."""
     if job.state == "waiting" and ahead:
         return say(language, "waiting", ahead=ahead)
-    if not job.total:
+    watch = job.watch
+    if watch is None or not watch.total:
         return say(language, "starting")
-    return say(language, "running", done=job.done, total=job.total, speed=job.speed, left=job.left)
+    words = "running_network" if _has_network(job.order.preset) else "running"
+    return say(language, words, done=watch.done, total=watch.total, speed=watch.speed, left=watch.left)
+
+
+def _has_network(preset: str) -> bool:
+    """Whether a preset denoises before there are frames."""
+    return preset in PRESETS and PRESETS[preset].engine == "diffusion"
 
 
 def _bar_html(language: Language, job: Job, ahead: int) -> str:
-    value = f'value="{job.done}" max="{job.total}"' if job.total else ""
+    watch = job.watch
+    value = f'value="{watch.done}" max="{watch.total}"' if watch and watch.total else ""
     label = say(language, "progress")
     bar = f'<progress class="em-bar" aria-label="{label}" {value}></progress>'
-    shown = picture_html(job.preview, say(language, "preview_alt"), "em-preview") if job.preview else ""
+    seen = watch.picture if watch else None
+    shown = picture_html(seen, say(language, "preview_alt"), "em-preview") if seen else ""
     return f'{bar}<p class="em-said" role="status">{job_words(language, job, ahead)}</p>{shown}'
 
 

@@ -47,9 +47,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{done} of {total} frames, {speed:.0f} a second, {left:.0f} s left",
         "第 {done} / {total} 帧，每秒 {speed:.0f} 帧，还需 {left:.0f} 秒",
     ),
+    "running_network": (
+        "{done} of {total} steps and frames, {speed:.2g} a second, {left:.0f} s left",
+        "第 {done} / {total} 步（去噪与解码），每秒 {speed:.2g} 步，还需 {left:.0f} 秒",
+    ),
     "done": (
         "{frames} frames, {seconds:.2f} s, {width} x {height}, preset {preset}, seed {seed}, made in {took:.1f} s",
         "{frames} 帧，{seconds:.2f} 秒，{width} x {height}，预设 {preset}，种子 {seed}，用时 {took:.1f} 秒",
+    ),
+    "too_large": (
+        "{name} has {size} MB; expected at most {limit} MB: choose a smaller file, or start the server with a larger "
+        "--max-upload",
+        "{name} 有 {size} MB，最多 {limit} MB：请换一个更小的文件，或用更大的 --max-upload 启动服务器",
     ),
     "cancelled": ("cancelled; nothing was kept", "已取消，没有保留任何文件"),
     "gone": (
@@ -102,6 +111,38 @@ GROUPS_ZH = {"Picture and length": "画面与长度", "Motion": "动作", "Diffu
 def say(language: Language, key: str, **values: object) -> str:
     """The words of `key`, with `values` put in."""
     return WORDS[key][language == "zh"].format(**values)
+
+
+def pattern(language: Language, key: str) -> str:
+    """Words with names in braces for the page to fill in; how many digits it shows is its own affair."""
+    names = (
+        "ahead",
+        "done",
+        "total",
+        "speed",
+        "left",
+        "frames",
+        "seconds",
+        "width",
+        "height",
+        "preset",
+        "seed",
+        "took",
+        "name",
+        "size",
+        "limit",
+    )
+    return say(language, key, **{name: _Brace(name) for name in names})
+
+
+class _Brace:
+    """Formats as its own name in braces, whatever the format."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __format__(self, _how: str) -> str:
+        return "{" + self._name + "}"
 
 
 def option_label(language: Language, control: Control) -> str:

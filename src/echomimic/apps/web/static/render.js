@@ -1,48 +1,81 @@
-// Renders the edited track with any preset: the queue, progress, the video.
+// Renders the edited track with any preset: the queue, progress, a recent frame, the video.
 
 import { ask, word } from './server.js'
+import { $, say, state } from './state.js'
 
-const $ = (id) => document.getElementById(id)
-const TICK = 250
+const TICK = 250, PLACE = 'echomimic-editor-job'
 let running = null
 
-export function setUpRender(state, session, say) {
-  const options = (names) => names.map((name) => { const each = document.createElement('option'); each.value = name; each.textContent = word(name); return each })
-  $('preset').replaceChildren(...options(Object.keys(state.doc.presets)))
-  for (const each of $('preset').options) if (!state.doc.presets[each.value]) { each.disabled = true; each.textContent += ` (${word('no_face')})` }
-  $('quality').replaceChildren(...options(['draft', 'balanced', 'best']))
+// What each preset takes of the edits; those that cannot run here, and the lines that mend them.
+export function layPresets(noHands = '') {
+  const chosen = $('preset').value, wrong = new Map()
+  $('preset').replaceChildren(...state.clip.presets.map(({ name, takes, mend }) => {
+    const option = document.createElement('option'), why = [...mend, ...(takes === 'hands' && noHands ? [noHands] : [])]
+    option.value = name; option.disabled = why.length > 0
+    option.textContent = `${name}: ${word(`takes_${takes}`)}${why.length ? ` (${word('not_here')})` : ''}`
+    for (const each of why) wrong.set(each, [...(wrong.get(each) || []), name])
+    return option
+  }))
+  if ([...$('preset').options].some((each) => each.value === chosen && !each.disabled)) $('preset').value = chosen
+  $('mend').hidden = !wrong.size
+  $('mend').lastElementChild.replaceChildren(...[...wrong].map(([line, names]) => {
+    const item = document.createElement('li'), code = document.createElement('code')
+    code.textContent = line; item.append(`${names.join(', ')}: `, code)
+    return item
+  }))
+}
+
+export function setUpRender(session) {
+  layPresets()
+  $('quality').replaceChildren(...['draft', 'balanced', 'best'].map((name) => new Option(word(name), name)))
   $('quality').value = 'balanced'
   $('render').onclick = async () => {
     say()
-    try { await follow(await ask(session('/render'), { preset: $('preset').value, quality: $('quality').value }), say) } catch (error) { say(error); rest() }
+    try { await follow(await ask(session('/render'), { preset: $('preset').value, quality: $('quality').value })) } catch (error) { say(error); rest() }
   }
   $('cancel').onclick = () => running && ask(`jobs/${running}/cancel`, {}).catch(say)
+  const [whose, before] = (sessionStorage.getItem(PLACE) || '').split(' ') // a page that was loaded anew in the middle of a video
+  if (whose === state.id) ask(`jobs/${before}`).then(follow).catch(rest)
 }
+
+const keep = (job) => sessionStorage.setItem(PLACE, `${state.id} ${job.id}`)
 
 function rest() {
   running = null
-  $('render').disabled = false; $('cancel').hidden = $('bar').hidden = true; $('said').textContent = ''
+  sessionStorage.removeItem(PLACE)
+  $('render').disabled = false; $('cancel').hidden = $('bar').hidden = $('recent').hidden = true; $('said').textContent = ''
 }
 
 function rounded(job) {
-  return { ...job, speed: job.speed?.toFixed(0), left: job.left?.toFixed(0), seconds: job.seconds?.toFixed(2), took: job.took?.toFixed(1) }
+  return { ...job, speed: job.speed >= 10 ? job.speed.toFixed(0) : job.speed?.toPrecision(2), left: job.left?.toFixed(0), seconds: job.seconds?.toFixed(2), took: job.took?.toFixed(1) }
 }
 
-async function follow(job, say) {
+function doing(job) {
+  if (job.ahead) return 'waiting'
+  if (!job.total) return 'starting'
+  return state.clip.presets.find((each) => each.name === job.preset)?.engine === 'diffusion' ? 'running_network' : 'running'
+}
+
+async function follow(job) {
   running = job.id
+  keep(job)
   $('render').disabled = true; $('cancel').hidden = $('bar').hidden = false
   while (['waiting', 'running'].includes(job.state)) {
     if (job.total) { $('bar').max = job.total; $('bar').value = job.done } else $('bar').removeAttribute('value')
-    $('bar').setAttribute('aria-label', word('progress'))
-    $('said').textContent = word(job.ahead ? 'waiting' : job.total ? 'running' : 'starting', rounded(job))
+    if (job.preview && $('recent').src !== job.preview) { $('recent').src = job.preview; $('recent').hidden = false }
+    $('said').textContent = word(doing(job), rounded(job))
     await new Promise((then) => setTimeout(then, TICK))
     job = await ask(`jobs/${job.id}`)
   }
   rest()
-  if (job.state === 'failed') return say(job.error)
+  if (job.state === 'failed') return say({ message: job.error, trouble: job.trouble })
   $('said').textContent = word(job.state, rounded(job))
-  if (job.state !== 'done') return
+  if (job.state === 'done') shown(job)
+}
+
+function shown(job) {
   const address = `/editor/jobs/${job.id}/video`
+  keep(job)
   $('video').src = address; $('video').hidden = false
   $('video').scrollIntoView({ block: 'nearest' })
   $('download').href = address; $('download').download = job.name; $('download').hidden = false

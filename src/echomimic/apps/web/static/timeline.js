@@ -18,16 +18,16 @@ export const moment = (state, x, width) => state.view.start + x / width * state.
 
 // The values between which a curve is drawn: its whole range, or, where it moves little, what it uses of it.
 export function limits(line, values, least) {
-  let low = line.rest, high = line.rest
+  let low = line.usual < 1 ? values[0] : line.rest, high = low
   for (const value of values) { low = Math.min(low, value); high = Math.max(high, value) }
-  const whole = line.high - line.low, wanted = Math.min(whole, Math.max(2 * (high - low), least * whole))
+  const whole = line.high - line.low, wanted = Math.min(whole, Math.max(2 * (high - low), least * line.usual * whole))
   if (wanted > .7 * whole) [low, high] = [line.low, line.high]
   else {
     const middle = Math.min(Math.max((low + high) / 2, line.low + wanted / 2), line.high - wanted / 2);
     [low, high] = [middle - wanted / 2, middle + wanted / 2]
   }
   const room = (high - low) * .06
-  return [low - room, high + room]
+  return line.down ? [high + room, low - room] : [low - room, high + room]
 }
 
 export const level = ([low, high], value, height) => height * (1 - (value - low) / (high - low))
@@ -54,9 +54,9 @@ function ticks(span, width) {
 }
 
 export function drawWave(state, canvas) {
-  const on = pen(canvas), { draw, width, height } = on, { peaks } = state.doc
+  const on = pen(canvas), { draw, width, height } = on, { peaks } = state.clip
   if (state.range) shade(state, on, ...state.range, RANGE)
-  for (const [from, to] of state.doc.closures) shade(state, on, from, to, SHUT)
+  if (state.doc.curves.closure) for (const [from, to] of state.clip.closures) shade(state, on, from, to, SHUT)
   draw.fillStyle = SOFT
   for (let x = 0; x < width; x += 2) {
     const from = Math.floor(moment(state, x, width) * 100), to = Math.max(from + 1, Math.floor(moment(state, x + 2, width) * 100))
@@ -74,14 +74,19 @@ export function drawWave(state, canvas) {
   }
 }
 
+// Where the voice wants the lips closed, and whether they are.
+function shadeClosures(state, on, shut) {
+  const { fps } = state.doc
+  for (const [from, to] of state.clip.closures) {
+    const inside = shut.slice(Math.round(from * fps), Math.max(Math.round(to * fps), Math.round(from * fps) + 1))
+    shade(state, on, from, to, Math.max(...inside) >= .5 ? SHUT : OPEN)
+  }
+}
+
 export function drawStage(state, canvas) {
   const on = pen(canvas), { draw, width, height } = on, line = state.line(), values = state.doc.curves[line.name], axis = state.axis
   if (state.range) shade(state, on, ...state.range, RANGE)
-  const shut = state.doc.curves.closure
-  for (const [from, to] of state.doc.closures) {
-    const inside = shut.slice(Math.round(from * state.doc.fps), Math.max(Math.round(to * state.doc.fps), Math.round(from * state.doc.fps) + 1))
-    shade(state, on, from, to, Math.max(...inside) >= .5 ? SHUT : OPEN)
-  }
+  if (state.doc.curves.closure) shadeClosures(state, on, state.doc.curves.closure)
   for (const value of new Set([line.low, line.rest, line.high])) {
     const y = level(axis, value, height)
     draw.strokeStyle = LINE; draw.lineWidth = 1
@@ -98,7 +103,7 @@ export function drawStage(state, canvas) {
 
 export function drawLane(state, canvas, line) {
   const on = pen(canvas)
-  for (const [from, to] of state.doc.closures) if (state.mouth.has(line.name)) shade(state, on, from, to, SHUT)
+  if (state.mouth.has(line.name)) for (const [from, to] of state.clip.closures) shade(state, on, from, to, SHUT)
   const values = state.doc.curves[line.name]
   trace(state, on, limits(line, values, .1), values, line.name === state.curve ? MAIN : SOFT, 1.2)
 }

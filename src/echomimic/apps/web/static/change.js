@@ -1,0 +1,66 @@
+// Changes what is edited: every change is a line of Python that the server applies.
+
+import { ask, newest } from './server.js'
+import { $, edited, keys, say, state } from './state.js'
+import { remember } from './begin.js'
+import { draw, show, showFrame } from './show.js'
+
+// Set by the page: what to do where the server has lost the session.
+export const hooks = { lost: () => {} }
+
+export function take({ curves, keys: points, revision, ...rest }) {
+  const doc = state.docs[rest.kind]
+  Object.assign(doc, rest)
+  doc.curves = { ...doc.curves, ...curves }
+  doc.keys = { ...doc.keys, ...points }
+  Object.assign(state, { revision, before: null })
+  state.lines[rest.kind] = [...doc.past, ...doc.edits]
+  remember(state.lines)
+  if (rest.kind !== state.kind) return
+  state.key = Math.min(state.key, keys().length - 1)
+  show(); showFrame()
+}
+
+export async function change(path, what = {}) {
+  if (path !== '/edits') state.nudged = null
+  try { say(); take(await ask(edited(path), what)) } catch (error) { await failed(error) }
+}
+
+export async function failed(error) {
+  if (error.status !== 404) return say(error)
+  state.id = ''; location.hash = ''
+  await hooks.lost()
+}
+
+// Applies a line; `at` is the second of the point to be chosen after it, `instead` takes the place of the last line.
+export async function edit(line, at = null, instead = false) {
+  await change('/edits', { line, instead })
+  if (!$('error').hidden) state.nudged = null
+  if (at === null || !$('error').hidden) return
+  const near = keys().map(([each]) => Math.abs(each - at))
+  state.key = near.indexOf(Math.min(...near))
+  show()
+  if (document.activeElement.classList.contains('key')) $('keys').querySelector('[aria-pressed=true]')?.focus()
+}
+
+const attempt = newest(async (line) => {
+  try {
+    const said = await ask(edited('/try'), { line, at: state.cursor, close: $('close').checked })
+    if (!state.trying) return
+    Object.assign(state.doc.curves, said.curves)
+    $('frame').src = said.frame
+    draw()
+  } catch (error) { say(error) }
+})
+
+// Shows what a line would do while it is being drawn.
+export function tryOut(line) {
+  state.before = state.before || [...state.doc.curves[state.curve]]
+  state.trying = line
+  attempt(line)
+}
+
+export function letGo() {
+  if (state.before) state.doc.curves[state.curve] = state.before
+  state.before = state.trying = state.dragged = null
+}

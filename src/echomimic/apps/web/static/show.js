@@ -1,0 +1,110 @@
+// Shows what is edited: the frame at the cursor, the time line, the lanes, the list of edits.
+
+import { newest, word } from './server.js'
+import { $, edited, keys, second, short, state } from './state.js'
+import { drawLane, drawStage, drawWave, level, limits, place } from './timeline.js'
+
+const PARTS = ['eyes', 'brows', 'mouth', 'pupils', 'nose', 'head']
+
+export const showFrame = newest(async () => {
+  const began = performance.now(), picture = new Image(), { cursor, kind, revision } = state
+  picture.src = `/editor/${edited(`/frame/${cursor}?of=${revision}&close=${$('close').checked}`)}`
+  try { await picture.decode() } catch { return }
+  if (state.trying || kind !== state.kind) return
+  $('frame').src = picture.src
+  Object.assign($('frame').dataset, { ms: Math.round(performance.now() - began), shown: cursor, kind })
+})
+
+export function draw() {
+  drawWave(state, $('wave').firstElementChild)
+  drawStage(state, $('stage').firstElementChild)
+  for (const line of state.doc.table) drawLane(state, $(`lane-${line.name}`).lastElementChild, line)
+  drawKeys(); drawCursor()
+}
+
+export function drawCursor() {
+  const box = $('stage').getBoundingClientRect(), home = $('right').getBoundingClientRect()
+  const x = place(state, second(), box.width), line = $('cursor'), at = second().toFixed(2)
+  line.style.left = `${box.left - home.left + x}px`
+  line.style.height = `${$('lanes').getBoundingClientRect().bottom - home.top}px`
+  line.hidden = x < 0 || x > box.width
+  $('clock').textContent = `${at} s · ${state.cursor + 1} / ${state.doc.frames} · ${word(state.curve)} ${short(state.doc.curves[state.curve][state.cursor])}`
+  $('wave').setAttribute('aria-valuenow', at)
+  $('wave').setAttribute('aria-valuetext', `${at} s`)
+}
+
+// Points in view only: a long clip has thousands.
+export function drawKeys() {
+  const { width, height } = $('stage').getBoundingClientRect(), home = $('keys'), { start, span } = state.view
+  const seen = keys().map((key, index) => [...(state.dragged?.index === index ? state.dragged.point : key), index]).filter(([at]) => at >= start - 1e-6 && at <= start + span + 1e-6)
+  while (home.children.length > seen.length) home.lastElementChild.remove()
+  seen.forEach(([at, value, index], number) => {
+    let dot = home.children[number]
+    if (!dot) { dot = document.createElement('button'); dot.className = 'key'; home.append(dot) }
+    dot.dataset.index = index
+    dot.setAttribute('aria-pressed', index === state.key)
+    dot.setAttribute('aria-label', `${word(state.curve)}, ${word('key', { second: at.toFixed(2), value: short(value) })}`)
+    dot.style.left = `${place(state, at, width)}px`
+    dot.style.top = `${level(state.axis, value, height)}px`
+  })
+}
+
+export function show() {
+  const { doc } = state, line = state.line(), unit = word(line.unit)
+  state.axis = limits(line, doc.curves[line.name], $('whole').checked ? 1 / line.usual : .2)
+  $('named').textContent = word(line.name)
+  $('about').textContent = `${line.low} … ${line.high} ${unit}`
+  $('about').title = line.help
+  $('where').textContent = state.range ? word('range', { start: state.range[0].toFixed(2), end: state.range[1].toFixed(2) }) : word('whole')
+  for (const each of doc.table) $(`lane-${each.name}`).setAttribute('aria-selected', each.name === state.curve)
+  $('lanes').setAttribute('aria-activedescendant', `lane-${state.curve}`)
+  $('undo').disabled = !doc.edits.length
+  $('redo').disabled = !doc.undone.length
+  for (const box of $('parts').querySelectorAll('input')) box.checked = !doc.parts || doc.parts.includes(box.value)
+  showEdits(doc)
+  draw()
+}
+
+function showEdits({ edits, past }) {
+  const lines = [...past.map((text) => [text, 'past']), ...edits.map((text) => [text, ''])]
+  $('count').textContent = edits.length
+  $('edits').replaceChildren(...lines.map(([text, kind]) => {
+    const item = document.createElement('li'), code = document.createElement('code')
+    code.textContent = text; code.className = kind; item.append(code)
+    return item
+  }))
+  if (!lines.length) { const item = document.createElement('li'); item.textContent = word('no_edits'); $('edits').append(item) }
+  $('edits').scrollTop = $('edits').scrollHeight
+}
+
+// Lays out what depends on the kind: the lanes and the words; `pick` is called with a lane's curve.
+export function lay(pick) {
+  const { doc, kind } = state, hands = kind === 'hands'
+  for (const each of $('kinds').children) each.setAttribute('aria-pressed', each.value === kind)
+  $('about-hands').hidden = !hands
+  $('close').parentElement.hidden = $('driven').hidden = $('legend').hidden = hands
+  $('notes').textContent = doc.notes.map((text) => `${word('note')}: ${text}`).join(' · ')
+  $('mute').textContent = word(hands ? 'still' : 'mute')
+  $('files').textContent = `${state.clip.portrait} · ${state.clip.voice} · ${doc.width} × ${doc.height} · ${short(doc.fps)} fps`
+  $('files').title = $('files').textContent
+  $('save').href = `/editor/${edited('/track')}`
+  $('lanes').replaceChildren(...doc.table.map((line) => {
+    const lane = document.createElement('div'), name = document.createElement('span')
+    lane.id = `lane-${line.name}`; lane.className = 'lane'; lane.setAttribute('role', 'option'); lane.title = line.help
+    name.textContent = word(line.name)
+    lane.append(name, document.createElement('canvas'))
+    lane.onclick = () => pick(line.name)
+    return lane
+  }))
+}
+
+// The boxes that say which parts of the face the track drives; `choose` is called with those that are ticked.
+export function layParts(choose) {
+  $('parts').replaceChildren(...PARTS.map((part) => {
+    const label = document.createElement('label'), box = document.createElement('input')
+    box.type = 'checkbox'; box.value = part
+    box.onchange = () => choose([...$('parts').querySelectorAll('input:checked')].map((each) => each.value))
+    label.append(box, ` ${word(part)}`)
+    return label
+  }))
+}
