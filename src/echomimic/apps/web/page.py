@@ -120,16 +120,18 @@ def _wire(gr: Any, page: Any, parts: dict[str, Any], actions: Actions) -> None:
     crop = [parts["options"][name] for name in ("size", "framing", "face", "face_box", "crop_margin")]
     seen = {"inputs": wish, "outputs": [parts["portrait_look"]], "trigger_mode": "always_last"}
     heard = {"inputs": wish, "outputs": [parts["voice_look"]], "trigger_mode": "always_last"}
-    many = {**_PRIVATE, "concurrency_limit": None}
-    gr.on([each.change for each in (parts["portrait"], parts["quality"], *crop)], actions.look, **seen, **many)
-    gr.on([each.change for each in (parts["voice"], parts["options"]["fps"])], actions.listen, **heard, **many)
-    parts["preset"].change(actions.show_defaults, parts["preset"], options, **many)
-    parts["example"].click(actions.example, None, [parts["portrait"], parts["voice"]], **many)
+    # what Gradio queues shares one stream, and an event that joins while that closes is lost: only what reports
+    # progress is queued
+    many, quick = {**_PRIVATE, "concurrency_limit": None}, {**_PRIVATE, "queue": False}
+    gr.on([each.change for each in (parts["portrait"], parts["quality"], *crop)], actions.look, **seen, **quick)
+    gr.on([each.change for each in (parts["voice"], parts["options"]["fps"])], actions.listen, **heard, **quick)
+    parts["preset"].change(actions.show_defaults, parts["preset"], options, **quick)
+    parts["example"].click(actions.example, None, [parts["portrait"], parts["voice"]], **quick)
     parts["new_seed"].click(None, None, parts["seed"], js=_NEW_SEED, **_PRIVATE)
     parts["generate"].click(actions.generate, wish, watched, **many)
-    parts["cancel"].click(actions.cancel, parts["job"], None, **many)
+    parts["cancel"].click(actions.cancel, parts["job"], None, **quick)
     parts["job"].change(None, parts["job"], None, js=_REMEMBER, **_PRIVATE)
-    parts["presets_fold"].expand(actions.presets, None, [parts["presets"]], **many)
+    parts["presets_fold"].expand(actions.presets, None, [parts["presets"]], **quick)
     page.load(actions.resume, parts["job"], watched, js=_RECALL, **many)
-    edited = parts["edit"].click(actions.edit, wish, [parts["edit_link"], parts["address"]], **many)
+    edited = parts["edit"].click(actions.edit, wish, [parts["edit_link"], parts["address"]], **quick)
     edited.then(None, parts["address"], None, js=_OPEN, **_PRIVATE)
