@@ -1,4 +1,4 @@
-"""The pictures of the example workflows in ComfyUI's Browse Templates: python benchmarks/comfy_pictures.py [-o FOLDER].
+"""The pictures of the pack in ComfyUI: of its templates, its icon, its banner: python benchmarks/comfy_pictures.py.
 
 The mesh examples show frames of the mesh engine; those that need checkpoints show the portrait, and over it what the
 network would be driven by.
@@ -23,7 +23,7 @@ from echomimic.options import make_options
 from echomimic.types import Picture, Portrait, Speech
 from samples import astronaut, demo_voice
 
-FOLDER = Path(__file__).resolve().parents[1] / "comfyui" / "example_workflows"
+PACK = Path(__file__).resolve().parents[1] / "comfyui"
 SIDE, BAR, WAVE = 384, 46, 44
 KILOBYTES = 30
 BLUE = (79, 140, 255)
@@ -42,7 +42,7 @@ class Sheet:
 
 SHEETS = {
     "talk": Sheet("Talk: one node", framing="full", second=0.8),
-    "mesh": Sheet("mesh: no weights, any CPU"),
+    "mesh": Sheet("mesh: no weights, any CPU", second=0.8),
     "mesh_from_video": Sheet("mesh, moved by a video", "landmarks", film=True),
     "long_voice": Sheet("a long voice, little memory", "strip"),
     "crop_and_paste_back": Sheet("crop, and put back", "box", framing="full"),
@@ -59,13 +59,16 @@ SHEETS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=FOLDER)
+    parser.add_argument("-o", "--output", type=Path, default=PACK)
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
     person, voice = astronaut(), read_speech(demo_voice())
-    for name, sheet in SHEETS.items():
+    made = {f"example_workflows/{name}": picture(sheet, person, voice) for name, sheet in SHEETS.items()}
+    made["images/icon"] = Image.fromarray(with_wave(drawn(SHEETS["mesh"], person, voice), voice, top=False))
+    made["images/banner"] = Image.fromarray(banner(person, voice))
+    for name, image in made.items():
         path = given.output / f"{name}.jpg"
-        picture(sheet, person, voice).save(path, quality=72, optimize=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=72, optimize=True)
         assert path.stat().st_size <= KILOBYTES * 1000, f"{path} has {path.stat().st_size} bytes"
         print(path, path.stat().st_size)
 
@@ -143,6 +146,14 @@ def with_box(person: Portrait, shown: Picture) -> Picture:
     near = (round(box.left * scale), round(box.top * scale))
     far = (round((box.left + box.wide) * scale), round((box.top + box.high) * scale))
     return np.asarray(cv2.rectangle(shown.copy(), near, far, BLUE, 3), np.uint8)
+
+
+def banner(person: Portrait, voice: Speech) -> Picture:
+    """Three moments of the voice side by side, (288, 672, 3): 21 to 9."""
+    options = make_options({"size": 288, "framing": "crop"})
+    engine = MeshEngine()
+    curves, scene = engine.curves(voice, None, options).values, engine.stage(person, options).scene
+    return np.hstack([scene.frame(curves[round(second * options.fps)])[:, 32:256] for second in (0.8, 1.2, 2.0)])
 
 
 def with_wave(shown: Picture, voice: Speech, top: bool) -> Picture:
