@@ -5,10 +5,11 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.mesh import topology as mesh
+from echomimic.mesh.eyeball import make_eyeball
 from echomimic.mesh.opening import FINER, Opening, Pixels, blend, cover, put, smooth_curve
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.torso import Surroundings, smoothstep
-from echomimic.mesh.warp import Box, Grid, Pose, Rim, bounds, sample
+from echomimic.mesh.warp import Box, Grid, Pose, sample
 from echomimic.types import CURVE_NAMES
 
 Array = npt.NDArray[np.float64]
@@ -17,6 +18,10 @@ LASHES = 0.07
 """How far the edge of a closing upper lid reaches over the ball, in eye heights: the lash line goes with the lid."""
 THICKEST = 0.1
 """How thick a lash line may be in a shut eye, in eye heights."""
+_WHOLE = 1.15
+"""What moves as one with the iris, in its radii; the white beyond that gives way."""
+_TURNS = (0.02, 0.3)
+"""How far an iris turns, in its radii, while the lids' edges in the eyeball's picture fade away."""
 _BLINK = CURVE_NAMES.index("blink")
 _GAZE = (CURVE_NAMES.index("gaze_x"), CURVE_NAMES.index("gaze_y"))
 
@@ -27,7 +32,6 @@ class Eye:
     def __init__(self, picture: Pixels, rig: Rig, around: Surroundings, eye: mesh.Eye) -> None:
         self.eye = eye
         points = rig.landmarks
-        self._flat = points[:, :2]
         width = float(np.linalg.norm(points[eye.right] - points[eye.left]))
         region = (*eye.crease, *eye.cheek_side, *eye.upper_curve, *eye.lower_curve)
         rims = (eye.upper_curve, eye.lower_curve)
@@ -41,15 +45,13 @@ class Eye:
         self._down = rig.frame.axes[1]
         self._across = rig.frame.axes[0]
         self._excess = self._dark_above(picture, points)
-        self._iris = self._flat[eye.iris[0]]
-        self._radius = float(np.linalg.norm(self._flat[list(eye.iris[1:])] - self._iris, axis=1).mean())
         self._ball = 0.42 * width
-        self._texture, self._corner = self._make_texture(picture)
+        self._eyeball = make_eyeball(picture, points, eye)
 
     def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
         """Draw the eye into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
         box = self.opening.box(pose.points)
-        if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._texture.size:
+        if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._eyeball.still.size:
             return
         down = pose.direct(self._down)
         above, under = self._edges(pose)
@@ -57,9 +59,10 @@ class Eye:
         lower = self._smooth @ (pose.points[list(self.eye.lower_curve), :2] + under * down)
         # where the lids overlap, the upper one lies on top
         lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
-        skin = self.opening.skin(portrait, pose, box, upper)
+        # between the lids there is none: were they split at a lid's edge, the other's colour would shine along it
+        skin = self.opening.skin(portrait, pose, box, 0.5 * (upper + lower))
         share = cover(np.concatenate([upper, lower[::-1]]), box)
-        ball = self._eyeball(pose, box)
+        ball = self._look(pose, box)
         if frame.shape[2] == 4:
             ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
         put(frame, blend(skin, ball, share), box, 0.6 * self.opening.margin)
@@ -85,37 +88,22 @@ class Eye:
         excess = np.clip(np.median(thick[2:-2]) - THICKEST, 0, 0.25)
         return np.asarray(excess * self._lash)
 
-    def _eyeball(self, pose: Pose, box: Box) -> Pixels:
+    def _look(self, pose: Pose, box: Box) -> Pixels:
         """(h, w, C): the eyeball as if there were no lids, the iris turned to where the row looks."""
+        ball = self._eyeball
         affine = (self._solve @ pose.carry(self._contour)).T
         back = cv2.invertAffineTransform(affine)
         place = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
         at = place @ back[:, :2].T.astype(np.float32) + back[:, 2].astype(np.float32)
         angles = np.sin(np.radians([pose.row[_GAZE[0]], pose.row[_GAZE[1]]]))
         shift = self._ball * (angles[0] * self._across + angles[1] * self._down)[:2]
-        if shift.any():
-            far = np.linalg.norm(at - (self._iris + shift), axis=2) / self._radius
-            reach = 1.05 + max(1.2, 2.4 * float(np.linalg.norm(shift)) / self._radius)
-            at = at - (1 - smoothstep(far, 1.05, reach))[..., None] * shift
-        at = ((at - self._corner) * FINER).astype(np.float32)
-        return np.asarray(sample(self._texture, at), np.uint8)
-
-    def _make_texture(self, picture: Pixels) -> tuple[Pixels, Array]:
-        """The eyeball enlarged by `FINER`, continued under the lids by its own colours, and its upper left corner."""
-        size = (picture.shape[1], picture.shape[0])
-        width = float(np.linalg.norm(self._flat[self.eye.right] - self._flat[self.eye.left]))
-        box = bounds(self._contour, (0.2 * width,) * 4, size)
-        columns, rows = (box[2] - box[0]) * FINER, (box[3] - box[1]) * FINER
-        place = Grid(0, 0, 1, columns, rows).points().reshape(-1, 2).astype(np.float64) / FINER + box[:2]
-        upper, lower = (Rim.of(rim, self._flat) for rim in (self.eye.upper_curve, self.eye.lower_curve))
-        t, _ = upper.lay(place)
-        v = (place - upper.origin) @ upper.down
-        held = np.clip(t, upper.t[0] + 0.03 * width, upper.t[-1] - 0.03 * width)
-        hem = 0.04 * np.interp(held, upper.t, self._lash[:, 0])
-        top = np.interp(held, upper.t, upper.v) + hem
-        # the lower rim shares its corners with the upper one, so both have the same axes
-        bottom = np.interp(held, lower.t, lower.v) - hem
-        v = np.where(top < bottom, np.clip(v, top, np.maximum(top, bottom)), (top + bottom) / 2)
-        at = upper.origin + held[:, None] * upper.across + v[:, None] * upper.down
-        texture = sample(picture, at.reshape(rows, columns, 2).astype(np.float32), cv2.INTER_CUBIC)
-        return np.asarray(texture, np.uint8), np.array(box[:2], np.float64)
+        turned = float(np.linalg.norm(shift)) / ball.radius
+        if turned:
+            far = np.linalg.norm(at - (ball.iris + shift), axis=2) / ball.radius
+            at = at - (1 - smoothstep(far, _WHOLE, _WHOLE + max(1.2, 2.4 * turned)))[..., None] * shift
+        at = ((at - ball.corner) * FINER).astype(np.float32)
+        about = float(smoothstep(np.array(turned), *_TURNS))
+        if about in (0.0, 1.0):
+            return np.asarray(sample(ball.turning if about else ball.still, at), np.uint8)
+        both = sample(ball.still, at), sample(ball.turning, at)
+        return np.asarray(cv2.addWeighted(both[0], 1 - about, both[1], about, 0), np.uint8)

@@ -225,9 +225,9 @@ class Rig:
             follow = ball * down * (1 - blink)
             up, low = points[list(eye.upper)], points[list(eye.lower)]
             most = np.linalg.norm(low - up, axis=1, keepdims=True)
-            lid = below * np.minimum(follow * (0.55 if down > 0 else 0.35), 0.5 * most)
+            lid = below * np.minimum(follow * (1.05 if down > 0 else 0.6), 0.8 * most)
             between = (low - up - lid) * blink
-            lower = below * follow * 0.22 - 0.1 * between
+            lower = below * follow * 0.3 - 0.1 * between
             for ring, share in table.above:
                 points[ring] += share * (lid + 0.9 * between)
             for ring, share in table.under:
