@@ -225,6 +225,7 @@ def test_missing_weights_are_named_with_folder_and_command(nodes: dict[str, Any]
     preset = contract.PRESET_OF[version, "pose_acc"]
     words = str(error.value)
     assert f"echomimic weights fetch {preset} --to {host.root / 'models' / 'echomimic'}" in words
+    assert f"huggingface.co/BadToBest/EchoMimic{'V2' if version == 'V2' else ' '}" in words
     assert f"{version.lower()}/reference_unet" in words and "vae" in words and "version mesh" in words
 
 

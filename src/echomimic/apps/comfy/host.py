@@ -13,7 +13,7 @@ from echomimic.errors import DeviceError, WeightsError
 from echomimic.options import Options
 from echomimic.presets import find_preset
 from echomimic.types import Engine
-from echomimic.weights import folders
+from echomimic.weights import FILES, folders
 
 WEIGHTS = "echomimic"
 """Our key among the host's model folders; extra_model_paths.yaml may add places to it."""
@@ -52,9 +52,10 @@ def weights_of(preset: str) -> Path | None:
     best = min(lacking, key=lambda place: len(lacking[place]), default=asked)
     files = lacking.get(best) or list(dict.fromkeys(find_preset(preset).files.values()))
     where = ", ".join(map(str, dict.fromkeys([asked, *places])))
+    source = " and ".join(f"huggingface.co/{name}" for name in dict.fromkeys(FILES[file].repository for file in files))
     raise WeightsError(
-        f"preset {preset} lacks {', '.join(files)}; looked in {where}. Fetch them: echomimic weights fetch {preset} "
-        f"--to {best}. Without weights: EchoMimic Load with version mesh"
+        f"preset {preset} lacks {', '.join(files)}; looked in {where}. Fetch them from {source}: echomimic weights "
+        f"fetch {preset} --to {best}. Without weights: EchoMimic Load with version mesh"
     )
 
 
