@@ -24,6 +24,17 @@ OLD_PREDATA = {
 """What every saved Echo_Predata has: the host fails on a rule that asks for more."""
 
 
+_REST = (25, 16000, 0.1, 0.8, 12, 3, 120, 512, 512, False)
+SAMPLERS: dict[str, tuple[object, ...]] = {
+    "July 2024": (0, 2.5, 30, *_REST),
+    "August 2024": ("none", "none", 0, 2.5, 30, *_REST[:-1], False, False),
+    "November 2024, before the page": ("none", 0, 2.5, 30, *_REST),
+    "with 6 steps": ("none", 0, 1.0, 6, *_REST),
+    "since August 2025": (7, "randomize", 3.5, 25, 16000, 12, 3, False),
+}
+"""Widget values of Echo_Sampler as its other layouts saved them: ComfyUI reads them in our order."""
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     yield from comfy_standin.installed(tmp_path, monkeypatch)
@@ -48,6 +59,26 @@ def test_a_loader_of_2026_is_refused_in_words(host: Host) -> None:
 def test_a_sampler_of_three_nodes_is_refused_in_words(host: Host) -> None:
     said = load_nodes()["Echo_Sampler"].validate_inputs(1399963950)  # its seed stands where the pose did
     assert said.startswith("pose_dir is 1399963950; expected none") and "EchoMimic Sampler" in said
+
+
+def misfits(values: tuple[object, ...]) -> list[str]:
+    """Widgets of our Echo_Sampler that cannot hold what a workflow stored in their place."""
+    sampler = load_nodes()["Echo_Sampler"]
+    slots = [slot for slot in sampler.define_schema().inputs if "default" in slot.more]
+    names = [slot.id for slot in slots]
+    names.insert(names.index("seed") + 1, "control_after_generate")
+    stored = dict(zip(names, values, strict=False))
+    wrong = [slot.id for slot in slots[1:] if slot.id in stored and not comfy_standin.fits(slot, stored[slot.id])]
+    return wrong if sampler.validate_inputs(stored["pose_dir"]) is True else ["pose_dir", *wrong]
+
+
+@pytest.mark.parametrize("saved", SAMPLERS)
+def test_a_sampler_of_another_layout_never_runs_with_wrong_values(host: Host, saved: str) -> None:
+    assert misfits(SAMPLERS[saved]) != []
+
+
+def test_a_sampler_of_december_2024_runs_as_it_is(host: Host) -> None:
+    assert misfits(("pose_01", 0, "fixed", 2.5, 30, *_REST)) == []
 
 
 def test_one_value_a_check_or_the_host_says_it_twice(host: Host) -> None:
