@@ -202,3 +202,21 @@ def test_other_sites_and_other_hosts_are_refused(tab: Tab) -> None:
     gone = ask.get(f"{tab.address}/editor/sessions/none")
     assert gone.status == 404
     assert json.loads(gone.text())["trouble"] == "GoneError"
+
+
+def test_the_page_reads_only_what_was_uploaded_to_it(tab: Tab, head_file: Path) -> None:
+    """A drop zone is a path that the browser sends: any other file of the machine is as if it were not there."""
+    ask = tab.context.request
+    config = ask.get(f"{tab.address}/en/config").json()
+    kinds = {each["id"]: each for each in config["components"]}
+    look = next(
+        each for each in config["dependencies"] if each["inputs"] and kinds[each["inputs"][0]]["type"] == "file"
+    )
+    values = [kinds[each]["props"].get("value") for each in look["inputs"]]
+    for number, path in enumerate((str(head_file), "http://127.0.0.1:9/face.png")):
+        values[0] = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = {"data": values, "fn_index": look["id"], "session_hash": f"test{number}"}
+        assert ask.post(f"{tab.address}/en/gradio_api/queue/join", data=body).ok
+        said = ask.get(f"{tab.address}/en/gradio_api/queue/data?session_hash=test{number}").text()
+        assert f"{Path(path).name} is not on the server any more" in said
+        assert "base64" not in said

@@ -3,21 +3,28 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="the page needs the web extra")
-from echomimic import api
+from echomimic import api, errors
 from echomimic.apps.controls import CONTROLS
+from echomimic.apps.rest.previews import Previews
+from echomimic.apps.web.advice import ADVICE_ZH, trouble_of
 from echomimic.apps.web.editor_words import editor_page
 from echomimic.apps.web.fields import given_options
 from echomimic.apps.web.jobs import Job, Jobs, Order
 from echomimic.apps.web.qualities import QUALITIES, quality_options
 from echomimic.apps.web.settings import Settings
+from echomimic.apps.web.show import error_html
+from echomimic.apps.web.watch import Watch
 from echomimic.apps.web.words import GROUPS_ZH, LANGUAGES, OPTIONS_ZH, WORDS, plain, preferred, say
 from echomimic.errors import PictureError
 from echomimic.options import GROUPS, OPTION_NAMES, make_options
 from echomimic.presets import PRESETS
+from echomimic.types import Picture, Previewing
 
 
 @pytest.fixture
@@ -104,6 +111,39 @@ def test_every_quality_of_every_preset_is_valid(preset: str) -> None:
     defaults = {} if preset == "auto" else PRESETS[preset].defaults
     for quality in QUALITIES:
         make_options(quality_options(quality, preset, 2000), defaults)
+
+
+def test_every_error_has_advice_in_chinese_before_its_english_line() -> None:
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, Exception):
+            assert trouble_of(error("x")) in ADVICE_ZH, name
+    assert trouble_of(PictureError("x")) == "PictureError"
+    assert trouble_of(ZeroDivisionError()) == "Exception"
+    html = error_html("zh", "me.png is <empty>; expected a picture", "PictureError")
+    assert ADVICE_ZH["PictureError"] in html
+    assert '<span lang="en">me.png is &lt;empty&gt;; expected a picture</span>' in html
+    assert error_html("en", "empty", "PictureError").count("empty") == 1
+
+
+def test_frames_are_made_to_be_looked_at_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("echomimic.apps.web.watch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    made: list[float] = []
+
+    def make() -> Picture:
+        made.append(now[0])
+        now[0] += 0.5  # it takes half a second
+        return np.zeros((32, 48, 3), np.uint8)
+
+    watch = Watch(lambda: None, Previews(tmp_path / "none.mp4"))
+    assert isinstance(watch, Previewing)
+    for done in range(60):
+        watch(done, 60)
+        watch.preview(make)
+        now[0] += 0.5
+    assert watch.picture is not None
+    assert watch.picture.startswith(b"\xff\xd8")
+    assert 2 <= len(made) <= 4
 
 
 def test_everything_is_said_in_both_languages() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from echomimic.apps.controls import CONTROLS
 from echomimic.apps.web import show
-from echomimic.apps.web.advice import trouble_of
+from echomimic.apps.web.advice import SaidError, trouble_of
 from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.fields import given_options
 from echomimic.apps.web.jobs import Job, Order, in_one_line
@@ -16,7 +16,7 @@ from echomimic.apps.web.qualities import quality_options
 from echomimic.apps.web.studio import Studio
 from echomimic.apps.web.words import Language, say
 from echomimic.choice import choose_preset
-from echomimic.errors import EchoMimicError, OptionError
+from echomimic.errors import EchoMimicError
 from echomimic.options import Options, make_options
 
 _TICK = 0.2
@@ -27,13 +27,28 @@ Watched = tuple[Any, ...]
 class Wish:
     """What was entered on the page."""
 
-    def __init__(self, studio: Studio, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
+    def __init__(self, studio: Studio, language: Language, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
         portrait, voice, self.quality, preset, seed, *options = values
         self.preset = choose_preset(preset)[0]
-        self.portrait = Path(portrait) if portrait else None
-        self.voice = Path(voice) if voice else None
-        self._studio = studio
+        self._studio, self._language = studio, language
+        self._portrait, self._voice = portrait, voice
         self._values = dict(zip(names, options, strict=True)) | {"seed": int(seed or 0)}
+
+    @property
+    def portrait(self) -> Path | None:
+        """The portrait, where there is one yet."""
+        return self._here(self._portrait)
+
+    @property
+    def voice(self) -> Path | None:
+        """The voice, where there is one yet."""
+        return self._here(self._voice)
+
+    def _here(self, name: str | None) -> Path | None:
+        """An uploaded file; an error where it was deleted, because it is old or the server was started anew."""
+        if name and not Path(name).is_file():
+            raise SaidError(say(self._language, "upload_gone", name=Path(name).name))
+        return Path(name) if name else None
 
     def by_hand(self) -> dict[str, object]:
         """The options that were set by hand."""
@@ -41,18 +56,20 @@ class Wish:
 
     def given(self) -> dict[str, object]:
         """The options to render with: the quality's, and over them what was set by hand."""
-        longer = 10_000 if self.portrait is None else max(self._studio.looker.read(self.portrait).pixels.shape[:2])
+        portrait = self.portrait
+        longer = 10_000 if portrait is None else max(self._studio.looker.read(portrait).pixels.shape[:2])
         return quality_options(self.quality, self.preset.name, longer) | self.by_hand()
 
     def options(self) -> Options:
         """The same, checked."""
         return make_options(self.given(), self.preset.defaults)
 
-    def files(self, language: Language) -> tuple[Path, Path]:
-        """The portrait and the voice; OptionError where one is not there yet."""
-        if self.portrait is None or self.voice is None:
-            raise OptionError(say(language, "need_both"))
-        return self.portrait, self.voice
+    def files(self) -> tuple[Path, Path]:
+        """The portrait and the voice; an error where one is not there yet."""
+        portrait, voice = self.portrait, self.voice
+        if portrait is None or voice is None:
+            raise SaidError(say(self._language, "need_both"))
+        return portrait, voice
 
 
 class Actions:
@@ -63,7 +80,7 @@ class Actions:
         self._gr: Any = import_module("gradio")
 
     def _wish(self, values: tuple[Any, ...]) -> Wish:
-        return Wish(self._studio, self._names, values)
+        return Wish(self._studio, self._language, self._names, values)
 
     def _error(self, error: Exception) -> str:
         return show.error_html(self._language, in_one_line(error, self._uploads), trouble_of(error))
@@ -74,11 +91,12 @@ class Actions:
 
     def look(self, *values: Any) -> str:
         """The portrait with its crop, or what is wrong with it."""
-        wish = self._wish(values)
-        if wish.portrait is None:
-            return ""
         try:
-            return show.look_html(self._language, self._studio.looker.look(wish.portrait, wish.options()))
+            wish = self._wish(values)
+            portrait = wish.portrait
+            if portrait is None:
+                return ""
+            return show.look_html(self._language, self._studio.looker.look(portrait, wish.options()))
         except EchoMimicError as error:
             return self._error(error)
 
@@ -87,12 +105,13 @@ class Actions:
         from echomimic.media import read_speech
         from echomimic.notes import collect_notes
 
-        wish = self._wish(values)
-        if wish.voice is None:
-            return ""
         try:
+            wish = self._wish(values)
+            voice = wish.voice
+            if voice is None:
+                return ""
             with collect_notes() as notes:
-                speech = read_speech(wish.voice)
+                speech = read_speech(voice)
             fps = make_options(given_options(dict(wish.options().__dict__), {})).fps
         except EchoMimicError as error:
             return self._error(error)
@@ -115,7 +134,7 @@ class Actions:
         """Put the video in the queue and say how far it is until it is there."""
         try:
             wish = self._wish(values)
-            portrait, voice = wish.files(self._language)
+            portrait, voice = wish.files()
             await asyncio.to_thread(wish.options)
             order = Order(portrait, voice, None, wish.preset.name, wish.given())
             job = await asyncio.to_thread(self._studio.jobs.submit, order)
@@ -162,9 +181,9 @@ class Actions:
 
     def edit(self, *values: Any) -> tuple[str, str]:
         """Open the editor with what was entered: a link, and the address that the browser opens by itself."""
-        wish = self._wish(values)
         try:
-            session = self._desk.open(*wish.files(self._language), wish.by_hand())
+            wish = self._wish(values)
+            session = self._desk.open(*wish.files(), wish.by_hand())
         except EchoMimicError as error:
             return self._error(error), ""
         address = f"/editor?lang={self._language}#{session.id}"

@@ -1,6 +1,12 @@
 """What to do about an error, in Chinese: one line for each class, before the exact line, which is in English."""
 
 from echomimic.apps.web.words import Language
+from echomimic.errors import InputError
+
+
+class SaidError(InputError):
+    """Something is missing, and that is said in the page's own language already."""
+
 
 ADVICE_ZH: dict[str, str] = {
     "PictureError": "这张图片无法使用，请换一张完好的图片（JPEG、PNG 或 WebP）。",
@@ -10,6 +16,7 @@ ADVICE_ZH: dict[str, str] = {
     "MotionError": "这份动作无法使用，请换一个由本程序保存的动作文件，或检查这一处修改。",
     "OptionError": "有一项缺失或超出范围，请按下面的说明修改。",
     "TooLargeError": "文件太大，请换一个更小的文件。",
+    "SaidError": "",
     "GoneError": "服务器上已没有它，请重新生成或重新打开。",
     "InputError": "输入无法使用，请按下面的说明修改。",
     "OutputError": "结果无法写入，请检查磁盘空间和权限。",

@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.editor import add_editor
 from echomimic.apps.web.guard import Guard
+from echomimic.apps.web.own_files import OwnFiles
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio, load_libraries, warm_up
 from echomimic.apps.web.words import LANGUAGES, preferred
@@ -35,6 +36,7 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
         desk.studio.close()
 
     app = FastAPI(title="EchoMimic", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(OwnFiles, folder=settings.folder / "uploads")
     app.add_middleware(Guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts) or ["*"])
 

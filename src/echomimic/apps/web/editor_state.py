@@ -1,5 +1,6 @@
 """What the editor is told, as plain values: a session, what is edited in it, a job."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from echomimic.apps.web.jobs import Job
 from echomimic.apps.web.look import to_data_url
 from echomimic.apps.web.session import Edited, Kind, Session
 from echomimic.presets import PRESETS
-from echomimic.types import Floats
+from echomimic.types import Curve, Floats
 
 Values = dict[str, Floats]
 
@@ -61,14 +62,8 @@ def change_state(session: Session, kind: Kind, names: tuple[str, ...]) -> dict[s
     """What an edit may change: the list of edits, and the curves called `names`."""
     edited = session.of(kind)
     history, values = edited.history, edited.values()
-    keys = {
-        line.name: [
-            (round(at, 4), round(value, 4))
-            for at, value in motion.curve_keys(values[line.name], line, history.track.fps)
-        ]
-        for line in edited.table
-        if line.name in names
-    }
+    fps = history.track.fps
+    keys = {line.name: _keys(values[line.name], line, edited.usual, fps) for line in edited.table if line.name in names}
     return {
         "kind": kind,
         "revision": session.revision,
@@ -79,6 +74,12 @@ def change_state(session: Session, kind: Kind, names: tuple[str, ...]) -> dict[s
         "curves": rounded(values, names),
         "keys": keys,
     }
+
+
+def _keys(values: Floats, line: Curve, usual: float, fps: float) -> list[tuple[float, float]]:
+    """Keyframes of a curve that uses so much of its range: what counts as no motion goes by that, not by all of it."""
+    used = replace(line, high=line.low + usual * (line.high - line.low))
+    return [(round(at, 4), round(value, 4)) for at, value in motion.curve_keys(values, used, fps)]
 
 
 def rounded(values: Values, names: tuple[str, ...]) -> dict[str, list[float]]:

@@ -19,6 +19,8 @@ from echomimic.types import Clip, Engine
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MOST_WAITING = 16
+_GRACE = 10.0
+"""Seconds that a job has to stop when the server does."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Jobs:
         self._changed = threading.Condition()
         self._closed = False
         self._engine: tuple[str, Engine] | None = None
-        threading.Thread(target=self._work, name="jobs", daemon=True).start()
+        self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
+        self._worker.start()
 
     def submit(self, order: Order) -> Job:
         """Put an order last in the queue; its files are copied, so that the caller may delete them."""
@@ -101,12 +104,13 @@ class Jobs:
                 self._end(job, "cancelled")
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop everything, and wait a little for it: a network that is computing when Python ends would crash it."""
         with self._changed:
             self._closed = True
             for job in self._jobs.values():
                 job.stop.set()
             self._changed.notify_all()
+        self._worker.join(_GRACE)
 
     def _work(self) -> None:
         while job := self._next():

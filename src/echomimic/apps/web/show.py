@@ -13,8 +13,9 @@ from echomimic.presets import PRESETS
 
 def error_html(language: Language, text: str, trouble: str) -> str:
     """An error in one line; in Chinese after a line that says what to do."""
-    words = f"{say(language, 'error')}: {advice(language, trouble)}"
-    return f'<p class="em-error" role="alert"><b>{words}</b> <span lang="en">{escape(text)}</span></p>'
+    todo = advice(language, trouble)
+    line = f'<span lang="en">{escape(text)}</span>' if todo else escape(text)
+    return f'<p class="em-error" role="alert"><b>{say(language, "error")}:</b> {todo} {line}</p>'
 
 
 def limit_html(language: Language, limit: int) -> str:

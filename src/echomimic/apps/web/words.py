@@ -55,6 +55,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{frames} frames, {seconds:.2f} s, {width} x {height}, preset {preset}, seed {seed}, made in {took:.1f} s",
         "{frames} 帧，{seconds:.2f} 秒，{width} x {height}，预设 {preset}，种子 {seed}，用时 {took:.1f} 秒",
     ),
+    "upload_gone": (
+        "{name} is not on the server any more; expected a file that was just chosen: choose it again",
+        "服务器上已没有 {name}，请重新选择这个文件",
+    ),
     "too_large": (
         "{name} has {size} MB; expected at most {limit} MB: choose a smaller file, or start the server with a larger "
         "--max-upload",

@@ -73,7 +73,7 @@ function showEdits({ edits, past }) {
     code.textContent = text; code.className = kind; item.append(code)
     return item
   }))
-  if (!lines.length) { const item = document.createElement('li'); item.textContent = word('no_edits'); $('edits').append(item) }
+  if (!lines.length) { const item = document.createElement('li'); item.textContent = word('no_edits'); item.className = 'none'; $('edits').append(item) }
   $('edits').scrollTop = $('edits').scrollHeight
 }
 
