@@ -73,3 +73,14 @@ def test_an_eye_that_looks_up_shows_white_below_its_iris() -> None:
     low = scene.rig.points(row(gaze_y=-20))[EYE.lower[3]]
     under = scene.frame(row(gaze_y=-20))[int(low[1]) - 2, round(middle[0])]
     assert under.mean() > 190
+
+
+def test_a_shut_eye_shows_nothing_of_the_eye_even_above_a_rim_that_was_found_too_low() -> None:
+    picture, landmarks, middle, _ = drawn_eye(5.0, 0.9)
+    picture[(picture == WHITE).all(2)] = DARK
+    height = float((landmarks[list(EYE.lower), 1] - landmarks[list(EYE.upper), 1]).max())
+    landmarks[list(EYE.upper), 1] += 0.2 * height
+    scene = Scene(picture, landmarks)
+    column = scene.frame(row(blink=1))[:, round(middle[0])].astype(int)
+    other = np.abs(column - SKIN).max(1) > 30
+    assert 0 < other.sum() < 0.3 * height, "a line of lashes, no more"

@@ -1,5 +1,7 @@
 """One eye: lids that slide over an eyeball which stays where it is, and an iris that looks about behind them."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 LASHES = 0.07
 """How far the edge of a closing upper lid reaches over the ball, in eye heights: the lash line goes with the lid."""
-THICKEST = 0.1
+THICKEST = 0.05
 """How thick a lash line may be in a shut eye, in eye heights."""
 _WHOLE = 1.15
 """What moves as one with the iris, in its radii; the white beyond that gives way."""
@@ -54,26 +56,32 @@ class Eye:
         if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._eyeball.still.size:
             return
         down = pose.direct(self._down)
-        above, under = self._edges(pose)
-        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + above * down)
-        lower = self._smooth @ (pose.points[list(self.eye.lower_curve), :2] + under * down)
+        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + self._overhang(pose) * down)
+        lower = self._smooth @ pose.points[list(self.eye.lower_curve), :2].astype(np.float64)
         # where the lids overlap, the upper one lies on top
         lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
         # between the lids there is none: were they split at a lid's edge, the other's colour would shine along it
-        skin = self.opening.skin(portrait, pose, box, 0.5 * (upper + lower))
+        skin = self.opening.skin(portrait, self._shutting(pose, down), box, 0.5 * (upper + lower))
         share = cover(np.concatenate([upper, lower[::-1]]), box)
         ball = self._look(pose, box)
         if frame.shape[2] == 4:
             ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
         put(frame, blend(skin, ball, share), box, 0.6 * self.opening.margin)
 
-    def _edges(self, pose: Pose) -> tuple[Array, Array]:
-        """(n, 1) pixels that the lids are drawn below their rims: the upper one reaches over the ball at first, and as
-        it shuts over a dark rim the lower one comes up to hide that."""
-        blink = float(np.clip(pose.row[_BLINK], 0, 1))
-        shut = float(smoothstep(np.array(blink), 0.55, 1.0))
-        hidden = shut * self._excess
-        return LASHES * min(1.0, 3.0 * blink) * (1 - shut) * self._lash - hidden, -hidden
+    def _overhang(self, pose: Pose) -> Array:
+        """(n, 1) pixels that the upper lid is drawn below its rim."""
+        return LASHES * min(1.0, 3.0 * float(np.clip(pose.row[_BLINK], 0, 1))) * self._lash
+
+    def _shutting(self, pose: Pose, down: Array) -> Pose:
+        """The pose with the upper lid pulled on as it shuts: by its overhang, and as far as its true edge lies above
+        the mesh's, or what shows there of the eye would lie on the shut one."""
+        shut = float(smoothstep(np.array(float(pose.row[_BLINK])), 0.55, 1.0))
+        if not shut:
+            return pose
+        moved, way = pose.moved.copy(), shut * (self._excess + self._overhang(pose)) * down
+        moved[list(self.eye.upper_curve)] += way
+        moved[list(self.eye.crease)] += 0.5 * way[1:-1]
+        return replace(pose, moved=moved)
 
     def _dark_above(self, picture: Pixels, points: Array) -> Array:
         """(n, 1) pixels of dark above the upper rim, beyond what a lash line has: the lid's edge lies higher than the
@@ -85,7 +93,10 @@ class Eye:
         skin, dark = np.median(light[:, -4:]), light[:, :6].min(1, keepdims=True)
         bright = light > dark + 0.5 * np.maximum(skin - dark, 12)
         thick = np.where(bright.any(1), steps[bright.argmax(1)], 0.0)
-        excess = np.clip(np.median(thick[2:-2]) - THICKEST, 0, 0.25)
+        middle = np.median(thick[2:-2])
+        # a pupil above the rim makes it thicker in the middle, lights in the eye thinner
+        thick = np.convolve(np.pad(thick, 1, "edge"), (0.25, 0.5, 0.25), "valid").clip(middle - 0.06, middle + 0.12)
+        excess = np.clip(thick - THICKEST, 0, 0.3)[:, None]
         return np.asarray(excess * self._lash)
 
     def _look(self, pose: Pose, box: Box) -> Pixels:
