@@ -80,12 +80,12 @@ def press() -> Known:
 
 
 def smile(way: float) -> Known:
-    """Corners up and out (`way` +1) or down (-1)."""
-    bend = COLUMNS**2
+    """Corners up and out (`way` +1) or down (-1); the lips follow in one bow, without hooks."""
+    bow = np.abs(COLUMNS) ** 1.5
     if way < 0:
-        return _lips(0.01 * COLUMNS, 0.07 * bend - 0.01, 0.07 * bend - 0.01, 0 * COLUMNS, (0.01, 0.085, 0.01))
-    lips = _lips(0.08 * COLUMNS, 0.025 - 0.1 * bend, 0.02 - 0.11 * bend, 0.02 + 0 * COLUMNS, (0.08, -0.11, 0.05))
-    return _thicken(lips, -0.015, -0.015) | _cheeks(0.02, -0.045)
+        return _lips(0.01 * COLUMNS, 0.095 * bow - 0.012, 0.09 * bow - 0.012, 0 * COLUMNS, (0.01, 0.1, 0.01))
+    lips = _lips(0.1 * COLUMNS, 0.028 - 0.14 * bow, 0.026 - 0.14 * bow, 0.02 + 0 * COLUMNS, (0.1, -0.125, 0.05))
+    return _thicken(lips, -0.018, -0.018) | _cheeks(0.026, -0.055)
 
 
 def _cheeks(out: float, down: float) -> Known:
