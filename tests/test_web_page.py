@@ -1,6 +1,7 @@
 """The web page in a real browser: upload, generate, play, cancel, bad input, reload; nothing asked of other hosts."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from conftest import write_wav
 
 pytest.importorskip("gradio", reason="the page needs the web extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from web_browser import CHROMIUM, Tab
+from web_browser import CHROMIUM, Tab, running_server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 PLAYS = "document.querySelector('#video video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
@@ -122,6 +123,30 @@ def test_a_server_that_was_started_anew_says_so(tab: Tab) -> None:
     page.evaluate("sessionStorage.setItem('echomimic-job', 'of before')")
     page.reload()
     page.wait_for_selector("#status >> text=not on the server any more")
+
+
+def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file: Path, long_voice: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = ("--port", str(listener.getsockname()[1]))
+    with running_server(*port) as address:
+        tab = Tab(browser, address)
+        page = tab.open("/en/")
+        drop(page, head_file, long_voice)
+        page.fill("#seed input", "12")
+        page.click("#generate")
+        page.wait_for_selector("#status progress[value]")
+        page.reload()
+        page.wait_for_selector("#portrait-look img")  # what was chosen is there again
+    page.wait_for_selector("#status >> text=the server does not answer")
+    assert page.is_enabled("#generate")
+    with running_server(*port):
+        page.reload()
+        page.wait_for_selector("#portrait-look >> text=head.png is not on the server any more")
+        assert page.input_value("#seed input") == "12"
+        page.click("#generate")
+        page.wait_for_selector("#status [role=alert] >> text=choose it again")
+        assert tab.faults == []
+        tab.context.close()
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "expected at most 5 MB"), ("zh", "最多 5 MB")])

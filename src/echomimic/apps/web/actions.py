@@ -1,6 +1,7 @@
 """What the page's controls do: read what was entered, call the queue, and say what happens."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
@@ -168,6 +169,12 @@ class Actions:
         clip = job.clip if job else None
         video = str(clip.path) if clip and clip.path.is_file() else None
         return status, video, self._gr.update(interactive=True), self._gr.update(interactive=False), self._gr.skip()
+
+    def lost_js(self) -> str:
+        """What the browser does by itself where the server does not answer any more."""
+        line = show.error_html(self._language, say(self._language, "lost"), "SaidError")
+        shown = [line, None, {"__type__": "update", "interactive": True}, {"__type__": "update", "interactive": False}]
+        return f"() => {json.dumps(shown, ensure_ascii=False)}"
 
     def cancel(self, name: str) -> None:
         """Stop the job of this tab."""

@@ -17,6 +17,12 @@ STATIC = Path(__file__).parent / "static"
 _PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 _REMEMBER = "(id) => { if (id) sessionStorage.setItem('echomimic-job', id) }"
 _RECALL = "() => sessionStorage.getItem('echomimic-job') || ''"
+_KEEP = "(...chosen) => { sessionStorage.setItem('echomimic-chosen', JSON.stringify(chosen)) }"
+_CHOSEN = """(...now) => {
+    const chosen = JSON.parse(sessionStorage.getItem('echomimic-chosen') || '[]')
+    return chosen.length === now.length ? chosen : now.map(() => ({ __type__: 'update' }))
+}"""
+"""What was chosen for the video of this tab: a page that is loaded again shows it again."""
 _NEW_SEED = "() => Math.floor(Math.random() * 2147483647)"
 _OPEN = "(address) => { if (address) window.open(address, '_blank') }"
 
@@ -125,13 +131,17 @@ def _wire(gr: Any, page: Any, parts: dict[str, Any], actions: Actions) -> None:
     many, quick = {**_PRIVATE, "concurrency_limit": None}, {**_PRIVATE, "queue": False}
     gr.on([each.change for each in (parts["portrait"], parts["quality"], *crop)], actions.look, **seen, **quick)
     gr.on([each.change for each in (parts["voice"], parts["options"]["fps"])], actions.listen, **heard, **quick)
-    parts["preset"].change(actions.show_defaults, parts["preset"], options, **quick)
+    parts["preset"].input(actions.show_defaults, parts["preset"], options, **quick)
     parts["example"].click(actions.example, None, [parts["portrait"], parts["voice"]], **quick)
     parts["new_seed"].click(None, None, parts["seed"], js=_NEW_SEED, **_PRIVATE)
-    parts["generate"].click(actions.generate, wish, watched, **many)
+    page.load(None, wish, wish, js=_CHOSEN, **_PRIVATE)
+    parts["generate"].click(None, wish, None, js=_KEEP, **_PRIVATE)
+    generated = parts["generate"].click(actions.generate, wish, watched, **many)
     parts["cancel"].click(actions.cancel, parts["job"], None, **quick)
     parts["job"].change(None, parts["job"], None, js=_REMEMBER, **_PRIVATE)
     parts["presets_fold"].expand(actions.presets, None, [parts["presets"]], **quick)
-    page.load(actions.resume, parts["job"], watched, js=_RECALL, **many)
+    resumed = page.load(actions.resume, parts["job"], watched, js=_RECALL, **many)
+    for event in (generated, resumed):  # the server has gone in the middle of it
+        event.failure(None, None, watched[:4], js=actions.lost_js(), **_PRIVATE)
     edited = parts["edit"].click(actions.edit, wish, [parts["edit_link"], parts["address"]], **quick)
     edited.then(None, parts["address"], None, js=_OPEN, **_PRIVATE)

@@ -24,8 +24,11 @@ class Studio:
         self.jobs = Jobs(self.settings)
 
     async def presets(self) -> tuple[Readiness, ...]:
-        """Which presets can run here, found out once and in another process: it loads all that diffusion needs."""
-        if not self._presets:
+        """Which presets can run here, found out in another process: it loads all that diffusion needs.
+
+        What is ready stays ready; what is not is looked at again, for the user may have run what mends it.
+        """
+        if not all(each.ready for each in self._presets) or not self._presets:
             asked = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "echomimic", "doctor", "--json"),
                 stdout=asyncio.subprocess.PIPE,

@@ -69,6 +69,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "the video of before is not on the server any more; press Generate again",
         "服务器上已没有之前的视频，请再次点击“生成视频”",
     ),
+    "lost": (
+        "the server does not answer; expected it to run: start it again, then load this page again",
+        "服务器没有应答，请重新启动服务器，再刷新本页",
+    ),
     "crop": (
         "The video shows the bright part: {width} x {height} pixels of a picture of {wide} x {high}.",
         "视频显示明亮的部分：{width} x {height} 像素，原图 {wide} x {high}。",
