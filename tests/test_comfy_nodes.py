@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from comfy_standin import Host, Interrupted, executed, load_nodes
 from echomimic.apps.comfy import contract
 from echomimic.errors import DeviceError, MotionError, OptionError, WeightsError
 from echomimic.options import OPTION_NAMES
+from echomimic.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -174,6 +176,28 @@ def test_auto_says_what_it_took(nodes: dict[str, Any], image: torch.Tensor, audi
     _, report = executed("EchoMimicTalk", image=image, audio=audio, **defaults(talk, frames=3))
     assert "3 frames" in report and "as many as were asked for; the voice lasts 12" in report
     assert "preset mesh: no checkpoints" in report
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_talk_loads_what_it_is_asked_for(
+    nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any], preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], files={}))
+    talk = nodes["EchoMimicTalk"]
+    first, other = (
+        talk.execute(image=image, audio=audio, **defaults(talk, preset=preset, seed=seed)).expand for seed in (1, 2)
+    )
+    load, sampler = first.values()
+    assert load == next(iter(other.values()))  # so the host need not load again
+    assert executed("EchoMimicLoad", **load["inputs"])[0].preset.name == preset
+    wanted = {slot.id for slot in nodes["EchoMimicSampler"].define_schema().inputs if not slot.optional}
+    assert set(sampler["inputs"]) == wanted and sampler["inputs"]["seed"] == 1
+
+
+@pytest.mark.parametrize("version", ["auto", {"version": "auto"}])
+def test_auto_is_asked_anew_when_weights_may_have_come(nodes: dict[str, Any], version: object) -> None:
+    assert nodes["EchoMimicLoad"].fingerprint_inputs(version) == "mesh"
+    assert nodes["EchoMimicLoad"].fingerprint_inputs({"version": "V1"}) == ""
 
 
 @pytest.mark.parametrize("version", ["mesh", "tiny"])

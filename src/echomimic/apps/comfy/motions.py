@@ -13,8 +13,8 @@ from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.types import LandmarkTrack, Motion, Portrait, PoseTrack
 
-FOLLOWED = {"landmarks": LandmarkTrack, "hands": PoseTrack}
-"""The kind of track that a network draws, by what drives its preset."""
+FOLLOWED = {"mask": LandmarkTrack, "landmarks": LandmarkTrack, "hands": PoseTrack}
+"""The kind of track that a preset for a network follows, by what drives it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def describe(motion: Motion | None) -> str:
 
 
 def aligned(driver: Driver, portrait: Portrait, settings: Options, preset: Preset) -> Motion:
-    """The motion, on the portrait's own face or body where that is asked for and a network is to draw it.
+    """The motion, on the portrait's own face or body where that is asked for and a network is to follow it.
 
     The mesh engine puts every motion on the portrait's face by itself. MotionError where a body shows no shoulders.
     """
