@@ -21,6 +21,7 @@ from PIL import Image
 
 from comfy_socket import Listener, listening
 from echomimic.media import read_video, write_clip
+from web_browser import CHROMIUM, running_browser
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = os.environ.get("COMFYUI_DIR", "")
@@ -337,3 +338,30 @@ def test_a_long_video_takes_little_memory(server: Server) -> None:
     took = time.monotonic() - began
     print(f"{FRAMES} frames at 256x256 in {took:.0f} s: {idle:.0f} MB idle, {before:.0f} after 10 frames, +{more:.1f}")
     assert more <= 100
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser: install chromium, or set ECHOMIMIC_CHROMIUM")
+def test_the_page_opens_every_example_as_it_is_written(server: Server) -> None:
+    """What the page would send for a workflow file is what the file for scripts holds; no node is red; in Chinese."""
+    with running_browser() as browser:
+        page = browser.new_context(locale="zh-CN").new_page()
+        page.goto(server.url, wait_until="domcontentloaded")
+        page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=120_000)
+        for path in EXAMPLES:
+            page.evaluate(
+                "document => window.app.loadGraphData(document)", json.loads(path.read_text(encoding="utf-8"))
+            )
+            opened = page.evaluate(
+                "async () => [(await window.app.graphToPrompt()).output,"
+                " window.app.graph.nodes.filter(each => each.has_errors).map(each => each.title),"
+                " window.app.graph.nodes.map(each => each.title)]"
+            )
+            sent, red, titles = opened
+            ours = [title for title in titles if title.startswith("EchoMimic")]
+            assert red == [] and not any(title.isascii() for title in ours), titles
+            wanted = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
+            assert set(sent) == set(wanted)
+            for key, node in wanted.items():
+                assert sent[key]["class_type"] == node["class_type"]
+                if node["class_type"].startswith("Echo"):
+                    assert sent[key]["inputs"] == node["inputs"], path.stem
