@@ -178,7 +178,7 @@ def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path
     name = page.url.split("#")[1]
     keys = [(0, 0), (0.2, 18), (0.5, -18), (0.8, 12), (0.96, 0)]
     line = f"draw_curve(track, 'yaw', {keys})"
-    answer = tab.context.request.post(f"{tab.address}/editor/sessions/{name}/face/edits", data={"line": line})
+    answer = tab.context.request.post(f"{tab.address}/editor/sessions/{name}/face/edits", data={"lines": [line]})
     assert answer.ok
     path = save(page, tmp_path / "yaw.npz")
     page.set_input_files("#load", path)

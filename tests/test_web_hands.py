@@ -61,7 +61,7 @@ def test_nobody_looks_for_a_body_before_it_is_asked_for(
 def test_the_picture_shows_the_hands_where_they_are(session: Session) -> None:
     hands = session.hands
     before = hands.picture(12)
-    high = hands.history.tried("draw_curve(track, 'left_y', [(0, 0.3), (0.96, 0.3)])")
+    high = hands.history.tried(["draw_curve(track, 'left_y', [(0, 0.3), (0.96, 0.3)])"])
     moved = np.abs(hands.picture(12, track=high).astype(int) - before).max(axis=2) > 20
     rows, columns = np.nonzero(moved)
     assert rows.min() / hands.size[1] < 0.36

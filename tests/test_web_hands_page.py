@@ -172,3 +172,27 @@ def test_what_the_hands_look_like(tab: Tab, pictures: Path) -> None:
     page.wait_for_selector("#edits code")
     page.wait_for_timeout(500)
     page.screenshot(path=pictures / "web-editor-hands.png")
+
+
+def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    page = hands_of(tab, portrait_file, voice_file)
+    page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '10'")
+    name = page.url.split("#")[1]
+    address = f"{tab.address}/editor/sessions/{name}/hands"
+    wrists = ("left_x", "left_y", "right_x")
+    before = {each: tab.context.request.get(address).json()["curves"][each][10] for each in wrists}
+    box = page.locator("#frame").bounding_box()
+    side = min(box["width"], box["height"])
+    x = box["x"] + (box["width"] - side) / 2 + before["left_x"] * side
+    y = box["y"] + (box["height"] - side) / 2 + before["left_y"] * side
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 0.05 * side, y - 0.2 * side, steps=4)
+    page.mouse.up()
+    count(tab, 2)
+    after = {each: tab.context.request.get(address).json()["curves"][each][10] for each in wrists}
+    assert after["left_x"] - before["left_x"] == pytest.approx(-0.05, abs=0.01)
+    assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
+    assert after["right_x"] == before["right_x"]
+    assert page.get_attribute("#lane-left_y", "aria-selected") == "true"

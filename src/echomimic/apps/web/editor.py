@@ -22,10 +22,10 @@ from echomimic.errors import EchoMimicError, OptionError
 STATIC = Path(__file__).parent / "static"
 
 
-class Line(BaseModel):
-    """An edit, and the frame to show after it."""
+class Lines(BaseModel):
+    """Edits, and the frame to show after them."""
 
-    line: str
+    lines: list[str]
     at: int = 0
     instead: bool = False
     close: bool = False
@@ -122,9 +122,9 @@ def _add_looking(router: APIRouter, desk: Desk) -> None:
 
 def _add_edits(router: APIRouter, desk: Desk) -> None:
     @router.post("/sessions/{name}/{kind}/try")
-    def attempt(name: str, kind: Kind, wanted: Line) -> dict[str, Any]:
+    def attempt(name: str, kind: Kind, wanted: Lines) -> dict[str, Any]:
         edited = desk.find(name).of(kind)
-        track: Any = edited.history.tried(wanted.line)
+        track: Any = edited.history.tried(wanted.lines)
         picture = to_data_url(to_jpeg(edited.picture(wanted.at, wanted.close, track)))
         after = edited.values(track)
         return {"curves": rounded(after, changed(edited.values(), after)), "frame": picture}
@@ -138,8 +138,8 @@ def _add_edits(router: APIRouter, desk: Desk) -> None:
             return change_state(session, kind, changed(before, edited.values()))
 
     @router.post("/sessions/{name}/{kind}/edits")
-    def edit(name: str, kind: Kind, wanted: Line) -> dict[str, Any]:
-        return changing(lambda history: history.edit(wanted.line, wanted.instead), name, kind)
+    def edit(name: str, kind: Kind, wanted: Lines) -> dict[str, Any]:
+        return changing(lambda history: history.edit(wanted.lines, wanted.instead), name, kind)
 
     @router.post("/sessions/{name}/{kind}/undo")
     def undo(name: str, kind: Kind) -> dict[str, Any]:

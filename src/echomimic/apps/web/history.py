@@ -1,5 +1,6 @@
 """A track and the edits that made it: one more, the last one taken back, and applied again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -31,15 +32,15 @@ class History(Generic[Track]):
         """Every edit that is in the track."""
         return (*self.past, *self.edits)
 
-    def tried(self, line: str) -> Track:
-        """The track after one more edit, which is not kept."""
-        return replay(self.track, [line])
+    def tried(self, lines: Sequence[str]) -> Track:
+        """The track after more edits, which are not kept."""
+        return replay(self.track, lines)
 
-    def edit(self, line: str, instead: bool = False) -> None:
-        """Apply an edit and keep it; `instead` of the last one, where a person goes on with what they just did."""
+    def edit(self, lines: Sequence[str], instead: bool = False) -> None:
+        """Apply edits and keep them; `instead` of the last one, where a person goes on with what they just did."""
         kept: tuple[str, ...] = self.edits[:-1] if instead else self.edits
         before = replay(self.base, kept) if instead else self.track
-        self._become(replay(before, [line]), (*kept, line), ())
+        self._become(replay(before, lines), (*kept, *lines), ())
 
     def undo(self) -> None:
         """Take the last edit back."""
@@ -51,7 +52,7 @@ class History(Generic[Track]):
         """Apply again what was taken back last."""
         if self.undone:
             line = self.undone[-1]
-            self._become(self.tried(line), (*self.edits, line), self.undone[:-1])
+            self._become(self.tried([line]), (*self.edits, line), self.undone[:-1])
 
     def replayed(self, lines: tuple[str, ...]) -> Track | None:
         """The base after these edits; None where they do not fit."""

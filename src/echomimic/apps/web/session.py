@@ -2,7 +2,7 @@
 
 import threading
 import wave
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -83,11 +83,11 @@ class Session:
         hands = self._hands.history.revision if isinstance(self._hands, HandsMotion) else 0
         return self.face.history.revision + hands
 
-    def edit(self, lines: Mapping[Kind, Iterable[str]]) -> None:
+    def edit(self, lines: Mapping[Kind, Sequence[str]]) -> None:
         """Apply edits, by what they change."""
         for kind, each in lines.items():
-            for line in each:
-                self.of(kind).history.edit(line)
+            if each:
+                self.of(kind).history.edit(each)
 
     def load(self, path: Path) -> Kind:
         """Go on with a saved track, of a face or of hands; gives which of them it was."""

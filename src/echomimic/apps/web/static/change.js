@@ -32,9 +32,9 @@ export async function failed(error) {
   await hooks.lost()
 }
 
-// Applies a line; `at` is the second of the point to be chosen after it, `instead` takes the place of the last line.
-export async function edit(line, at = null, instead = false) {
-  await change('/edits', { line, instead })
+// Applies a line, or some; `at` is the second of the point to be chosen after, `instead` takes the place of the last line.
+export async function edit(lines, at = null, instead = false) {
+  await change('/edits', { lines: [lines].flat(), instead })
   if (!$('error').hidden) state.nudged = null
   if (at === null || !$('error').hidden) return
   const near = keys().map(([each]) => Math.abs(each - at))
@@ -43,9 +43,9 @@ export async function edit(line, at = null, instead = false) {
   if (document.activeElement.classList.contains('key')) $('keys').querySelector('[aria-pressed=true]')?.focus()
 }
 
-const attempt = newest(async (line) => {
+const attempt = newest(async (lines) => {
   try {
-    const said = await ask(edited('/try'), { line, at: state.cursor, close: $('close').checked })
+    const said = await ask(edited('/try'), { lines, at: state.cursor, close: $('close').checked })
     if (!state.trying) return
     Object.assign(state.doc.curves, said.curves)
     $('frame').src = said.frame
@@ -53,14 +53,14 @@ const attempt = newest(async (line) => {
   } catch (error) { say(error) }
 })
 
-// Shows what a line would do while it is being drawn.
-export function tryOut(line) {
-  state.before = state.before || [...state.doc.curves[state.curve]]
-  state.trying = line
-  attempt(line)
+// Shows what a line, or some, would do while they are being drawn.
+export function tryOut(lines) {
+  state.before ||= { ...state.doc.curves }
+  state.trying = lines
+  attempt([lines].flat())
 }
 
 export function letGo() {
-  if (state.before) state.doc.curves[state.curve] = state.before
+  if (state.before) state.doc.curves = state.before
   state.before = state.trying = state.dragged = null
 }

@@ -4,6 +4,7 @@ import { ask, word } from './server.js'
 import { begin, forget } from './begin.js'
 import { change, edit, failed, hooks, letGo, take, tryOut } from './change.js'
 import { go, play, setUpSound, zoom } from './clock.js'
+import { setUpGrip } from './grip.js'
 import { setUpKeyboard, setUpStrips } from './input.js'
 import { pick, scaled, setUpPoints } from './points.js'
 import { layPresets, setUpRender } from './render.js'
@@ -101,7 +102,7 @@ const start = (lost) => { sessionStorage.removeItem(VIEW); $('kinds').hidden = t
 name(); forget()
 hooks.lost = () => start(true)
 layParts((parts) => edit(`select(track, [${parts.map((each) => `'${each}'`).join(', ')}])`))
-setUpTools(); setUpStrips(); setUpPoints(); setUpSound(); setUpKeyboard(other)
+setUpTools(); setUpStrips(); setUpPoints(); setUpGrip(); setUpSound(); setUpKeyboard(other)
 if (state.id) open(state.id)
 else start(false)
 window.addEventListener('hashchange', () => { if (location.hash.slice(1) && location.hash.slice(1) !== state.id) location.reload() })

@@ -82,6 +82,7 @@ export function lay(pick) {
   const { doc, kind } = state, hands = kind === 'hands'
   for (const each of $('kinds').children) each.setAttribute('aria-pressed', each.value === kind)
   $('about-hands').hidden = !hands
+  $('frame').classList.toggle('grip', hands)
   $('close').parentElement.hidden = $('driven').hidden = $('legend').hidden = hands
   $('notes').textContent = doc.notes.map((text) => `${word('note')}: ${text}`).join(' · ')
   $('mute').textContent = word(hands ? 'still' : 'mute')

@@ -94,7 +94,7 @@ export function drawStage(state, canvas) {
     draw.beginPath(); draw.moveTo(0, y); draw.lineTo(width, y); draw.stroke()
   }
   draw.setLineDash([])
-  if (state.before) trace(state, on, axis, state.before, LINE, 1.5)
+  if (state.before) trace(state, on, axis, state.before[line.name], LINE, 1.5)
   trace(state, on, axis, values, MAIN, 2)
   draw.fillStyle = INK; draw.font = '11px system-ui'
   const [low, high] = axis, room = (high - low) * .06 / 1.12
