@@ -24,10 +24,12 @@ from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
 from echomimic.face import landmarker, read_landmarks
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
-from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Picture, Portrait, Speech
+from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
 
 SIZE = 512
+STILL = 0.2
+"""Corners that stray by fewer pixels belong to the background."""
 Key = tuple[float, float]
 STEP = 0.44
 """Seconds between keyframes: slower than a syllable, faster than an idle head."""
@@ -35,9 +37,9 @@ SHARES = (0.5, 1.0, 0.3, 0.8, 0.0, 0.6, 0.2, 0.9, 0.1, 0.7, 0.4, 1.0, 0.0)
 """Where the keyframes lie in the curve's range, from its low to its high end."""
 BLINKS = ((0.6, 1.0, 0.08), (1.5, 1.0, 0.1), (2.4, 0.5, 0.3), (3.5, 1.0, 0.08), (4.3, 1.0, 0.3), (5.2, 0.7, 0.15))
 """Blinks and half-shut eyes: second, how far shut, and seconds in which the lids fall."""
-UPPER, LOWER, UNDER = (82, 13, 312), (87, 14, 317), (84, 17, 314)
-"""The inner rims of both lips and the outer rim of the lower one, in their middle."""
-CORNERS, NOSE_BASE = (61, 291), 2
+LOWER = (87, 14, 317)
+"""The inner rim of the lower lip, in its middle."""
+CORNERS = (61, 291)
 BROWS, EYE_CORNERS = (105, 66, 334, 296), (33, 133, 263, 362)
 IRISES = ((33, 133, 468), (362, 263, 473))
 
@@ -50,6 +52,11 @@ def height(*points: int) -> Callable[[Faces], Floats]:
 def mouth_width(faces: Faces) -> Floats:
     """Corner to corner in outer-eye distances."""
     return np.linalg.norm(faces.still[:, CORNERS[1]] - faces.still[:, CORNERS[0]], axis=1)
+
+
+def lower_lip_rise(faces: Faces) -> Floats:
+    """How far the lower lip's inner rim lies above the corners of the mouth."""
+    return height(*CORNERS)(faces) - height(*LOWER)(faces)
 
 
 def brow_rise(faces: Faces) -> Floats:
@@ -97,14 +104,15 @@ class Measure:
     open_eyes: bool = False
 
 
+HELD_APART = (("jaw", 0.2), ("closure", 0.0), ("tuck", 0.0))
+HELD_AJAR = (("jaw", 0.35), ("closure", 0.0))
+HELD_OPEN = (("jaw", 0.5),)
 MEASURES = (
     Measure("jaw", "gap of the inner lips; told jaw x (1 - closure)", opening, lips_told),
     Measure("spread", "mouth width over outer-eye distance", mouth_width),
-    Measure(
-        "upper_lip", "upper lip's inner rim to the base of the nose", lambda f: -(height(*UPPER)(f) - height(2)(f))
-    ),
-    Measure("tuck", "height of the lower lip's red, less is more", lambda f: height(*LOWER)(f) - height(*UNDER)(f)),
-    Measure("closure", "gap of the inner lips, jaw held half open", opening, lips_told, (("jaw", 0.5),)),
+    Measure("upper_lip", "gap of the inner lips, held a little apart", opening, held=HELD_APART),
+    Measure("tuck", "lower lip below the corners, jaw held ajar", lower_lip_rise, held=HELD_AJAR),
+    Measure("closure", "gap of the inner lips, jaw held half open", opening, lips_told, HELD_OPEN),
     Measure(
         "smile", "corners above the middle of the lips, jaw and width taken out as `track` does it", tracked("smile")
     ),
@@ -114,8 +122,8 @@ MEASURES = (
     Measure("gaze_y", "iris above or below the corners, over eye width; eyes open", look(1), open_eyes=True),
     *(Measure(name, "face mesh fitted to the template", tracked(name)) for name in ("yaw", "pitch", "roll")),
     *(Measure(name, "where the fitted neck is, in face widths", tracked(name)) for name in ("shift_x", "shift_y")),
-    Measure("sway", "picture below the chin, by phase correlation"),
-    Measure("breath", "picture below the chin, by phase correlation"),
+    Measure("sway", "shoulders to the side, by optical flow"),
+    Measure("breath", "shoulders up, by optical flow"),
 )
 """A landmark detector does not see the tongue: it has no measure here."""
 
@@ -242,26 +250,26 @@ def keys(name: str, end: float) -> list[Key]:
 def look_at(path: Path, fps: float, video: bool) -> Seen:
     """The faces that a face mesh sees in a video, and the motion below the chin."""
     points: list[Floats] = []
-    valid, body = [], []
+    valid, strips = [], []
     film = read_video(path)
-    window = first = None
     with landmarker(video=video) as model:
         for _, frame in film.frames():
             found = read_landmarks(model, frame)
             valid.append(bool(found))
             points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
-            strip = below_chin(frame)
-            if first is None:
-                first, window = strip, cv2.createHanningWindow(strip.shape[::-1], cv2.CV_32F)
-            body.append(cv2.phaseCorrelate(first, strip, window)[0])
+            strips.append(cv2.cvtColor(frame[-frame.shape[0] // 7 :], cv2.COLOR_RGB2GRAY))
     track = LandmarkTrack(np.stack(points), (film.width, film.height), fps, np.array(valid))
-    return Seen(read_faces(track), np.array(body, np.float32))
+    return Seen(read_faces(track), flow(strips))
 
 
-def below_chin(frame: Picture) -> Floats:
-    """The middle of the lowest sixth of a frame, grey."""
-    high, wide = frame.shape[:2]
-    return cv2.cvtColor(frame[-high // 6 :, wide // 4 : -wide // 4], cv2.COLOR_RGB2GRAY).astype(np.float32)
+def flow(strips: list[npt.NDArray[np.uint8]]) -> Floats:
+    """(T, 2) pixels that what moves in grey pictures has moved since the first: the median over corners in it, each
+    followed by Lucas and Kanade's method."""
+    corners = cv2.goodFeaturesToTrack(strips[0], 200, 0.005, 4)
+    ways = [cv2.calcOpticalFlowPyrLK(strips[0], strip, corners, None)[0][:, 0] - corners[:, 0] for strip in strips]
+    moved = np.stack(ways)
+    alive = moved.std(axis=0).max(axis=1) > STILL
+    return np.asarray(np.median(moved[:, alive], axis=1), np.float32)
 
 
 if __name__ == "__main__":
