@@ -121,5 +121,5 @@ def test_nodes_that_are_gone_have_a_replacement(host: Host) -> None:
     predata: Any = host.replacements["Echo_Predata"]
     assert {entry["old_id"] for entry in predata.input_mapping if "old_id" in entry} <= OLD_PREDATA
     filled = {entry["new_id"] for entry in predata.input_mapping}
-    assert set(sampler) - filled == {"model", "motion"}  # a link, and what is optional
+    assert set(sampler) - filled == {"model", "motion", "bounding_box"}  # a link, and what is optional
     assert set(predata.old_widget_ids) == OLD_PREDATA - {"info", "image", "audio"}

@@ -17,7 +17,8 @@ from PIL import Image
 import comfy_standin
 from comfy_standin import Host, Interrupted, executed, load_nodes
 from echomimic.apps.comfy import contract
-from echomimic.errors import DeviceError, MotionError, OptionError, WeightsError
+from echomimic.apps.comfy.values import box_of
+from echomimic.errors import DeviceError, FaceError, MotionError, OptionError, WeightsError
 from echomimic.options import OPTION_NAMES
 from echomimic.presets import PRESETS
 
@@ -292,6 +293,40 @@ def test_face_landmarks_of_core_nodes_are_motion(nodes: dict[str, Any]) -> None:
     motion = driver.motion
     assert motion.canvas == (320, 240) and motion.valid.tolist() == [True, False, True]
     assert np.allclose(motion.points[0, :, :2], points[:, :2] * 200)
+
+
+def box(left: float, side: float) -> dict[str, Any]:
+    return {"x": left, "y": 5.0, "width": side, "height": side, "label": "face"}
+
+
+@pytest.mark.parametrize(
+    ("found", "number", "left"),
+    [
+        (box(9, 4), 0, 9),
+        ([box(9, 4), box(2, 3)], 0, 9),
+        ([[box(9, 4), box(2, 3)], []], 1, 2),
+        ([[box(9, 4), box(2, 3)]], 2, 9),
+    ],
+)
+def test_bounding_boxes_of_core_nodes_say_where_the_face_is(found: Any, number: int, left: float) -> None:
+    assert box_of(found, number) == (left, 5.0, 4.0 if left == 9 else 3.0, 4.0 if left == 9 else 3.0)
+
+
+def test_a_box_that_is_not_there(nodes: dict[str, Any]) -> None:
+    for found, number in (([], 0), ([[]], 0), ([box(1, 2)], 2)):
+        with pytest.raises(FaceError, match="one round the face"):
+            box_of(found, number)
+
+
+def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], image: torch.Tensor) -> None:
+    portrait = nodes["EchoMimicPortrait"]
+    values = defaults(portrait, size=64)
+    found = portrait.execute(image=image, **values).result[1]
+    square = {"x": 40.0, "y": 40.0, "width": 150.0, "height": 170.0}
+    linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1]
+    assert abs(linked.left + linked.wide / 2 - found.left - found.wide / 2) < 40
+    with pytest.raises(OptionError, match="unlink the box"):
+        portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})
 
 
 def test_a_folder_is_read_again_when_it_changes(nodes: dict[str, Any], host: Host) -> None:

@@ -218,6 +218,15 @@ def test_a_voice_to_a_video(server: Server, version: str) -> None:
     print(history["outputs"]["4"]["text"])
 
 
+def test_a_bounding_box_of_a_core_node_is_taken(server: Server) -> None:
+    prompt = graph("mesh", **{**defaults(server, "EchoMimicSampler"), "frames": 2, "framing": "crop"})
+    sides = {"x": 60, "y": 60, "width": 140, "height": 150}
+    prompt["6"] = {"class_type": "PrimitiveBoundingBox", "inputs": sides}
+    prompt["4"]["inputs"]["bounding_box"] = ["6", 0]
+    history = server.wait(server.queue(prompt))
+    assert history["status"]["status_str"] == "success", history["status"]
+
+
 def test_a_wrong_value_is_refused_before_anything_runs(server: Server) -> None:
     options = {**defaults(server, "EchoMimicSampler"), "steps": 5000}
     with pytest.raises(urllib.error.HTTPError) as error:

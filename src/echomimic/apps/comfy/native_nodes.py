@@ -6,8 +6,9 @@ from typing import Any
 
 from echomimic.apps.comfy import fields, host, motions, run
 from echomimic.apps.comfy.contract import CATEGORY
-from echomimic.apps.comfy.values import audio_of, image_of, portrait_of, speech_of, video_of
+from echomimic.apps.comfy.values import audio_of, box_of, image_of, portrait_of, speech_of, video_of
 from echomimic.choice import choose_preset
+from echomimic.errors import OptionError
 from echomimic.notes import collect_notes
 from echomimic.presets import PRESETS
 
@@ -31,6 +32,23 @@ def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[A
         outputs=outputs,
         enable_expand=expands,
     )
+
+
+def _box() -> Any:
+    says = "where faces are, as core nodes find them; face counts them, else the largest is taken"
+    return io.Custom("BOUNDING_BOX").Input("bounding_box", optional=True, tooltip=says)
+
+
+def _given(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
+    """The options that were asked for, with the box that was linked as the place of the face."""
+    given = fields.given(options)
+    if bounding_box is None:
+        return given
+    if "face_box" in given:
+        raise OptionError(
+            "face_box and a bounding box came in; expected one of them: clear face_box, or unlink the box"
+        )
+    return {**given, "face": None, "face_box": box_of(bounding_box, int(options.get("face", 0)))}
 
 
 def _made() -> list[Any]:
@@ -103,7 +121,7 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def define_schema(cls) -> Any:
         """A picture and which face of it."""
-        inputs = [io.Image.Input("image"), *fields.make_inputs(io, PORTRAIT_OPTIONS)]
+        inputs = [io.Image.Input("image"), *fields.make_inputs(io, PORTRAIT_OPTIONS), _box()]
         outputs = [
             io.Image.Output("portrait", display_name="portrait"),
             PLACE.Output("place", display_name="place"),
@@ -113,10 +131,12 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
         return _schema("Portrait", "EchoMimic Portrait", says, inputs, outputs)
 
     @classmethod
-    def execute(cls, image: Any, face: int, face_box: str, crop_margin: float, size: int) -> Any:
+    def execute(
+        cls, image: Any, face: int, face_box: str, crop_margin: float, size: int, bounding_box: Any = None
+    ) -> Any:
         """The crop, its place and what was found."""
         values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
-        pixels, framing, report = run.crop(portrait_of(image), fields.given(values))
+        pixels, framing, report = run.crop(portrait_of(image), _given(values, bounding_box))
         return io.NodeOutput(image_of([pixels]), framing, report)
 
 
@@ -206,17 +226,20 @@ class Sample(io.ComfyNode):  # type: ignore[misc]
             io.Audio.Input("audio"),
             *fields.make_inputs(io, fields.RENDER),
             MOTION.Input("motion", optional=True),
+            _box(),
         ]
         outputs = [*_made(), io.Audio.Output("audio", display_name="audio")]
         says = "Make the portrait speak. Frames go straight into a temporary .mp4; Get Video Components gives images."
         return _schema("Sampler", "EchoMimic Sampler", says, inputs, outputs)
 
     @classmethod
-    def execute(cls, model: Any, image: Any, audio: Any, motion: Any = None, **options: Any) -> Any:
+    def execute(
+        cls, model: Any, image: Any, audio: Any, motion: Any = None, bounding_box: Any = None, **options: Any
+    ) -> Any:
         """The clip, what is to be said of it, and its voice."""
         with collect_notes() as notes:
             portrait, speech = portrait_of(image), speech_of(audio)
-        made = run.render(model, portrait, speech, motion, fields.given(options))
+        made = run.render(model, portrait, speech, motion, _given(options, bounding_box))
         report = "\n".join([made.report, *notes])
         return io.NodeOutput(
             video_of(made.clip.path), report, audio_of(audio, made.clip.seconds), ui={"text": (report,)}

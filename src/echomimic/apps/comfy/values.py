@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from echomimic.apps.comfy.host import temporary
-from echomimic.errors import MotionError, PictureError
+from echomimic.errors import FaceError, MotionError, PictureError
 from echomimic.notes import note
 from echomimic.types import Floats, LandmarkTrack, Picture, Portrait, Speech
 
@@ -70,6 +70,20 @@ def file_of(video: Any) -> Path:
     path = temporary(".mp4")
     video.save_to(str(path))
     return path
+
+
+def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a face in the host's BOUNDING_BOX: one, a list, or a list for each image.
+
+    It is number `number` from the left, the largest where that is 0, of the first image; FaceError without it.
+    """
+    while isinstance(found, list) and found and isinstance(found[0], list):
+        found = found[0]
+    boxes = sorted([found] if isinstance(found, dict) else found, key=lambda box: box["x"])
+    if not boxes or number > len(boxes):
+        raise FaceError(f"{len(boxes)} bounding boxes came in; expected at least {max(1, number)}: one round the face")
+    box = boxes[number - 1] if number else max(boxes, key=lambda each: each["width"] * each["height"])
+    return float(box["x"]), float(box["y"]), float(box["width"]), float(box["height"])
 
 
 def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
