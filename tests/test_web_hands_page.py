@@ -24,6 +24,25 @@ def hands_of(tab: Tab, portrait: Path, voice: Path) -> Any:
     return page
 
 
+def at_cursor(tab: Tab) -> dict[str, float]:
+    """The curves of the hands at the cursor."""
+    number = int(tab.page.get_attribute("#frame", "data-shown"))
+    said = tab.context.request.get(f"{tab.address}/editor/sessions/{tab.page.url.split('#')[1]}/hands").json()
+    return {name: values[number] for name, values in said["curves"].items()}
+
+
+def move(tab: Tab, side: str, by: tuple[float, float]) -> None:
+    """Take a hand by its wrist in the picture, and move it by shares of the picture, which is square."""
+    box, places = tab.page.locator("#frame").bounding_box(), at_cursor(tab)
+    whole = min(box["width"], box["height"])
+    x = box["x"] + (box["width"] - whole) / 2 + places[f"{side}_x"] * whole
+    y = box["y"] + (box["height"] - whole) / 2 + places[f"{side}_y"] * whole
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + by[0] * whole, y + by[1] * whole, steps=4)
+    tab.page.mouse.up()
+
+
 def count(tab: Tab, lines: int) -> None:
     tab.until(f"document.querySelectorAll('#edits code').length == {lines}")
 
@@ -164,12 +183,11 @@ def test_what_the_hands_look_like(tab: Tab, pictures: Path) -> None:
     page.wait_for_selector("#frame[data-shown]")
     page.press("body", "h")
     page.wait_for_selector("#frame[data-kind=hands]")
-    page.click("#lane-left_y")
-    page.press("body", "k")
-    for _ in range(40):
-        page.press("body", "ArrowRight")
-    drag(page, 6, -45)
-    page.wait_for_selector("#edits code")
+    for _ in range(6):
+        page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '60'")
+    move(tab, "right", (0.0, -0.22))
+    count(tab, 2)
     page.wait_for_timeout(500)
     page.screenshot(path=pictures / "web-editor-hands.png")
 
@@ -178,20 +196,10 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     page = hands_of(tab, portrait_file, voice_file)
     page.press("body", "Shift+ArrowRight")
     tab.until("document.querySelector('#frame').dataset.shown == '10'")
-    name = page.url.split("#")[1]
-    address = f"{tab.address}/editor/sessions/{name}/hands"
-    wrists = ("left_x", "left_y", "right_x")
-    before = {each: tab.context.request.get(address).json()["curves"][each][10] for each in wrists}
-    box = page.locator("#frame").bounding_box()
-    side = min(box["width"], box["height"])
-    x = box["x"] + (box["width"] - side) / 2 + before["left_x"] * side
-    y = box["y"] + (box["height"] - side) / 2 + before["left_y"] * side
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x - 0.05 * side, y - 0.2 * side, steps=4)
-    page.mouse.up()
+    before = at_cursor(tab)
+    move(tab, "left", (-0.05, -0.2))
     count(tab, 2)
-    after = {each: tab.context.request.get(address).json()["curves"][each][10] for each in wrists}
+    after = at_cursor(tab)
     assert after["left_x"] - before["left_x"] == pytest.approx(-0.05, abs=0.01)
     assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
     assert after["right_x"] == before["right_x"]

@@ -7,7 +7,7 @@ import { go, play, setUpSound, zoom } from './clock.js'
 import { setUpGrip } from './grip.js'
 import { setUpKeyboard, setUpStrips } from './input.js'
 import { pick, scaled, setUpPoints } from './points.js'
-import { layPresets, setUpRender } from './render.js'
+import { layPresets, setUpRender, suggestPreset } from './render.js'
 import { draw, lay, layParts, show, showFrame } from './show.js'
 import { $, say, second, session, short, state, total } from './state.js'
 
@@ -33,7 +33,7 @@ function enter(kind) {
   letGo()
   Object.assign(state, { kind, doc: state.docs[kind], curve: state.chosen[kind] || table[0].name, key: -1, nudged: null })
   sessionStorage.setItem(VIEW, kind)
-  lay(pick); show(); go(at * fps)
+  lay(pick); suggestPreset(); show(); go(at * fps)
 }
 
 const other = () => turnTo(state.kind === 'face' ? 'hands' : 'face')

@@ -25,6 +25,13 @@ export function layPresets(noHands = '') {
   }))
 }
 
+// A preset that takes what is being edited, where the chosen one does not and there is one that can run here.
+export function suggestPreset() {
+  const suits = (name) => (state.clip.presets.find((each) => each.name === name).takes === 'hands') === (state.kind === 'hands')
+  const ready = [...$('preset').options].find((each) => !each.disabled && suits(each.value))
+  if (ready && !suits($('preset').value)) $('preset').value = ready.value
+}
+
 export function setUpRender(session) {
   layPresets()
   $('quality').replaceChildren(...['draft', 'balanced', 'best'].map((name) => new Option(word(name), name)))

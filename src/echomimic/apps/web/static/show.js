@@ -53,7 +53,7 @@ export function show() {
   const { doc } = state, line = state.line(), unit = word(line.unit)
   state.axis = limits(line, doc.curves[line.name], $('whole').checked ? 1 / line.usual : .2)
   $('named').textContent = word(line.name)
-  $('about').textContent = `${line.low} … ${line.high} ${unit}`
+  $('about').textContent = `${line.low}…${line.high} ${unit}`
   $('about').title = line.help
   $('where').textContent = state.range ? word('range', { start: state.range[0].toFixed(2), end: state.range[1].toFixed(2) }) : word('whole')
   for (const each of doc.table) $(`lane-${each.name}`).setAttribute('aria-selected', each.name === state.curve)
