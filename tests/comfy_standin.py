@@ -108,6 +108,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
     """The host's modules by name."""
     plain = ("Image", "Audio", "Video", "String", "Int", "Float", "Boolean", "Combo")
     io = SimpleNamespace(**{name: kind(name.upper()) for name in plain})
+    io.BoundingBox = kind("BOUNDING_BOX")
     io.Custom, io.NodeOutput = kind, NodeOutput
     io.DynamicCombo = kind("COMFY_DYNAMICCOMBO_V3")
     io.DynamicCombo.Option = Option

@@ -36,7 +36,7 @@ def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[A
 
 def _box() -> Any:
     says = "where faces are, as core nodes find them; face counts them, else the largest is taken"
-    return io.Custom("BOUNDING_BOX").Input("bounding_box", optional=True, tooltip=says)
+    return io.BoundingBox.Input("bounding_box", optional=True, force_input=True, tooltip=says)
 
 
 def _given(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
