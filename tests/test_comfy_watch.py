@@ -125,10 +125,12 @@ def test_the_peak_of_a_device_is_of_this_run(monkeypatch: pytest.MonkeyPatch) ->
             return 3 * 2**30
 
     counts = Counts()
-    monkeypatch.setattr(torch, "get_device_module", lambda _: counts)
+    monkeypatch.setattr(torch, "cuda", counts)
     words = Peak("cuda:0").words()
     assert counts.forgotten and words.startswith("peak memory: 3,072 MB of cuda:0 in this run, ")
     assert process_megabytes() > 50
+    for other in ("cpu", "mps", "privateuseone:0"):  # which count nothing
+        assert "in this run" not in Peak(other).words()
 
 
 def test_shorter_windows_where_memory_runs_out_are_in_the_report(

@@ -42,6 +42,5 @@ def process_megabytes() -> float:
 
 def _statistics(device: str) -> Any:
     """The part of torch that counts a device's memory; None for a device without a count, as the CPU."""
-    torch: Any = import_module("torch")
-    counts = torch.get_device_module(device)
-    return counts if hasattr(counts, "max_memory_allocated") and not device.startswith("cpu") else None
+    counts = getattr(import_module("torch"), device.partition(":")[0], None)
+    return counts if hasattr(counts, "max_memory_allocated") else None
