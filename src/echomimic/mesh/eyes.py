@@ -9,7 +9,7 @@ import numpy.typing as npt
 from echomimic.mesh import topology as mesh
 from echomimic.mesh.eyeball import make_eyeball
 from echomimic.mesh.opening import FINER, Opening, Pixels, blend, cover, put, smooth_curve
-from echomimic.mesh.rig import Rig
+from echomimic.mesh.rig import FOLD, Rig
 from echomimic.mesh.torso import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose, sample
 from echomimic.types import CURVE_NAMES
@@ -80,7 +80,7 @@ class Eye:
             return pose
         moved, way = pose.moved.copy(), shut * (self._excess + self._overhang(pose)) * down
         moved[list(self.eye.upper_curve)] += way
-        moved[list(self.eye.crease)] += 0.5 * way[1:-1]
+        moved[list(self.eye.crease)] += FOLD * way[1:-1]
         return replace(pose, moved=moved)
 
     def _dark_above(self, picture: Pixels, points: Array) -> Array:

@@ -25,6 +25,8 @@ SNAP = 0.012
 UPPER_SHARE = 0.35
 """How much of a closing gap the upper lip travels; the lower one does the rest."""
 
+FOLD = 0.85
+"""How far the fold of the upper lid goes along with its edge: left behind, it would stretch the lashes."""
 SWAY, BREATH = 0.045, 0.022
 """How far the shoulders go at full sway and breath, in face widths; the head goes along."""
 
@@ -246,7 +248,7 @@ class _Lids:
 def _lid_tables() -> tuple[_Lids, ...]:
     return tuple(
         _Lids(
-            ((list(eye.upper), 1.0), (list(eye.crease), 0.5), (list(eye.brow_side), 0.1)),
+            ((list(eye.upper), 1.0), (list(eye.crease), FOLD), (list(eye.brow_side), 0.3)),
             ((list(eye.lower), 1.0), (list(eye.cheek_side), 0.5)),
         )
         for eye in mesh.EYES
