@@ -156,6 +156,21 @@ def test_edits_on_another_voice_and_after_a_restart(
     assert edits(page) == ["scale_curve(track, 'jaw', 0)"]
 
 
+def test_two_tabs_on_one_session(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    other = tab.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector("#frame[data-shown]")
+    page.press("body", "m")
+    page.wait_for_selector("#edits code:has-text('jaw')")
+    other.click("#lane-yaw")
+    other.press("body", "m")
+    other.wait_for_selector("#edits code:has-text('yaw')")
+    assert edits(other) == ["scale_curve(track, 'jaw', 0)", "scale_curve(track, 'yaw', 0)"]
+    other.click("#lane-jaw")
+    assert other.inner_text("#clock").endswith("jaw 0")  # the curves of the other tab's edit came with them
+
+
 def test_bad_files_are_said_in_one_line(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
     page = tab.open("/editor")
     page.set_input_files("[name=portrait]", voice_file)

@@ -14,6 +14,7 @@ from echomimic.apps.web.jobs import Job, Order
 from echomimic.apps.web.session import Session
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio
+from echomimic.draw import draw_motion
 from echomimic.errors import FaceError, MotionError
 from echomimic.media import read_picture, read_speech
 from echomimic.motion.gestures import portrait_gestures
@@ -138,6 +139,20 @@ def test_every_preset_is_given_the_track_that_it_follows(
     assert isinstance(given[0], PoseTrack if preset.startswith("v2") else LandmarkTrack)
     if isinstance(given[0], LandmarkTrack) and preset.startswith("v1"):
         assert given[0].canvas == (512, 512)  # what the network sees: the crop
+
+
+def test_what_is_edited_is_what_the_network_is_shown(session: Session, tmp_path: Path) -> None:
+    shot_of = pytest.importorskip("echomimic.diffusion.shot", reason="needs the diffusion extra")
+    preset, hands = PRESETS["v2"], session.hands
+    session.edit({"hands": [EDIT]})
+    saved = motion.load_motion(hands.save(tmp_path / "hands.npz"))
+    options = make_options({"size": 256}, preset.defaults)
+    shot = shot_of.take_shot(session.portrait, options, preset)
+    drive = shot_of.Drive(preset, shot, saved, len(hands.history.track), options)
+    shown = drive.pictures([0, 12])
+    for picture, frame in zip(shown, (0, 12), strict=True):
+        np.testing.assert_array_equal(picture, draw_motion(hands.history.track, frame, shot.size))
+    assert (shown[0] != shown[1]).any()
 
 
 @pytest.mark.shared

@@ -22,7 +22,13 @@ from echomimic.errors import EchoMimicError, OptionError
 STATIC = Path(__file__).parent / "static"
 
 
-class Lines(BaseModel):
+class Seen(BaseModel):
+    """What the browser shows: another tab may have changed it since."""
+
+    revision: int = -1
+
+
+class Lines(Seen):
     """Edits, and the frame to show after them."""
 
     lines: list[str]
@@ -129,25 +135,25 @@ def _add_edits(router: APIRouter, desk: Desk) -> None:
         after = edited.values(track)
         return {"curves": rounded(after, changed(edited.values(), after)), "frame": picture}
 
-    def changing(change: Callable[[History[Any]], None], name: str, kind: Kind) -> dict[str, Any]:
+    def changing(change: Callable[[History[Any]], None], name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
         session = desk.find(name)
         edited = session.of(kind)
         with session.lock:
-            before = edited.values()
+            before, same = edited.values(), seen.revision == session.revision
             change(edited.history)
-            return change_state(session, kind, changed(before, edited.values()))
+            return change_state(session, kind, changed(before, edited.values()) if same else tuple(before))
 
     @router.post("/sessions/{name}/{kind}/edits")
     def edit(name: str, kind: Kind, wanted: Lines) -> dict[str, Any]:
-        return changing(lambda history: history.edit(wanted.lines, wanted.instead), name, kind)
+        return changing(lambda history: history.edit(wanted.lines, wanted.instead), name, kind, wanted)
 
     @router.post("/sessions/{name}/{kind}/undo")
-    def undo(name: str, kind: Kind) -> dict[str, Any]:
-        return changing(History.undo, name, kind)
+    def undo(name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
+        return changing(History.undo, name, kind, seen)
 
     @router.post("/sessions/{name}/{kind}/redo")
-    def redo(name: str, kind: Kind) -> dict[str, Any]:
-        return changing(History.redo, name, kind)
+    def redo(name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
+        return changing(History.redo, name, kind, seen)
 
 
 def _add_renders(router: APIRouter, desk: Desk) -> None:

@@ -23,7 +23,7 @@ export function take({ curves, keys: points, revision, ...rest }) {
 
 export async function change(path, what = {}) {
   if (path !== '/edits') state.nudged = null
-  try { say(); take(await ask(edited(path), what)) } catch (error) { await failed(error) }
+  try { say(); take(await ask(edited(path), { ...what, revision: state.revision })) } catch (error) { await failed(error) }
 }
 
 export async function failed(error) {
