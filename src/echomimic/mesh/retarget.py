@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.mesh.rig import Rig
+from echomimic.mesh.torso import smoothstep
 from echomimic.pose import align, angles, face_template
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack
 
@@ -17,6 +18,8 @@ PROBES = {"jaw": 0.4, "spread": 0.4, "smile": 0.4, "brow": 0.5, "gaze_x": 8.0, "
 """How far each curve is moved on the template to learn what it looks like."""
 SHUT = 0.12
 """Share of its usual opening at which an eye counts as shut: lashes and lids have thickness."""
+FLUTTER = (0.08, 0.25)
+"""Shares of its usual opening that an open eye may seem to lack, and from which it counts as closing."""
 
 
 def read_curves(track: LandmarkTrack) -> Curves:
@@ -112,10 +115,10 @@ def _eye_opening(faces: Floats) -> Floats:
 
 
 def _shut(opening: Floats) -> Floats:
-    """Blink 0..1 from eye openness: nothing until an eye is a sixth closed, so that its noise does not flutter."""
+    """Blink 0..1 from eye openness; what lies within the noise of an open eye fades out, or lids would flutter."""
     usual = max(1e-3, float(np.percentile(opening, 70)))
     closed = 1 - (opening / usual - SHUT) / (1 - SHUT)
-    return np.asarray(np.clip((closed - 0.15) / 0.75, 0, 1), np.float32)
+    return np.asarray(np.clip(closed / 0.9, 0, 1) * smoothstep(closed, *FLUTTER), np.float32)
 
 
 def _filled(values: Floats, valid: npt.NDArray[np.bool_]) -> Floats:
