@@ -87,6 +87,7 @@ class Host:
         self.loaded: list[Any] = []
         self.stop_after = -1
         self.replacements: dict[str, Any] = {}
+        self.texts: list[tuple[str, str]] = []
 
     def add(self, name: str, path: str) -> None:
         if path not in self.places.setdefault(name, []):
@@ -94,6 +95,9 @@ class Host:
 
     def update(self, value: int, total: int, preview: Any = None) -> None:
         self.told.append((value, total, preview))
+
+    def text(self, text: str, node: str) -> None:
+        self.texts.append((node, text))
 
     async def replace(self, rule: Any) -> None:
         self.replacements[rule.old_node_id] = rule
@@ -108,6 +112,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
     """The host's modules by name."""
     plain = ("Image", "Audio", "Video", "String", "Int", "Float", "Boolean", "Combo")
     io = SimpleNamespace(**{name: kind(name.upper()) for name in plain})
+    io.Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
     io.BoundingBox = kind("BOUNDING_BOX")
     io.Custom, io.NodeOutput = kind, NodeOutput
     io.DynamicCombo = kind("COMFY_DYNAMICCOMBO_V3")
@@ -145,6 +150,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         "comfy.utils": {"ProgressBar": bar},
         "comfy.model_management": management,
         "comfy.model_patcher": {"ModelPatcher": lambda parts, **devices: parts},
+        "server": {"PromptServer": SimpleNamespace(instance=SimpleNamespace(send_progress_text=host.text))},
         "comfy_execution": {},
         "comfy_execution.graph_utils": {"GraphBuilder": GraphBuilder},
         "comfy_api": {},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import comfy_standin
 from comfy_standin import Host, Interrupted, load_nodes
 from echomimic.apps.comfy import motions, watch
+from echomimic.apps.comfy.host import show_report
 from echomimic.apps.comfy.peak import Peak, process_megabytes
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
@@ -112,6 +114,13 @@ def test_the_report_says_box_and_memory(sample: Callable[..., str]) -> None:
     assert lines[0].startswith("3 frames, 0.12 s at 25 fps: as many as were asked for; the voice lasts 25")
     assert lines[2].startswith("box ") and lines[2].endswith("as 128x128 of the picture, 256x256")
     assert lines[3].startswith("peak memory: ") and lines[3].endswith("MB of ComfyUI since it started")
+
+
+@pytest.mark.parametrize(("number", "shown"), [("7", "7"), ("7.0.0.inner", "7"), ("12:3", "12:3")])
+def test_the_report_is_shown_on_the_node_that_people_see(host: Host, number: str, shown: str) -> None:
+    show_report(type("Node", (), {"hidden": SimpleNamespace(unique_id=number)}), "two\nlines")
+    show_report(type("Node", (), {"hidden": None}), "nowhere")
+    assert host.texts == [(shown, "two\nlines")]
 
 
 def test_the_peak_of_a_device_is_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The host, ComfyUI, asked for what a run needs: folders, progress, its stop button, memory for the networks."""
 
+import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from echomimic.presets import find_preset
 from echomimic.types import Engine
 from echomimic.weights import FILES, folders
 
+_log = logging.getLogger("echomimic")
 WEIGHTS = "echomimic"
 """Our key among the host's model folders; extra_model_paths.yaml may add places to it."""
 
@@ -112,6 +114,17 @@ def stop_if_asked() -> None:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device ran out of memory, in the words of any backend that the host knows."""
     return bool(_management().is_oom(error))
+
+
+def show_report(node: Any, report: str) -> None:
+    """Show a report on a node of the host's page, and in its log; `node` is the class that the host executes.
+
+    A node that took the place of another has a longer number, which begins with that one's: that is where people look.
+    """
+    _log.info(report.replace("\n", "; "))
+    number = getattr(getattr(node, "hidden", None), "unique_id", None)
+    if number:
+        import_module("server").PromptServer.instance.send_progress_text(report, str(number).partition(".")[0])
 
 
 @contextmanager

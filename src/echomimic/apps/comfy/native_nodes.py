@@ -30,6 +30,7 @@ def _schema(name: str, title: str, says: str, inputs: list[Any], outputs: list[A
         search_aliases=LANGUAGE,
         inputs=inputs,
         outputs=outputs,
+        hidden=[io.Hidden.unique_id],
         enable_expand=expands,
     )
 
@@ -137,6 +138,7 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
         """The crop, its place and what was found."""
         values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
         pixels, framing, report = run.crop(portrait_of(image), _given(values, bounding_box))
+        host.show_report(cls, report)
         return io.NodeOutput(image_of([pixels]), framing, report)
 
 
@@ -211,7 +213,9 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         with collect_notes() as notes:
             motion = motions.motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
         driver = None if motion is None else motions.Driver(motion, align)
-        return io.NodeOutput(driver, "\n".join([motions.describe(motion), *notes]))
+        report = "\n".join([motions.describe(motion), *notes])
+        host.show_report(cls, report)
+        return io.NodeOutput(driver, report)
 
 
 class Sample(io.ComfyNode):  # type: ignore[misc]
@@ -241,6 +245,7 @@ class Sample(io.ComfyNode):  # type: ignore[misc]
             portrait, speech = portrait_of(image), speech_of(audio)
         made = run.render(model, portrait, speech, motion, _given(options, bounding_box))
         report = "\n".join([made.report, *notes])
+        host.show_report(cls, report)
         return io.NodeOutput(
             video_of(made.clip.path), report, audio_of(audio, made.clip.seconds), ui={"text": (report,)}
         )

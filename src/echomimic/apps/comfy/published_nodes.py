@@ -84,6 +84,7 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
             description="Make the portrait speak, as in the published workflow; video holds the finished clip.",
             inputs=[_input(slot, found if slot.name == "pose_dir" else ()) for slot in contract.SAMPLER],
             outputs=_outputs(contract.SAMPLER_OUTPUTS),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -134,6 +135,7 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
             save_video,
         )
         made = published.sample(model, image, audio, wanted, video_images)
+        host.show_report(cls, made.report)
         voice = audio_of(audio, made.clip.seconds)
         video, shown = video_of(made.clip.path), {"text": (made.report,)}
         return io.NodeOutput(image_of(made.frames), voice, made.clip.fps, video, ui=shown)
