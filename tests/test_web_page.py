@@ -149,6 +149,18 @@ def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file
         tab.context.close()
 
 
+def test_a_preset_brings_its_own_options_and_crop(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    page = tab.open("/en/")
+    drop(page, portrait_file, voice_file)
+    page.click("#advanced button")
+    before = page.get_attribute("#portrait-look img", "src")
+    page.click("#preset input")
+    page.click("[role=option]:has-text('tiny')")
+    page.wait_for_selector("#portrait-look >> text=64 x 64 pixels of a picture of 512 x 512")
+    page.wait_for_selector("#voice-look >> text=24 frames")
+    assert page.get_attribute("#portrait-look img", "src") != before  # the crop of the head: the rest is dark
+
+
 @pytest.mark.parametrize(("language", "words"), [("en", "expected at most 5 MB"), ("zh", "最多 5 MB")])
 def test_an_upload_past_the_limit_is_refused_in_place(
     tab: Tab, head_file: Path, tmp_path: Path, language: str, words: str

@@ -133,6 +133,7 @@ _SHARED = (
     "best",
     "waiting",
     "starting",
+    "starting_network",
     "running",
     "running_network",
     "too_large",

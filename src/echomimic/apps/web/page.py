@@ -88,7 +88,7 @@ def _layout(gr: Any, language: Language, limit: int) -> dict[str, Any]:
             parts["edit"] = gr.Button(say(language, "edit"), elem_id="edit")
             parts["edit_link"] = gr.HTML(elem_id="edit-link")
     with gr.Accordion(say(language, "advanced"), open=False, elem_id="advanced"):
-        parts["preset"] = gr.Dropdown(["auto", *PRESETS], value="auto", label=say(language, "preset"))
+        parts["preset"] = gr.Dropdown(["auto", *PRESETS], value="auto", label=say(language, "preset"), elem_id="preset")
         with gr.Accordion(say(language, "presets_here"), open=False) as parts["presets_fold"]:
             parts["presets"] = gr.HTML(say(language, "looking"))
         parts["options"] = make_fields(language, choose_preset("auto")[0].defaults)
@@ -129,9 +129,12 @@ def _wire(gr: Any, page: Any, parts: dict[str, Any], actions: Actions) -> None:
     # what Gradio queues shares one stream, and an event that joins while that closes is lost: only what reports
     # progress is queued
     many, quick = {**_PRIVATE, "concurrency_limit": None}, {**_PRIVATE, "queue": False}
-    gr.on([each.change for each in (parts["portrait"], parts["quality"], *crop)], actions.look, **seen, **quick)
-    gr.on([each.change for each in (parts["voice"], parts["options"]["fps"])], actions.listen, **heard, **quick)
-    parts["preset"].input(actions.show_defaults, parts["preset"], options, **quick)
+    shaping = [each.input for each in (parts["quality"], *crop)]
+    gr.on([parts["portrait"].change, *shaping], actions.look, **seen, **many)
+    gr.on([parts["voice"].change, parts["options"]["fps"].input], actions.listen, **heard, **many)
+    chosen = parts["preset"].input(actions.show_defaults, parts["preset"], options, **many)
+    chosen.then(actions.look, **seen, **many)  # once all of its defaults are there
+    chosen.then(actions.listen, **heard, **many)
     parts["example"].click(actions.example, None, [parts["portrait"], parts["voice"]], **quick)
     parts["new_seed"].click(None, None, parts["seed"], js=_NEW_SEED, **_PRIVATE)
     page.load(None, wish, wish, js=_CHOSEN, **_PRIVATE)

@@ -71,11 +71,11 @@ def job_words(language: Language, job: Job, ahead: int) -> str:
     """What a job is doing, in one line."""
     if job.state == "waiting" and ahead:
         return say(language, "waiting", ahead=ahead)
-    watch = job.watch
+    watch, network = job.watch, "_network" if _has_network(job.order.preset) else ""
     if watch is None or not watch.total:
-        return say(language, "starting")
-    words = "running_network" if _has_network(job.order.preset) else "running"
-    return say(language, words, done=watch.done, total=watch.total, speed=watch.speed, left=watch.left)
+        return say(language, f"starting{network}")
+    said = {"done": watch.done, "total": watch.total, "speed": watch.speed, "left": watch.left}
+    return say(language, f"running{network}", **said)
 
 
 def _has_network(preset: str) -> bool:

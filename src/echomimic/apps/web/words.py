@@ -43,6 +43,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "note": ("note", "说明"),
     "waiting": ("waiting: {ahead} before this one", "排队中：前面还有 {ahead} 个"),
     "starting": ("reading the portrait and the voice…", "正在读取肖像和声音……"),
+    "starting_network": (
+        "loading the network, reading the portrait and the voice…",
+        "正在加载网络，读取肖像和声音……",
+    ),
     "running": (
         "{done} of {total} frames, {speed:.0f} a second, {left:.0f} s left",
         "第 {done} / {total} 帧，每秒 {speed:.0f} 帧，还需 {left:.0f} 秒",

@@ -59,8 +59,8 @@ function rounded(job) {
 
 function doing(job) {
   if (job.ahead) return 'waiting'
-  if (!job.total) return 'starting'
-  return state.clip.presets.find((each) => each.name === job.preset)?.engine === 'diffusion' ? 'running_network' : 'running'
+  const network = state.clip.presets.find((each) => each.name === job.preset)?.engine === 'diffusion' ? '_network' : ''
+  return (job.total ? 'running' : 'starting') + network
 }
 
 async function follow(job) {
