@@ -329,12 +329,14 @@ def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], 
         portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})
 
 
-def test_a_folder_is_read_again_when_it_changes(nodes: dict[str, Any], host: Host) -> None:
-    folder = host.root / "input" / "mine"
-    folder.mkdir()
-    before = nodes["EchoMimicMotion"].fingerprint_inputs("mine")
+@pytest.mark.parametrize(("node", "under"), [("EchoMimicMotion", ""), ("Echo_Sampler", "tensorrt_lite")])
+def test_a_folder_is_read_again_when_it_changes(nodes: dict[str, Any], host: Host, node: str, under: str) -> None:
+    folder = host.root / "input" / under / "mine"
+    folder.mkdir(parents=True)
+    before = nodes[node].fingerprint_inputs("mine", fps=25)
     (folder / "0.npy").write_bytes(b"")
-    assert nodes["EchoMimicMotion"].fingerprint_inputs("mine") != before
+    assert nodes[node].fingerprint_inputs("mine", fps=25) != before
+    assert nodes[node].fingerprint_inputs("none", fps=25) == []
 
 
 def test_no_motion_means_the_voice(nodes: dict[str, Any]) -> None:

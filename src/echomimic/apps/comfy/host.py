@@ -83,6 +83,13 @@ def input_path(*names: str) -> Path:
     return Path(_paths().get_input_directory()).joinpath(*names)
 
 
+def contents(folder: Path) -> list[tuple[str, int]]:
+    """Names and times of what is in a folder, to tell whether it has changed; empty where there is none."""
+    if not folder.is_dir():
+        return []
+    return sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir())
+
+
 def poses() -> list[str]:
     """What `pose_dir` of the published node lists."""
     return input_folders(POSES)

@@ -192,10 +192,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def fingerprint_inputs(cls, folder: str, **links: Any) -> Any:
         """A folder is read again when something in it has changed."""
-        place = host.input_path(folder)
-        if folder == NO_FOLDER or not place.is_dir():
-            return ""
-        return sorted((entry.name, entry.stat().st_mtime_ns) for entry in place.iterdir())
+        return [] if folder == NO_FOLDER else host.contents(host.input_path(folder))
 
     @classmethod
     def execute(

@@ -93,6 +93,11 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
         return layouts.wrong_pose(pose_dir, [contract.NO_POSE, *host.poses()]) or True
 
     @classmethod
+    def fingerprint_inputs(cls, pose_dir: Any, **others: Any) -> Any:
+        """A folder is read again when something in it has changed."""
+        return host.contents(host.input_path(contract.POSES, str(pose_dir)))
+
+    @classmethod
     def execute(
         cls,
         image: Any,
