@@ -1,5 +1,6 @@
 """The page's queue and its words, without a browser."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from echomimic.apps.web.jobs import Job, Jobs, Order
 from echomimic.apps.web.qualities import QUALITIES, quality_options
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.show import error_html
+from echomimic.apps.web.stand import listen
 from echomimic.apps.web.watch import Watch
 from echomimic.apps.web.words import GROUPS_ZH, LANGUAGES, OPTIONS_ZH, WORDS, plain, preferred, say
 from echomimic.errors import PictureError
@@ -158,3 +160,11 @@ def test_everything_is_said_in_both_languages() -> None:
         page = editor_page("{{lang}} {{limit}} {{title}} {{words}}", language, 5)
         assert say(language, "draft") in page
         assert "{done}" in page
+
+
+def test_answers_leave_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        listener.setblocking(True)
+        with socket.create_connection(address), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -95,9 +95,15 @@ def _laid_over(photo: Picture, hands: Picture) -> Picture:
     """The photo with drawn hands over it, a little bolder than the network sees them."""
     hands = np.asarray(cv2.dilate(hands, _THICK), np.uint8)
     drawn = hands.max(axis=2)
-    near = cv2.blur(cv2.dilate(drawn, _ROUND), _ROUND.shape)[..., None] / 255
-    share = _OPAQUE * (drawn > 0)[..., None]
-    return np.asarray(photo * (1 - _SHADE * near) * (1 - share) + hands * share, np.uint8)
+    left, top, wide, high = cv2.boundingRect(drawn)
+    room = len(_ROUND)
+    part = np.s_[max(0, top - room) : top + high + room, max(0, left - room) : left + wide + room]
+    near = cv2.blur(cv2.dilate(drawn[part], _ROUND), _ROUND.shape)[..., None] / np.float32(255)
+    share = np.float32(_OPAQUE) * (drawn[part] > 0)[..., None]
+    shown = photo.copy()
+    if wide:  # else no hand is in the picture
+        shown[part] = photo[part] * (1 - _SHADE * near) * (1 - share) + hands[part] * share
+    return shown
 
 
 def shown_body(portrait: Portrait) -> Body:
