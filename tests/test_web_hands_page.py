@@ -204,3 +204,16 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
     assert after["right_x"] == before["right_x"]
     assert page.get_attribute("#lane-left_y", "aria-selected") == "true"
+
+
+def test_a_preset_that_follows_hands_opens_them(tab: Tab) -> None:
+    page = tab.open("/en/")
+    page.click("#example")
+    page.wait_for_selector("#voice-look p")
+    page.click("#advanced button")
+    page.click("#preset input")
+    page.click("[role=option]:has-text('v2-acc')")
+    page.wait_for_selector("#voice-look >> text=156 frames")
+    with tab.context.expect_page() as opened:
+        page.click("#edit")
+    opened.value.wait_for_selector("#frame[data-kind=hands]")

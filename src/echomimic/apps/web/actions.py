@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,7 @@ class Actions:
             session = self._desk.open(*wish.files(), wish.by_hand())
         except EchoMimicError as error:
             return self._error(error), ""
-        address = f"/editor?lang={self._language}#{session.id}"
+        kind = "hands" if wish.preset.drive == "hands" else "face"
+        address = f"/editor?lang={self._language}&kind={kind}#{session.id}"
         words = say(self._language, "open_editor")
-        return f'<p class="em-said"><a href="{address}" target="_blank">{words}</a></p>', address
+        return f'<p class="em-said"><a href="{escape(address)}" target="_blank">{words}</a></p>', address
