@@ -204,6 +204,10 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
     assert after["right_x"] == before["right_x"]
     assert page.get_attribute("#lane-left_y", "aria-selected") == "true"
+    page.press("body", "Control+z")  # both lines at once, as they were made
+    count(tab, 0)
+    page.press("body", "Control+y")
+    count(tab, 2)
 
 
 def test_a_preset_that_follows_hands_opens_them(tab: Tab) -> None:

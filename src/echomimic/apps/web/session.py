@@ -86,8 +86,8 @@ class Session:
     def edit(self, lines: Mapping[Kind, Sequence[str]]) -> None:
         """Apply edits, by what they change."""
         for kind, each in lines.items():
-            if each:
-                self.of(kind).history.edit(each)
+            for line in each:
+                self.of(kind).history.edit([line])
 
     def load(self, path: Path) -> Kind:
         """Go on with a saved track, of a face or of hands; gives which of them it was."""
