@@ -114,6 +114,14 @@ def test_without_shoulders_it_is_said_why(closeup: Path, voice_file: Path, tmp_p
         shown_body(Portrait(np.full((128, 128, 3), 90, np.uint8)))
 
 
+def test_hands_that_became_too_fast_are_said(session: Session) -> None:
+    assert not any("jump" in text for text in session.hands.notes)
+    session.edit({"hands": ["draw_curve(track, 'left_y', [(0.2, 0.9), (0.3, 0.3), (0.4, 0.9)])"]})
+    assert any("hands jump" in text for text in session.hands.notes)
+    session.hands.history.undo()
+    assert not any("jump" in text for text in session.hands.notes)
+
+
 def test_a_wrong_line_is_refused_in_one_line(session: Session) -> None:
     with pytest.raises(MotionError, match="unknown curve 'jaw'; expected one of left_x"):
         session.edit({"hands": ["scale_curve(track, 'jaw', 0)"]})

@@ -54,7 +54,6 @@ def edited_state(session: Session, kind: Kind) -> dict[str, Any]:
         "width": width,
         "height": height,
         "far": edited.far,
-        "notes": edited.notes,
     }
 
 
@@ -73,6 +72,7 @@ def change_state(session: Session, kind: Kind, names: tuple[str, ...]) -> dict[s
         "parts": getattr(history.track, "parts", None),
         "curves": rounded(values, names),
         "keys": keys,
+        "notes": edited.notes,
     }
 
 

@@ -46,8 +46,13 @@ class HandsMotion:
         self._body = shown_body(portrait)
         with collect_notes() as notes:
             self.heard = portrait_gestures(portrait, speech, options, self._body)
-        self.notes = tuple(notes)
+        self._notes = tuple(notes)
         self.history = History(self.heard)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of the track, a line each: also what its edits have made too fast to be drawn well."""
+        return tuple(dict.fromkeys((*self._notes, *motion.preflight(self.history.track))))
 
     @cached_property
     def stage(self) -> Stage:
@@ -79,7 +84,7 @@ class HandsMotion:
         with collect_notes() as notes:
             frames = clip_length(self._speech, loaded, self._options)
             fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
-        self.notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
+        self._notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
         again = History(self.heard).replayed(lines)
         if again is not None and _same(again, fitted):
             self.history.restart(self.heard, edits=lines)

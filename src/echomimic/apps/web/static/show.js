@@ -61,6 +61,7 @@ export function show() {
   $('undo').disabled = !doc.edits.length
   $('redo').disabled = !doc.undone.length
   for (const box of $('parts').querySelectorAll('input')) box.checked = !doc.parts || doc.parts.includes(box.value)
+  $('notes').textContent = doc.notes.map((text) => `${word('note')}: ${text}`).join(' · ')
   showEdits(doc)
   draw()
 }
@@ -84,7 +85,6 @@ export function lay(pick) {
   $('about-hands').hidden = !hands
   $('frame').classList.toggle('grip', hands)
   $('close').parentElement.hidden = $('driven').hidden = $('legend').hidden = hands
-  $('notes').textContent = doc.notes.map((text) => `${word('note')}: ${text}`).join(' · ')
   $('mute').textContent = word(hands ? 'still' : 'mute')
   $('files').textContent = `${state.clip.portrait} · ${state.clip.voice} · ${doc.width} × ${doc.height} · ${short(doc.fps)} fps`
   $('files').title = $('files').textContent
