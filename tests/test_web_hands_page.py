@@ -77,6 +77,14 @@ def test_drag_still_undo_save_load_and_the_face_beside(
     assert isinstance(motion.load_motion(path), PoseTrack)
     assert motion.load_edits(path) == tuple(lines)
 
+    again = tab.open("/editor?lang=en")
+    again.set_input_files("[name=track]", path)
+    again.set_input_files("[name=portrait]", portrait_file)
+    again.set_input_files("[name=voice]", voice_file)
+    again.click("#begin [type=submit]")
+    again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")
+    count(tab, 2)
+
     again = begin(tab, portrait_file, voice_file)
     again.set_input_files("#load", path)
     again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")

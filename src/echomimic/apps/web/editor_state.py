@@ -24,6 +24,7 @@ def session_state(session: Session) -> dict[str, Any]:
         "peaks": session.peaks,
         "closures": session.face.closures,
         "lines": session.lines,
+        "first": session.kind,
         "presets": presets_state(),
         "face": edited_state(session, "face"),
     }

@@ -39,6 +39,8 @@ class Session:
     given: Mapping[str, Any] = field(default_factory=dict)
     """Options that were set before the editor was opened."""
     id: str = field(default_factory=lambda: uuid4().hex)
+    kind: Kind = "face"
+    """What is looked at first: what was loaded last."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -94,9 +96,10 @@ class Session:
         loaded, lines = motion.load_motion(path), motion.load_edits(path)
         if isinstance(loaded, LandmarkTrack):
             self.face.load(loaded, lines)
-            return "face"
-        self.hands.load(loaded, lines)
-        return "hands"
+        else:
+            self.hands.load(loaded, lines)
+        self.kind = "face" if isinstance(loaded, LandmarkTrack) else "hands"
+        return self.kind
 
     @cached_property
     def peaks(self) -> list[float]:

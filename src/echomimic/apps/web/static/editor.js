@@ -77,7 +77,7 @@ function loaded(doc) {
 async function open(id) {
   state.id = id
   try { ({ face: state.doc, ...state.clip } = await ask(session())) } catch (error) { return failed(error) }
-  const { doc, clip } = state, kind = sessionStorage.getItem(VIEW) || new URLSearchParams(location.search).get('kind')
+  const { doc, clip } = state, kind = sessionStorage.getItem(VIEW) || new URLSearchParams(location.search).get('kind') || clip.first
   Object.assign(state, { kind: 'face', docs: { face: doc }, lines: clip.lines, revision: doc.revision, curve: 'jaw', cursor: 0 })
   state.view = { start: 0, span: Math.min(total(), FIRST) }
   location.hash = id
