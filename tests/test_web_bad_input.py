@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def controls(folder: Path, arguments: list[str]) -> tuple[Any, ...]:
     return (*files, "best", "mesh", 0, *(shown[name] for name in NAMES))
 
 
+def in_its_own_thread(work: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """What comes of it; the browser of other tests runs a loop in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 async def said(actions: Actions, values: tuple[Any, ...]) -> list[str]:
     """What the portrait's place, the voice's and the video's say in the end."""
     last = [state async for state in actions.generate(*values)][-1]
@@ -64,7 +71,8 @@ async def said(actions: Actions, values: tuple[Any, ...]) -> list[str]:
 def test_on_the_page(case: str, language: Language, desk: Desk, folder: Path) -> None:
     make, words = BAD[case]
     values = controls(folder, make(folder))
-    errors = [html for html in asyncio.run(said(Actions(desk, language, NAMES), values)) if "em-error" in html]
+    places = in_its_own_thread(said(Actions(desk, language, NAMES), values))
+    errors = [html for html in places if "em-error" in html]
     assert errors
     for html in errors:
         line = re.sub(r"<[^>]+>", "", html)
