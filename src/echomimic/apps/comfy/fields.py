@@ -1,9 +1,12 @@
 """The options as widgets of nodes: a loop over `CONTROLS`."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from echomimic.apps.controls import CONTROLS, Control
+from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS
 from echomimic.presets import PRESETS
 
@@ -16,6 +19,7 @@ HOSTS = ("device",)
 MACHINE = tuple(c.name for c in CONTROLS if c.group == GROUPS["machine"] and c.name not in HOSTS)
 RENDER = tuple(c.name for c in CONTROLS if c.group != GROUPS["machine"])
 _BY_NAME = {control.name: control for control in CONTROLS}
+_FLAGS = re.compile("|".join(f"--{control.flag}(?![a-z-])" for control in CONTROLS))
 
 
 def make_inputs(io: Any, names: Iterable[str]) -> list[Any]:
@@ -31,6 +35,20 @@ def defaults(names: Iterable[str]) -> dict[str, object]:
 def given(values: Mapping[str, Any]) -> dict[str, object]:
     """The options that these widget values ask for; what is left to the preset is not among them."""
     return {name: value for name, value in values.items() if value != unset(_BY_NAME[name])}
+
+
+def in_widgets(text: str) -> str:
+    """A line with the command line's names of options as those of widgets: face_box for --face-box."""
+    return _FLAGS.sub(lambda found: found[0][2:].replace("-", "_"), text)
+
+
+@contextmanager
+def told_in_widgets() -> Iterator[None]:
+    """The errors of the block name widgets."""
+    try:
+        yield
+    except EchoMimicError as error:
+        raise type(error)(in_widgets(str(error))) from error
 
 
 def unset(control: Control) -> object:

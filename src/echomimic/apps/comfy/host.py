@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,11 @@ def contents(folder: Path) -> list[tuple[str, int]]:
     """Names and times of what is in a folder, to tell whether it has changed; empty where there is none."""
     if not folder.is_dir():
         return []
-    return sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir())
+    found = []
+    for entry in folder.iterdir():
+        with suppress(OSError):  # a link to nowhere, or gone meanwhile
+            found.append((entry.name, entry.stat().st_mtime_ns))
+    return sorted(found)
 
 
 def poses() -> list[str]:
@@ -100,6 +104,16 @@ def temporary(suffix: str) -> Path:
     folder = Path(_paths().get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"echomimic_{secrets.token_hex(6)}{suffix}"
+
+
+@contextmanager
+def scratch(suffix: str) -> Iterator[Path]:
+    """A new name in the host's temporary folder; what is there when the block ends is removed, however it ends."""
+    path = temporary(suffix)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def output_path(prefix: str, suffix: str) -> Path:
@@ -166,6 +180,8 @@ class Residence:
         if options.offload:
             management.free_memory(megabytes * 2**20, place)
             return
+        if self._known is None:  # before the weights come, not after
+            management.free_memory(megabytes * 2**20, place)
         networks = self._engine.networks(place, choose_dtype(options.dtype, place), options.compile)
         if self._known is None or self._known[0] is not networks:
             self._known = (networks, _patcher(networks, place, management.unet_offload_device()))

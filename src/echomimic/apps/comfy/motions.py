@@ -1,28 +1,36 @@
 """Where a motion comes from, and how it is brought to the portrait."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from echomimic.apps.comfy import host
-from echomimic.apps.comfy.values import file_of, landmarks_of
-from echomimic.errors import MotionError
+from echomimic.apps.comfy.values import landmarks_of
+from echomimic.apps.comfy.watch import Watch
+from echomimic.errors import EchoMimicError, MotionError
 from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.types import LandmarkTrack, Motion, Portrait, PoseTrack
 
 FOLLOWED = {"mask": LandmarkTrack, "landmarks": LandmarkTrack, "hands": PoseTrack}
 """The kind of track that a preset for a network follows, by what drives it."""
+_KINDS = {LandmarkTrack: "a face", PoseTrack: "hands and body"}
+_PARTS = {LandmarkTrack: "face", PoseTrack: "body"}
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A motion to follow; with `align` its movements are put on the portrait's own face or body first."""
+    """A motion to follow; with `align` its movements are put on the portrait's own face or body first.
+
+    With `mouth` a network that follows landmarks is shown the driver's mouth too.
+    """
 
     motion: Motion
     align: bool = True
+    mouth: bool = False
 
 
 def motion_of(folder: str, body: bool, fps: float, sources: Mapping[str, Any]) -> Motion | None:
@@ -37,50 +45,66 @@ def motion_of(folder: str, body: bool, fps: float, sources: Mapping[str, Any]) -
     if "folder" in given:
         return tracks.load_motion(host.input_path(*Path(folder).parts), fps=fps)
     if "video" in given:
-        return _tracked(given["video"], body)
+        return tracked(lambda path: given["video"].save_to(str(path)), body)
     if "face_landmarks" in given:
         return landmarks_of(given["face_landmarks"], fps)
     return _keypoints(given["pose_keypoints"], fps) if "pose_keypoints" in given else None
 
 
-def _tracked(video: Any, body: bool) -> Motion:
-    from echomimic import motion as tracks
+def tracked(save: Callable[[Path], object], body: bool) -> Motion:
+    """The motion in the video that `save` writes to the path it is given; the host's stop button is looked at."""
+    from echomimic.motion import track_video
 
-    path = file_of(video)
+    with host.scratch(".mp4") as path, _called(path, "the video"):
+        save(path)
+        return track_video(path, body, progress=Watch())
+
+
+@contextmanager
+def _called(path: Path, name: str) -> Iterator[None]:
+    """Errors of the block name a temporary file by what it holds."""
     try:
-        return tracks.load_motion(path, pose=body)
-    finally:
-        path.unlink(missing_ok=True)
+        yield
+    except EchoMimicError as error:
+        raise type(error)(str(error).replace(str(path), name)) from error
 
 
 def _keypoints(found: Any, fps: float) -> Motion:
     """The host's POSE_KEYPOINT, which is OpenPose's JSON."""
     from echomimic import motion as tracks
 
-    path = host.temporary(".json")
-    path.write_text(json.dumps(found, default=float), encoding="utf-8")
-    try:
+    with host.scratch(".json") as path, _called(path, "POSE_KEYPOINT"):
+        path.write_text(json.dumps(found, default=float), encoding="utf-8")
         return tracks.load_motion(path, fps=fps)
-    finally:
-        path.unlink()
 
 
 def describe(motion: Motion | None) -> str:
     """A motion in one line."""
     if motion is None:
         return "generated from the voice"
-    kind = "hands and body" if isinstance(motion, PoseTrack) else "a face"
-    return f"{kind}: {len(motion)} frames, {len(motion) / motion.fps:.2f} s at {motion.fps:g} fps"
+    return f"{_KINDS[type(motion)]}: {len(motion)} frames, {len(motion) / motion.fps:.2f} s at {motion.fps:g} fps"
 
 
 def aligned(driver: Driver, portrait: Portrait, settings: Options, preset: Preset) -> Motion:
     """The motion, on the portrait's own face or body where that is asked for and a network is to follow it.
 
-    The mesh engine puts every motion on the portrait's face by itself. MotionError where a body shows no shoulders.
+    The mesh engine puts every motion on the portrait's face by itself. MotionError where a body shows no shoulders, or
+    where the network follows motions of the other kind.
     """
-    wanted = FOLLOWED.get(preset.drive)
-    if not driver.align or wanted is None or not isinstance(driver.motion, wanted):
-        return driver.motion
+    motion, wanted = driver.motion, FOLLOWED.get(preset.drive)
+    if wanted is None:
+        return motion
+    if not isinstance(motion, wanted):
+        raise MotionError(
+            f"a motion of {_KINDS[type(motion)]} came in; expected {_KINDS[wanted]}, which preset {preset.name} "
+            f"follows: take such a motion, or EchoMimic Motion with part {_PARTS[wanted]}, or another version"
+        )
+    if driver.mouth and isinstance(motion, LandmarkTrack):
+        from echomimic.draw import PARTS
+
+        motion = replace(motion, parts=PARTS)
+    if not driver.align:
+        return motion
     from echomimic.diffusion.shot import aligned_to_shot
 
-    return aligned_to_shot(driver.motion, portrait, preset, settings)
+    return aligned_to_shot(motion, portrait, preset, settings)

@@ -137,9 +137,9 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
     ) -> Any:
         """The crop, its place and what was found."""
         values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
-        pixels, framing, report = run.crop(portrait_of(image), _given(values, bounding_box))
+        pixels, place, report = run.crop(portrait_of(image), _given(values, bounding_box))
         host.show_report(cls, report)
-        return io.NodeOutput(image_of([pixels]), framing, report)
+        return io.NodeOutput(image_of([pixels]), place, report)
 
 
 class PasteBack(io.ComfyNode):  # type: ignore[misc]
@@ -179,7 +179,8 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
             io.Boolean.Input(
                 "align",
                 default=True,
-                tooltip="put the movements on the portrait's own face or body; off: as they stand",
+                tooltip="put the movements on the portrait's own face or body; off: as they stand, "
+                "but a face that stands elsewhere than the portrait's is put there",
             ),
             io.Video.Input("video", optional=True),
             io.Custom("POSE_KEYPOINT").Input("pose_keypoints", optional=True),
@@ -210,7 +211,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         with collect_notes() as notes:
             motion = motions.motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
         driver = None if motion is None else motions.Driver(motion, align)
-        report = "\n".join([motions.describe(motion), *notes])
+        report = "\n".join([motions.describe(motion), *run.lines_of(notes)])
         host.show_report(cls, report)
         return io.NodeOutput(driver, report)
 
@@ -241,7 +242,7 @@ class Sample(io.ComfyNode):  # type: ignore[misc]
         with collect_notes() as notes:
             portrait, speech = portrait_of(image), speech_of(audio)
         made = run.render(model, portrait, speech, motion, _given(options, bounding_box))
-        report = "\n".join([made.report, *notes])
+        report = "\n".join([made.report, *run.lines_of(notes)])
         host.show_report(cls, report)
         return io.NodeOutput(
             video_of(made.clip.path), report, audio_of(audio, made.clip.seconds), ui={"text": (report,)}

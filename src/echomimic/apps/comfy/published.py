@@ -10,16 +10,19 @@ import numpy as np
 from echomimic.apps.comfy import host
 from echomimic.apps.comfy.contract import NO_POSE, POSES, PRESET_OF, VAE
 from echomimic.apps.comfy.layouts import BUILT_IN_POSES, LATER_MODES, VAE_NAMES
-from echomimic.apps.comfy.motions import Driver
-from echomimic.apps.comfy.run import Made, Model, load_model, render
+from echomimic.apps.comfy.motions import Driver, tracked
+from echomimic.apps.comfy.run import Made, Model, lines_of, load_model, render
 from echomimic.apps.comfy.values import pictures_of, portrait_of, speech_of
-from echomimic.errors import WeightsError
+from echomimic.errors import FaceError, WeightsError
+from echomimic.media.output import atomic_path
 from echomimic.notes import collect_notes, note
 from echomimic.options import make_options
 from echomimic.types import Motion, Portrait, Speech
 
 WINDOW = (2, 32)
 """What a window of the network can hold; the published ranges reach further."""
+MULTIPLE = 8
+"""Sides that the networks can make; the host checks the range of a widget, not its step."""
 WHOLE = 3.0
 """A crop margin that takes as much of the picture as a square can hold."""
 
@@ -48,15 +51,14 @@ def load(
     vae: str, denoising: bool, infer_mode: str, draw_mouse: bool, motion_sync: bool, lowvram: bool, version: str
 ) -> Model:
     """The preset that these widgets mean; WeightsError where its files are missing."""
-    del denoising, draw_mouse  # kept for saved workflows
+    del denoising  # kept for saved workflows
     if vae.strip() not in ("", VAE) and Path(vae).stem not in VAE_NAMES:
         raise WeightsError(
             f"vae is {vae!r}; expected {VAE}, the one every EchoMimic was trained with: put its .safetensors into "
             "models/vae as sd-vae-ft-mse.safetensors"
         )
-    return load_model(
-        PRESET_OF[version, LATER_MODES.get(infer_mode, infer_mode)], {"offload": lowvram}, sync=motion_sync
-    )
+    preset = PRESET_OF[version, LATER_MODES.get(infer_mode, infer_mode)]
+    return load_model(preset, {"offload": lowvram}, sync=motion_sync, mouth=draw_mouse)
 
 
 def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: Any = None) -> Made:
@@ -66,22 +68,33 @@ def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: A
         options, portrait, cut = _options(model, portrait, speech, wanted)
         driver = _driver(model, wanted, video_images)
         make_options(options)
-    made = render(model, portrait, speech, driver, options, keep=True, cut=cut)
+    try:
+        made = render(model, portrait, speech, driver, options, keep=True, cut=cut)
+    except FaceError as error:
+        if "face_box" not in str(error):
+            raise
+        raise FaceError(f"{error}, which EchoMimic Sampler has, and this node has not") from error
     if wanted.save_video:
         target = host.output_path("EchoMimic", ".mp4")
-        copyfile(made.clip.path, target)
+        with atomic_path(target) as part:
+            copyfile(made.clip.path, part)
         notes.append(f"saved as {target.name} in the output folder")
-    return Made(made.clip, "\n".join([made.report, *(f"note: {text}" for text in notes)]), made.frames)
+    return Made(made.clip, "\n".join([made.report, *lines_of(notes)]), made.frames)
 
 
 def _options(
     model: Model, portrait: Portrait, speech: Speech, wanted: Wanted
 ) -> tuple[dict[str, object], Portrait, tuple[int, int] | None]:
     """The options, the portrait in the wanted shape, and what is cut out of each frame."""
-    side = max(wanted.width, wanted.height)
+    width, height = (round(side / MULTIPLE) * MULTIPLE for side in (wanted.width, wanted.height))
+    if (width, height) != (wanted.width, wanted.height):
+        note(f"the size is {wanted.width}x{wanted.height}; the network makes multiples of {MULTIPLE}: {width}x{height}")
     window = min(max(wanted.context_frames, WINDOW[0]), WINDOW[1])
     if window != wanted.context_frames:
         note(f"context_frames is {wanted.context_frames}; the network takes {WINDOW[0]} to {WINDOW[1]}: {window} it is")
+    overlap = min(wanted.context_overlap, window - 1)
+    if overlap != wanted.context_overlap:
+        note(f"context_overlap is {wanted.context_overlap}, and a window {window} frames: {overlap} it is")
     options: dict[str, object] = {
         "seed": wanted.seed,
         "guidance": wanted.cfg,
@@ -89,14 +102,14 @@ def _options(
         "fps": float(wanted.fps),
         "frames": min(wanted.length, speech.frames(wanted.fps)),
         "context_frames": window,
-        "context_overlap": min(wanted.context_overlap, window - 1),
-        "size": side,
+        "context_overlap": overlap,
+        "size": max(width, height),
     }
     if model.preset.drive == "hands":
-        return {**options, "framing": "full"}, _shaped(portrait, wanted.width, wanted.height), None
+        return {**options, "framing": "full"}, _shaped(portrait, width, height), None
     ratio = wanted.facecrop_ratio
     face = {"framing": "crop", "mask_margin": wanted.facemask_ratio, "crop_margin": WHOLE if ratio >= 1 else ratio or 1}
-    return {**options, **face}, portrait, None if wanted.width == wanted.height else (wanted.width, wanted.height)
+    return {**options, **face}, portrait, None if width == height else (width, height)
 
 
 def _shaped(portrait: Portrait, width: int, height: int) -> Portrait:
@@ -112,8 +125,6 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
 
     A filmed body is always put on the portrait's own, as it is where a video's path is given.
     """
-    from echomimic.motion import load_motion
-
     folder = "" if wanted.pose_dir == NO_POSE else wanted.pose_dir
     if folder in BUILT_IN_POSES and folder not in host.poses():
         if video_images is None and model.preset.drive != "mask":
@@ -125,19 +136,21 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
         note("the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it")
         return None
     if folder:
-        return Driver(load_motion(host.input_path(POSES, folder), fps=float(wanted.fps)), model.sync)
+        if video_images is not None:
+            note(f"pose_dir {folder} is followed: video_images is not used; pose_dir none takes it")
+        return Driver(_recorded(folder, wanted.fps), model.sync, model.mouth)
     body = model.preset.drive == "hands"
-    return Driver(_tracked(video_images, wanted.fps, body), body or model.sync)
+    return Driver(_filmed(video_images, wanted.fps, body), body or model.sync, model.mouth)
 
 
-def _tracked(video_images: Any, fps: int, body: bool) -> Motion:
-    """The motion in a batch of frames."""
-    from echomimic.media import write_clip
+def _recorded(folder: str, fps: int) -> Motion:
     from echomimic.motion import load_motion
 
-    path = host.temporary(".mp4")
-    try:
-        write_clip(path, iter(pictures_of(video_images)), fps, None, {})
-        return load_motion(path, pose=body)
-    finally:
-        path.unlink(missing_ok=True)
+    return load_motion(host.input_path(POSES, folder), fps=float(fps))
+
+
+def _filmed(video_images: Any, fps: int, body: bool) -> Motion:
+    """The motion in a batch of frames."""
+    from echomimic.media import write_clip
+
+    return tracked(lambda path: write_clip(path, pictures_of(video_images), fps, None, {}), body)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echomimic.apps.comfy import host
+from echomimic.apps.comfy.fields import in_widgets, told_in_widgets
 from echomimic.apps.comfy.motions import Driver, aligned
 from echomimic.apps.comfy.peak import Peak
-from echomimic.apps.comfy.values import file_of
 from echomimic.apps.comfy.watch import Watch
+from echomimic.errors import PictureError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
 from echomimic.presets import Preset, find_preset
@@ -30,7 +31,8 @@ TAG = {"title": "AI-generated", "comment": "AI-generated video of a still pictur
 class Model:
     """A loaded preset: its engine, how the machine is to be used, and its place in the host's memory.
 
-    `why` it was chosen, where the user did not; `sync` is the published loader's motion_sync.
+    `why` it was chosen, where the user did not; `sync` and `mouth` are the published loader's motion_sync and
+    draw_mouse.
     """
 
     preset: Preset
@@ -40,6 +42,15 @@ class Model:
     weights: Path | None = None
     why: str = ""
     sync: bool = False
+    mouth: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a crop was taken: its framing, and the width and height of the picture."""
+
+    framing: "Framing"
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,9 @@ class Made:
     frames: list[Picture]
 
 
-def load_model(preset: str, machine: Mapping[str, object], why: str = "", sync: bool = False) -> Model:
+def load_model(
+    preset: str, machine: Mapping[str, object], why: str = "", *, sync: bool = False, mouth: bool = False
+) -> Model:
     """A preset ready for many clips; WeightsError at once where a file of it is missing."""
     from echomimic import api
 
@@ -61,7 +74,7 @@ def load_model(preset: str, machine: Mapping[str, object], why: str = "", sync: 
     engine = api.load(found.name, host.device() if found.engine == "diffusion" else None, weights)
     machine = {**machine, "device": host.device()} if found.engine == "diffusion" else machine
     _log.info("preset %s is loaded%s", found.name, f" from {weights}" if weights else "")
-    return Model(found, dict(machine), engine, host.Residence(engine), weights, why, sync)
+    return Model(found, dict(machine), engine, host.Residence(engine), weights, why, sync, mouth)
 
 
 class Watched:
@@ -105,7 +118,7 @@ def render(
     given: dict[str, Any] = {**model.machine, **options}
     watch, peak = Watch(), Peak(str(model.machine["device"]) if "device" in model.machine else None)
     engine = Watched(model, watch, keep, cut)
-    with collect_notes() as notes, host.out_of_memory_told():
+    with collect_notes() as notes, told_in_widgets(), host.out_of_memory_told():
         settings = make_options(given, model.preset.defaults)
         framing = _framing(portrait, settings, model.preset)
         clip = api.animate(
@@ -125,9 +138,14 @@ def render(
         f"{_box(framing)} of the picture, {portrait.width}x{portrait.height}",
         peak.words(),
         model.why and f"preset {clip.preset}: {model.why}",
-        *(f"note: {text}" for text in notes),
+        *lines_of(notes),
     ]
     return Made(clip, "\n".join(filter(None, lines)), engine.kept)
+
+
+def lines_of(notes: list[str]) -> list[str]:
+    """Notes as a report has them."""
+    return [f"note: {in_widgets(text)}" for text in notes]
 
 
 def _why(clip: Clip, speech: Speech, asked: int) -> str:
@@ -169,26 +187,35 @@ def _megabytes(preset: Preset, options: Options) -> int:
     return peak_megabytes(preset, options, side, side)
 
 
-def crop(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Any, str]:
-    """The square round the head, the framing that puts it back, and what is to be said."""
+def crop(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Place, str]:
+    """The square round the head, the place that puts it back, and what is to be said."""
     from echomimic.face import pick_face
     from echomimic.framing import frame_portrait
 
-    with collect_notes() as notes:
+    with collect_notes() as notes, told_in_widgets():
         settings = make_options({**options, "framing": "crop"})
         framing = frame_portrait(portrait, pick_face(portrait, settings), settings)
-    return framing.cut(portrait.pixels), framing, "\n".join([_box(framing), *(f"note: {text}" for text in notes)])
+    place = Place(framing, (portrait.width, portrait.height))
+    return framing.cut(portrait.pixels), place, "\n".join([_box(framing), *lines_of(notes)])
 
 
-def put_back(video: Any, portrait: Portrait, framing: Any) -> Path:
-    """A video of a crop inside the whole picture, frame by frame, with the video's own sound."""
+def put_back(video: Any, portrait: Portrait, place: Place) -> Path:
+    """A video of a crop inside the whole picture, frame by frame, with the video's own sound.
+
+    PictureError where the picture has another size than the one that was cropped.
+    """
     from echomimic.diffusion.shot import PasteBack, Shot
     from echomimic.media import read_speech, read_video, write_clip
 
-    source = file_of(video)
-    try:
+    if place.size != (portrait.width, portrait.height):
+        raise PictureError(
+            f"an image of {portrait.width}x{portrait.height} came in; expected the one of {place.size[0]}x"
+            f"{place.size[1]} that EchoMimic Portrait cropped: link the same image to both"
+        )
+    with host.scratch(".mp4") as source:
+        video.save_to(str(source))
         film = read_video(source)
-        placed = replace(framing, width=film.width, height=film.height)
+        placed = replace(place.framing, width=film.width, height=film.height)
         blank = np.zeros((film.height, film.width, 3), np.uint8)
         finish = PasteBack(Shot(blank, None, placed, _whole(portrait)), portrait)
         watch = Watch()
@@ -196,8 +223,6 @@ def put_back(video: Any, portrait: Portrait, framing: Any) -> Path:
         path = host.temporary(".mp4")
         write_clip(path, _pasted(film, finish, watch), film.fps, speech, TAG)
         return path
-    finally:
-        source.unlink(missing_ok=True)
 
 
 def _pasted(film: Any, finish: Any, watch: Watch) -> Iterator[Picture]:

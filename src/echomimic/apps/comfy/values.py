@@ -1,34 +1,49 @@
 """The host's values and ours: IMAGE, AUDIO and VIDEO as a portrait, a voice and files, and back."""
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echomimic.apps.comfy.host import temporary
-from echomimic.errors import FaceError, MotionError, PictureError
+from echomimic.apps.comfy.host import stop_if_asked
+from echomimic.errors import FaceError, MotionError, PictureError, SoundError
 from echomimic.notes import note
 from echomimic.types import Floats, LandmarkTrack, Picture, Portrait, Speech
 
 
 def portrait_of(image: Any) -> Portrait:
-    """The first picture of an IMAGE (B, H, W, 3 or 4) in 0..1; transparency is left out."""
-    if image.ndim != 4 or not image.shape[0]:
-        raise PictureError(f"an image of shape {tuple(image.shape)}; expected (pictures, height, width, 3)")
+    """The first picture of an IMAGE (B, H, W, 1, 3 or 4) in 0..1; transparency is left out. PictureError."""
+    _check_image(image)
     if image.shape[0] > 1:
         note(f"{image.shape[0]} images came in: the first is the portrait")
     return Portrait(_pixels(image[0]))
 
 
+def _check_image(image: Any) -> None:
+    shape = tuple(getattr(image, "shape", ()))
+    if len(shape) != 4 or 0 in shape or shape[3] not in (1, 3, 4):
+        came = f"an image of shape {shape}" if shape else "no image"
+        raise PictureError(f"{came} came in; expected (pictures, height, width, 3): link an IMAGE with a picture in it")
+
+
 def _pixels(image: Any) -> Picture:
     values = image[..., :3].detach().cpu().float().numpy()
-    return np.ascontiguousarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
+    if not np.isfinite(values).all():
+        raise PictureError(
+            "the image holds values that are no numbers; expected 0 to 1: look at the node it comes from"
+        )
+    pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def pictures_of(image: Any) -> list[Picture]:
-    """Every picture of an IMAGE."""
-    return [_pixels(each) for each in image]
+def pictures_of(image: Any) -> Iterator[Picture]:
+    """Every picture of an IMAGE, one by one; what the host raises to stop a run goes through. PictureError."""
+    _check_image(image)
+    for each in image:
+        stop_if_asked()
+        yield _pixels(each)
 
 
 def image_of(frames: list[Picture]) -> Any:
@@ -41,10 +56,16 @@ def image_of(frames: list[Picture]) -> Any:
 
 
 def speech_of(audio: Any) -> Speech:
-    """The first sound of an AUDIO as a voice at its own rate; SoundError where it is too short."""
+    """The first sound of an AUDIO as a voice at its own rate; SoundError where there is none, or too little."""
     from echomimic.media import speech_from_samples
 
+    if audio is None:
+        raise SoundError("no sound came in; expected an AUDIO: a video without a sound track gives none")
     wave = audio["waveform"]
+    if wave.ndim != 3 or 0 in wave.shape:
+        raise SoundError(
+            f"a sound of shape {tuple(wave.shape)} came in; expected (1, channels, samples), none of them 0"
+        )
     if wave.shape[0] > 1:
         note(f"{wave.shape[0]} sounds came in: the first is the voice")
     samples = wave[0].detach().cpu().float().numpy().T
@@ -63,13 +84,6 @@ def audio_of(audio: Any, seconds: float) -> dict[str, Any]:
 def video_of(path: Path) -> Any:
     """A finished file as a VIDEO, which core nodes copy without decoding it."""
     return import_module("comfy_api.latest").InputImpl.VideoFromFile(str(path))
-
-
-def file_of(video: Any) -> Path:
-    """A VIDEO as an .mp4 in the temporary folder, with whatever the host cut off it left out."""
-    path = temporary(".mp4")
-    video.save_to(str(path))
-    return path
 
 
 def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
