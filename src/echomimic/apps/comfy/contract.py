@@ -35,10 +35,13 @@ class Slot:
     help: str = ""
 
 
-_RATIO = "beyond the face's box on each side, as a share of the box's width and height"
-
 LOADER = (
-    Slot("vae", "STRING", VAE, help="the published autoencoder; its file is looked for in models/vae too"),
+    Slot(
+        "vae",
+        "STRING",
+        VAE,
+        help="the published autoencoder, the only one; its file is looked for beside the checkpoints and in models/vae",
+    ),
     Slot("denoising", "BOOLEAN", True, help="kept for saved workflows; without effect"),
     Slot(
         "infer_mode",
@@ -47,8 +50,18 @@ LOADER = (
         choices=("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc"),
         help="what drives the face; the modes with acc are made for about 6 steps and cfg 1",
     ),
-    Slot("draw_mouse", "BOOLEAN", False, help="kept for saved workflows; without effect: the voice moves the mouth"),
-    Slot("motion_sync", "BOOLEAN", False, help="V1 with a pose: put the driver's movements on the portrait's own face"),
+    Slot(
+        "draw_mouse",
+        "BOOLEAN",
+        False,
+        help="V1 with a pose_dir or video_images: show the network the driver's mouth too",
+    ),
+    Slot(
+        "motion_sync",
+        "BOOLEAN",
+        False,
+        help="put the driver's movements on the portrait's own face or body; off: only a face that stands elsewhere",
+    ),
     Slot("lowvram", "BOOLEAN", False, help="keep weights off the device between stages"),
     Slot("version", "COMBO", "V2", choices=("V2", "V1"), help="V2 moves a half body with hands, V1 a head"),
 )
@@ -65,7 +78,16 @@ SAMPLER = (
     Slot("steps", "INT", 30, 1, 100, help="denoising steps"),
     Slot("fps", "INT", 25, 5, 100, help="frames a second"),
     Slot("sample_rate", "INT", 16000, 8000, 48000, 1000, help="kept for saved workflows; the voice keeps its own rate"),
-    Slot("facemask_ratio", "FLOAT", 0.1, 0.0, 1.0, 0.1, 0.01, help=f"V1: how far the mask that moves reaches {_RATIO}"),
+    Slot(
+        "facemask_ratio",
+        "FLOAT",
+        0.1,
+        0.0,
+        1.0,
+        0.1,
+        0.01,
+        help="V1: reach of the mask that moves beyond the face's box on each side, in widths and heights of the box",
+    ),
     Slot(
         "facecrop_ratio",
         "FLOAT",
@@ -74,7 +96,8 @@ SAMPLER = (
         1.0,
         0.1,
         0.01,
-        help=f"V1: how far the crop reaches {_RATIO}; 1 or more: no crop, 0: as far as 1 would",
+        help="V1: reach of the square crop beyond the face's box on each side, in longer sides of the box; "
+        "1: the largest square of the picture, 0: one longer side",
     ),
     Slot("context_frames", "INT", 12, 0, 50, help="frames that are denoised together"),
     Slot("context_overlap", "INT", 3, 0, 10, help="frames that neighbouring windows share"),

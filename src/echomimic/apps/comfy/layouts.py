@@ -90,7 +90,10 @@ def wrong_pose(pose_dir: object, choices: list[str]) -> str:
     if pose_dir in choices or pose_dir in BUILT_IN_POSES:
         return ""
     there = f" ({', '.join(choices[1:])})" if choices[1:] else ""
+    said = f"pose_dir is {pose_dir!r}; expected none or a folder of input/tensorrt_lite{there}"
+    if isinstance(pose_dir, str):
+        return f"{said}: put a folder of that name there, or choose another"
     return (
-        f"pose_dir is {pose_dir!r}; expected none or a folder of input/tensorrt_lite{there}. {SINCE_2025}: "
+        f"{said}. {SINCE_2025}: "
         "take EchoMimic Load and EchoMimic Sampler instead of this node and its loader, and link video to Save Video"
     )
