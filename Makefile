@@ -29,10 +29,11 @@ fix: .venv/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev ## print the figures of the mesh engine: speed, memory, what comes out of what was commanded
+bench: .venv/.dev ## print the figures of the mesh engine: speed, memory, what is seen of what was commanded
 	MPLBACKEND=Agg $(BIN)/python benchmarks/speed.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/memory.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/roundtrip.py
+	MPLBACKEND=Agg $(BIN)/python benchmarks/editor.py
 
 clean: ## remove .venv and everything that was built
 	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

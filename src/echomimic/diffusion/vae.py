@@ -29,15 +29,14 @@ SD_VAE: dict[str, Any] = {
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def build_vae(config: Mapping[str, Any] = SD_VAE, *, small: bool = False) -> nn.Module:
-    """diffusers' AutoencoderKL of this configuration, or with `small` AutoencoderTiny for previews."""
+def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
+    """diffusers' AutoencoderKL of this configuration."""
     try:
         from diffusers import models
     except ImportError as error:
         missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
         raise SetupError(missing) from None
-    kinds: Any = models
-    kind = kinds.AutoencoderTiny if small else kinds.AutoencoderKL
+    kind = cast(Any, models).AutoencoderKL
     known = signature(kind.__init__).parameters
     return cast(nn.Module, kind(**{name: value for name, value in config.items() if name in known}))
 
@@ -58,8 +57,7 @@ def encode_picture(vae: nn.Module, picture: Picture) -> Tensor:
     """(H, W, 3) uint8 to scaled latents (1, 4, H/8, W/8) float32: the mean, not a sample."""
     weight = next(vae.parameters())
     encoded = cast(Any, vae).encode(picture_tensor(picture[None], weight.device, weight.dtype) * 2 - 1)
-    latents = encoded.latent_dist.mean * SCALE if hasattr(encoded, "latent_dist") else encoded.latents
-    return cast(Tensor, latents.float())
+    return cast(Tensor, (encoded.latent_dist.mean * SCALE).float())
 
 
 def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bool = False) -> Iterator[Picture]:
@@ -84,8 +82,8 @@ def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bo
 
 
 def _decoded(vae: nn.Module, latents: Tensor, floor: bool) -> Picture:
-    weight, scale = next(vae.parameters()), 1.0 if type(vae).__name__ == "AutoencoderTiny" else SCALE
-    decoded = cast(Any, vae).decode((latents / scale).to(weight.device, weight.dtype)).sample.float()
+    weight = next(vae.parameters())
+    decoded = cast(Any, vae).decode((latents / SCALE).to(weight.device, weight.dtype)).sample.float()
     shades = (decoded / 2 + 0.5).clamp(0, 1) * 255
     shades = (shades.floor() if floor else shades.round()).to(torch.uint8)
     return cast(Picture, shades.permute(0, 2, 3, 1).cpu().numpy())
