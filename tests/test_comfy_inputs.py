@@ -14,6 +14,7 @@ from comfy_standin import Host, Interrupted, Video, load_nodes
 from echomimic.apps.comfy import fields, motions
 from echomimic.apps.comfy import host as hosts
 from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError
+from echomimic.framing import CROP
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.motion.gestures import gesture_track
 from echomimic.options import make_options
@@ -168,7 +169,12 @@ def test_one_driving_frame_and_its_mouth(
 
     seen: list[Any] = []
     drawn = shot.draw_motion
-    monkeypatch.setattr(shot, "draw_motion", lambda track, *more: seen.append(track.parts) or drawn(track, *more))
+
+    def draw(track: LandmarkTrack, frame: int, size: tuple[int, int]) -> Any:
+        seen.append(track.parts)
+        return drawn(track, frame, size)
+
+    monkeypatch.setattr(shot, "draw_motion", draw)
     for mouth in (False, True):
         report = published("V1", "pose_acc", mouth, video_images=head).ui["text"][0]
         assert report.startswith("2 frames") and "back and forth" in report
@@ -229,3 +235,21 @@ def test_links_to_nowhere_are_no_contents(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     (tmp_path / "0.npy").touch()
     assert [name for name, _ in hosts.contents(tmp_path)] == ["0.npy"]
+
+
+def test_tooltips_say_what_leaves_an_option_as_it_is(host: Host) -> None:
+    nodes = load_nodes()
+    slots = {each.id: each.more for each in nodes["EchoMimicSampler"].define_schema().inputs}
+    assert slots["face"]["tooltip"].endswith("starting at 1; 0: the largest")
+    assert slots["guidance"]["tooltip"].endswith("; -1: as the preset has it")
+    assert slots["size"]["tooltip"].endswith("; 0: as the preset has it, else the picture's own, at most 1024")
+    own = {each.id: each.more["tooltip"] for each in nodes["EchoMimicPortrait"].define_schema().inputs if each.more}
+    assert own["size"].endswith(f"; 0: {CROP}")
+
+
+def test_every_widget_has_a_tooltip(host: Host) -> None:
+    for name, node in load_nodes().items():
+        for each in node.define_schema().inputs:
+            inner = [i for option in each.more.get("options", []) if hasattr(option, "inputs") for i in option.inputs]
+            for slot in (each, *inner):
+                assert "default" not in slot.more or slot.more.get("tooltip"), (name, slot.id)

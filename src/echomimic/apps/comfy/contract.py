@@ -48,7 +48,8 @@ LOADER = (
         "COMBO",
         "audio_drived",
         choices=("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc"),
-        help="what drives the face; the modes with acc are made for about 6 steps and cfg 1",
+        help="V1: what drives the face beside the voice; V2 follows a pose in every mode; "
+        "those with acc are made for about 6 steps and cfg 1",
     ),
     Slot(
         "draw_mouse",
@@ -67,13 +68,21 @@ LOADER = (
 )
 LOADER_OUTPUTS = (("model", "MODEL_PIPE_E"), ("face_detector", "MODEL_FACE_E"), ("visualizer", "MODEL_VISUAL_E"))
 
+_SHAPE = "where width and height differ, V1 keeps the middle of its square, V2 the middle of the portrait"
+
 SAMPLER = (
     Slot("image", "IMAGE"),
     Slot("audio", "AUDIO"),
     Slot("model", "MODEL_PIPE_E"),
     Slot("face_detector", "MODEL_FACE_E"),
-    Slot("pose_dir", "COMBO", NO_POSE, choices=(NO_POSE,), help="none: generated from the voice"),
-    Slot("seed", "INT", 0, 0, MAX_SEED),
+    Slot(
+        "pose_dir",
+        "COMBO",
+        NO_POSE,
+        choices=(NO_POSE,),
+        help="a folder of input/tensorrt_lite to follow; none: video_images, or else what the voice makes",
+    ),
+    Slot("seed", "INT", 0, 0, MAX_SEED, help="same inputs and seed: the same frames"),
     Slot("cfg", "FLOAT", 2.5, 0.0, 10.0, 0.1, 0.01, help="how strongly the voice steers; at 1 or less it costs half"),
     Slot("steps", "INT", 30, 1, 100, help="denoising steps"),
     Slot("fps", "INT", 25, 5, 100, help="frames a second"),
@@ -99,14 +108,19 @@ SAMPLER = (
         help="V1: reach of the square crop beyond the face's box on each side, in longer sides of the box; "
         "1: the largest square of the picture, 0: one longer side",
     ),
-    Slot("context_frames", "INT", 12, 0, 50, help="frames that are denoised together"),
+    Slot("context_frames", "INT", 12, 0, 50, help="frames that are denoised together; the networks take 2 to 32"),
     Slot("context_overlap", "INT", 3, 0, 10, help="frames that neighbouring windows share"),
     Slot("length", "INT", 120, 50, 5000, 1, help="frames at most; the voice may be shorter"),
-    Slot("width", "INT", 512, 128, 1024, 64),
-    Slot("height", "INT", 512, 128, 1024, 64),
+    Slot("width", "INT", 512, 128, 1024, 64, help=_SHAPE),
+    Slot("height", "INT", 512, 128, 1024, 64, help=_SHAPE),
     Slot("save_video", "BOOLEAN", False, help="write an .mp4 into the output folder too"),
-    Slot("visualizer", "MODEL_VISUAL_E", optional=True),
-    Slot("video_images", "IMAGE", optional=True, help="frames of a driving video, at fps frames a second"),
+    Slot("visualizer", "MODEL_VISUAL_E", optional=True, help="without effect: infer_mode decides"),
+    Slot(
+        "video_images",
+        "IMAGE",
+        optional=True,
+        help="frames of a driving video, at fps frames a second; pose_dir goes before them",
+    ),
 )
 SAMPLER_OUTPUTS = (("image", "IMAGE"), ("audio", "AUDIO"), ("frame_rate", "FLOAT"), ("video", "VIDEO"))
 """`video` is ours, appended last so that the others keep their places."""

@@ -22,9 +22,9 @@ _BY_NAME = {control.name: control for control in CONTROLS}
 _FLAGS = re.compile("|".join(f"--{control.flag}(?![a-z-])" for control in CONTROLS))
 
 
-def make_inputs(io: Any, names: Iterable[str]) -> list[Any]:
-    """A widget for each of these options."""
-    return [_widget(io, _BY_NAME[name]) for name in names]
+def make_inputs(io: Any, names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Any]:
+    """A widget for each of these options; `helps` are words of a node's own, by option."""
+    return [_widget(io, _BY_NAME[name], (helps or {}).get(name, "")) for name in names]
 
 
 def defaults(names: Iterable[str]) -> dict[str, object]:
@@ -68,9 +68,9 @@ def _start(control: Control) -> object:
     return value if control.choices else control.kind(value)
 
 
-def _widget(io: Any, control: Control) -> Any:
+def _widget(io: Any, control: Control, words_of_node: str) -> Any:
     nothing, value = unset(control), _start(control)
-    words = {"tooltip": _help(control, nothing), "advanced": control.group in RARE}
+    words = {"tooltip": words_of_node or _help(control, nothing), "advanced": control.group in RARE}
     if control.choices:
         choices = [*([] if nothing is None else [OWN]), *control.choices]
         return io.Combo.Input(control.name, options=choices, default=value, **words)
@@ -85,6 +85,10 @@ def _widget(io: Any, control: Control) -> Any:
 
 
 def _help(control: Control, nothing: object) -> str:
+    """What an option does, and what the widget's value means that leaves it as it is."""
     if nothing is None or nothing == "":
         return control.help
-    return f"{control.help}; {nothing}: the default"
+    says, _, default = control.help.partition("; default: ")
+    value = nothing if isinstance(nothing, str) else f"{nothing:g}"
+    meaning = [*(["as the preset has it"] if control.name in LEFT_TO_PRESETS else []), *([default] if default else [])]
+    return f"{says}; {value}: {', else '.join(meaning)}"

@@ -15,6 +15,7 @@ from echomimic.presets import PRESETS
 io: Any = import_module("comfy_api.latest").io
 MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MOTION", "PLACE"))
 PORTRAIT_OPTIONS = ("face", "face_box", "crop_margin", "size")
+SIDE = "side of the square in pixels; 0: 512"
 TALK_OPTIONS = ("size", "fps", "frames", "framing", "seed", "motion_strength", "mouth_strength", "blink_rate")
 NO_FOLDER = "none"
 AUTO = "auto"
@@ -65,7 +66,12 @@ class Load(io.ComfyNode):  # type: ignore[misc]
         speed = io.Combo.Input(
             "speed", options=["full", "fast"], default="full", tooltip="fast: weights made for 6 steps without guidance"
         )
-        drive = io.Combo.Input("driven_by", options=["voice", "landmarks"], default="voice")
+        drive = io.Combo.Input(
+            "driven_by",
+            options=["voice", "landmarks"],
+            default="voice",
+            tooltip="voice: the voice alone; landmarks: a face's motion too, given or made from the voice",
+        )
         machine = fields.make_inputs(io, (name for name in fields.MACHINE if name != "workers"))
         versions = {
             "mesh": fields.make_inputs(io, ("workers",)),
@@ -122,7 +128,7 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def define_schema(cls) -> Any:
         """A picture and which face of it."""
-        inputs = [io.Image.Input("image"), *fields.make_inputs(io, PORTRAIT_OPTIONS), _box()]
+        inputs = [io.Image.Input("image"), *fields.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE}), _box()]
         outputs = [
             io.Image.Output("portrait", display_name="portrait"),
             PLACE.Output("place", display_name="place"),
@@ -148,7 +154,11 @@ class PasteBack(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def define_schema(cls) -> Any:
         """The video, the whole picture and the place of the crop in it."""
-        inputs = [io.Video.Input("video"), io.Image.Input("image"), PLACE.Input("place")]
+        inputs = [
+            io.Video.Input("video", tooltip="made of the crop, of any size"),
+            io.Image.Input("image", tooltip="the picture that was cropped"),
+            PLACE.Input("place", tooltip="of EchoMimic Portrait"),
+        ]
         says = "Put the video of a crop back into the picture that it was cropped from, with a soft seam."
         outputs = [io.Video.Output("video", display_name="video")]
         return _schema("PasteBack", "EchoMimic Paste Back", says, inputs, outputs)
@@ -182,7 +192,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
                 tooltip="put the movements on the portrait's own face or body; off: as they stand, "
                 "but a face that stands elsewhere than the portrait's is put there",
             ),
-            io.Video.Input("video", optional=True),
+            io.Video.Input("video", optional=True, tooltip="somebody who moves; its own frame rate holds"),
             io.Custom("POSE_KEYPOINT").Input("pose_keypoints", optional=True),
             io.Custom("FACE_LANDMARKS").Input("face_landmarks", optional=True),
         ]
