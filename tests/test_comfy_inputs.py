@@ -166,13 +166,13 @@ def test_one_driving_frame_and_its_mouth(
     published: Callable[..., Any], head: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from echomimic.diffusion import shot
+    from echomimic.draw import draw_motion
 
     seen: list[Any] = []
-    drawn = shot.draw_motion
 
     def draw(track: LandmarkTrack, frame: int, size: tuple[int, int]) -> Any:
         seen.append(track.parts)
-        return drawn(track, frame, size)
+        return draw_motion(track, frame, size)
 
     monkeypatch.setattr(shot, "draw_motion", draw)
     for mouth in (False, True):
