@@ -1,5 +1,6 @@
 """What comes into the nodes and cannot be used, or only in part: one line that says so, in the words of the nodes."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import comfy_standin
 from comfy_standin import Host, Interrupted, Video, load_nodes
 from echomimic.apps.comfy import fields, motions
 from echomimic.apps.comfy import host as hosts
-from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError
+from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError, WeightsError
 from echomimic.framing import CROP
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.motion.gestures import gesture_track
@@ -52,8 +53,8 @@ def native(host: Host, head: torch.Tensor) -> Callable[..., str]:
     sampler = nodes["EchoMimicSampler"]
 
     def run(**changed: Any) -> str:
-        values = {**defaults(sampler), "frames": 2, "size": 64, "image": head, "audio": tone(), **changed}
-        report: str = sampler.execute(model=model, **values).result[1]
+        values = {**defaults(sampler), "frames": 2, "size": 64, "image": head, "audio": tone(), "model": model}
+        report: str = sampler.execute(**{**values, **changed}).result[1]
         return report
 
     return run
@@ -253,3 +254,28 @@ def test_every_widget_has_a_tooltip(host: Host) -> None:
             inner = [i for option in each.more.get("options", []) if hasattr(option, "inputs") for i in option.inputs]
             for slot in (each, *inner):
                 assert "default" not in slot.more or slot.more.get("tooltip"), (name, slot.id)
+
+
+def test_the_command_for_weights_survives_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in comfy_standin.installed(tmp_path / "my files", monkeypatch):
+        load_nodes()
+        folder = host.root / "models" / "echomimic"
+        folder.mkdir()
+        with pytest.raises(WeightsError, match=f'--to "{folder}"'):
+            hosts.weights_of("v2")
+
+
+def test_room_is_made_before_networks_come(native: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (model,) = load_nodes()["EchoMimicLoad"].execute({"version": "tiny"}).result
+    done: list[str] = []
+    made, management = model.engine.networks, sys.modules["comfy.model_management"]
+    monkeypatch.setattr(management, "free_memory", lambda *_: done.append("room"))
+
+    def networks(*wanted: Any) -> Any:
+        done.append("networks")
+        return made(*wanted)
+
+    monkeypatch.setattr(model.engine, "networks", networks)
+    for _ in range(2):
+        native(model=model, steps=1)
+    assert done[:2] == ["room", "networks"] and done.count("room") == 1

@@ -119,10 +119,14 @@ def test_pose_dir_lists_the_folders_of_tensorrt_lite(host: Host) -> None:
     assert next(each for each in schema.inputs if each.id == "pose_dir").more["options"] == ["none", "my_pose"]
 
 
-def test_the_original_pack_keeps_its_names(host: Host) -> None:
-    (host.root / "custom_nodes" / "ComfyUI_EchoMimic").mkdir()
+@pytest.mark.parametrize(
+    ("folder", "ours"),
+    [("ComfyUI_EchoMimic", False), ("comfyui_echomimic-main", False), ("ComfyUI_EchoMimic.disabled", True)],
+)
+def test_the_original_pack_keeps_its_names(host: Host, folder: str, ours: bool) -> None:
+    (host.root / "custom_nodes" / folder).mkdir()
     names = load_nodes()
-    assert "Echo_Sampler" not in names and "EchoMimicSampler" in names
+    assert ("Echo_Sampler" in names) == ours and "EchoMimicSampler" in names
 
 
 def test_the_native_nodes_have_every_option(nodes: dict[str, Any]) -> None:

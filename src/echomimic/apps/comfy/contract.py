@@ -12,7 +12,7 @@ Kinds = Kind | Literal["INT", "FLOAT"]
 MAX_SEED = 2**31 - 1
 CATEGORY = "EchoMimic"
 ORIGINAL_FOLDER = "comfyui_echomimic"
-"""Where the original pack lies under custom_nodes, in small letters: with it there, its nodes keep their names."""
+"""How the folder of the original pack among the custom nodes begins, in small letters."""
 NO_POSE = "none"
 POSES = "tensorrt_lite"
 """Folder of the host's input folder whose sub-folders `pose_dir` lists."""

@@ -38,14 +38,15 @@ def add_weight_folders() -> None:
 
 def weight_folders() -> list[Path]:
     """Folders that are there, in the order in which they are searched; the package's own come last."""
-    return [path for path in (Path(each) for each in _paths().get_folder_paths(WEIGHTS)) if path.is_dir()] + folders()
+    places = [*map(Path, _paths().get_folder_paths(WEIGHTS)), *folders()]
+    return [place for place in places if place.is_dir()]
 
 
 def weights_of(preset: str) -> Path | None:
     """The folder that holds every file of a preset, None for a preset without files; else WeightsError."""
     if not find_preset(preset).files:
         return None
-    places = [place for place in weight_folders() if place.is_dir()]
+    places = weight_folders()
     lacking = {place: missing_files(preset, place) for place in places}
     whole = next((place for place, files in lacking.items() if not files), None)
     if whole is not None:
@@ -57,15 +58,23 @@ def weights_of(preset: str) -> Path | None:
     source = " and ".join(f"huggingface.co/{name}" for name in dict.fromkeys(FILES[file].repository for file in files))
     raise WeightsError(
         f"preset {preset} lacks {', '.join(files)}; looked in {where}. Fetch them from {source}: echomimic weights "
-        f"fetch {preset} --to {best}. Without weights: EchoMimic Load with version mesh"
+        f"fetch {preset} --to {_quoted(best)}. Without weights: EchoMimic Load with version mesh"
     )
 
 
+def _quoted(path: Path) -> str:
+    """A path as every shell takes it."""
+    return f'"{path}"' if " " in str(path) else str(path)
+
+
 def original_is_installed() -> bool:
-    """Whether the original pack lies among the custom nodes: two packs with one node id replace each other."""
+    """Whether the original pack lies among the custom nodes: two packs with one node id replace each other.
+
+    A download of it is called ComfyUI_EchoMimic-main; a folder whose name ends in .disabled the host leaves alone.
+    """
     places = [Path(place) for place in _paths().get_folder_paths("custom_nodes")]
     return any(
-        entry.is_dir() and entry.name.lower() == ORIGINAL_FOLDER
+        entry.is_dir() and entry.name.lower().startswith(ORIGINAL_FOLDER) and not entry.name.endswith(".disabled")
         for place in places
         if place.is_dir()
         for entry in place.iterdir()

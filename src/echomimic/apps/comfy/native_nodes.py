@@ -1,7 +1,6 @@
 """Our own nodes, made of `Options`; only ComfyUI imports this."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from echomimic.apps.comfy import fields, host, motions, run
@@ -285,7 +284,7 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
 
 def _chosen() -> tuple[str, str]:
     """What auto takes and why: the first folder that has all of a better one than mesh."""
-    for folder in filter(Path.is_dir, host.weight_folders()):
+    for folder in host.weight_folders():
         chosen, why = choose_preset(AUTO, None, folder)
         if chosen.files:
             return chosen.name, why

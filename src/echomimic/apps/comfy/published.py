@@ -66,8 +66,8 @@ def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: A
     with collect_notes() as notes:
         portrait, speech = portrait_of(image), speech_of(audio)
         options, portrait, cut = _options(model, portrait, speech, wanted)
-        driver = _driver(model, wanted, video_images)
         make_options(options)
+        driver = _driver(model, wanted, video_images)
     try:
         made = render(model, portrait, speech, driver, options, keep=True, cut=cut)
     except FaceError as error:
