@@ -279,3 +279,21 @@ def test_room_is_made_before_networks_come(native: Callable[..., str], monkeypat
     for _ in range(2):
         native(model=model, steps=1)
     assert done[:2] == ["room", "networks"] and done.count("room") == 1
+
+
+def test_stopped_while_driving_frames_are_written(
+    published: Callable[..., Any], host: Host, head: torch.Tensor
+) -> None:
+    host.stop_after = 0
+    with pytest.raises(Interrupted):
+        published("V1", "pose_acc", video_images=head)
+    assert list((host.root / "temp").iterdir()) == []
+
+
+def test_stopped_while_a_crop_is_put_back(host: Host, head: torch.Tensor) -> None:
+    nodes = load_nodes()
+    place = nodes["EchoMimicPortrait"].execute(image=head, **defaults(nodes["EchoMimicPortrait"])).result[1]
+    host.stop_after = 1
+    with pytest.raises(Interrupted):
+        nodes["EchoMimicPasteBack"].execute(film(host, head, 3), head, place)
+    assert len(host.told) == 1 and list((host.root / "temp").iterdir()) == []
