@@ -156,7 +156,7 @@ def test_a_preset_brings_its_own_options_and_crop(tab: Tab, portrait_file: Path,
     before = page.get_attribute("#portrait-look img", "src")
     page.click("#preset input")
     page.click("[role=option]:has-text('tiny')")
-    page.wait_for_selector("#portrait-look >> text=64 x 64 pixels of a picture of 512 x 512")
+    page.wait_for_selector("#portrait-look >> text=64 x 64 pixels; the picture has 512 x 512")
     page.wait_for_selector("#voice-look >> text=24 frames")
     assert page.get_attribute("#portrait-look img", "src") != before  # the crop of the head: the rest is dark
 

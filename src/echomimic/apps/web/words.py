@@ -78,8 +78,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "服务器没有应答，请重新启动服务器，再刷新本页",
     ),
     "crop": (
-        "The video shows the bright part: {width} x {height} pixels of a picture of {wide} x {high}.",
-        "视频显示明亮的部分：{width} x {height} 像素，原图 {wide} x {high}。",
+        "The video shows the bright part in {width} x {height} pixels; the picture has {wide} x {high}.",
+        "视频显示明亮的部分，大小为 {width} x {height} 像素；原图为 {wide} x {high}。",
     ),
     "crop_alt": ("The portrait; the face is framed.", "肖像；脸部已框出。"),
     "voice_said": ("{seconds:.2f} s, {frames} frames", "{seconds:.2f} 秒，{frames} 帧"),
@@ -181,6 +181,6 @@ def preferred(accepted: str) -> Language:
 
 def plain(text: str, folder: Path) -> str:
     """A message in one line, with the names of files below `folder` only."""
-    inside = re.escape(str(folder)) + r"(?:[/\\](?:[0-9a-f]{32,}|[0-9])(?=[/\\]))*[/\\]?"
+    inside = re.escape(str(folder)) + r"(?:[/\\](?:(?:new-)?[0-9a-f]{32,}|[0-9])(?=[/\\]))*[/\\]?"
     text = re.sub(inside, "", text)
     return " ".join(text.replace(f"{folder}{os.sep}", "").split())
