@@ -104,6 +104,38 @@ def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None
     tab.until("+document.querySelector('#frame').dataset.shown > 5")
 
 
+def test_a_slider_that_was_dragged_does_not_hold_the_keys(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    box = page.locator("#gain").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 20, middle[1], steps=3)
+    page.mouse.move(*middle, steps=3)  # there and back again is no edit
+    page.mouse.up()
+    page.mouse.click(middle[0] + 30, middle[1])
+    page.wait_for_selector("#edits code")
+    assert len(edits(page)) == 1
+    page.keyboard.press("Control+z")
+    tab.until("!document.querySelector('#edits code')")
+    page.keyboard.press("Space")
+    tab.until("document.querySelector('#sound').currentTime > 0")
+    page.focus("#preset")
+    page.keyboard.press("Control+y")
+    page.wait_for_selector("#edits code")
+
+
+def test_points_are_one_stop_of_the_tab_key(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    assert page.locator(".key").count() > 3
+    page.focus("#wave")
+    page.keyboard.press("Tab")
+    page.keyboard.press(".")
+    tab.until("document.activeElement.matches('.key[aria-pressed=true]') && +document.activeElement.dataset.index > 0")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "gain"
+
+
 def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path) -> None:
     page = tab.open("/en/")
     page.click("#example")

@@ -3,7 +3,7 @@
 import { ask, newest } from './server.js'
 import { $, edited, keys, say, state } from './state.js'
 import { remember } from './begin.js'
-import { draw, show, showFrame } from './show.js'
+import { draw, focusChosen, show, showFrame } from './show.js'
 
 // Set by the page: what to do where the server has lost the session.
 export const hooks = { lost: () => {} }
@@ -40,7 +40,7 @@ export async function edit(lines, at = null, instead = false) {
   const near = keys().map(([each]) => Math.abs(each - at))
   state.key = near.indexOf(Math.min(...near))
   show()
-  if (document.activeElement.classList.contains('key')) $('keys').querySelector('[aria-pressed=true]')?.focus()
+  focusChosen()
 }
 
 const attempt = newest(async (lines) => {

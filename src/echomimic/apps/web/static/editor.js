@@ -50,11 +50,19 @@ function setUpTools() {
   $('zoom-in').onclick = () => zoom(.7)
   $('zoom-out').onclick = () => zoom(1 / .7)
   $('gain').oninput = () => { $('gained').textContent = `×${short(+$('gain').value)}`; tryOut(scaled(+$('gain').value)) }
-  $('gain').onchange = () => { const line = scaled(+$('gain').value); letGo(); $('gain').value = 1; $('gained').textContent = '×1'; edit(line) }
+  $('gain').onchange = setGain
   $('load').onchange = () => send('load', 'track', '/track', loaded)
   $('again').onchange = () => send('again', 'voice', '/again', ({ id }) => { location.hash = id; location.reload() })
   for (const each of $('kinds').children) each.onclick = () => turnTo(each.value)
   window.addEventListener('resize', () => state.doc && draw())
+}
+
+function setGain() {
+  const gain = +$('gain').value
+  letGo()
+  $('gain').value = 1; $('gained').textContent = '×1'
+  if (gain === 1) { show(); return showFrame() } // there and back again is no edit
+  edit(scaled(gain))
 }
 
 async function send(input, name, path, then) {

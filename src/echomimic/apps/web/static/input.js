@@ -29,12 +29,19 @@ export function setUpStrips() {
   }, { passive: false })
 }
 
+// Keys that the focused element has a use for: a slider and a list keep the focus after a click, and should not hold all.
+function isTheirs({ key, target }) {
+  if (target.closest('select, video')) return true
+  if (target.closest('input[type=range]')) return /^(Arrow|Home|End|Page)/.test(key)
+  return key === ' ' && Boolean(target.closest('button:not(.key), a, summary, input'))
+}
+
 // `other` goes to the face or the hands, whichever is not shown.
 export function setUpKeyboard(other) {
   document.addEventListener('keydown', (event) => {
-    const typing = event.target.closest('input:not([type=checkbox]), select, textarea, video, #begin')
-    if (typing || !state.doc || (event.key === ' ' && event.target.closest('button:not(.key), a, summary, input'))) return
-    const act = (event.ctrlKey || event.metaKey ? withControl(event) : plain(event, other))[event.key]
+    const control = event.ctrlKey || event.metaKey
+    if (!state.doc || event.target.closest('#begin') || (!control && isTheirs(event))) return
+    const act = (control ? withControl(event) : plain(event, other))[event.key]
     if (act) { event.preventDefault(); act() }
   })
 }

@@ -3,7 +3,7 @@
 import { $, clamp, keys, second, short, state, total } from './state.js'
 import { edit, letGo, tryOut } from './change.js'
 import { go } from './clock.js'
-import { draw, drawKeys, show, showFrame } from './show.js'
+import { draw, drawKeys, focusChosen, show, showFrame } from './show.js'
 import { moment, valueAt } from './timeline.js'
 
 export function choose(index) { if (index !== state.key) state.nudged = null; state.key = index; drawKeys() }
@@ -84,7 +84,7 @@ export function removeKey() {
 export function step(by) {
   const all = keys(), index = by > 0 ? all.findIndex(([at]) => at > second() + 1e-3) : all.findLastIndex(([at]) => at < second() - 1e-3)
   if (index < 0) return
-  choose(index); go(all[index][0] * state.doc.fps)
+  choose(index); go(all[index][0] * state.doc.fps); focusChosen()
 }
 
 export const scaled = (gain) => `scale_curve(track, '${state.curve}', ${short(gain)}${state.range ? `, ${short(state.range[0])}, ${short(state.range[1])}` : ''})`

@@ -4,6 +4,7 @@ import { newest, word } from './server.js'
 import { $, edited, keys, second, short, state } from './state.js'
 import { drawLane, drawStage, drawWave, level, limits, place } from './timeline.js'
 
+const CLOSEST = 5 // pixels from point to point, on the average
 const PARTS = ['eyes', 'brows', 'mouth', 'pupils', 'nose', 'head']
 
 export const showFrame = newest(async () => {
@@ -33,20 +34,33 @@ export function drawCursor() {
   $('wave').setAttribute('aria-valuetext', `${at} s`)
 }
 
-// Points in view only: a long clip has thousands.
+// Points in view only, and where they would hide the curve no more than the chosen one: a long clip has thousands.
+function shownKeys(width) {
+  const { start, span } = state.view, { dragged } = state
+  const seen = keys().map((key, index) => [...(dragged?.index === index ? dragged.point : key), index]).filter(([at]) => at >= start - 1e-6 && at <= start + span + 1e-6)
+  return seen.length * CLOSEST < width ? seen : seen.filter(([, , index]) => index === state.key)
+}
+
 export function drawKeys() {
-  const { width, height } = $('stage').getBoundingClientRect(), home = $('keys'), { start, span } = state.view
-  const seen = keys().map((key, index) => [...(state.dragged?.index === index ? state.dragged.point : key), index]).filter(([at]) => at >= start - 1e-6 && at <= start + span + 1e-6)
+  const { width, height } = $('stage').getBoundingClientRect(), home = $('keys'), seen = shownKeys(width)
+  const stop = seen.find(([, , index]) => index === state.key) || seen[0] // one stop of the tab key: , and . go on from there
   while (home.children.length > seen.length) home.lastElementChild.remove()
-  seen.forEach(([at, value, index], number) => {
+  seen.forEach((key, number) => {
+    const [at, value, index] = key
     let dot = home.children[number]
     if (!dot) { dot = document.createElement('button'); dot.className = 'key'; home.append(dot) }
     dot.dataset.index = index
+    dot.tabIndex = key === stop ? 0 : -1
     dot.setAttribute('aria-pressed', index === state.key)
     dot.setAttribute('aria-label', `${word(state.curve)}, ${word('key', { second: at.toFixed(2), value: short(value) })}`)
     dot.style.left = `${place(state, at, width)}px`
     dot.style.top = `${level(state.axis, value, height)}px`
   })
+}
+
+// Where a point has the focus, the chosen one has it.
+export function focusChosen() {
+  if (document.activeElement.classList.contains('key')) $('keys').querySelector('[aria-pressed=true]')?.focus()
 }
 
 export function show() {

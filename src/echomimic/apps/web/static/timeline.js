@@ -44,7 +44,10 @@ function trace(state, { draw, width, height }, axis, values, colour, thick) {
   const step = Math.max(1, Math.floor((last - first) / width / 2))
   draw.strokeStyle = colour; draw.lineWidth = thick; draw.lineJoin = 'round'
   draw.beginPath()
-  for (let i = first; i <= last; i += step) draw.lineTo(place(state, i / fps, width), level(axis, values[i], height))
+  for (let i = first; i <= last; i += step) {
+    const some = values.slice(i, i + step) // the least and the most of what shares a pixel: no blink is lost
+    for (const value of step > 1 ? [Math.min(...some), Math.max(...some)] : some) draw.lineTo(place(state, i / fps, width), level(axis, value, height))
+  }
   draw.stroke()
 }
 
@@ -98,7 +101,7 @@ export function drawStage(state, canvas) {
   trace(state, on, axis, values, MAIN, 2)
   draw.fillStyle = INK; draw.font = '11px system-ui'
   const [low, high] = axis, room = (high - low) * .06 / 1.12
-  for (const [value, y] of [[high - room, 14], [low + room, height - 5]]) draw.fillText(`${+value.toFixed(2)} ${state.word(line.unit)}`, 4, y)
+  for (const [value, y] of [[high - room, 9], [low + room, height - 2]]) draw.fillText(`${+value.toFixed(2)} ${state.word(line.unit)}`, 4, y)
 }
 
 export function drawLane(state, canvas, line) {
