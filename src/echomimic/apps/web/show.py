@@ -72,7 +72,7 @@ def job_words(language: Language, job: Job, ahead: int) -> str:
     if job.state == "waiting" and ahead:
         return say(language, "waiting", ahead=ahead)
     watch, network = job.watch, "_network" if _has_network(job.order.preset) else ""
-    if watch is None or not watch.total:
+    if watch is None or not watch.speed:  # nor is there a time left before there is a speed
         return say(language, f"starting{network}")
     said = {"done": watch.done, "total": watch.total, "speed": watch.speed, "left": watch.left}
     return say(language, f"running{network}", **said)

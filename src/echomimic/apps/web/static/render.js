@@ -60,7 +60,7 @@ function rounded(job) {
 function doing(job) {
   if (job.ahead) return 'waiting'
   const network = state.clip.presets.find((each) => each.name === job.preset)?.engine === 'diffusion' ? '_network' : ''
-  return (job.total ? 'running' : 'starting') + network
+  return (job.speed ? 'running' : 'starting') + network
 }
 
 async function follow(job) {
