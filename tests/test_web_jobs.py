@@ -16,7 +16,7 @@ from echomimic.apps.rest.previews import Previews
 from echomimic.apps.web.advice import ADVICE_ZH, trouble_of
 from echomimic.apps.web.editor_words import editor_page
 from echomimic.apps.web.fields import given_options
-from echomimic.apps.web.jobs import Job, Jobs, Order
+from echomimic.apps.web.jobs import Job, Jobs, Order, named_after
 from echomimic.apps.web.qualities import QUALITIES, quality_options
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.show import error_html
@@ -95,9 +95,35 @@ def test_a_job_has_files_of_its_own_and_says_errors_without_folders(
     assert job.error == "face.png is no picture; expected one"
 
 
+def test_a_waiting_job_that_nobody_awaits_leaves_the_queue(
+    jobs: Jobs, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "animate", endless)
+    first, second = jobs.submit(order), jobs.submit(order)
+    for _ in range(40):
+        jobs.find(first.id)
+        time.sleep(0.01)
+    jobs.tidy()
+    assert (first.state, second.state) == ("running", "cancelled")
+    assert not second.folder.exists()
+
+
+def test_names_of_videos_are_short_enough_for_every_file_system() -> None:
+    assert named_after("me", "voice") == "me-voice"
+    name = named_after("长" * 80, "音" * 80, "hands")
+    assert len(f"{name}.npz".encode()) < 220
+    assert name.startswith("长" * 20)
+    assert name.endswith("音-hands")
+
+
+def test_a_tab_in_the_background_asks_often_enough(tmp_path: Path) -> None:
+    """Browsers let its timers run once a minute."""
+    assert Settings(tmp_path).leave_seconds >= 90
+
+
 def test_messages_lose_the_names_that_only_the_server_knows() -> None:
     folder = Path("/somewhere/uploads")
-    for name in ("5b" * 32, "0", "ab" * 16 + "/1"):
+    for name in ("5b" * 32, "0", "ab" * 16 + "/1", "new-" + "ab" * 16 + "/1"):
         assert plain(f"{folder}/{name}/a b.png is\nempty", folder) == "a b.png is empty"
 
 

@@ -1,5 +1,6 @@
 """The web application: the page in each language, and the editor beside it."""
 
+import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio, load_libraries, warm_up
 from echomimic.apps.web.words import LANGUAGES, preferred
 
+_TIDY_EVERY = 30.0
+
 
 def create_app(settings: Settings, warm: bool = True) -> FastAPI:
     """The application; `warm` loads in the background what the first video needs."""
@@ -32,7 +35,9 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
         if warm:
             load_libraries()
             threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+        tidying = asyncio.create_task(_tidy_for_ever(desk))
         yield
+        tidying.cancel()
         desk.studio.close()
 
     app = FastAPI(title="EchoMimic", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -60,6 +65,14 @@ def create_app(settings: Settings, warm: bool = True) -> FastAPI:
             allowed_paths=_shown_folders(settings),
         )
     return app
+
+
+async def _tidy_for_ever(desk: Desk) -> None:
+    """Delete what is old, also while nobody comes."""
+    while True:
+        await asyncio.sleep(_TIDY_EVERY)
+        for tidy in (desk.tidy, desk.studio.jobs.tidy):
+            await asyncio.to_thread(tidy)
 
 
 def _shown_folders(settings: Settings) -> list[str]:

@@ -4,8 +4,8 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from echomimic.apps.demo import demo_portrait, demo_voice
-from echomimic.apps.web.jobs import Job, Order
+from echomimic.apps.web.jobs import Job, Order, named_after
 from echomimic.apps.web.qualities import quality_options
 from echomimic.apps.web.session import Kind, Session
 from echomimic.apps.web.settings import MB
@@ -27,9 +27,12 @@ from echomimic.presets import find_preset
 
 _KEPT = 6
 """Sessions that stay open; each holds a portrait set up for rendering, some tens of megabytes."""
+_KEPT_FRAMES = 100_000
+"""And that all together have no more frames than this: a track takes some 12 kB for each."""
 _KEPT_LINES = TypeAdapter(dict[Kind, list[str]])
 _BLOCK = 1 << 20
 _FIELD = 1_000_000
+_LONGEST_SUFFIX = 12
 
 
 class GoneError(InputError):
@@ -79,14 +82,20 @@ class Desk:
             files = {"portrait": demo_portrait(), "voice": demo_voice()}
         if "portrait" not in files or "voice" not in files:
             raise OptionError("a portrait and a voice are needed; expected a file for each")
-        session = self.open(files["portrait"], files["voice"], {})
-        if "track" in files:
-            self.load(session, files)
-        session.edit(_lines(fields.get("edits", "{}")))
+        with self._opened(files["portrait"], files["voice"], {}) as session:
+            if "track" in files:
+                self.load(session, files)
+            session.edit(_lines(fields.get("edits", "{}")))
         return session
 
     def open(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Session:
         """A session with copies of these files."""
+        with self._opened(portrait, voice, given) as session:
+            return session
+
+    @contextmanager
+    def _opened(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Iterator[Session]:
+        """A session with copies of these files; kept where all that is done to it first goes well."""
         home = self.folder / uuid4().hex
         copies = []
         for place, source in enumerate((portrait, voice)):
@@ -94,20 +103,20 @@ class Desk:
             copies.append(Path(shutil.copy(source, home / str(place) / source.name)))
         try:
             session = Session(copies[0], copies[1], given, id=home.name)
+            yield session
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
             raise
         with self._lock:
             self._sessions[session.id] = session, time.monotonic()
-            self._tidy()
-        return session
+        self.tidy()
 
     def again(self, session: Session, files: Mapping[str, Path]) -> Session:
         """The same portrait, options and edits with another voice."""
         if "voice" not in files:
             raise OptionError("a voice is needed; expected a file")
-        other = self.open(session.portrait_file, files["voice"], session.given)
-        other.edit(session.lines)
+        with self._opened(session.portrait_file, files["voice"], session.given) as other:
+            other.edit(session.lines)
         return other
 
     def load(self, session: Session, files: Mapping[str, Path]) -> Kind:
@@ -155,17 +164,22 @@ class Desk:
             raise GoneError("this video is not here any more; expected a newer one: render it again")
         return job
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
+        """Forget sessions that nobody has used for long, and the oldest where they are too many or too long."""
         old = time.monotonic() - self.studio.settings.keep_seconds
-        for name, (_, used) in list(self._sessions.items()):
-            if used < old or len(self._sessions) > _KEPT:
-                del self._sessions[name]
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+        with self._lock:
+            frames = sum(session.frames for session, _ in self._sessions.values())
+            for name, (session, used) in list(self._sessions.items()):
+                if used < old or len(self._sessions) > _KEPT or (frames > _KEPT_FRAMES and len(self._sessions) > 1):
+                    frames -= session.frames
+                    del self._sessions[name]
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 async def _kept(upload: UploadFile, folder: Path) -> Path:
     folder.mkdir(parents=True)
-    path = folder / (Path(upload.filename or "").name or "file")
+    given = Path(upload.filename or "")
+    path = folder / (named_after(given.stem.strip(".") or "file") + given.suffix[:_LONGEST_SUFFIX])
     with path.open("wb") as file:
         while block := await upload.read(_BLOCK):
             file.write(block)

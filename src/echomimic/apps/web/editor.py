@@ -14,7 +14,7 @@ from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.editor_state import change_state, changed, edited_state, job_state, rounded, session_state
 from echomimic.apps.web.editor_words import editor_page
 from echomimic.apps.web.history import History
-from echomimic.apps.web.jobs import in_one_line
+from echomimic.apps.web.jobs import in_one_line, named_after
 from echomimic.apps.web.look import to_data_url, to_jpeg
 from echomimic.apps.web.session import Kind
 from echomimic.errors import EchoMimicError, OptionError
@@ -117,7 +117,7 @@ def _add_looking(router: APIRouter, desk: Desk) -> None:
     def save(name: str, kind: Kind) -> FileResponse:
         session = desk.find(name)
         words = [session.portrait_file.stem, session.voice_file.stem, *(["hands"] if kind == "hands" else [])]
-        path = session.of(kind).save(desk.home(session) / f"{'-'.join(words)}.npz")
+        path = session.of(kind).save(desk.home(session) / f"{named_after(*words)}.npz")
         return FileResponse(path, filename=path.name)
 
     @router.get("/sessions/{name}/{kind}/frame/{number}")

@@ -19,6 +19,8 @@ from echomimic.types import Clip, Engine
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MOST_WAITING = 16
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, with the ending and what is put before it while it is written."""
 _GRACE = 10.0
 """Seconds that a job has to stop when the server does."""
 
@@ -72,7 +74,7 @@ class Jobs:
 
     def submit(self, order: Order) -> Job:
         """Put an order last in the queue; its files are copied, so that the caller may delete them."""
-        self._tidy()
+        self.tidy()
         job = Job(order, self._settings.folder / "jobs" / uuid4().hex)
         with self._changed:
             if sum(not other.ended for other in self._jobs.values()) > MOST_WAITING:
@@ -140,7 +142,7 @@ class Jobs:
             order.portrait,
             order.speech,
             order.motion,
-            output=job.folder / f"{order.portrait.stem}-{order.speech.stem}.mp4",
+            output=job.folder / f"{named_after(order.portrait.stem, order.speech.stem)}.mp4",
             preset=order.preset,
             live=live,
             engine=self._kept(order.preset),
@@ -176,13 +178,22 @@ class Jobs:
         job.state = state
         shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _tidy(self) -> None:
-        """Forget jobs that ended long ago, and delete their videos."""
+    def tidy(self) -> None:
+        """Forget jobs that ended long ago, and delete their videos; take those out of the queue that nobody awaits."""
         with self._changed:
             for job in list(self._jobs.values()):
-                if job.ended and time.monotonic() - job.seen > self._settings.keep_seconds:
+                unseen = time.monotonic() - job.seen
+                if job.state == "waiting" and unseen > self._settings.leave_seconds:
+                    self._end(job, "cancelled")
+                if job.ended and unseen > self._settings.keep_seconds:
                     shutil.rmtree(job.folder, ignore_errors=True)
                     del self._jobs[job.id]
+
+
+def named_after(*words: str) -> str:
+    """One name of some names of files, short enough for every file system: a Chinese character has three bytes."""
+    most = _LONGEST_NAME // len(words)
+    return "-".join(word.encode()[:most].decode(errors="ignore") for word in words)
 
 
 def in_one_line(error: Exception, folder: Path) -> str:

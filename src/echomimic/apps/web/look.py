@@ -1,5 +1,6 @@
 """What the page shows before anything runs: the face, the crop, how long the voice is."""
 
+import threading
 from base64 import b64encode
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -35,26 +36,34 @@ class Looker:
     def __init__(self) -> None:
         self._portraits: OrderedDict[Path, Portrait] = OrderedDict()
         self._faces: dict[tuple[Path, object], tuple[Face, tuple[str, ...]]] = {}
+        self._lock = threading.Lock()
 
     def read(self, path: Path) -> Portrait:
         """The portrait in a file, read once."""
         from echomimic.media import read_picture
 
-        if path not in self._portraits:
-            self._portraits[path] = read_picture(path)
-            while len(self._portraits) > _KEPT:
-                old, _ = self._portraits.popitem(last=False)
-                self._faces = {key: face for key, face in self._faces.items() if key[0] != old}
-        return self._portraits[path]
+        portrait = self._portraits.get(path)
+        if portrait is None:  # read outside of the lock: who has another picture need not wait
+            portrait = read_picture(path)
+            with self._lock:
+                self._portraits[path] = portrait
+                while len(self._portraits) > _KEPT:
+                    old, _ = self._portraits.popitem(last=False)
+                    self._faces = {key: face for key, face in self._faces.items() if key[0] != old}
+        return portrait
 
     def look(self, path: Path, options: Options) -> Look:
         """The face and the crop of the portrait in a file. Raises PictureError and FaceError."""
         portrait = self.read(path)
         key = (path, (options.face, options.face_box))
-        if key not in self._faces:
+        found = self._faces.get(key)
+        if found is None:
             with collect_notes() as notes:
-                self._faces[key] = pick_face(portrait, options), tuple(notes)
-        face, said = self._faces[key]
+                found = pick_face(portrait, options), tuple(notes)
+            with self._lock:
+                if path in self._portraits:
+                    self._faces[key] = found
+        face, said = found
         framing = frame_portrait(portrait, face, options)
         return Look(to_jpeg(_marked(portrait, face, framing), _SHOWN), framing, portrait, said)
 

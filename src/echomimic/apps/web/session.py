@@ -2,7 +2,7 @@
 
 import threading
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from echomimic.errors import FaceError
 from echomimic.media import read_picture, read_speech, sound_blocks
 from echomimic.options import Options, make_options
 from echomimic.presets import find_preset
-from echomimic.types import LandmarkTrack
+from echomimic.types import Floats, LandmarkTrack
 
 Kind = Literal["face", "hands"]
 Edited = FaceMotion | HandsMotion
@@ -101,20 +101,35 @@ class Session:
         self.kind = "face" if isinstance(loaded, LandmarkTrack) else "hands"
         return self.kind
 
+    @property
+    def frames(self) -> int:
+        """How long the face's track is: by that goes how much memory the session takes."""
+        return len(self.face.heard)
+
     @cached_property
     def peaks(self) -> list[float]:
         """How loud the voice is, `_PEAKS` times a second, 0..1."""
-        step = 16_000 // _PEAKS
-        sound = np.abs(np.concatenate([*sound_blocks(self.speech, 16_000), np.zeros(step, np.float32)]))
-        loud = sound[: len(sound) // step * step].reshape(-1, step).max(axis=1)
+        loud = np.concatenate([*_loudest(sound_blocks(self.speech, _RATE), _RATE // _PEAKS)])
         return [round(float(each), 3) for each in loud / max(float(loud.max()), 1e-6)]
 
     def write_voice(self, path: Path) -> Path:
-        """The voice as a WAV that every browser plays."""
-        with wave.open(str(path), "wb") as file:
+        """The voice as a WAV that every browser plays; there at once, for a browser asks again while it is written."""
+        part = path.with_name(f"{uuid4().hex}.part")
+        with wave.open(str(part), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(_RATE)
             for block in sound_blocks(self.speech, _RATE):
                 file.writeframes((np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
-        return path
+        return part.replace(path)
+
+
+def _loudest(blocks: Iterable[Floats], step: int) -> Iterator[Floats]:
+    """How loud each `step` samples are, block by block: the sound of hours does not fit into memory at once."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        sound = np.concatenate([rest, np.abs(block)])
+        whole = len(sound) // step * step
+        yield sound[:whole].reshape(-1, step).max(axis=1)
+        rest = sound[whole:]
+    yield rest.max(initial=0.0, keepdims=True)

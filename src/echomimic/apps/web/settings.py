@@ -17,5 +17,8 @@ class Settings:
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1", "[::1]")
     max_upload: int = 200 * MB
     keep_seconds: float = 3600.0
-    leave_seconds: float = 60.0
-    """A job is cancelled when nobody has looked at it for so long: its tab was closed."""
+    leave_seconds: float = 120.0
+    """A job is cancelled when nobody has looked at it for so long: its tab was closed.
+
+    Browsers let a tab in the background ask once a minute.
+    """
