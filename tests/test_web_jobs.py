@@ -132,6 +132,12 @@ def test_only_what_was_changed_counts_as_given() -> None:
     assert given_options(shown, {}) == {}
     assert given_options(shown | {"steps": 8, "face_box": ""}, {"steps": 6}) == {"steps": 8}
     assert given_options(shown | {"steps": 6}, {"steps": 6}) == {}
+    assert given_options(shown | {"size": " 512"}, {"size": 512}) == {}
+    assert given_options(shown | {"size": "512", "face": "", "face_box": "1,2,3,4"}, {}) == {
+        "size": 512,
+        "face_box": "1,2,3,4",
+    }
+    assert given_options(shown | {"size": "many "}, {}) == {"size": "many"}
 
 
 @pytest.mark.parametrize("preset", ["auto", *PRESETS])

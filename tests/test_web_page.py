@@ -161,6 +161,31 @@ def test_a_preset_brings_its_own_options_and_crop(tab: Tab, portrait_file: Path,
     assert page.get_attribute("#portrait-look img", "src") != before  # the crop of the head: the rest is dark
 
 
+def test_options_that_are_shown_stay_as_they_are(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = tab.open("/en/")
+    drop(page, head_file, voice_file)
+    page.click("#advanced button")
+    for group in ("Picture and length", "Motion", "Diffusion", "Machine"):
+        page.click(f"#advanced button:has-text('{group}')")
+    size = page.get_by_label("Size").first
+    size.wait_for()
+    page.wait_for_timeout(500)
+    page.click("#generate")
+    page.wait_for_selector("#status >> text=25 frames, 1.00 s, 256 x 256")
+    assert page.get_by_label("Device").first.input_value() == "auto"
+    size.click()
+    page.keyboard.insert_text("128")  # as it is pasted
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#portrait-look >> text=128 x 128 pixels")
+    size.fill("many")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#portrait-look [role=alert] >> text=option size is 'many'")
+    size.fill("")
+    page.fill("#seed input", "-5")
+    page.click("#generate")
+    page.wait_for_selector("#status [role=alert] >> text=option seed is -5; expected at least 0")
+
+
 @pytest.mark.parametrize(("language", "words"), [("en", "expected at most 5 MB"), ("zh", "最多 5 MB")])
 def test_an_upload_past_the_limit_is_refused_in_place(
     tab: Tab, head_file: Path, tmp_path: Path, language: str, words: str

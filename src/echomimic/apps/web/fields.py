@@ -33,16 +33,11 @@ def _field(gr: Any, language: Language, control: Control, value: object) -> Any:
         return gr.Dropdown(list(control.choices), value=value, **words)
     if control.kind is bool:
         return gr.Checkbox(value=value, **words)
-    if control.kind is str:
-        return gr.Textbox(value=value or "", **words)
+    if control.kind is str or control.default is None:  # Gradio makes a 0 of a number that is empty, but not of a text
+        return gr.Textbox(value="" if value is None else str(value), placeholder=say(language, "default"), **words)
     if _slides(control):
         return gr.Slider(control.low, control.high, value=value, step=control.step, **words)
-    return gr.Number(
-        value=value,
-        precision=0 if control.kind is int else None,
-        placeholder=say(language, "default"),
-        **words,
-    )
+    return gr.Number(value=value, precision=0 if control.kind is int else None, **words)
 
 
 def _slides(control: Control) -> bool:
@@ -55,7 +50,15 @@ def given_options(values: Mapping[str, object], defaults: Mapping[str, object]) 
     """What the user has set: values that differ from the preset's default, or from the option's own."""
     given: dict[str, object] = {}
     for control in CONTROLS:
-        value = values.get(control.name)
+        value = _in_its_kind(control, values.get(control.name))
         if value not in (None, "") and value != defaults.get(control.name, control.default):
             given[control.name] = value
     return given
+
+
+def _in_its_kind(control: Control, value: object) -> object:
+    """A number that was written into a text field; anything else as it is, for `Options` to say what is wrong."""
+    try:
+        return control.kind(value) if isinstance(value, str) and control.kind in (int, float) else value
+    except ValueError:
+        return value.strip() if isinstance(value, str) else value

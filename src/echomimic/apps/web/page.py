@@ -105,7 +105,6 @@ def _add_choices(gr: Any, language: Language, parts: dict[str, Any]) -> None:
         parts["seed"] = gr.Number(
             0,
             precision=0,
-            minimum=0,
             label=say(language, "seed"),
             info=say(language, "seed_help"),
             min_width=140,
@@ -130,6 +129,8 @@ def _wire(gr: Any, page: Any, parts: dict[str, Any], actions: Actions) -> None:
     # progress is queued
     many, quick = {**_PRIVATE, "concurrency_limit": None}, {**_PRIVATE, "queue": False}
     shaping = [each.input for each in (parts["quality"], *crop)]
+    # Gradio tells of a text that is pasted before it has it: looked at once more when the field is left
+    shaping += [each.blur for each in crop if hasattr(each, "blur")]
     gr.on([parts["portrait"].change, *shaping], actions.look, **seen, **many)
     gr.on([parts["voice"].change, parts["options"]["fps"].input], actions.listen, **heard, **many)
     chosen = parts["preset"].input(actions.show_defaults, parts["preset"], options, **many)
