@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs the web extra")
 from fastapi.testclient import TestClient
 
+from conftest import write_wav
 from echomimic.apps.web import desk as desks
 from echomimic.apps.web import session as sessions
 from echomimic.apps.web.app import create_app
@@ -101,3 +102,12 @@ def test_the_voice_is_read_in_pieces(head_file: Path, voice_file: Path, tmp_path
     assert [each.name for each in tmp_path.glob("*.part")] == []
     pieces = [np.array([0.1, -0.2, 0.3]), np.array([-0.4]), np.array([0.0, 0.1, -0.9])]
     assert [float(each) for part in sessions._loudest(pieces, 2) for each in part] == [0.2, 0.4, 0.1, 0.9]
+
+
+def test_a_track_of_another_length_says_what_is_done_with_it(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    longer = write_wav(tmp_path / "longer.wav", 0.3 * np.sin(np.arange(24_000) / 9))
+    saved = Session(head_file, voice_file).face.save(tmp_path / "saved.npz")
+    session = Session(head_file, longer)
+    assert session.face.notes == ()
+    session.load(saved)
+    assert "back and forth" in session.face.notes[0]

@@ -9,6 +9,7 @@ import numpy as np
 from echomimic import motion
 from echomimic.apps.web.history import History
 from echomimic.mesh.engine import MeshEngine, Stage
+from echomimic.notes import collect_notes
 from echomimic.options import Options
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture, Portrait, Speech
 
@@ -28,6 +29,7 @@ class FaceMotion:
     usual = 1.0
     """How much of their range the curves usually take up: shown as large as that at least."""
     notes: tuple[str, ...] = ()
+    """What is worth knowing of the loaded track, a line each."""
 
     def __init__(self, portrait: Portrait, speech: Speech, options: Options) -> None:
         self._portrait, self._speech, self._options = portrait, speech, options
@@ -92,7 +94,9 @@ class FaceMotion:
 
     def load(self, loaded: LandmarkTrack, lines: tuple[str, ...]) -> None:
         """Go on with a saved track; its edits can be undone where they made it from this very voice."""
-        fitted = self._engine.track(self._portrait, self._speech, loaded, self._options)
+        with collect_notes() as notes:
+            fitted = self._engine.track(self._portrait, self._speech, loaded, self._options)
+        self.notes = tuple(notes)
         fitted = replace(fitted, parts=loaded.parts)
         again = History(self.heard).replayed(lines)
         if again is not None and _same(again, fitted):

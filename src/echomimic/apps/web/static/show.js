@@ -82,7 +82,7 @@ export function show() {
 
 function showEdits({ edits, past }) {
   const lines = [...past.map((text) => [text, 'past']), ...edits.map((text) => [text, ''])]
-  $('count').textContent = edits.length
+  $('count').textContent = lines.length
   $('edits').replaceChildren(...lines.map(([text, kind]) => {
     const item = document.createElement('li'), code = document.createElement('code')
     code.textContent = text; code.className = kind; item.append(code)
