@@ -108,6 +108,6 @@ def test_a_track_of_another_length_says_what_is_done_with_it(head_file: Path, vo
     longer = write_wav(tmp_path / "longer.wav", 0.3 * np.sin(np.arange(24_000) / 9))
     saved = Session(head_file, voice_file).face.save(tmp_path / "saved.npz")
     session = Session(head_file, longer)
-    assert session.face.notes == ()
+    assert not session.face.notes
     session.load(saved)
     assert "back and forth" in session.face.notes[0]
