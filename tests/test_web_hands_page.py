@@ -166,9 +166,14 @@ def test_a_network_renders_the_face_track_and_is_seen_on_the_way(tab: Tab, head_
     pytest.importorskip("diffusers", reason="the tiny preset needs the diffusion extra")
     page = begin(tab, head_file, voice_file)
     page.select_option("#preset", "tiny")
+    page.evaluate(
+        "window.said = []; new MutationObserver(() => window.said.push(document.querySelector('#said').textContent))"
+        ".observe(document.querySelector('#said'), { childList: true })"
+    )
     page.click("#render")
-    page.wait_for_selector("#said >> text=steps and frames")
-    page.wait_for_selector("#recent[src^='data:image/jpeg']")
+    # a quick machine shows both for a moment only
+    tab.until("document.querySelector('#recent').src.startsWith('data:image/jpeg')")
+    tab.until("window.said.some((each) => each.includes('steps and frames'))")
     page.reload()  # in the middle of it
     tab.until("document.querySelector('#video').getVideoPlaybackQuality().totalVideoFrames > 1")
     assert "preset tiny" in page.inner_text("#said")
