@@ -260,10 +260,17 @@ def test_the_page_reads_only_what_was_uploaded_to_it(tab: Tab, head_file: Path) 
         each for each in config["dependencies"] if each["inputs"] and kinds[each["inputs"][0]]["type"] == "file"
     )
     values = [kinds[each]["props"].get("value") for each in look["inputs"]]
-    for number, path in enumerate((str(head_file), "http://127.0.0.1:9/face.png")):
+    asked = [
+        (str(head_file), "application/json"),
+        (str(head_file), "application/json; x=multipart"),
+        ("http://127.0.0.1:9/face.png", "application/json"),
+    ]
+    for number, (path, kind) in enumerate(asked):
         values[0] = {"path": path, "meta": {"_type": "gradio.FileData"}}
         body = {"data": values, "fn_index": look["id"], "session_hash": f"test{number}"}
-        assert ask.post(f"{tab.address}/en/gradio_api/queue/join", data=body).ok
+        assert ask.post(f"{tab.address}/en/gradio_api/queue/join", data=body, headers={"Content-Type": kind}).ok
         said = ask.get(f"{tab.address}/en/gradio_api/queue/data?session_hash=test{number}").text()
         assert f"{Path(path).name} is not on the server any more" in said
         assert "base64" not in said
+    large = ask.post(f"{tab.address}/en/gradio_api/queue/join", data={"data": ["x" * (2 << 20)]})
+    assert large.status == 413

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_LARGEST = 1 << 20
+"""Bytes of what is entered on the page; files come another way."""
 
 
 class OwnFiles:
@@ -20,14 +24,20 @@ class OwnFiles:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        kind = Headers(scope=scope).get("content-type", "") if scope["type"] == "http" else ""
-        if "/gradio_api/" not in scope.get("path", "") or scope.get("method") != "POST" or "multipart" in kind:
+        kind = Headers(scope=scope).get("content-type", "").lower() if scope["type"] == "http" else ""
+        uploads = kind.startswith("multipart/")  # these are forms of files, and never read as JSON
+        if "/gradio_api/" not in scope.get("path", "") or scope.get("method") != "POST" or uploads:
             await self._app(scope, receive, send)
             return
         body, more = b"", True
         while more:
             part = await receive()
             body, more = body + part.get("body", b""), part.get("more_body", False)
+            if len(body) > _LARGEST:
+                await PlainTextResponse(f"more than {_LARGEST} bytes were sent; expected a form", 413)(
+                    scope, receive, send
+                )
+                return
         body = self._checked(body)
         scope["headers"] = [each for each in scope["headers"] if each[0] != b"content-length"]
         scope["headers"].append((b"content-length", str(len(body)).encode()))
