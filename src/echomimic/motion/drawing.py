@@ -102,12 +102,11 @@ def draw_curve(track: Track, name: str, keys: Sequence[Key]) -> Track:
 
     A face's landmarks follow with `follow_curves`. MotionError as from `set_curve`.
     """
-    drawn = read_curve(set_curve(track, name, keys), name)
-    frame = np.arange(len(track)) / track.fps
-    ends = [second for second, _ in keys]
-    half = 0.5 / track.fps
-    inside = (frame >= min(ends) - half) & (frame <= max(ends) + half)
-    return _with_curve(track, name, np.where(inside, drawn, read_curve(track, name)))
+    before = read_curve(track, name)
+    table = _table(find_curve(track, name), keys)
+    frame, half = np.arange(len(track)) / track.fps, 0.5 / track.fps
+    inside = (frame >= table[0, 0] - half) & (frame <= table[-1, 0] + half)
+    return _with_curve(track, name, np.where(inside, _eased(frame, table), before))
 
 
 def scale_curve(track: Track, name: str, gain: float, start: float = 0.0, end: float | None = None) -> Track:

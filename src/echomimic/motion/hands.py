@@ -72,15 +72,16 @@ def pose_curves(track: PoseTrack) -> dict[str, Floats]:
 
     A hand that is never seen has its curves at rest.
     """
-    curves: dict[str, Floats] = {}
-    for side, name in enumerate(SIDES):
-        hand = _hand(track, side)
-        wrist = track.hands[:, side, 0]
-        rows: tuple[Floats | Array, ...] = (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())
-        for (kind, *_), row in zip(_KINDS, rows, strict=True):
-            rest = next(curve.rest for curve in POSE_CURVES if curve.name == f"{name}_{kind}")
-            curves[f"{name}_{kind}"] = _bridged(row, hand.whole, rest)
-    return curves
+    rows = [row for side in (0, 1) for row in _rows(track, side)]
+    return {
+        curve.name: _bridged(values, seen, curve.rest) for curve, (values, seen) in zip(POSE_CURVES, rows, strict=True)
+    }
+
+
+def _rows(track: PoseTrack, side: int) -> list[tuple[Floats | Array, npt.NDArray[np.bool_]]]:
+    """Values of one hand's curves in the order of `_KINDS`, and where they are known; each (T,)."""
+    hand, wrist = _hand(track, side), track.hands[:, side, 0]
+    return [(values, hand.whole) for values in (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())]
 
 
 def _bridged(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
