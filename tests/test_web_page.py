@@ -137,6 +137,7 @@ def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file
         page.wait_for_selector("#status progress[value]")
         page.reload()
         page.wait_for_selector("#portrait-look img")  # what was chosen is there again
+        page.wait_for_selector("#status progress[value]")  # and the video is followed again
     page.wait_for_selector("#status >> text=the server does not answer")
     assert page.is_enabled("#generate")
     with running_server(*port):
