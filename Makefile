@@ -23,7 +23,7 @@ check: .venv/.dev ## format, lint, strict types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 fix: .venv/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff format .

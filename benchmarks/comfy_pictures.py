@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from echomimic.body import find_body
-from echomimic.draw import draw_motion
-from echomimic.face import pick_face
-from echomimic.framing import frame_portrait
+from echomimic.diffusion.condition_images import draw_motion
+from echomimic.landmarks.body import find_body
+from echomimic.landmarks.crop import frame_portrait
+from echomimic.landmarks.face import pick_face
 from echomimic.media import read_speech, sound_blocks
 from echomimic.mesh.engine import MeshEngine
 from echomimic.motion.gestures import gesture_track
@@ -78,14 +78,14 @@ def picture(sheet: Sheet, person: Portrait, voice: Speech) -> Image.Image:
     pixels = drawn(sheet, person, voice)
     if not sheet.film:
         pixels = with_wave(pixels, voice, top=sheet.over == "hands")
-    canvas = Image.new("RGB", (SIDE, SIDE), (18, 20, 26))
-    canvas.paste(Image.fromarray(pixels).resize((SIDE - BAR, SIDE - BAR), Image.Resampling.LANCZOS), (BAR // 2, 0))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=22)
+    image_size = Image.new("RGB", (SIDE, SIDE), (18, 20, 26))
+    image_size.paste(Image.fromarray(pixels).resize((SIDE - BAR, SIDE - BAR), Image.Resampling.LANCZOS), (BAR // 2, 0))
+    pen, font = ImageDraw.Draw(image_size), ImageFont.load_default(size=22)
     for row in range(8, SIDE - BAR - 12, 24) if sheet.film else ():
         for left in (BAR // 4 - 5, SIDE - BAR // 4 - 5):
             pen.rounded_rectangle((left, row, left + 10, row + 13), 3, (120, 126, 140))
     pen.text((SIDE / 2, SIDE - BAR / 2), sheet.label, (235, 238, 245), font, anchor="mm")
-    return canvas
+    return image_size
 
 
 def drawn(sheet: Sheet, person: Portrait, voice: Speech) -> Picture:
@@ -144,7 +144,7 @@ def with_box(person: Portrait, shown: Picture) -> Picture:
     options = make_options({"framing": "crop"})
     box, scale = frame_portrait(person, pick_face(person, options), options), SIDE / person.width
     near = (round(box.left * scale), round(box.top * scale))
-    far = (round((box.left + box.wide) * scale), round((box.top + box.high) * scale))
+    far = (round((box.left + box.source_width) * scale), round((box.top + box.source_height) * scale))
     return np.asarray(cv2.rectangle(shown.copy(), near, far, BLUE, 3), np.uint8)
 
 

@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from echomimic.checkpoints import read_tensors
 from echomimic.diffusion import attention
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
 from echomimic.diffusion.loading import load_strictly, on_meta
 from echomimic.diffusion.models import compile_regions, in_format
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
-from echomimic.weights import read_tensors
 
 FRAMES = 12
 

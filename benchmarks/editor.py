@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from echomimic.api import animate, load, predict
 from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
-from echomimic.face import landmarker, read_landmarks
+from echomimic.landmarks.face import landmarker, read_landmarks
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
 from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from echomimic.evaluate.frame_pass import watch_face
 from echomimic.evaluate.landmarks import opening
 from echomimic.evaluate.manifest import Job
 from echomimic.evaluate.measure import measure
@@ -18,7 +19,6 @@ from echomimic.evaluate.report import write_report
 from echomimic.evaluate.run import identify, open_run, run_jobs
 from echomimic.evaluate.settings import make_settings
 from echomimic.evaluate.sync import called_for, scan_lags
-from echomimic.evaluate.watch import watch_face
 from echomimic.media import sound_blocks, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options

@@ -12,7 +12,7 @@ from samples import SHARED, demo_voice
 
 PROGRAM = """
 import resource, sys
-from echomimic.apps.cli import main
+from echomimic.apps.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as stop:

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from PIL import Image
 from safetensors.numpy import load_file
 
-from echomimic.body import ELBOWS, SHOULDERS, WRISTS, find_body
-from echomimic.draw import HAND_BONES, PARTS, SELECTED, draw_hands, draw_landmarks
+from echomimic.diffusion.condition_images import PARTS, SELECTED, draw_hands, draw_landmarks
 from echomimic.errors import MotionError
+from echomimic.landmarks.body import ELBOWS, SHOULDERS, WRISTS, find_body
+from echomimic.landmarks.topology import HAND_BONES
 from echomimic.media import read_picture, read_speech, sound_blocks, speech_from_samples
 from echomimic.motion import align_pose, gesture_track, load_motion, save_motion, sync_exactly, track_video
-from echomimic.motion.retarget import portrait_bones
+from echomimic.motion.body_retarget import portrait_bones
 from echomimic.motion.rhythm import hear_rhythm
 from echomimic.motion.sync import MetricFaces
 from echomimic.types import LandmarkTrack, PoseTrack, Speech
@@ -123,7 +124,7 @@ def tracking() -> None:
         took, used = time.perf_counter() - began, _cpu() - used
         what = "body, hands and face" if pose else "face"
         figure = f"{len(track) / took:.0f} frames/s, {len(track) / used:.0f} per CPU-second"
-        say(f"tracking, {what}, {track.canvas[0]}x{track.canvas[1]}, all told", figure)
+        say(f"tracking, {what}, {track.image_size[0]}x{track.image_size[1]}, all told", figure)
 
 
 def _cpu() -> float:

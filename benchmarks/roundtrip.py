@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.evaluate.landmarks import opening, read_faces
-from echomimic.face import landmarker, read_landmarks
+from echomimic.landmarks.face import landmarker, read_landmarks
 from echomimic.media import read_video, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options

@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from echomimic.apps.demo import demo_portrait, demo_voice
-from web_browser import Tab, running_browser, running_server
+from helpers.web_browser import Tab, running_browser, running_server
 
 PLAYS = "document.querySelector('#video video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
 PLAYED = """async () => {

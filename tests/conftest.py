@@ -12,7 +12,7 @@ from echomimic.apps.demo import demo_portrait
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-pytest_plugins = ("web_browser",)
+pytest_plugins = ("helpers.web_browser",)
 
 
 def shared_folder() -> Path | None:

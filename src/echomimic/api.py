@@ -93,7 +93,7 @@ def plan(
     **options: object,
 ) -> Plan:
     """What `animate` would do with the same arguments; nothing is rendered or written."""
-    from echomimic.motion.fitting import clip_length
+    from echomimic.motion.clip_timing import clip_length
 
     with collect_notes() as notes:
         inputs, chosen, why, settings = _prepare(portrait, speech, motion, preset, weights, options)
@@ -219,7 +219,7 @@ def _followed(inputs: _Inputs, source: object, chosen: Preset, settings: Options
     video = isinstance(source, (str, Path)) and Path(source).suffix.lower() in VIDEO_SUFFIXES
     if inputs.motion is None or chosen.drive == "none":
         return inputs
-    from echomimic.diffusion.shot import aligned_to_shot, stands_elsewhere
+    from echomimic.diffusion.conditioning import aligned_to_shot, stands_elsewhere
 
     if not video and (settings.exact or not stands_elsewhere(inputs.motion, inputs.portrait, chosen, settings)):
         return inputs
@@ -234,11 +234,11 @@ def _warn_of_motion(inputs: _Inputs, chosen: Preset, settings: Options) -> None:
         return
     size = (portrait.width, portrait.height)
     if isinstance(motion, PoseTrack):
-        from echomimic.body import find_body
+        from echomimic.landmarks.body import find_body
 
         said = tracks.preflight(motion, size=size, body=find_body(portrait))
     else:
-        from echomimic.diffusion.shot import face_in_shot
+        from echomimic.diffusion.conditioning import face_in_shot
 
         landmarks, size = face_in_shot(portrait, chosen, settings)
         said = tracks.preflight(motion, size=size, landmarks=landmarks)
@@ -253,11 +253,11 @@ def _folder(weights: Source | None) -> Path | None:
 def _video_size(inputs: _Inputs, chosen: Preset, settings: Options) -> tuple[int, int]:
     """Width and height of the video."""
     if chosen.engine == "diffusion":
-        from echomimic.diffusion.shot import take_shot, video_size
+        from echomimic.diffusion.conditioning import take_shot, video_size
 
         return video_size(take_shot(inputs.portrait, settings, chosen))
-    from echomimic.face import pick_face
-    from echomimic.framing import frame_portrait
+    from echomimic.landmarks.crop import frame_portrait
+    from echomimic.landmarks.face import pick_face
 
     framing = frame_portrait(inputs.portrait, pick_face(inputs.portrait, settings), settings)
     return framing.width, framing.height

@@ -3,9 +3,9 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from echomimic.checkpoints import FILES, locate, search_paths
 from echomimic.presets import Preset, find_preset
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
-from echomimic.weights import FILES, folders, look
 
 BEST: dict[type | None, tuple[str, ...]] = {
     None: ("v1", "v1-acc", "v1-landmarks", "v1-landmarks-acc"),
@@ -19,7 +19,7 @@ def choose_preset(name: str, motion: Motion | None = None, weights: Path | None 
     """The preset to use and why. Raises OptionError for an unknown name, WeightsError for a folder that is missing."""
     if name != "auto":
         return find_preset(name), "asked for"
-    places = folders(weights)
+    places = search_paths(weights)
     ready = [preset for preset in BEST[None if motion is None else type(motion)] if _has_files(preset, places)]
     if not ready:
         return find_preset("mesh"), "no checkpoints are here that it could use instead"
@@ -32,13 +32,13 @@ def choose_preset(name: str, motion: Motion | None = None, weights: Path | None 
 
 def _has_files(preset: str, places: list[Path]) -> bool:
     """Whether every checkpoint file of a preset is in one of these folders."""
-    return all(look(FILES[name], places) is not None for name in find_preset(preset).files.values())
+    return all(locate(FILES[name], places) is not None for name in find_preset(preset).files.values())
 
 
 def missing_files(name: str, weights: Path | None = None) -> list[str]:
     """Names of the checkpoint files of a preset that are in none of the folders looked in."""
-    places = folders(weights)
-    return [file for file in dict.fromkeys(find_preset(name).files.values()) if look(FILES[file], places) is None]
+    places = search_paths(weights)
+    return [file for file in dict.fromkeys(find_preset(name).files.values()) if locate(FILES[file], places) is None]
 
 
 def _has_accelerator() -> bool:

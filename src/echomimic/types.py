@@ -148,7 +148,7 @@ class Curves:
 @final
 @dataclass(frozen=True)
 class LandmarkTrack:
-    """A moving face: `points` (T, 478, 3) float32 pixels of a `canvas` (width, height), `valid` (T,) bool.
+    """A moving face: `points` (T, 478, 3) float32 pixels of a `image_size` (width, height), `valid` (T,) bool.
 
     Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves`, where
     present, are what the mesh engine renders; without them it reads the motion off the points. `parts` are those that
@@ -157,7 +157,7 @@ class LandmarkTrack:
     """
 
     points: Floats
-    canvas: tuple[int, int]
+    image_size: tuple[int, int]
     fps: float
     valid: npt.NDArray[np.bool_]
     curves: Curves | None = None
@@ -179,7 +179,7 @@ class PoseTrack:
     hands: Floats
     face: Floats
     fps: float
-    canvas: tuple[int, int] = (768, 768)
+    image_size: tuple[int, int] = (768, 768)
 
     def __len__(self) -> int:
         return len(self.hands)

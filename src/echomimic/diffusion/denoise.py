@@ -9,10 +9,10 @@ from torch import Tensor
 
 from echomimic import notes
 from echomimic.diffusion.attention import KeysValues
+from echomimic.diffusion.context import Window, closed_windows, open_windows, rolled
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
-from echomimic.diffusion.windows import Window, closed_windows, open_windows, rolled
 from echomimic.errors import DeviceError
 from echomimic.types import Progress
 

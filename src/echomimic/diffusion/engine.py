@@ -9,21 +9,21 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from echomimic.checkpoints import search_paths
+from echomimic.diffusion.conditioning import Drive, PasteBack, Shot, take_shot
 from echomimic.diffusion.denoise import LEAST, Conditions, ConditionsOf, Denoiser, Look, Recipe
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
 from echomimic.diffusion.schedule import first_noise
-from echomimic.diffusion.shot import Drive, PasteBack, Shot, take_shot
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
+from echomimic.diffusion.whisper import RATE, encode, log_mel, original_frames, windows_of_frames
 from echomimic.media import sound_blocks
-from echomimic.motion.fitting import clip_length
+from echomimic.motion.clip_timing import clip_length
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.speech import RATE, encode, log_mel, original_frames, windows_of_frames
 from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
-from echomimic.weights import folders
 
 Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
 """Makes the motion that a preset needs and the user has not given."""
@@ -83,7 +83,7 @@ class DiffusionEngine:
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None  # the old ones go before the new ones come
             made = (
-                load_networks(self.preset, folders(self._weights), dtype, device)
+                load_networks(self.preset, search_paths(self._weights), dtype, device)
                 if self.preset.files
                 else tiny_networks(self.preset, dtype)
             )

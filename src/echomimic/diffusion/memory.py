@@ -1,10 +1,10 @@
 """How much memory a run takes, about: the weights, and the widest layer of what runs at one time."""
 
+from echomimic.checkpoints import FILES
 from echomimic.diffusion.device import choose_device, choose_dtype, picture_dtype
 from echomimic.diffusion.vae import FACTOR
 from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.weights import FILES
 
 DECODED = 4
 """Pictures that are decoded together."""

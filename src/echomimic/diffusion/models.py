@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from echomimic.checkpoints import FILES, WeightFile, read_tensors, release_pages, require
 from echomimic.diffusion.attention import MotionModule, SpatialTransformer
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import picture_dtype
@@ -15,9 +16,8 @@ from echomimic.diffusion.loading import Shapes, load_strictly, on_meta, require_
 from echomimic.diffusion.tiny import fill_by_rule
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import SD_VAE, build_vae, modern_names
+from echomimic.diffusion.whisper import SpeechEncoder
 from echomimic.presets import Preset
-from echomimic.speech import SpeechEncoder
-from echomimic.weights import FILES, WeightFile, find, give_back, read_tensors
 
 TINY_WIDTHS = (32, 64, 96, 96)
 TINY_VAE: dict[str, Any] = {
@@ -66,7 +66,7 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
 
     Tensors that have that format already stay mapped from their file. Raises WeightsError.
     """
-    paths = {part: find(FILES[name], places, preset.name) for part, name in preset.files.items()}
+    paths = {part: require(FILES[name], places, preset.name) for part, name in preset.files.items()}
 
     def load(module: nn.Module, *parts: str, dtype: torch.dtype = dtype) -> Any:
         tensors: dict[str, Tensor] = {}
@@ -90,7 +90,7 @@ def in_format(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tenso
     for name, tensor in tensors.items():
         made[name] = tensor.to(dtype)
         if made[name] is not tensor:
-            give_back(tensor)
+            release_pages(tensor)
     return made
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import SIDE
-from echomimic.face import solutions
+from echomimic.landmarks.face import solutions
 from echomimic.types import Floats, Picture
 
 _USUAL = 0.5

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import Light, drift, seconds
-from echomimic.mesh.retarget import read_curves
-from echomimic.pose import OUTER_EYES, STABLE, align, face_template
+from echomimic.landmarks.head_pose import OUTER_EYES, STABLE, align, face_template
+from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.types import Curves, Floats, LandmarkTrack
 
 INNER_UP, INNER_LOW, CORNERS = (82, 13, 312), (87, 14, 317), (61, 291)
@@ -137,7 +137,7 @@ def landmark_distances(ours: Faces, theirs: Faces) -> Values:
     seen = ours.valid & theirs.valid[frames]
     if not seen.any():
         return {"lmd_face": None, "lmd_mouth": None}
-    scale = np.array([t / o for t, o in zip(theirs.track.canvas, ours.track.canvas, strict=True)])
+    scale = np.array([t / o for t, o in zip(theirs.track.image_size, ours.track.image_size, strict=True)])
     one = ours.track.points[seen][:, :FACE, :2] * scale
     other = theirs.track.points[frames[seen]][:, :FACE, :2].astype(np.float64)
     size = np.linalg.norm(other[:, OUTER_EYES[1]] - other[:, OUTER_EYES[0]], axis=1)[:, None]

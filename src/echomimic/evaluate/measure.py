@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from echomimic.errors import InputError, SoundError
-from echomimic.evaluate import deep
+from echomimic.evaluate import learned_metrics as deep
 from echomimic.evaluate.container import Container, Values, container_metrics, read_container
 from echomimic.evaluate.expression import expression_features
+from echomimic.evaluate.frame_pass import Watched, watch, watch_face
 from echomimic.evaluate.frechet import fit_gaussian, frechet_distance
 from echomimic.evaluate.hands import hand_metrics
 from echomimic.evaluate.landmarks import Faces, face_metrics, landmark_distances, opening
@@ -20,8 +21,7 @@ from echomimic.evaluate.reference import paired_frames, reference_metrics
 from echomimic.evaluate.settings import Settings
 from echomimic.evaluate.sync import Called, called_for, closure_metrics, scan_lags, sync_metrics
 from echomimic.evaluate.syncnet import syncnet_metrics
-from echomimic.evaluate.watch import Watched, watch, watch_face
-from echomimic.face import find_faces
+from echomimic.landmarks.face import find_faces
 from echomimic.media import Video, read_picture, read_speech, read_video
 from echomimic.notes import collect_notes, note
 from echomimic.types import Floats, Picture, Progress, Speech

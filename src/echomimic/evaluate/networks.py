@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from echomimic.checkpoints.hub import Hub, fetch
+from echomimic.checkpoints.reading import read_tensors
+from echomimic.checkpoints.registry import WeightFile, default_folder
 from echomimic.errors import OptionError, SetupError, WeightsError
-from echomimic.evaluate.deep import Network
+from echomimic.evaluate.learned_metrics import Network
 from echomimic.evaluate.manifest import file_digest
 from echomimic.evaluate.settings import WEIGHED
 from echomimic.evaluate.syncnet import SyncNet
 from echomimic.notes import note
 from echomimic.types import Floats
-from echomimic.weights.fetch import Hub, fetch
-from echomimic.weights.files import WeightFile, default_folder
-from echomimic.weights.reading import read_tensors
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.errors import InputError
-from echomimic.evaluate.card import make_card
 from echomimic.evaluate.catalogue import metrics
 from echomimic.evaluate.html import page
 from echomimic.evaluate.measure import round_digits, set_distance
+from echomimic.evaluate.provenance import make_card
 from echomimic.evaluate.run import Known, Record, Run, finished, load_clouds
 from echomimic.media import atomic_path
 

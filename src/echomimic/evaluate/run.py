@@ -11,12 +11,12 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from echomimic.errors import InputError, OutputError
-from echomimic.evaluate.card import package_versions
 from echomimic.evaluate.catalogue import metrics
 from echomimic.evaluate.manifest import Job, file_digest, pick_shard
 from echomimic.evaluate.measure import Clouds, Measured, try_measure
 from echomimic.evaluate.networks import Networks
 from echomimic.evaluate.plots import save_pictures
+from echomimic.evaluate.provenance import package_versions
 from echomimic.evaluate.settings import Settings
 from echomimic.media import atomic_path
 from echomimic.types import Progress

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
-from echomimic.evaluate.deep import Network, features
 from echomimic.evaluate.landmarks import Faces
+from echomimic.evaluate.learned_metrics import Network, features
 from echomimic.media import Video, sound_blocks
 from echomimic.types import Floats, Picture, Speech
 

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.face import Face, pick_face
-from echomimic.framing import Framing, frame_portrait
-from echomimic.mesh.matte import person_matte
+from echomimic.landmarks.crop import Crop, frame_portrait
+from echomimic.landmarks.face import Face, pick_face
+from echomimic.mesh.inpaint import fill_background
+from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.performance import perform
-from echomimic.mesh.plate import fill_background
-from echomimic.mesh.retarget import read_curves
 from echomimic.mesh.scene import Scene
-from echomimic.motion.fitting import clip_length, clip_times
-from echomimic.motion.parts import combine_curves
+from echomimic.mesh.segmentation import person_matte
+from echomimic.motion.clip_timing import clip_length, clip_times
+from echomimic.motion.regions import combine_curves
 from echomimic.options import Options
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
@@ -32,7 +32,7 @@ class Stage:
     """A portrait set up for rendering: its scene, how it is framed, and the face that speaks."""
 
     scene: Scene
-    framing: Framing
+    framing: Crop
     face: Face
 
 
@@ -60,8 +60,8 @@ class MeshEngine:
         curves = self.curves(speech, motion, options)
         stage = self.stage(portrait, options)
         points = np.stack([stage.scene.landmarks(row) for row in curves.values])
-        canvas = (stage.framing.width, stage.framing.height)
-        return LandmarkTrack(points, canvas, curves.fps, np.ones(len(points), bool), curves)
+        image_size = (stage.framing.width, stage.framing.height)
+        return LandmarkTrack(points, image_size, curves.fps, np.ones(len(points), bool), curves)
 
     def curves(self, speech: Speech, motion: Motion | None, options: Options) -> Curves:
         """The curves to render: the motion's own at the clip's rate and length, or those of the voice."""
@@ -98,7 +98,7 @@ def _set_up(portrait: Portrait, options: Options) -> Stage:
     return Stage(Scene(pixels, landmarks, matte, plate), framing, face)
 
 
-def _matte(portrait: Portrait, framing: Framing, pixels: Picture, landmarks: Floats) -> Floats | None:
+def _matte(portrait: Portrait, framing: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:
     """The picture's own transparency where it has one, else the segmented person."""
     if portrait.alpha is not None:
         alpha = np.asarray(framing.cut(portrait.alpha), np.float32) / 255

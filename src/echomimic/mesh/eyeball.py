@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
-from echomimic.mesh.opening import FINER, Pixels
-from echomimic.mesh.torso import smoothstep
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.openings import FINER, Pixels
+from echomimic.mesh.upper_body import smoothstep
 from echomimic.mesh.warp import Grid, Rim, bounds, sample
 
 Array = npt.NDArray[np.float64]

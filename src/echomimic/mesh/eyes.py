@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
+from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyeball import make_eyeball
-from echomimic.mesh.opening import FINER, Opening, Pixels, blend, cover, put, smooth_curve
+from echomimic.mesh.openings import FINER, Opening, Pixels, blend, cover, put, smooth_curve
 from echomimic.mesh.rig import FOLD, Rig
-from echomimic.mesh.torso import Surroundings, smoothstep
+from echomimic.mesh.upper_body import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose, sample
 from echomimic.types import CURVE_NAMES
 

@@ -6,7 +6,7 @@ Axes are the head's own: x right, y down, z away. Points that a control does not
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
+from echomimic.landmarks import topology as mesh
 
 Array = npt.NDArray[np.float64]
 Known = dict[int, tuple[float, float, float]]

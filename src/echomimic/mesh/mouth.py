@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
-from echomimic.mesh.opening import Opening, Pixels, blend, cover, put, smooth_curve
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.openings import Opening, Pixels, blend, cover, put, smooth_curve
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.torso import Surroundings, smoothstep
+from echomimic.mesh.upper_body import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose
 from echomimic.types import CURVE_NAMES, Floats
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.landmarks import topology as mesh
 from echomimic.mesh import handles
-from echomimic.mesh import topology as mesh
 from echomimic.types import CURVE_NAMES, Floats
 
 Array = npt.NDArray[np.float64]

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
+from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyes import Eye
 from echomimic.mesh.mouth import Mouth
-from echomimic.mesh.opening import FINER, Pixels, blend, cover, fill_opening
+from echomimic.mesh.openings import FINER, Pixels, blend, cover, fill_opening
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.torso import JAW_REACH, Surroundings
+from echomimic.mesh.upper_body import JAW_REACH, Surroundings
 from echomimic.mesh.warp import Box, Field, Grid, Pose, backward, bounds, build_field, enlarge, sample
 from echomimic.types import CURVE_NAMES, Floats, Picture
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh import topology as mesh
-from echomimic.mesh.torso import Surroundings
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.upper_body import Surroundings
 from echomimic.types import Floats
 
 Array = npt.NDArray[np.float64]

@@ -4,9 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from echomimic.motion.align import align_motion
-    from echomimic.motion.checks import preflight, read_lines
-    from echomimic.motion.drawing import (
+    from echomimic.motion.body_retarget import align_pose
+    from echomimic.motion.curve_edits import (
         curve_keys,
         draw_curve,
         find_curve,
@@ -15,22 +14,23 @@ if TYPE_CHECKING:
         scale_curve,
         set_curve,
     )
+    from echomimic.motion.face_retarget import align_motion
     from echomimic.motion.files import check_motion_path, load_edits, load_motion, save_motion
     from echomimic.motion.gestures import gesture_track
-    from echomimic.motion.halfbody import HalfBodyFraming, frame_half_body, propose_framing
+    from echomimic.motion.half_body import HalfBodyFraming, frame_half_body, propose_framing
     from echomimic.motion.hands import POSE_CURVES, pose_curves
-    from echomimic.motion.parts import combine_curves
     from echomimic.motion.preview import preview_frames, preview_sheet, write_preview
+    from echomimic.motion.regions import combine_curves
     from echomimic.motion.replaying import replay, write_edit
-    from echomimic.motion.retarget import align_pose
-    from echomimic.motion.shaping import amplify, blend, mirror, select
+    from echomimic.motion.spatial_edits import amplify, blend, mirror, select
     from echomimic.motion.sync import MetricFaces, sync_exactly
-    from echomimic.motion.timing import concat, loop, offset, resample, retime, smooth, stretch, trim
+    from echomimic.motion.time_edits import concat, loop, offset, resample, retime, smooth, stretch, trim
     from echomimic.motion.tracking import track_video
+    from echomimic.motion.validate import preflight, read_lines
 
 _HOMES = {
-    "align": ("align_motion",),
-    "drawing": (
+    "face_retarget": ("align_motion",),
+    "curve_edits": (
         "curve_keys",
         "draw_curve",
         "find_curve",
@@ -42,15 +42,15 @@ _HOMES = {
     "files": ("check_motion_path", "load_edits", "load_motion", "save_motion"),
     "gestures": ("gesture_track",),
     "hands": ("POSE_CURVES", "pose_curves"),
-    "halfbody": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
-    "parts": ("combine_curves",),
-    "checks": ("preflight", "read_lines"),
+    "half_body": ("HalfBodyFraming", "frame_half_body", "propose_framing"),
+    "regions": ("combine_curves",),
+    "validate": ("preflight", "read_lines"),
     "preview": ("preview_frames", "preview_sheet", "write_preview"),
     "replaying": ("replay", "write_edit"),
-    "retarget": ("align_pose",),
-    "shaping": ("amplify", "blend", "mirror", "select"),
+    "body_retarget": ("align_pose",),
+    "spatial_edits": ("amplify", "blend", "mirror", "select"),
     "sync": ("MetricFaces", "sync_exactly"),
-    "timing": ("concat", "loop", "offset", "resample", "retime", "smooth", "stretch", "trim"),
+    "time_edits": ("concat", "loop", "offset", "resample", "retime", "smooth", "stretch", "trim"),
     "tracking": ("track_video",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -37,7 +37,7 @@ def write_npz(path: Path, motion: Motion, edits: tuple[str, ...]) -> None:
         "kind": np.array(kind),
         "units": np.array(UNITS[kind]),
         "fps": np.array(float(motion.fps)),
-        "canvas": np.array(motion.canvas, np.int64),
+        "canvas": np.array(motion.image_size, np.int64),
         "edits": np.array(edits, dtype=np.str_),
     }
     if isinstance(motion, LandmarkTrack) and motion.curves is not None:
@@ -67,12 +67,12 @@ def _fields(arrays: Arrays, path: Path) -> Fields:
     if missing:
         raise MotionError(f"{path} has no '{missing[0]}'; expected a motion file of this program")
     try:
-        canvas = tuple(int(side) for side in np.ravel(arrays["canvas"]))
+        image_size = tuple(int(side) for side in np.ravel(arrays["canvas"]))
         rate = float(arrays["curves_fps"].item()) if "curves_fps" in arrays else None
         return Fields(
             kind=str(arrays["kind"]),
             fps=float(arrays["fps"].item()),
-            canvas=(canvas[0], canvas[1]),
+            image_size=(image_size[0], image_size[1]),
             arrays={name: values for name, values in arrays.items() if name not in _WORDS},
             curve_names=_strings(arrays, "curve_names"),
             curves_fps=rate,

@@ -49,20 +49,20 @@ def check_motion_path(path: str | Path) -> Path:
 
 
 def load_motion(
-    path: str | Path, fps: float | None = None, canvas: tuple[int, int] | None = None, pose: bool = False
+    path: str | Path, fps: float | None = None, image_size: tuple[int, int] | None = None, pose: bool = False
 ) -> Motion:
     """Read a motion: a file of `save_motion`, what other programs leave, or a video, which is tracked.
 
     Others: V1's folder of `<i>.pkl`, V2's folder of `<i>.npy`, OpenPose or DWPose JSON (a file or a folder of them),
-    mediapipe landmarks dumped as JSON or `.npy`. Nothing in them is ever executed. `fps` and `canvas` (width, height)
-    are for formats that hold none (default: 24, and 512x512 for faces or 768x768 for hands, as V1 and V2 have it); a
-    file that states its own wins. A video gives the face, or with `pose` body and hands. MotionError in one line
+    mediapipe landmarks dumped as JSON or `.npy`. Nothing in them is ever executed. `fps` and `image_size` (width,
+    height) are for formats that hold none (default: 24, and 512x512 for faces or 768x768 for hands, as V1 and V2 have
+    it); a file that states its own wins. A video gives the face, or with `pose` body and hands. MotionError in one line
     where it cannot be used.
     """
     if fps is not None:
         check_fps(fps, "the wanted motion")
-    if canvas is not None:
-        check_canvas(canvas, "the wanted motion")
+    if image_size is not None:
+        check_canvas(image_size, "the wanted motion")
     path = Path(path)
     if not path.exists():
         raise MotionError(f"there is no motion at {path}; expected a file or a folder")
@@ -75,7 +75,7 @@ def load_motion(
         return motion_from_fields(fields, str(path))
     from echomimic.motion import formats
 
-    return check_motion(formats.read_foreign(path, fps, canvas), str(path))
+    return check_motion(formats.read_foreign(path, fps, image_size), str(path))
 
 
 def load_edits(path: str | Path) -> tuple[str, ...]:

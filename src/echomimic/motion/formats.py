@@ -12,7 +12,7 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.motion.archive import read_array, read_header
 from echomimic.motion.people import Person, pose_track, read_openpose, read_v2
-from echomimic.motion.pickled import MAX_BYTES, read_pickle
+from echomimic.motion.safe_pickle import MAX_BYTES, read_pickle
 from echomimic.motion.schema import FEWER_POINTS, POINTS, fill_rows
 from echomimic.motion.text import read_json
 from echomimic.notes import note
@@ -32,12 +32,12 @@ class Wanted:
     """What the user said of a format that holds no frame rate or canvas of its own."""
 
     fps: float | None = None
-    canvas: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = None
 
 
-def read_foreign(path: Path, fps: float | None = None, canvas: tuple[int, int] | None = None) -> Motion:
+def read_foreign(path: Path, fps: float | None = None, image_size: tuple[int, int] | None = None) -> Motion:
     """The motion in a file or folder of another program; MotionError where it is of no known kind."""
-    wanted = Wanted(fps, canvas)
+    wanted = Wanted(fps, image_size)
     try:
         return _read_folder(path, wanted) if path.is_dir() else _read_file(path, wanted)
     except OSError as error:
@@ -105,17 +105,21 @@ def _motion(frames: list[Any], numbers: list[int], wanted: Wanted, where: str) -
     fps = wanted.fps
     if len(frames) == 1:
         frames, own_fps, own_canvas = _unfolded(frames[0])
-        wanted = Wanted(own_fps or fps, own_canvas or wanted.canvas)
+        wanted = Wanted(own_fps or fps, own_canvas or wanted.image_size)
         numbers = numbers if len(frames) == 1 else list(range(len(frames)))
     if not frames:
         raise MotionError(f"{where} has no frames; expected at least one")
     if wanted.fps is None:
         note(f"{where} holds no frame rate; {DEFAULT_FPS:g} frames a second were taken, as V1 and V2 have it")
-        wanted = Wanted(DEFAULT_FPS, wanted.canvas)
+        wanted = Wanted(DEFAULT_FPS, wanted.image_size)
     first = frames[0]
     if isinstance(first, dict) and "people" in first:
         return _pose(
-            lambda frame, i: read_openpose(frame, wanted.canvas, f"{where}, frame {i}"), frames, numbers, wanted, where
+            lambda frame, i: read_openpose(frame, wanted.image_size, f"{where}, frame {i}"),
+            frames,
+            numbers,
+            wanted,
+            where,
         )
     if isinstance(first, dict) and "hands" in first:
         return _pose(lambda frame, i: read_v2(frame, f"{where}, frame {i}"), frames, numbers, wanted, where)
@@ -124,17 +128,17 @@ def _motion(frames: list[Any], numbers: list[int], wanted: Wanted, where: str) -
 
 def _unfolded(value: Any) -> tuple[list[Any], float | None, tuple[int, int] | None]:
     """The frames of a file that holds several, with the frame rate and canvas where it states them."""
-    fps, canvas = None, None
+    fps, image_size = None, None
     if isinstance(value, dict) and isinstance(value.get("frames"), list):
         rate, width, height = (value.get(key) for key in ("fps", "width", "height"))
         fps = float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
-        canvas = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+        image_size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
         value = value["frames"]
     if isinstance(value, np.ndarray):
-        return (list(value) if value.ndim == 3 else [value]), fps, canvas
+        return (list(value) if value.ndim == 3 else [value]), fps, image_size
     if isinstance(value, list) and not _is_frame(value):
-        return value, fps, canvas
-    return [value], fps, canvas
+        return value, fps, image_size
+    return [value], fps, image_size
 
 
 def _is_frame(value: list[Any]) -> bool:
@@ -148,13 +152,13 @@ def _pose(
     read: Callable[[Any, int], list[Person]], frames: list[Any], numbers: list[int], wanted: Wanted, where: str
 ) -> Motion:
     people = [read(frame, number) for frame, number in zip(frames, numbers, strict=True)]
-    stated = next((p.canvas for found in people for p in found if p.canvas), None)
-    canvas = stated or wanted.canvas or POSE_CANVAS
-    return pose_track(people, numbers, wanted.fps or DEFAULT_FPS, canvas, where)
+    stated = next((p.image_size for found in people for p in found if p.image_size), None)
+    image_size = stated or wanted.image_size or POSE_CANVAS
+    return pose_track(people, numbers, wanted.fps or DEFAULT_FPS, image_size, where)
 
 
 def _landmarks(frames: list[Any], numbers: list[int], wanted: Wanted, where: str) -> LandmarkTrack:
-    canvas = wanted.canvas or FACE_CANVAS
+    image_size = wanted.image_size or FACE_CANVAS
     faces = [_face(frame, f"{where}, frame {i}") for i, frame in zip(numbers, frames, strict=True)]
     shape = next((face.shape for face in faces if face is not None), None)
     if shape is None:
@@ -166,9 +170,9 @@ def _landmarks(frames: list[Any], numbers: list[int], wanted: Wanted, where: str
     points = np.zeros((len(known), POINTS, 3), np.float32)
     for number, face in zip(numbers, faces, strict=True):
         if face is not None and np.isfinite(face).all():
-            points[number], known[number] = _in_pixels(_complete(face), canvas), True
+            points[number], known[number] = _in_pixels(_complete(face), image_size), True
     _say_what_was_done(shape, known, where)
-    return LandmarkTrack(fill_rows(points, known), canvas, wanted.fps or DEFAULT_FPS, known)
+    return LandmarkTrack(fill_rows(points, known), image_size, wanted.fps or DEFAULT_FPS, known)
 
 
 def _face(frame: Any, where: str) -> Floats | None:
@@ -214,10 +218,10 @@ def _complete(face: Floats) -> Floats:
     return full
 
 
-def _in_pixels(face: Floats, canvas: tuple[int, int]) -> Floats:
+def _in_pixels(face: Floats, image_size: tuple[int, int]) -> Floats:
     """Points in pixels; mediapipe's own are shares of the picture, z in shares of its width."""
     is_share = np.abs(face[:, :2]).max() < 4
-    return face * np.array((canvas[0], canvas[1], canvas[0]), np.float32) if is_share else face
+    return face * np.array((image_size[0], image_size[1], image_size[0]), np.float32) if is_share else face
 
 
 def _say_what_was_done(shape: tuple[int, ...], known: npt.NDArray[np.bool_], where: str) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
-from echomimic.draw import HAND_BONES
+from echomimic.landmarks.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
+from echomimic.landmarks.topology import HAND_BONES
+from echomimic.motion.body_retarget import HAND, HAND_SHARES, MARGIN
 from echomimic.motion.hands import ELBOW_SHARE
-from echomimic.motion.retarget import HAND, HAND_SHARES, MARGIN
 from echomimic.motion.rhythm import Rhythm, hear_rhythm
 from echomimic.motion.schema import check_canvas, check_fps
 from echomimic.notes import note

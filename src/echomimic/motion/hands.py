@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.body import ELBOWS, WRISTS
+from echomimic.landmarks.body import ELBOWS, WRISTS
 from echomimic.types import Curve, Floats, PoseTrack
 
 Array = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ class _Hand:
 
 
 def _hand(track: PoseTrack, side: int) -> _Hand:
-    wide = track.canvas[0] / track.canvas[1]
+    wide = track.image_size[0] / track.image_size[1]
     hand = track.hands[:, side].astype(np.float64)
     shown = hand[..., 2] > 0
     points = hand[..., :2] * (wide, 1.0)
@@ -99,7 +99,7 @@ def with_pose_curve(track: PoseTrack, name: str, values: Floats) -> PoseTrack:
     """
     side, kind = SIDES.index(name.split("_")[0]), name.split("_")[1]
     hand = _hand(track, side)
-    ratio, wide = np.ones(len(track)), track.canvas[0] / track.canvas[1]
+    ratio, wide = np.ones(len(track)), track.image_size[0] / track.image_size[1]
     spin, move = np.zeros(len(track)), np.zeros((len(track), 2))
     if kind == "turn":
         spin = -np.radians(values - hand.turn()) * hand.across

@@ -23,7 +23,7 @@ class Person:
     body: Floats
     hands: Floats
     face: Floats
-    canvas: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = None
 
     @property
     def place(self) -> Floats:
@@ -46,7 +46,7 @@ class Person:
 
 
 def pose_track(
-    frames: list[list[Person]], numbers: list[int], fps: float, canvas: tuple[int, int], where: str
+    frames: list[list[Person]], numbers: list[int], fps: float, image_size: tuple[int, int], where: str
 ) -> PoseTrack:
     """A track of one person: the surest in the first frame, then whoever is nearest to where that one was.
 
@@ -70,7 +70,7 @@ def pose_track(
     most = max(len(found) for found in frames)
     if most > 1:
         note(f"{where} shows {most} people; the one who was surest at first was followed")
-    return PoseTrack(fill_rows(body, known), fill_rows(hands, known), fill_rows(face, known), fps, canvas)
+    return PoseTrack(fill_rows(body, known), fill_rows(hands, known), fill_rows(face, known), fps, image_size)
 
 
 def _nearest(people: list[Person], before: Floats | None) -> Person:
@@ -143,20 +143,20 @@ def _placing(params: Any, where: str) -> tuple[Floats, Floats]:
     return np.array((right - left, bottom - top)) / _V2_SIDE, np.array((left, top)) / _V2_SIDE
 
 
-def read_openpose(frame: Any, canvas: tuple[int, int] | None, where: str) -> list[Person]:
+def read_openpose(frame: Any, image_size: tuple[int, int] | None, where: str) -> list[Person]:
     """The people in one frame of OpenPose's or DWPose's JSON, which may state its canvas.
 
-    MotionError where the key points are in pixels of a canvas that neither the file nor `canvas` states.
+    MotionError where the key points are in pixels of a canvas that neither the file nor `image_size` states.
     """
     people = frame.get("people") if isinstance(frame, dict) else None
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
         raise MotionError(f"{where} has no list of people; expected OpenPose's JSON")
     width, height = frame.get("canvas_width"), frame.get("canvas_height")
-    stated = (int(width), int(height)) if isinstance(width, int) and isinstance(height, int) else canvas
+    stated = (int(width), int(height)) if isinstance(width, int) and isinstance(height, int) else image_size
     return [_openpose_person(person, stated, where) for person in people]
 
 
-def _openpose_person(person: dict[str, Any], canvas: tuple[int, int] | None, where: str) -> Person:
+def _openpose_person(person: dict[str, Any], image_size: tuple[int, int] | None, where: str) -> Person:
     body = _triples(person.get("pose_keypoints_2d"), (18, 25), f"{where}: pose_keypoints_2d")
     hands = [
         _triples(person.get(f"hand_{side}_keypoints_2d"), (21,), f"{where}: hand_{side}") for side in ("left", "right")
@@ -164,10 +164,10 @@ def _openpose_person(person: dict[str, Any], canvas: tuple[int, int] | None, whe
     face = _triples(person.get("face_keypoints_2d"), (68, 70), f"{where}: face_keypoints_2d")
     parts = [body[_BODY_25] if len(body) == 25 else body, np.stack(hands), face[:68]]
     if max(float(np.nan_to_num(part[..., :2]).max()) for part in parts) > 2:
-        if canvas is None:
+        if image_size is None:
             raise MotionError(f"{where} is in pixels of an unknown picture; give its width and height (canvas)")
-        parts = [part / np.array((*canvas, 1), np.float32) for part in parts]
-    return Person(parts[0], parts[1], parts[2], canvas)
+        parts = [part / np.array((*image_size, 1), np.float32) for part in parts]
+    return Person(parts[0], parts[1], parts[2], image_size)
 
 
 def _triples(values: Any, counts: tuple[int, ...], where: str) -> Floats:

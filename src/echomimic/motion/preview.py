@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from echomimic.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS
-from echomimic.draw import HAND_BONES
 from echomimic.errors import OutputError
+from echomimic.landmarks.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS
+from echomimic.landmarks.topology import HAND_BONES
 from echomimic.media import atomic_path, write_clip
-from echomimic.motion.checks import read_lines
-from echomimic.motion.parts import LEFT_BROW, RIGHT_BROW
+from echomimic.motion.regions import LEFT_BROW, RIGHT_BROW
+from echomimic.motion.validate import read_lines
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
 
 HEIGHT = 480
@@ -116,8 +116,8 @@ def write_preview(
 
 def _set_up(motion: Motion, over: Portrait | None) -> _Stage:
     """The part of the picture that is worth seeing: round a face, all of it for a body."""
-    width, height = (over.width, over.height) if over is not None else motion.canvas
-    own = np.array((width, height), np.float32) / (motion.canvas if isinstance(motion, LandmarkTrack) else 1)
+    width, height = (over.width, over.height) if over is not None else motion.image_size
+    own = np.array((width, height), np.float32) / (motion.image_size if isinstance(motion, LandmarkTrack) else 1)
     left, top, right, bottom = _window(motion, own, (width, height))
     size = (max(2, round(HEIGHT * (right - left) / (bottom - top)) // 2 * 2), HEIGHT)
     back: Picture = np.full((size[1], size[0], 3), 12, np.uint8)

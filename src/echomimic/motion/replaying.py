@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import Any
 
 from echomimic.errors import MotionError
-from echomimic.motion.timing import Track
+from echomimic.motion.time_edits import Track
 
 EDITS = {
-    "amplify": "shaping",
-    "draw_curve": "drawing",
-    "mirror": "shaping",
-    "offset": "timing",
-    "scale_curve": "drawing",
-    "select": "shaping",
-    "set_curve": "drawing",
-    "smooth": "timing",
+    "amplify": "spatial_edits",
+    "draw_curve": "curve_edits",
+    "mirror": "spatial_edits",
+    "offset": "time_edits",
+    "scale_curve": "curve_edits",
+    "select": "spatial_edits",
+    "set_curve": "curve_edits",
+    "smooth": "time_edits",
 }
 """The edits that may be replayed, and the module of each: those that leave a motion's length as it is."""
 _LONGEST = 100_000

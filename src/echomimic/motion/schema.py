@@ -30,7 +30,7 @@ class Fields:
 
     kind: str
     fps: float
-    canvas: tuple[int, int]
+    image_size: tuple[int, int]
     arrays: dict[str, npt.NDArray[np.generic]]
     curve_names: tuple[str, ...] = ()
     curves_fps: float | None = None
@@ -51,7 +51,7 @@ def check_motion(motion: Motion, where: str = "the motion") -> Motion:
     if len(motion) > MAX_FRAMES:
         raise MotionError(f"{where} has {len(motion)} frames; expected at most {MAX_FRAMES}: cut it")
     check_fps(motion.fps, where)
-    check_canvas(motion.canvas, where)
+    check_canvas(motion.image_size, where)
     return _check_landmarks(motion, where) if isinstance(motion, LandmarkTrack) else _check_pose(motion, where)
 
 
@@ -62,11 +62,13 @@ def check_fps(fps: float, where: str) -> float:
     return float(fps)
 
 
-def check_canvas(canvas: tuple[int, int], where: str) -> tuple[int, int]:
-    """`canvas` (width, height) where it is usable, else MotionError."""
-    if len(canvas) != 2 or not all(0 < side <= MAX_SIDE for side in canvas):
-        raise MotionError(f"{where} has the canvas {tuple(canvas)}; expected (width, height) in pixels, both above 0")
-    return canvas
+def check_canvas(image_size: tuple[int, int], where: str) -> tuple[int, int]:
+    """`image_size` (width, height) where it is usable, else MotionError."""
+    if len(image_size) != 2 or not all(0 < side <= MAX_SIDE for side in image_size):
+        raise MotionError(
+            f"{where} has the canvas {tuple(image_size)}; expected (width, height) in pixels, both above 0"
+        )
+    return image_size
 
 
 def _check_landmarks(track: LandmarkTrack, where: str) -> LandmarkTrack:
@@ -149,7 +151,7 @@ def motion_from_fields(fields: Fields, where: str) -> Motion:
         return check_motion(_landmarks_from(fields, where), where)
     if fields.kind == "pose":
         arrays = [numbers(_array(fields, name, where), f"{where}: {name}") for name in ("body", "hands", "face")]
-        return check_motion(PoseTrack(arrays[0], arrays[1], arrays[2], fields.fps, fields.canvas), where)
+        return check_motion(PoseTrack(arrays[0], arrays[1], arrays[2], fields.fps, fields.image_size), where)
     raise MotionError(f"{where} holds motion of the kind {fields.kind!r}; expected 'landmarks' or 'pose'")
 
 
@@ -157,7 +159,7 @@ def _landmarks_from(fields: Fields, where: str) -> LandmarkTrack:
     points = numbers(_array(fields, "points", where), f"{where}: points")
     curves = fields.arrays.get("curves")
     lines = None if curves is None else _curves_from(fields, numbers(curves, f"{where}: curves"), where)
-    return LandmarkTrack(points, fields.canvas, fields.fps, _flags(fields, len(points), where), lines, fields.parts)
+    return LandmarkTrack(points, fields.image_size, fields.fps, _flags(fields, len(points), where), lines, fields.parts)
 
 
 def _flags(fields: Fields, frames: int, where: str) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.motion.parts import IRISES, LEFT_BROW, LEFT_EYE, LIPS, NOSE, RIGHT_BROW, RIGHT_EYE
+from echomimic.motion.regions import IRISES, LEFT_BROW, LEFT_EYE, LIPS, NOSE, RIGHT_BROW, RIGHT_EYE
 from echomimic.types import LandmarkTrack
 
 Array = npt.NDArray[np.float64]

@@ -27,7 +27,7 @@ def header_of(motion: Motion, edits: tuple[str, ...]) -> dict[str, Any]:
         "kind": kind,
         "units": UNITS[kind],
         "fps": motion.fps,
-        "canvas": [int(side) for side in motion.canvas],
+        "canvas": [int(side) for side in motion.image_size],
         "edits": list(edits),
     }
     if isinstance(motion, LandmarkTrack) and motion.curves is not None:
@@ -44,7 +44,7 @@ def fields_from_header(words: dict[str, Any], arrays: Arrays, where: str) -> Fie
         return Fields(
             kind=str(words["kind"]),
             fps=float(words["fps"]),
-            canvas=(int(width), int(height)),
+            image_size=(int(width), int(height)),
             arrays=arrays,
             curve_names=tuple(str(name) for name in words.get("curve_names") or ()),
             curves_fps=float(words["curves_fps"]) if words.get("curves_fps") else None,

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.body import Body, body_landmarker, read_body
 from echomimic.errors import FaceError, MotionError
-from echomimic.face import Face, find_faces, landmarker, read_landmarks
+from echomimic.landmarks.body import Body, body_landmarker, read_body
+from echomimic.landmarks.face import Face, find_faces, landmarker, read_landmarks
 from echomimic.media import Video, read_video
 from echomimic.motion.schema import fill_rows
-from echomimic.motion.timing import Track, frames_at
+from echomimic.motion.time_edits import Track, frames_at
 from echomimic.notes import note
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, Progress
 
@@ -65,13 +65,13 @@ def track_video(
             progress(len(rows), max(video.count, len(rows)))
     known = np.array([row is not None for row in rows])
     _check_seen(known, video.path)
-    canvas = (video.width, video.height)
+    image_size = (video.width, video.height)
     if pose:
         seen = [row for row in rows if isinstance(row, Body)]
-        return _even(_pose_track(seen, known, video.fps, canvas), times)
+        return _even(_pose_track(seen, known, video.fps, image_size), times)
     points = np.zeros((len(rows), 478, 3), np.float32)
     points[known] = np.stack([row for row in rows if isinstance(row, np.ndarray)])
-    return _even(LandmarkTrack(fill_rows(points, known), canvas, video.fps, known), times)
+    return _even(LandmarkTrack(fill_rows(points, known), image_size, video.fps, known), times)
 
 
 def _choose(video: Video, person: int | None) -> _Person:
@@ -207,16 +207,16 @@ def _check_seen(known: npt.NDArray[np.bool_], path: Path) -> None:
         note(f"{path.name}: {int((~known).sum())} of {len(known)} frames show nobody, and are interpolated")
 
 
-def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, canvas: tuple[int, int]) -> PoseTrack:
+def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, image_size: tuple[int, int]) -> PoseTrack:
     def part(name: str) -> Floats:
         values = np.stack([getattr(body, name) for body in seen])
         full = np.zeros((len(known), *values.shape[1:]), np.float32)
         full[known] = values
         return fill_rows(full, known)
 
-    track = PoseTrack(part("body"), part("hands"), part("face"), fps, canvas)
+    track = PoseTrack(part("body"), part("hands"), part("face"), fps, image_size)
     hands = np.stack([_hand_without_gaps(track.hands[:, side], side, fps) for side in (0, 1)], axis=1)
-    return PoseTrack(track.body, hands, track.face, fps, canvas)
+    return PoseTrack(track.body, hands, track.face, fps, image_size)
 
 
 def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:

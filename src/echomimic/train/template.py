@@ -10,9 +10,9 @@ import numpy as np
 from safetensors.numpy import save_file
 from scipy.optimize import linear_sum_assignment
 
-from echomimic.face import find_faces
+from echomimic.landmarks.face import find_faces
+from echomimic.landmarks.head_pose import OUTER_EYES, STABLE, align
 from echomimic.media import read_picture
-from echomimic.pose import OUTER_EYES, STABLE, align
 from echomimic.types import Floats
 
 ROUNDS = 8

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from echomimic.apps.controls import CONTROLS, Control
+from echomimic.apps.option_specs import CONTROLS, Control
 from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS
 from echomimic.presets import PRESETS

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from echomimic.apps.comfy.contract import ORIGINAL_FOLDER, POSES
+from echomimic.checkpoints import FILES, search_paths
 from echomimic.choice import missing_files
 from echomimic.errors import DeviceError, WeightsError
 from echomimic.options import Options
 from echomimic.presets import find_preset
 from echomimic.types import Engine
-from echomimic.weights import FILES, folders
 
 _log = logging.getLogger("echomimic")
 WEIGHTS = "echomimic"
@@ -38,7 +38,7 @@ def add_weight_folders() -> None:
 
 def weight_folders() -> list[Path]:
     """Folders that are there, in the order in which they are searched; the package's own come last."""
-    places = [*map(Path, _paths().get_folder_paths(WEIGHTS)), *folders()]
+    places = [*map(Path, _paths().get_folder_paths(WEIGHTS)), *search_paths()]
     return [place for place in places if place.is_dir()]
 
 

@@ -100,11 +100,11 @@ def aligned(driver: Driver, portrait: Portrait, settings: Options, preset: Prese
             f"follows: take such a motion, or EchoMimic Motion with part {_PARTS[wanted]}, or another version"
         )
     if driver.mouth and isinstance(motion, LandmarkTrack):
-        from echomimic.draw import PARTS
+        from echomimic.diffusion.condition_images import PARTS
 
         motion = replace(motion, parts=PARTS)
     if not driver.align:
         return motion
-    from echomimic.diffusion.shot import aligned_to_shot
+    from echomimic.diffusion.conditioning import aligned_to_shot
 
     return aligned_to_shot(motion, portrait, preset, settings)

@@ -21,7 +21,7 @@ from echomimic.presets import Preset, find_preset
 from echomimic.types import Clip, Engine, Motion, Picture, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
-    from echomimic.framing import Framing
+    from echomimic.landmarks.crop import Crop
 
 _log = logging.getLogger("echomimic")
 TAG = {"title": "AI-generated", "comment": "AI-generated video of a still picture, a face put back into it"}
@@ -49,7 +49,7 @@ class Model:
 class Place:
     """Where a crop was taken: its framing, and the width and height of the picture."""
 
-    framing: "Framing"
+    framing: "Crop"
     size: tuple[int, int]
 
 
@@ -156,20 +156,21 @@ def _why(clip: Clip, speech: Speech, asked: int) -> str:
     return "the whole voice" if clip.frames == whole else f"the motion ends there; the voice lasts {whole}"
 
 
-def _framing(portrait: Portrait, settings: Options, preset: Preset) -> "Framing":
+def _framing(portrait: Portrait, settings: Options, preset: Preset) -> "Crop":
     """The part of the picture that the engine works on."""
     if preset.engine == "diffusion":
-        from echomimic.diffusion.shot import take_shot
+        from echomimic.diffusion.conditioning import take_shot
 
         return take_shot(portrait, settings, preset).framing
-    from echomimic.face import pick_face
-    from echomimic.framing import frame_portrait
+    from echomimic.landmarks.crop import frame_portrait
+    from echomimic.landmarks.face import pick_face
 
     return frame_portrait(portrait, pick_face(portrait, settings), settings)
 
 
-def _box(framing: "Framing") -> str:
-    return f"box {framing.left},{framing.top},{framing.wide},{framing.high} as {framing.width}x{framing.height}"
+def _box(framing: "Crop") -> str:
+    place = f"{framing.left},{framing.top},{framing.source_width},{framing.source_height}"
+    return f"box {place} as {framing.width}x{framing.height}"
 
 
 def _middle(frame: Picture, size: tuple[int, int]) -> Picture:
@@ -189,8 +190,8 @@ def _megabytes(preset: Preset, options: Options) -> int:
 
 def crop(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Place, str]:
     """The square round the head, the place that puts it back, and what is to be said."""
-    from echomimic.face import pick_face
-    from echomimic.framing import frame_portrait
+    from echomimic.landmarks.crop import frame_portrait
+    from echomimic.landmarks.face import pick_face
 
     with collect_notes() as notes, told_in_widgets():
         settings = make_options({**options, "framing": "crop"})
@@ -204,7 +205,7 @@ def put_back(video: Any, portrait: Portrait, place: Place) -> Path:
 
     PictureError where the picture has another size than the one that was cropped.
     """
-    from echomimic.diffusion.shot import PasteBack, Shot
+    from echomimic.diffusion.conditioning import PasteBack, Shot
     from echomimic.media import read_speech, read_video, write_clip
 
     if place.size != (portrait.width, portrait.height):
@@ -240,6 +241,6 @@ def _has_sound(path: Path) -> bool:
 
 def _whole(portrait: Portrait) -> Picture:
     """The picture that a face is put back into, with even sides."""
-    from echomimic.framing import frame_full
+    from echomimic.landmarks.crop import frame_full
 
     return frame_full(portrait.width, portrait.height, None).cut(portrait.pixels)

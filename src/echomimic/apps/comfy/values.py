@@ -104,7 +104,7 @@ def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
     """The host's FACE_LANDMARKS, frames of faces, as a track: the first face of each frame."""
     from echomimic.motion.schema import check_motion, fill_rows
 
-    height, width = found["image_size"]
+    height, width = found["canvas"]
     faces = [_face(frame) for frame in found["frames"]]
     known = np.array([face is not None for face in faces], bool)
     if not known.any():

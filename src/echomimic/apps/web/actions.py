@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from echomimic.apps.controls import CONTROLS
+from echomimic.apps.option_specs import CONTROLS
 from echomimic.apps.web import show
 from echomimic.apps.web.advice import SaidError, trouble_of
 from echomimic.apps.web.desk import Desk

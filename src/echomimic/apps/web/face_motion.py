@@ -109,7 +109,7 @@ class FaceMotion:
         resolved = replace(self.history.track, curves=self.curves())
         stage = self.stage if options is None else MeshEngine().stage(self._portrait, options)
         followed = motion.follow_curves(resolved, stage.scene.landmarks)
-        followed = replace(followed, canvas=(stage.framing.width, stage.framing.height))
+        followed = replace(followed, image_size=(stage.framing.width, stage.framing.height))
         return motion.save_motion(path, followed, self.history.lines)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from echomimic.apps.controls import CONTROLS, Control
+from echomimic.apps.option_specs import CONTROLS, Control
 from echomimic.apps.web.words import Language, group_label, option_help, option_label, say
 from echomimic.options import GROUPS
 

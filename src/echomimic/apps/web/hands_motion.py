@@ -10,13 +10,13 @@ import numpy as np
 from echomimic import motion
 from echomimic.apps.web.face_motion import FaceMotion
 from echomimic.apps.web.history import History
-from echomimic.body import SHOULDERS, Body, find_body
-from echomimic.draw import draw_motion
+from echomimic.diffusion.condition_images import draw_motion
 from echomimic.errors import FaceError
+from echomimic.landmarks.body import SHOULDERS, Body, find_body
 from echomimic.mesh.engine import MeshEngine, Stage
-from echomimic.motion.fitting import clip_length, clip_times
+from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.gestures import portrait_gestures
-from echomimic.motion.timing import frames_at
+from echomimic.motion.time_edits import frames_at
 from echomimic.notes import collect_notes
 from echomimic.options import Options
 from echomimic.types import Floats, Picture, Portrait, PoseTrack, Speech

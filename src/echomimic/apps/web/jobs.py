@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from echomimic.apps.rest.previews import Previews
+from echomimic.apps.jobs.previews import Previews
 from echomimic.apps.web.advice import trouble_of
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.watch import Watch

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from echomimic.face import Face, pick_face
-from echomimic.framing import Framing, frame_portrait
+from echomimic.landmarks.crop import Crop, frame_portrait
+from echomimic.landmarks.face import Face, pick_face
 from echomimic.notes import collect_notes
 from echomimic.options import Options
 from echomimic.types import Picture, Portrait
@@ -25,7 +25,7 @@ class Look:
     """A portrait as the video will frame it: `picture` is a JPEG with what is cut off darkened."""
 
     picture: bytes
-    framing: Framing
+    framing: Crop
     portrait: Portrait
     notes: tuple[str, ...]
 
@@ -68,13 +68,13 @@ class Looker:
         return Look(to_jpeg(_marked(portrait, face, framing), _SHOWN), framing, portrait, said)
 
 
-def _marked(portrait: Portrait, face: Face, framing: Framing) -> Picture:
+def _marked(portrait: Portrait, face: Face, framing: Crop) -> Picture:
     """The portrait, dimmed outside of the framing, with a box round the face."""
     import cv2
 
     shown = (portrait.pixels * _DIM).astype(np.uint8)
     top, left = max(0, framing.top), max(0, framing.left)
-    inside = np.s_[top : framing.top + framing.high, left : framing.left + framing.wide]
+    inside = np.s_[top : framing.top + framing.source_height, left : framing.left + framing.source_width]
     shown[inside] = portrait.pixels[inside]
     x, y, w, h = (round(number) for number in face.box)
     line = max(2, round(max(shown.shape) / 200))

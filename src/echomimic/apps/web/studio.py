@@ -50,7 +50,7 @@ def load_libraries() -> None:
 
     from echomimic import api  # noqa: F401
     from echomimic.apps.demo import demo_portrait  # noqa: F401
-    from echomimic.face import solutions
+    from echomimic.landmarks.face import solutions
     from echomimic.mesh.engine import MeshEngine  # noqa: F401
 
     solutions()

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from echomimic.apps.rest.previews import LONGEST_SIDE, Previews
-from echomimic.apps.terminal import Pace
+from echomimic.apps.cli.reporter import Pace
+from echomimic.apps.jobs.previews import LONGEST_SIDE, Previews
 from echomimic.apps.web.look import to_jpeg
 from echomimic.types import Picture
 

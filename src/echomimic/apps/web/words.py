@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from echomimic.apps.controls import Control
+from echomimic.apps.option_specs import Control
 
 Language = Literal["en", "zh"]
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}

@@ -1,0 +1,225 @@
+"""`echomimic track` and `echomimic motion …`: get a motion, look at it, change it, align it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from echomimic.apps.cli.reporter import reporting, say_json
+from echomimic.errors import MotionError
+from echomimic.types import Motion
+
+motion_app = typer.Typer(
+    help="Look at a motion and change it: face and hand tracks, as files.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Track = Annotated[
+    Path,
+    typer.Argument(metavar="TRACK", help="a motion: .npz, .json, .csv, a folder of V1's or V2's, or a video"),
+]
+Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where to save it: .npz, .json or .csv")]
+Parts = Annotated[
+    str, typer.Option(metavar="A,B", help="face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face")
+]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
+Size = Annotated[
+    str | None, typer.Option("--canvas", metavar="W,H", help="size of the picture, where the file does not say")
+]
+Rate = Annotated[float | None, typer.Option(help="frames a second, where the file does not say")]
+
+
+def track(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="any video of a person")],
+    output: Out,
+    pose: Annotated[bool, typer.Option("--pose", help="body and hands, for V2, instead of the face")] = False,
+    person: Annotated[
+        int | None, typer.Option(help="which person, counted from the left, starting at 1", min=1, show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow a person through VIDEO and save the motion, at the video's own frame rate."""
+    with reporting(as_json) as reporter:
+        from echomimic import motion
+
+        found = motion.track_video(video, pose, person, reporter.progress)
+        _save(output, found, (f"track {video.name}",), as_json)
+
+
+@motion_app.command()
+def convert(
+    source: Track,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help=".npz, .json or .csv")],
+    fps: Rate = None,
+    image_size: Size = None,
+    pose: Annotated[bool, typer.Option("--pose", help="of a video: body and hands")] = False,
+) -> None:
+    """Read a motion of any kind and save it; nothing in the file is ever run."""
+    with reporting(False):
+        from echomimic import motion
+
+        size = None if image_size is None else _pair(image_size, "canvas", int)
+        _save(output, motion.load_motion(source, fps, size, pose), motion.load_edits(source))
+
+
+@motion_app.command()
+def show(
+    source: Track,
+    portrait: Annotated[Path | None, typer.Option("--over", metavar="PORTRAIT", help="check it against this")] = None,
+    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="check it against this")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a motion is, what was done to it, and what will go wrong with it."""
+    with reporting(as_json):
+        from echomimic import motion
+
+        found = motion.load_motion(source)
+        words, edits = _preflight(found, portrait, voice), motion.load_edits(source)
+        if as_json:
+            say_json("motion", **_facts(found), edits=edits, warnings=words)
+            return
+        typer.echo(_described(found))
+        for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in words)):
+            typer.echo(line)
+
+
+@motion_app.command()
+def preview(
+    source: Track,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help=".png, .mp4, .webm or .gif")],
+    portrait: Annotated[Path | None, typer.Option("--over", metavar="PORTRAIT", help="draw it over this")] = None,
+    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="play this with it")] = None,
+) -> None:
+    """Render a motion over a portrait with its curves beside it, and say what will go wrong."""
+    with reporting(False):
+        from echomimic import media, motion
+
+        found = motion.load_motion(source)
+        words = _preflight(found, portrait, voice)
+        picture = None if portrait is None else media.read_picture(portrait)
+        speech = None if voice is None else media.read_speech(voice)
+        motion.write_preview(output, found, picture, speech, words)
+        typer.echo(f"{output}: {_described(found)}")
+        for text in words:
+            typer.echo(f"warning  {text}")
+
+
+@motion_app.command()
+def hands(
+    voice: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file")],
+    output: Out,
+    portrait: Annotated[
+        Path | None, typer.Option("--portrait", metavar="PORTRAIT", help="start from this person's hands")
+    ] = None,
+    fps: Annotated[float, typer.Option(help="frames a second")] = 25.0,
+    seed: Annotated[int, typer.Option(help="same voice and seed: the same hands", min=0)] = 0,
+    strength: Annotated[float, typer.Option(help="how far the hands move; 0 leaves them idle", min=0, max=2)] = 1.0,
+) -> None:
+    """Make hands from nothing: they rest in silences and beat time on stressed syllables."""
+    with reporting(False):
+        from echomimic import media, motion
+        from echomimic.landmarks import body
+
+        picture = None if portrait is None else media.read_picture(portrait)
+        found = None if picture is None else body.find_body(picture)
+        size = (768, 768) if picture is None else (picture.width, picture.height)
+        speech = media.read_speech(voice)
+        made = motion.gesture_track(speech, fps, None, seed, found, size, strength)
+        _save(output, made, (f"hands {voice.name} seed {seed}",))
+
+
+@motion_app.command()
+def align(
+    source: Track,
+    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="the person that shall move so")],
+    output: Out,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="hands start where the portrait has them (poses)")
+    ] = False,
+    face: Annotated[int | None, typer.Option(help="which face, counted from the left", min=1)] = None,
+) -> None:
+    """Bring a driver's motion to a portrait: its own face, or its own arms and hands."""
+    with reporting(False):
+        from echomimic import media, motion
+        from echomimic.landmarks import body
+        from echomimic.landmarks.face import pick_face
+        from echomimic.options import Options
+        from echomimic.types import LandmarkTrack
+
+        found, picture = motion.load_motion(source), media.read_picture(portrait)
+        size, words = (picture.width, picture.height), (*motion.load_edits(source), f"align {portrait.name}")
+        if isinstance(found, LandmarkTrack):
+            landmarks = pick_face(picture, Options(face=face)).landmarks
+            _save(output, motion.align_motion(found, landmarks, size), words)
+            return
+        person = body.find_body(picture)
+        _save(output, motion.align_pose(found, person, size, from_start), words)
+        typer.echo(motion.propose_framing(person, size, found).words)
+
+
+def _pair(text: str, what: str, kind: type[Any]) -> Any:
+    """Two numbers from `A,B`."""
+    try:
+        first, second = (kind(number) for number in text.split(","))
+    except ValueError:
+        raise MotionError(f"{what} is {text!r}; expected two numbers: 512,512") from None
+    return first, second
+
+
+def _save(output: Path, found: Motion, edits: tuple[str, ...], as_json: bool = False) -> None:
+    from echomimic import motion
+
+    motion.save_motion(output, found, edits)
+    if as_json:
+        say_json("saved", path=str(output), **_facts(found))
+    else:
+        typer.echo(f"{output}: {_described(found)}")
+
+
+def edit(source: Path, output: Path, words: str, change: Callable[[Any], Motion]) -> None:
+    """Read, change, save; the words of the change are kept in the file."""
+    with reporting(False):
+        from echomimic import motion
+
+        found = motion.load_motion(source)
+        _save(output, change(found), (*motion.load_edits(source), words))
+
+
+def _facts(found: Motion) -> dict[str, object]:
+    from echomimic.types import LandmarkTrack
+
+    kind = "landmarks" if isinstance(found, LandmarkTrack) else "pose"
+    facts: dict[str, object] = {"kind": kind, "frames": len(found), "fps": found.fps, "canvas": list(found.image_size)}
+    if isinstance(found, LandmarkTrack):
+        seen = {"seen": float(found.valid.mean()), "curves": found.curves is not None, "parts": found.parts}
+        facts |= seen
+    return facts
+
+
+def _described(found: Motion) -> str:
+    """A motion in one line."""
+    facts = _facts(found)
+    words = f"{facts['kind']}, {len(found)} frames, {len(found) / found.fps:.2f} s at {found.fps:g} a second"
+    words += f", canvas {found.image_size[0]}x{found.image_size[1]}"
+    if facts.get("curves"):
+        words += ", with curves"
+    return words + (f", parts {', '.join(found_parts)}" if (found_parts := getattr(found, "parts", None)) else "")
+
+
+def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tuple[str, ...]:
+    from echomimic import media, motion
+    from echomimic.landmarks import body
+    from echomimic.landmarks.face import pick_face
+    from echomimic.options import Options
+    from echomimic.types import LandmarkTrack
+
+    seconds = None if voice is None else media.read_speech(voice).duration
+    if portrait is None:
+        return motion.preflight(found, seconds)
+    picture = media.read_picture(portrait)
+    size = (picture.width, picture.height)
+    if isinstance(found, LandmarkTrack):
+        return motion.preflight(found, seconds, size, pick_face(picture, Options()).landmarks)
+    return motion.preflight(found, seconds, size, body=body.find_body(picture))

@@ -1,0 +1,1 @@
+"""Jobs: request, queue, worker process, store and events."""

@@ -1,0 +1,20 @@
+"""The published checkpoint files: what they are, where they lie, how they are read, fetched and converted."""
+
+from echomimic.checkpoints.convert import convert_file
+from echomimic.checkpoints.hub import fetch
+from echomimic.checkpoints.reading import checksum, read_tensors, release_pages
+from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
+
+__all__ = [
+    "FILES",
+    "WeightFile",
+    "checksum",
+    "convert_file",
+    "default_folder",
+    "fetch",
+    "locate",
+    "read_tensors",
+    "release_pages",
+    "require",
+    "search_paths",
+]

@@ -1,0 +1,116 @@
+"""Files from the Hugging Face hub: resumed where they broke off, checked against the hub's own size and SHA-256."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from echomimic.checkpoints.reading import checksum
+from echomimic.checkpoints.registry import WeightFile
+from echomimic.errors import EchoMimicError, SetupError, WeightsError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the hub says of a file."""
+
+    size: int
+    sha256: str | None
+
+
+class Hub(Protocol):
+    """Where files come from; the tests have one of their own."""
+
+    def licence(self, repository: str) -> str:
+        """The licence that the repository's page names."""
+        ...
+
+    def describe(self, repository: str, path: str) -> Published:
+        """Size and checksum of a file."""
+        ...
+
+    def download(self, repository: str, path: str, folder: Path) -> Path:
+        """Bring a file into `folder`, going on with what is there of it."""
+        ...
+
+
+class HuggingFace:
+    """The hub by huggingface-hub, whose settings (HF_ENDPOINT, HF_TOKEN) hold."""
+
+    def __init__(self) -> None:
+        try:
+            import huggingface_hub
+        except ImportError as error:
+            missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
+            raise SetupError(missing) from None
+        self._hub: Any = huggingface_hub
+
+    def licence(self, repository: str) -> str:
+        """The licence that the repository's page names."""
+        card = self._hub.HfApi().model_info(repository).card_data
+        return str(getattr(card, "license", None) or "none named")
+
+    def describe(self, repository: str, path: str) -> Published:
+        """Size and checksum of a file."""
+        (info,) = self._hub.HfApi().get_paths_info(repository, [path])
+        return Published(info.size, info.lfs.sha256 if info.lfs else None)
+
+    def download(self, repository: str, path: str, folder: Path) -> Path:
+        """Bring a file into `folder`, going on with what is there of it."""
+        return Path(self._hub.hf_hub_download(repository, path, local_dir=folder))
+
+
+def target_of(file: WeightFile, folder: Path) -> Path:
+    """Where a fetched file goes: `folder`/v1/denoising_unet.pth and so on."""
+    return folder / (file.family or file.name) / file.path
+
+
+def fetch(files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None) -> list[Path]:
+    """Fetch what is not in `folder` yet and check it; the licences are said first.
+
+    Raises WeightsError where the hub cannot be reached or a file is not what the hub published.
+    """
+    wanted = list(files)
+    hub = hub or HuggingFace()
+    for repository in dict.fromkeys(file.repository for file in wanted):
+        licence = _asked(partial(hub.licence, repository), repository)
+        say(f"https://huggingface.co/{repository}  licence: {licence}")
+    return [_fetch_one(file, folder, say, hub) for file in wanted]
+
+
+def _fetch_one(file: WeightFile, folder: Path, say: Say, hub: Hub) -> Path:
+    target = target_of(file, folder)
+    published: Published = _asked(partial(hub.describe, file.repository, file.path), file.repository)
+    if target.is_file() and target.stat().st_size == published.size:
+        say(f"{file.name}: here already ({published.size / 1e6:.0f} MB)")
+        return target
+    say(f"{file.name}: {published.size / 1e6:.0f} MB")
+    home = folder / (file.family or file.name)
+    path: Path = _asked(partial(hub.download, file.repository, file.path, home), file.repository)
+    _compare(path, published)
+    return path
+
+
+def _compare(path: Path, published: Published) -> None:
+    size = path.stat().st_size
+    if size != published.size:
+        raise WeightsError(f"{path} has {size} bytes, published are {published.size}; run the same command again")
+    if published.sha256 and checksum(path) != published.sha256:
+        path.unlink()
+        raise WeightsError(f"{path} had another SHA-256 than published and is removed; run the same command again")
+
+
+def _asked(question: Callable[[], Any], repository: str) -> Any:
+    """The hub's answer; what goes wrong on the way in one line."""
+    try:
+        return question()
+    except EchoMimicError:
+        raise
+    except Exception as error:  # the errors of the hub's client and of what it calls have no root in common
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise WeightsError(
+            f"huggingface.co/{repository} gave no answer ({reason}); check the network and try again"
+        ) from None

@@ -1,0 +1,121 @@
+"""Checkpoint files to tensors, memory-mapped, without running what a pickle may hold."""
+
+import ctypes
+import hashlib
+import pickle
+import sys
+from mmap import PAGESIZE
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echomimic.errors import SetupError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_POINTER = b"version https://git-lfs"
+_BLOCK = 1 << 22
+_PAGE_OUT = 21  # MADV_PAGEOUT, Linux 5.4: safe whatever the memory is
+AGAIN = "fetch it again: echomimic weights fetch"
+
+
+def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
+    """The tensors of a .safetensors, .pth, .pt or .bin file, mapped from it; those under `prefix`, without it.
+
+    Pickles are read with `weights_only`, so code in them never runs. Raises WeightsError in one line for files that are
+    no checkpoints: Git LFS pointers, truncated downloads, pages of HTML, pickles with code.
+    """
+    _refuse_stand_ins(path)
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if not named:
+        raise WeightsError(f"{path} holds no tensors under {prefix!r}; expected the published file: {AGAIN}")
+    return named
+
+
+def release_pages(tensor: "Tensor") -> None:
+    """Let the system take back the memory of a tensor that has been copied, as of one that is mapped from a file.
+
+    Only advice, on Linux: a tensor that is used again is read again, and elsewhere nothing happens.
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu":
+        return
+    start = -(-tensor.data_ptr() // PAGESIZE) * PAGESIZE
+    length = tensor.data_ptr() + tensor.nbytes - start
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _PAGE_OUT)
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, as the hub gives it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_stand_ins(path: Path) -> None:
+    """Say what is in the place of a checkpoint, where its first bytes tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}; {AGAIN}") from None
+    if head.startswith(_POINTER):
+        raise WeightsError(f"{path} is a Git LFS pointer of {path.stat().st_size} bytes, not the file; {AGAIN}")
+    if head.lstrip()[:1] == b"<":
+        raise WeightsError(f"{path} is a web page, not a checkpoint; {AGAIN}")
+    if not head:
+        raise WeightsError(f"{path} is empty; {AGAIN}")
+
+
+def _read_safetensors(path: Path) -> "dict[str, Tensor]":
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise _missing(error) from None
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise WeightsError(f"{path} is truncated or no safetensors file ({_first_line(error)}); {AGAIN}") from None
+
+
+def _read_pickle(path: Path) -> "dict[str, Tensor]":
+    try:
+        import torch
+    except ImportError as error:
+        raise _missing(error) from None
+    try:
+        held = _torch_load(path)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is a pickle that asks for more than tensors ({_first_line(error)}); refused, since it may be "
+            f"code: {AGAIN}"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        raise WeightsError(f"{path} is truncated or no checkpoint ({_first_line(error)}); {AGAIN}") from None
+    for key in ("model_state_dict", "state_dict"):
+        held = held.get(key, held) if isinstance(held, dict) else held
+    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise WeightsError(f"{path} holds no state dict; expected names with tensors: {AGAIN}")
+    return held
+
+
+def _torch_load(path: Path) -> Any:
+    """Mapped where the file is of the newer kind (a zip archive), else read whole."""
+    import torch
+
+    with path.open("rb") as file:
+        mapped = file.read(2) == b"PK"
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _first_line(error: BaseException) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def _missing(error: ImportError) -> SetupError:
+    return SetupError(f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'")

@@ -1,0 +1,173 @@
+"""The condition pictures: drawn landmarks and the face mask that steer V1, drawn hands that steer V2.
+
+They are drawn pixel for pixel as the networks saw them in training, odd colours included.
+"""
+
+import colorsys
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import MotionError
+from echomimic.landmarks.topology import HAND_BONES
+from echomimic.types import Floats, LandmarkTrack, Picture, PoseTrack
+
+Points = Floats | npt.NDArray[np.float64]
+Colour = tuple[int, int, int]
+Edges = tuple[tuple[int, int], ...]
+
+PARTS: tuple[str, ...] = ("eyes", "brows", "mouth", "pupils", "nose")
+SELECTED: tuple[str, ...] = ("eyes", "brows", "pupils", "nose")
+"""What V1's landmark networks were trained to see beside the voice: the mouth follows the voice."""
+
+_LANDMARK_SIDE = 512
+_HAND_SIDE = 800
+
+
+def _edges(text: str) -> Edges:
+    """Edges written as `a-b c-d`."""
+    pairs = (pair.split("-") for pair in text.split())
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def _chain(*points: int) -> Edges:
+    return tuple(pairwise(points))
+
+
+# The order of the lines matters where they cross: it is that in which the original happened to walk mediapipe's sets.
+_LINES: dict[str, tuple[tuple[Edges, Colour], ...]] = {
+    "eyes": (
+        (
+            _edges(
+                "374-380 390-373 249-390 385-384 373-374 263-466 387-386 381-382 384-398 466-388 386-385 388-387 "
+                "263-249 380-381 398-362 382-362"
+            ),
+            (180, 200, 10),
+        ),
+        (
+            _edges(
+                "154-155 33-7 246-161 159-158 144-145 173-133 158-157 163-144 153-154 7-163 161-160 157-173 33-246 "
+                "160-159 145-153 155-133"
+            ),
+            (10, 200, 180),
+        ),
+    ),
+    "brows": (
+        (_edges("334-296 276-283 293-334 295-285 296-336 282-295 283-282 300-293"), (180, 220, 10)),
+        (_edges("46-53 66-107 52-65 53-52 63-105 70-63 65-55 105-66"), (10, 220, 180)),
+    ),
+    "mouth": (
+        (_chain(61, 146, 91, 181, 84, 17), (10, 180, 20)),
+        (_chain(17, 314, 405, 321, 375, 291), (20, 10, 180)),
+        (_chain(78, 95, 88, 178, 87, 14), (100, 100, 30)),
+        (_chain(14, 317, 402, 318, 324, 308), (100, 150, 50)),
+        (_chain(61, 185, 40, 39, 37, 0), (20, 80, 100)),
+        (_chain(0, 267, 269, 270, 409, 291), (80, 100, 20)),
+        (_chain(78, 191, 80, 81, 82, 13), (120, 100, 200)),
+        (_chain(13, 312, 311, 310, 415, 308), (150, 120, 100)),
+    ),
+}
+_SQUARES: dict[str, tuple[tuple[int, Colour], ...]] = {
+    "pupils": ((468, (10, 200, 250)), (473, (250, 200, 10))),
+    "nose": ((4, (200, 200, 200)),),
+}
+
+
+def draw_landmarks(
+    points: Points,
+    image_size: tuple[int, int],
+    size: tuple[int, int] | None = None,
+    parts: tuple[str, ...] = SELECTED,
+) -> Picture:
+    """V1's condition picture of one frame: (H, W, 3) uint8 RGB, lines on black.
+
+    `points` (478, 2 or 3) are pixels of `image_size` (width, height); `size` (width, height) is what comes back, by
+    default the canvas. `parts` are any of `PARTS`. As in the original, all is drawn on a square of 512 and then
+    resized, so a canvas that is not square stretches it; what lies outside the canvas is left out.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise MotionError(f"unknown part {unknown[0]!r}; expected some of {', '.join(PARTS)}")
+    shares = np.asarray(points, np.float64)[:, :2] / image_size
+    inside = ((shares >= 0) & (shares <= 1)).all(axis=1)
+    pixels = np.minimum(np.floor(np.where(inside[:, None], shares, 0) * _LANDMARK_SIDE), _LANDMARK_SIDE - 1).astype(int)
+    picture = np.zeros((_LANDMARK_SIDE, _LANDMARK_SIDE, 3), np.uint8)
+    for edges, colour in (line for part in PARTS if part in parts for line in _LINES.get(part, ())):
+        for a, b in edges:
+            if inside[a] and inside[b]:
+                cv2.line(picture, pixels[a].tolist(), pixels[b].tolist(), colour, 2)
+    for index, colour in (square for part in PARTS if part in parts for square in _SQUARES.get(part, ())):
+        if inside[index]:
+            x, y = pixels[index]
+            picture[y - 3 : y + 3, x - 3 : x + 3] = colour
+    return _resized(picture, size or image_size)
+
+
+def draw_hands(
+    hands: Points, scores: Points | None = None, size: tuple[int, int] = (768, 768), place: tuple[int, ...] = ()
+) -> Picture:
+    """V2's condition picture of one frame: (H, W, 3) uint8 RGB, both hands on black.
+
+    `hands` (2, 21, 2) are shares of the picture with `scores` (2, 21), or (2, 21, 3) with the score last; a low score
+    darkens. `size` (width, height) is what comes back. `place` (top, bottom, left, right) in pixels is where in it the
+    pose's own picture goes, by default all of it.
+    """
+    values = np.asarray(hands, np.float64)
+    marks = values[..., 2] if scores is None else np.asarray(scores, np.float64)
+    top, bottom, left, right = place or (0, size[1], 0, size[0])
+    picture: Picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[top:bottom, left:right] = _drawn_hands(values[..., :2], marks, (right - left, bottom - top))
+    return picture
+
+
+def _drawn_hands(hands: Points, scores: Points, size: tuple[int, int]) -> Picture:
+    width, height = size
+    scale = _HAND_SIDE / min(width, height)
+    image_size = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
+    pixels = (hands * (image_size.shape[1], image_size.shape[0])).astype(int)
+    for joints, marks in zip(pixels, scores, strict=True):
+        for bone, (a, b) in enumerate(HAND_BONES):
+            if (joints[[a, b]] > 0).all():
+                light = int(255 * marks[a] * marks[b])
+                colour = [part * light for part in colorsys.hsv_to_rgb(bone / len(HAND_BONES), 1, 1)]
+                cv2.line(image_size, joints[a].tolist(), joints[b].tolist(), colour, 2)
+        for joint, mark in zip(joints, marks, strict=True):
+            if (joint > 0).all():
+                cv2.circle(image_size, joint.tolist(), 4, (0, 0, int(255 * mark)), -1)
+    swapped: Picture = _resized(image_size, size)[..., ::-1]
+    return swapped
+
+
+def face_mask(size: tuple[int, int], box: tuple[float, float, float, float], margin: float = 0.1) -> Picture:
+    """V1's mask of the face: (H, W) uint8, 255 in the rectangle `box` grown by `margin` of its size on each side.
+
+    `size` is (width, height), `box` is (left, top, right, bottom) in pixels. The original lost the mask of a face near
+    the border; here the rectangle is cut at the border.
+    """
+    left, top, right, bottom = (round(side) for side in box)
+    pad_x, pad_y = int(margin * (right - left)), int(margin * (bottom - top))
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask[max(top - pad_y, 0) : max(bottom + pad_y, 0), max(left - pad_x, 0) : max(right + pad_x, 0)] = 255
+    return mask
+
+
+def draw_motion(
+    motion: LandmarkTrack | PoseTrack, frame: int, size: tuple[int, int], parts: tuple[str, ...] | None = None
+) -> Picture:
+    """The condition picture of one frame of a track at `size` (width, height): landmarks or hands, as the track has.
+
+    `parts` are those of a face that are drawn, by default those that the track says, else `SELECTED`.
+    """
+    if isinstance(motion, LandmarkTrack):
+        chosen = parts if parts is not None else motion.parts if motion.parts is not None else SELECTED
+        shown = tuple(part for part in chosen if part != "head")
+        return draw_landmarks(motion.points[frame], motion.image_size, size, shown)
+    return draw_hands(motion.hands[frame], size=size)
+
+
+def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)

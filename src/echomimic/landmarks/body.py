@@ -1,0 +1,121 @@
+"""Find a body, its hands and its face in a picture, as the key points that V2 and OpenPose use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from echomimic.errors import FaceError
+from echomimic.landmarks.face import solutions
+from echomimic.types import Floats, Picture, Portrait
+
+NOSE, NECK = 0, 1
+SHOULDERS, ELBOWS, WRISTS = (5, 2), (6, 3), (7, 4)
+"""Left and right in the order of `hands`; left is the person's own left."""
+_FROM_33 = (0, None, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
+"""mediapipe's 33 body points in OpenPose's order of 18; the neck is made of the shoulders."""
+_FACE_68 = (
+    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305),
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
+)
+HAND_SCORE = 0.9
+"""mediapipe gives its hand points no scores; this is about what V2's own detector gave hands that it saw well."""
+_NEAR_WRIST = 0.6
+"""How far from the body's wrist a hand may be to be that arm's, in shoulder widths."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """An upper body in shares of the picture: `body` (18, 3), `hands` (2, 21, 3) left then right, `face` (68, 3).
+
+    Each point is x, y and a score; what was not seen scores 0. `depth` (2, 21) is how far hand points lie behind their
+    wrist, in shares of the picture's width, where it is known.
+    """
+
+    body: Floats
+    hands: Floats
+    face: Floats
+    depth: Floats | None = None
+
+    @property
+    def shoulder_width(self) -> float:
+        """Distance between the shoulders in shares of the picture's width."""
+        return float(np.linalg.norm(self.body[SHOULDERS[0], :2] - self.body[SHOULDERS[1], :2]))
+
+    def has_hand(self, side: int) -> bool:
+        """Whether the left (0) or right (1) hand was seen."""
+        return bool(self.hands[side, :, 2].max() > 0)
+
+
+@contextmanager
+def body_landmarker(*, video: bool = False) -> Iterator[Any]:
+    """mediapipe's body, hands and face in one; `video` follows them from frame to frame."""
+    model = solutions().holistic.Holistic(static_image_mode=not video, refine_face_landmarks=True)
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+def find_body(portrait: Portrait) -> Body:
+    """The upper body of a portrait; FaceError where none is found. Hands that hide are looked for a second time."""
+    with body_landmarker() as model:
+        body = read_body(model, portrait.pixels)
+    if body is None:
+        raise FaceError(
+            f"no body found in {portrait.name} ({portrait.width}x{portrait.height}); expected head and shoulders of a "
+            "person seen from the front: use another picture"
+        )
+    return body if body.has_hand(0) and body.has_hand(1) else _with_more_hands(body, portrait.pixels)
+
+
+def read_body(model: Any, pixels: Picture) -> Body | None:
+    """What `model` sees in a picture (H, W, 3); None where there is no body."""
+    found = model.process(np.ascontiguousarray(pixels))
+    if found.pose_landmarks is None:
+        return None
+    hands = [_points(found.left_hand_landmarks, 21), _points(found.right_hand_landmarks, 21)]
+    depth = np.stack([_depth(hand) for hand in (found.left_hand_landmarks, found.right_hand_landmarks)])
+    return Body(_body_18(found.pose_landmarks.landmark), np.stack(hands), _face_68(found.face_landmarks), depth)
+
+
+def _body_18(landmarks: Any) -> Floats:
+    points = np.array([(p.x, p.y, p.visibility) for p in landmarks], np.float32)
+    body = np.stack([points[0 if index is None else index] for index in _FROM_33])
+    body[NECK] = (points[11] + points[12]) / 2
+    return np.asarray(body, np.float32)
+
+
+def _points(found: Any, count: int) -> Floats:
+    if found is None:
+        return np.zeros((count, 3), np.float32)
+    return np.array([(p.x, p.y, HAND_SCORE) for p in found.landmark], np.float32)
+
+
+def _depth(found: Any) -> Floats:
+    return np.zeros(21, np.float32) if found is None else np.array([p.z for p in found.landmark], np.float32)
+
+
+def _face_68(found: Any) -> Floats:
+    if found is None:
+        return np.zeros((68, 3), np.float32)
+    return np.array([(found.landmark[i].x, found.landmark[i].y, 1.0) for i in _FACE_68], np.float32)
+
+
+def _with_more_hands(body: Body, pixels: Picture) -> Body:
+    """The body with hands that the hand model finds by itself near an arm that has none yet."""
+    with solutions().hands.Hands(static_image_mode=True, max_num_hands=4, min_detection_confidence=0.3) as model:
+        found = model.process(np.ascontiguousarray(pixels)).multi_hand_landmarks or []
+    hands = body.hands.copy()
+    depth = np.zeros((2, 21), np.float32) if body.depth is None else body.depth.copy()
+    for hand in found:
+        points = _points(hand, 21)
+        far = [float(np.linalg.norm(points[0, :2] - body.body[wrist, :2])) for wrist in WRISTS]
+        side = int(np.argmin(far))
+        if far[side] < _NEAR_WRIST * body.shoulder_width and not hands[side, :, 2].any():
+            hands[side], depth[side] = points, _depth(hand)
+    return Body(body.body, hands, body.face, depth)

@@ -1,0 +1,100 @@
+"""Which part of a picture the video shows, at what scale, and how a cropped video goes back into the whole picture."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from echomimic.landmarks.face import Face
+from echomimic.options import Options
+from echomimic.types import Floats, Picture, Portrait
+
+LONGEST = 1024
+"""The longer side of a video of the whole picture, unless `size` says otherwise."""
+CROP = 512
+"""The side of a cropped video, unless `size` says otherwise."""
+HEAD_ROOM = 0.06
+"""A crop is centred this share of the face's height above the middle of the face, for the hair."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box of a picture (`left`, `top`, `source_width`, `source_height` in its pixels) as a `width` x `height` video.
+
+    The box may reach beyond the picture, whose edge is then repeated.
+    """
+
+    left: int
+    top: int
+    source_width: int
+    source_height: int
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Video pixels per picture pixel, across and down."""
+        return self.width / self.source_width, self.height / self.source_height
+
+    def cut(self, pixels: Picture) -> Picture:
+        """The box of `pixels` (H, W, 3) or (H, W), at the video's size."""
+        tall, broad = pixels.shape[:2]
+        inside = pixels[
+            max(0, self.top) : max(0, self.top + self.source_height),
+            max(0, self.left) : max(0, self.left + self.source_width),
+        ]
+        edges = (
+            max(0, -self.top),
+            max(0, self.top + self.source_height - tall),
+            max(0, -self.left),
+            max(0, self.left + self.source_width - broad),
+        )
+        if any(edges):
+            inside = np.asarray(cv2.copyMakeBorder(inside, *edges, cv2.BORDER_REPLICATE), np.uint8)
+        if (self.width, self.height) == (self.source_width, self.source_height):
+            return np.ascontiguousarray(inside)
+        how = cv2.INTER_AREA if self.width < self.source_width else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(inside, (self.width, self.height), interpolation=how), np.uint8)
+
+    def points(self, landmarks: Floats) -> Floats:
+        """Landmarks (..., 3) of the picture in pixels of the video."""
+        across, down = self.scale
+        shift = np.array([self.left, self.top, 0], np.float32)
+        return ((landmarks - shift) * np.array([across, down, across], np.float32)).astype(np.float32)
+
+
+def frame_full(width: int, height: int, size: int | None) -> Crop:
+    """The whole picture at its own shape, its longer side `size` pixels (at most `LONGEST` by default), both even."""
+    longer = max(width, height)
+    scale = (size or min(longer, LONGEST)) / longer
+    out_width, out_height = _even(width * scale), _even(height * scale)
+    if scale == 1:  # an odd row or column is repeated rather than stretched
+        return Crop(0, 0, out_width, out_height, out_width, out_height)
+    return Crop(0, 0, width, height, out_width, out_height)
+
+
+def frame_crop(width: int, height: int, face: Face, margin: float, size: int | None) -> Crop:
+    """A square round the head: the face and `margin` of its size on each side, inside the picture where it fits."""
+    x, y, w, h = face.box
+    wanted = face.size * (1 + 2 * margin)
+    fits = min(width, height)
+    side = round(min(wanted, fits) if fits >= face.size * 1.2 else wanted)
+    left = round(x + w / 2 - side / 2)
+    top = round(y + h * (0.5 - HEAD_ROOM) - side / 2)
+    out = _even(size or CROP)
+    return Crop(_inside(left, side, width), _inside(top, side, height), side, side, out, out)
+
+
+def frame_portrait(portrait: Portrait, face: Face, options: Options) -> Crop:
+    """The framing that the options ask for."""
+    if options.framing == "crop":
+        return frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size)
+    return frame_full(portrait.width, portrait.height, options.size)
+
+
+def _inside(start: int, length: int, limit: int) -> int:
+    return min(max(0, start), limit - length) if length <= limit else round((limit - length) / 2)
+
+
+def _even(length: float) -> int:
+    return max(16, 2 * round(length / 2))

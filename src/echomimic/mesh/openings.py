@@ -1,0 +1,170 @@
+"""An opening of the face, mouth or eye: skin above it, skin below it, and what shows in between."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.mesh.upper_body import Surroundings
+from echomimic.mesh.warp import (
+    Box,
+    Field,
+    Grid,
+    Pose,
+    Rim,
+    backward,
+    bounds,
+    build_field,
+    continue_rim,
+    enlarge,
+    sample,
+)
+from echomimic.types import Floats
+
+Array = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+FINER = 2
+"""The portrait is enlarged this much before it is read: linear reading of it is then as sharp as cubic."""
+_FINE_EDGE = 4
+
+
+@cache
+def smooth_curve(count: int, per_span: int = 4) -> Array:
+    """(samples, count) matrix that draws a Catmull-Rom curve through `count` points."""
+    rows = []
+    for k in range(count - 1):
+        for t in np.arange(per_span) / per_span:
+            row = np.zeros(count)
+            weights = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+            for place, weight in zip((k - 1, k, k + 1, k + 2), weights, strict=True):
+                # beyond its ends the curve goes on straight
+                if place < 0:
+                    row[0] += weight
+                    row[0] += weight
+                    row[1] -= weight
+                elif place >= count:
+                    row[-1] += 2 * weight
+                    row[-2] -= weight
+                else:
+                    row[place] += weight
+            rows.append(row / 2)
+    rows.append(np.eye(count)[-1])
+    return np.stack(rows)
+
+
+def cover(polygon: Array, box: Box) -> Floats:
+    """(h, w) float32: which share of each pixel of `box` lies in the polygon (n, 2)."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    fine = np.zeros((height * _FINE_EDGE, width * _FINE_EDGE), np.uint8)
+    corners = ((polygon - (box[0] - 0.5, box[1] - 0.5)) * _FINE_EDGE - 0.5) * 16
+    cv2.fillPoly(fine, [np.round(corners).astype(np.int32)], (255,), cv2.LINE_8, 4)
+    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA), np.float32) * np.float32(1 / 255)
+
+
+def below(curve: Array, box: Box) -> Floats:
+    """(h, w) float32: which share of each pixel lies below a curve that is continued level to both sides."""
+    along = curve[-1] - curve[0]
+    along = along / max(float(np.linalg.norm(along)), 1e-6)
+    reach = 2.0 * (box[2] - box[0] + box[3] - box[1])
+    down = np.array([-along[1], along[0]]) * reach
+    left, right = curve[0] - along * reach, curve[-1] + along * reach
+    return cover(np.concatenate([[left], curve, [right, right + down, left + down]]), box)
+
+
+def blend(under: Pixels, over: Pixels, share: Floats) -> Pixels:
+    """`over` laid upon `under` by `share` (h, w) in 0..1."""
+    return np.asarray(cv2.blendLinear(over, under, share, 1 - share), np.uint8)
+
+
+class Opening:
+    """The skin round one opening: two fields, one for each side of it.
+
+    Motion is evened out over `even` pixels, or lines in the skin would bend at every edge of the mesh.
+    """
+
+    def __init__(
+        self,
+        landmarks: Array,
+        around: Surroundings,
+        rims: tuple[Sequence[int], Sequence[int]],
+        region: Sequence[int],
+        margin: float,
+        cell: int,
+        even: float,
+    ) -> None:
+        self.size, self.cell, self.margin = around.size, cell, margin
+        self._even = even / cell
+        self.region = np.array(region)
+        box = bounds(landmarks[self.region], (2.2 * margin,) * 4, around.size)
+        grid = Grid.over(box, cell)
+        self.fields: list[Field] = []
+        # the triangles of the other side share pixels with this one's rim, and must not tear at it
+        for rim, other, way in ((rims[0], rims[1], 1), (rims[1], rims[0], -1)):
+            field = build_field(grid, landmarks, around, other[1:-1])
+            self.fields.append(continue_rim(field, Rim.of(rim, landmarks), way))
+
+    def box(self, points: Floats) -> Box:
+        """The pixels of the frame that this opening draws, once the mesh is at `points`."""
+        return bounds(points[self.region], (self.margin,) * 4, self.size)
+
+    def skin(self, portrait: Pixels, pose: Pose, box: Box, split: Array) -> Pixels:
+        """(h, w, C): the skin in `box`, above and below the curve `split`; `portrait` is enlarged by `FINER`."""
+        target = Grid.over(box, self.cell)
+        sides = []
+        for field in self.fields:
+            motion = field.motion(pose.moved, pose.drives)
+            motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), self._even), np.float32)
+            found = backward(motion, field.grid, target, 5, FINER)
+            sides.append(np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8))
+        return blend(sides[0], sides[1], below(split, box))
+
+
+def put(frame: Pixels, patch: Pixels, box: Box, edge: float) -> None:
+    """Lay `patch` into `frame` at `box`, in place, fading over the last `edge` pixels to what is there."""
+    sides = []
+    for low, high in ((box[1], box[3]), (box[0], box[2])):
+        steps = np.arange(0.5, high - low)
+        sides.append(np.clip(np.minimum(steps, steps[::-1]) / edge, 0, 1).astype(np.float32))
+    there = frame[box[1] : box[3], box[0] : box[2]]
+    there[:] = blend(np.ascontiguousarray(there), patch, np.minimum(sides[0][:, None], sides[1][None]))
+
+
+def fill_opening(picture: Pixels, landmarks: Array, rims: tuple[Sequence[int], Sequence[int]]) -> Pixels:
+    """The picture with an opening painted over from its rims, so that nothing of it clings to them as they close.
+
+    The upper half takes the darkest colours along the upper rim (lashes, the shadow under a lip), the lower half those
+    just under the lower rim; both are evened out along the rim.
+    """
+    upper, lower = (Rim.of(rim, landmarks) for rim in rims)
+    length = upper.t[-1]
+    box = bounds(landmarks[[*rims[0], *rims[1]]], (3, 3, 3, 3), (picture.shape[1], picture.shape[0]))
+    points = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
+    flat = points.reshape(-1, 2).astype(np.float64)
+    t, under = upper.lay(flat)
+    over = -lower.lay(flat)[1]
+    inside = (t > 0) & (t < length) & (under > 0) & (over > 0)
+    along = np.linspace(0, length, max(8, int(2 * length)))
+    top = _rim_colours(picture, upper, along, np.linspace(-0.07, -0.005, 6) * length, 20)
+    bottom = _rim_colours(picture, lower, along, np.linspace(0.01, 0.05, 4) * length, 50)
+    place = np.clip(t / length * (len(along) - 1), 0, len(along) - 1).astype(int)
+    colours = np.where((under < over)[:, None], top[place], bottom[place])
+    crop = picture[box[1] : box[3], box[0] : box[2]].reshape(-1, 3)
+    filled = picture.copy()
+    painted = np.where(inside[:, None], colours, crop).reshape(*points.shape[:2], 3)
+    filled[box[1] : box[3], box[0] : box[2]] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+    return filled
+
+
+def _rim_colours(picture: Pixels, rim: Rim, along: Array, beside: Array, darkest: float) -> Array:
+    """(len(along), 3): colours along a rim, of the given percentile in brightness over the offsets `beside` it."""
+    at = rim.origin + along[None, :, None] * rim.across
+    at = at + (np.interp(along, rim.t, rim.v)[None] + beside[:, None])[..., None] * rim.down
+    seen = sample(picture, at.astype(np.float32)).astype(np.float64)
+    rank = np.argsort(seen.mean(2), 0)[int(darkest / 100 * (len(beside) - 1))]
+    chosen = np.take_along_axis(seen, rank[None, :, None], 0)[0]
+    return np.asarray(
+        cv2.GaussianBlur(chosen[None], (0, 0), max(1.0, 0.05 * len(along)), borderType=cv2.BORDER_REPLICATE)[0]
+    )

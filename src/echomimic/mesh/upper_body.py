@@ -1,0 +1,143 @@
+"""What moves outside the face: how far hair, neck and shoulders follow the head, and how the body breathes and sways.
+
+Every weight is a smooth function of where a point lies against the chin and the neck, so the field joins the face
+without a step and is zero at the feet.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.rig import BREATH, SWAY, Frame
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.float32]
+
+JAW_REACH = 0.45
+"""How far under the chin skin still gives way to the jaw, in face heights."""
+
+
+def smoothstep(x: Array, low: float, high: float) -> Array:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Points outside the face against the face's outline: the two outline points that each lies behind.
+
+    `along` (N, 2) and `share` (N, 2) name those two points and their shares, `far` (N,) is the distance from the
+    outline in face heights, `away` (N,) the depth that a head would have there.
+    """
+
+    along: npt.NDArray[np.int64]
+    share: Array
+    far: Array
+    away: Array
+
+
+class Surroundings:
+    """The picture round a face: what follows the head, what breathes."""
+
+    def __init__(self, landmarks: Array, frame: Frame, size: tuple[int, int], matte: Mask | None) -> None:
+        self.frame, self.size, self.layered = frame, size, matte is not None
+        self.landmarks = landmarks
+        oval = landmarks[list(mesh.OVAL)]
+        self._middle = oval[:, :2].mean(0)
+        angle = np.arctan2(*(oval[:, :2] - self._middle).T[::-1])
+        order = np.argsort(angle)
+        self._points, self._angle = np.array(mesh.OVAL)[order], angle[order]
+        self._room = _room(oval, size, matte, frame)
+        self._down = frame.axes[1, :2] / max(float(np.linalg.norm(frame.axes[1, :2])), 1e-6)
+
+    def outside(self, points: Array) -> Outside:
+        """Lay (N, 2) pixels against the outline of the face."""
+        ray = points - self._middle
+        reach = np.hypot(*ray.T)
+        angle = np.arctan2(ray[:, 1], ray[:, 0])
+        after = np.searchsorted(self._angle, angle) % len(self._angle)
+        along = np.stack([self._points[after - 1], self._points[after]], 1)
+        a, b = (self.landmarks[along[:, k], :2] - self._middle for k in (0, 1))
+        unit = ray / np.maximum(reach, 1e-6)[:, None]
+        cross_a, cross_b = _cross(a, unit), _cross(b, unit)
+        share = np.clip(cross_a / np.where(np.abs(cross_a - cross_b) < 1e-9, 1e-9, cross_a - cross_b), 0, 1)
+        rim = np.hypot(*(a + (b - a) * share[:, None]).T)
+        far = np.maximum(reach - rim, 0) / self.frame.face_height
+        depth = self.landmarks[along, 2]
+        away = depth[:, 0] + (depth[:, 1] - depth[:, 0]) * share
+        away = away + 0.25 * self.frame.face_width * np.minimum(1, 3 * far)
+        return Outside(along, np.stack([1 - share, share], 1), far, away)
+
+    def head(self, points: Array, outside: Outside) -> Array:
+        """(N,) how much of the head's turn each pixel follows: all of it over the hair, none below the neck."""
+        across, below = self._from_chin(points)
+        low = below + 0.6 * np.maximum(0, np.abs(across) - 0.7)
+        weight = 1 - smoothstep(low, 0.0, 0.78)
+        if not self.layered:
+            weight = weight * (1 - smoothstep(outside.far, 0.3, 1.25))
+        return np.asarray(weight * self._inside(points))
+
+    def skin(self, outside: Outside) -> Array:
+        """(N,) how much of the outline's own motion (the jaw's, mostly) each pixel follows."""
+        return 1 - smoothstep(outside.far, 0.0, JAW_REACH)
+
+    def body(self, points: Array, head: Array) -> Array:
+        """(N, 3): pixels right at full sway, right at full breath and down at full breath."""
+        across, below = self._from_chin(points)
+        width = self.frame.face_width
+        reach = self._reach()
+        stand = 1 - smoothstep(below, 0.3 * reach, reach)
+        chest = (0.5 + 0.5 * smoothstep(below, 0.1, 0.6)) * stand
+        hands = 0.75 * smoothstep(below, 0.5, 1.3)
+        near = (1 - smoothstep(np.abs(across) + hands, 1.6, 2.4)) * self._inside(points) * (1 - head)
+        if not self.layered:
+            near = near * (1 - smoothstep(outside_of_body(across, below), 0.0, 0.7))
+        sway = SWAY * width * stand * near
+        wide = 0.35 * BREATH * width * np.clip(across, -1.2, 1.2) * smoothstep(below, 0.3, 1.0) * stand * near
+        return np.stack([sway, wide, -BREATH * width * chest * near], 1)
+
+    def _reach(self) -> float:
+        """How far below the chin, in face heights, the body moves: to the waist, or to where the picture ends."""
+        room = (self.size[1] - self.landmarks[mesh.CHIN, 1]) / self.frame.face_height
+        return float(np.clip(room, 0.3, 1.7))
+
+    def _from_chin(self, points: Array) -> tuple[Array, Array]:
+        """Across in face widths from the middle, and down in face heights from the chin, along a level body."""
+        chin = self.landmarks[mesh.CHIN, :2]
+        middle = 0.5 * (chin[0] + self._middle[0])
+        return (points[:, 0] - middle) / self.frame.face_width, (points[:, 1] - chin[1]) / self.frame.face_height
+
+    def _inside(self, points: Array) -> Array:
+        """(N,) 1 well inside the picture, falling to 0 at those borders which the person touches."""
+        right, low = self.size[0] - 1, self.size[1] - 1
+        gaps = (points[:, 0], points[:, 1], right - points[:, 0], low - points[:, 1])
+        weight = np.ones(len(points))
+        for gap, room in zip(gaps, self._room, strict=True):
+            if room > 0:
+                weight = weight * smoothstep(gap, 0.0, room)
+        return weight
+
+
+def outside_of_body(across: Array, below: Array) -> Array:
+    """How far a pixel lies beside where a body would be, in face widths: for pictures without a matte."""
+    return np.asarray(np.maximum(0, np.abs(across) - (0.55 + 0.9 * smoothstep(below, 0.0, 0.6))))
+
+
+def _room(oval: Array, size: tuple[int, int], matte: Mask | None, frame: Frame) -> tuple[float, ...]:
+    """Pixels from the left, upper, right and lower border over which motion fades; 0 where it need not."""
+    gaps = (oval[:, 0].min(), oval[:, 1].min(), size[0] - 1 - oval[:, 0].max(), size[1] - 1 - oval[:, 1].max())
+    rims: list[Mask | None] = [None] * 4
+    if matte is not None:
+        rims = [matte[:, 0], matte[0], matte[:, -1], matte[-1]]
+    rooms = []
+    for gap, rim in zip(gaps, rims, strict=True):
+        touched = rim is None or bool((rim > 0.1).any())
+        rooms.append(float(np.clip(0.9 * gap, 1, 0.3 * frame.face_height)) if touched else 0.0)
+    return tuple(rooms)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])

@@ -1,0 +1,183 @@
+"""Bringing a driving face to a portrait: the driver's movements on the portrait's own face, head and place.
+
+After V1's motion sync, without its faults: time is the track's own, the projection is right, the inputs stay as they
+are, the rest of the driver (lips together, eyes as usually open, head as usually held) is the rest of the portrait, and
+lips and lids cannot cross.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import MotionError
+from echomimic.landmarks.head_pose import Similarity, align, angles, face_template
+from echomimic.motion.regions import LANDMARKS_OF
+from echomimic.motion.schema import check_canvas, check_motion
+from echomimic.motion.time_edits import smooth
+from echomimic.notes import note
+from echomimic.types import Floats, LandmarkTrack
+
+Array = npt.NDArray[np.float64]
+
+HALF_VIEW = np.radians(31.5)
+"""Half of the vertical field of view that mediapipe takes a camera to have, and V1 with it."""
+INNER_UPPER, INNER_LOWER = (191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)
+OUTER_UPPER, OUTER_LOWER = (185, 40, 39, 37, 0, 267, 269, 270, 409), (146, 91, 181, 84, 17, 314, 405, 321, 375)
+LIP_PAIRS = tuple(zip(INNER_UPPER, INNER_LOWER, strict=True))
+RIGHT_LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154))
+LEFT_LIDS = ((387, 373), (386, 374), (385, 380), (388, 390), (384, 381))
+LID_PAIRS = RIGHT_LIDS + LEFT_LIDS
+"""Upper and lower points that may meet but not pass each other."""
+_CALM = 0.05
+"""Seconds of smoothing of the head, against the landmarker's flicker; lips and lids are too quick to be smoothed."""
+_TURNED = 30.0
+"""Degrees from the front past which a face is read too poorly to be moved from one head to another."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A face in the frame of its head, and where that frame is: `fit` takes orthographic pixels to the template."""
+
+    shape: Array
+    fit: Similarity
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A driver at rest: its shape in the head's frame and the pose of its head."""
+
+    shape: Array
+    rotation: Array
+    origin: Array
+    scale: float
+
+
+def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> LandmarkTrack:
+    """The track's motion on the face of a portrait: a track on the portrait's canvas, at the track's own frame rate.
+
+    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). Where the driver rests, the result
+    is the portrait's own face, with its lips together. Curves are kept. `sync_exactly` gives the original's result
+    instead, for metric faces. MotionError where the track or the landmarks cannot be used.
+    """
+    check_canvas(size, "the portrait")
+    if landmarks.shape != (478, 3) or not np.isfinite(landmarks).all():
+        raise MotionError(f"the portrait's landmarks have the shape {landmarks.shape}; expected (478, 3) numbers")
+    check_motion(track)
+    calm = [_in_head(points, track.image_size).fit for points in smooth(track, _CALM).points]
+    quick = [_in_head(points, track.image_size).shape for points in track.points]
+    heads = [_Head(shape, fit) for shape, fit in zip(quick, calm, strict=True)]
+    rest = _rest_of(heads, track.valid)
+    portrait = _in_head(landmarks, size)
+    _warn_of_turns(heads, portrait)
+    shapes = _moved_shapes(np.stack([head.shape for head in heads]), rest.shape, portrait.shape)
+    posed = [_posed(head, rest, portrait) for head in heads]
+    flat = np.stack([fit.undo(shape.astype(np.float32)) for fit, shape in zip(posed, shapes, strict=True)])
+    points = _seen(flat.astype(np.float64), size).astype(np.float32)
+    return replace(track, points=points, image_size=size)
+
+
+def _in_head(points: Floats, image_size: tuple[int, int]) -> _Head:
+    flat = _unseen(np.asarray(points, np.float64), image_size).astype(np.float32)
+    fit = align(flat, face_template())
+    return _Head(fit.apply(flat).astype(np.float64), fit)
+
+
+def _distance(image_size: tuple[int, int]) -> float:
+    """How far the camera is from the picture's plane, in pixels."""
+    return image_size[1] / 2 / float(np.tan(HALF_VIEW))
+
+
+def _unseen(points: Array, image_size: tuple[int, int]) -> Array:
+    """Points as they stand in space, from points as a camera saw them: what is far is drawn small."""
+    middle, far = np.array(image_size) / 2, _distance(image_size)
+    space = points.copy()
+    space[..., :2] = middle + (points[..., :2] - middle) * (far + points[..., 2:]) / far
+    return space
+
+
+def _seen(points: Array, image_size: tuple[int, int]) -> Array:
+    """The inverse of `_unseen`."""
+    middle, far = np.array(image_size) / 2, _distance(image_size)
+    picture = points.copy()
+    picture[..., :2] = middle + (points[..., :2] - middle) * far / np.maximum(far + points[..., 2:], far / 10)
+    return picture
+
+
+def _origin(fit: Similarity) -> Array:
+    """Where the template's origin, between the eyes, lies in pixels."""
+    return -fit.rotation.T @ fit.shift / fit.scale
+
+
+def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
+    """What the driver looks like doing nothing: the median, but lips at their closest and lids at their usual."""
+    seen = [head for head, good in zip(heads, valid, strict=True) if good] or heads
+    shapes = np.stack([head.shape for head in seen])
+    shape = np.median(shapes, axis=0)
+    gaps = (shapes[:, 14, 1] - shapes[:, 13, 1]).clip(0)
+    closed = shapes[gaps <= np.percentile(gaps, 10) + 1e-6].mean(axis=0)
+    lips = list(LANDMARKS_OF["mouth"])
+    shape[lips] = closed[lips]
+    lids = np.mean([shapes[:, low, 1] - shapes[:, up, 1] for up, low in LID_PAIRS], axis=0)
+    usual = shapes[np.abs(lids - np.percentile(lids, 70)) <= np.ptp(lids) * 0.1 + 1e-6].mean(axis=0)
+    eyes = list(LANDMARKS_OF["eyes"])
+    shape[eyes] = usual[eyes]
+    turns = np.median([angles(head.fit.rotation.T) for head in seen], axis=0)
+    nearest = int(np.argmin([np.abs(np.array(angles(head.fit.rotation.T)) - turns).sum() for head in seen]))
+    origin = np.median([_origin(head.fit) for head in seen], axis=0)
+    scale = float(np.median([head.fit.scale for head in seen]))
+    return _Rest(shape, seen[nearest].fit.rotation.T, origin, scale)
+
+
+def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
+    """The portrait's shape with the driver's movements, each part scaled by the width of the portrait's part.
+
+    By its width alone: its height says how far the portrait happens to have its mouth open.
+    """
+    moves = shapes - rest
+    for indices in (list(indices) for indices in LANDMARKS_OF.values()):
+        own, other = (float(np.ptp(shape[indices, 0])) for shape in (portrait, rest))
+        moves[:, indices] *= np.clip(own / max(other, 1e-6), 0.7, 1.4)
+    start = _lips_together(portrait)
+    moved = np.asarray(start + moves, np.float64)
+    _kept_apart(moved, start, LIP_PAIRS)
+    _kept_apart(moved, start, LID_PAIRS)
+    return moved
+
+
+def _lips_together(shape: Array) -> Array:
+    """The shape with its lips closed: the lower one goes most of the way."""
+    closed = shape.copy()
+    gaps = np.maximum(shape[list(INNER_LOWER), 1] - shape[list(INNER_UPPER), 1], 0)
+    for upper, lower in ((INNER_UPPER, INNER_LOWER), (OUTER_UPPER, OUTER_LOWER)):
+        closed[list(upper), 1] += 0.35 * gaps
+        closed[list(lower), 1] -= 0.65 * gaps
+    return closed
+
+
+def _kept_apart(shapes: Array, start: Array, pairs: tuple[tuple[int, int], ...]) -> None:
+    """Let upper points meet their lower ones half way where they would have passed them."""
+    for up, low in pairs:
+        least = min(0.0, float(start[low, 1] - start[up, 1]))
+        over = np.maximum(least - (shapes[:, low, 1] - shapes[:, up, 1]), 0) / 2
+        shapes[:, up, 1] -= over
+        shapes[:, low, 1] += over
+
+
+def _posed(head: _Head, rest: _Rest, portrait: _Head) -> Similarity:
+    """Where the portrait's head goes: its own pose, turned and moved as the driver's left its rest."""
+    turn = head.fit.rotation.T @ rest.rotation.T
+    rotation = (turn @ portrait.fit.rotation.T).T
+    closer = rest.scale / head.fit.scale
+    scale = portrait.fit.scale / float(np.clip(closer, 0.7, 1.4))
+    step = (_origin(head.fit) - rest.origin) * rest.scale / portrait.fit.scale
+    return Similarity(scale, rotation, -scale * rotation @ (_origin(portrait.fit) + step))
+
+
+def _warn_of_turns(heads: list[_Head], portrait: _Head) -> None:
+    far = np.mean([abs(angles(head.fit.rotation.T)[0]) > _TURNED for head in heads])
+    if far > 0.05:
+        note(f"the driving head is turned by more than {_TURNED:.0f} degrees in {far:.0%} of its frames: expect faults")
+    own = angles(portrait.fit.rotation.T)[0]
+    if abs(own) > _TURNED:
+        note(f"the portrait's head is turned by {own:.0f} degrees: expect faults where it turns further")

@@ -1,0 +1,171 @@
+"""Changing what is done: which parts drive, how far they go, what one motion takes from another."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from echomimic.errors import MotionError
+from echomimic.landmarks.head_pose import Similarity, align, angles, face_template, rotation_matrix
+from echomimic.motion.regions import (
+    LANDMARKS_OF,
+    MIRRORED_BODY,
+    MIRRORED_FACE_68,
+    SIGNED,
+    columns_of,
+    mirrored_landmarks,
+)
+from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
+from echomimic.motion.time_edits import Track, each_part, frames_at, mix, on_canvas, resample
+from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
+
+POSE_PARTS = ("body", "hands", "face")
+
+
+def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
+    """The same track with only some parts driving: of eyes, brows, mouth, pupils, nose, head; the voice moves the rest.
+
+    This is V1's "audio + selected landmarks": what is not selected is not drawn for the network.
+    """
+    if not isinstance(track, LandmarkTrack):
+        raise MotionError("select was asked of a pose track; expected face landmarks: V2 draws hands and nothing else")
+    chosen = check_parts(tuple(parts), "select")
+    return replace(track, parts=tuple(part for part in FACE_PARTS if part in chosen))
+
+
+def amplify(motion: Track, gain: float, parts: Sequence[str] = ()) -> Track:
+    """Every departure from the motion's own usual position made `gain` times as far; 0 holds still.
+
+    `parts` of a face: eyes, brows, mouth, pupils, nose, head; of a pose: body, hands, face; all of them where empty.
+    Hands move further but keep their shape.
+    """
+    if not np.isfinite(gain):
+        raise MotionError(f"amplify by {gain}; expected a number")
+    if isinstance(motion, LandmarkTrack):
+        return _amplified_face(motion, gain, check_parts(tuple(parts) or FACE_PARTS, "amplify"))
+    return _amplified_pose(motion, gain, tuple(parts) or POSE_PARTS)
+
+
+def _amplified_face(track: LandmarkTrack, gain: float, parts: tuple[str, ...]) -> LandmarkTrack:
+    template = face_template()
+    fits = [align(points, template) for points in track.points]
+    faces = np.stack([fit.apply(points) for fit, points in zip(fits, track.points, strict=True)])
+    usual = _usual(faces, track)
+    chosen = sorted({index for part in parts for index in LANDMARKS_OF.get(part, ())})
+    faces[:, chosen] = usual[chosen] + gain * (faces[:, chosen] - usual[chosen])
+    if "head" in parts:
+        fits = _amplified_heads(fits, gain)
+    points = np.stack([fit.undo(face) for fit, face in zip(fits, faces, strict=True)])
+    lines = track.curves
+    return replace(track, points=points, curves=None if lines is None else _amplified_curves(lines, gain, parts))
+
+
+def _usual(faces: Floats, track: LandmarkTrack) -> Floats:
+    """The face's usual shape: the median over the frames that count."""
+    seen = faces[track.valid] if track.valid.any() else faces
+    return np.asarray(np.median(seen, axis=0), np.float32)
+
+
+def _amplified_heads(fits: list[Similarity], gain: float) -> list[Similarity]:
+    """Poses moved away from the median pose. A fit takes a frame to the template, so the head's turn is its inverse."""
+    turned = np.array([angles(fit.rotation.T) for fit in fits])
+    origin = np.array([-fit.rotation.T @ fit.shift / fit.scale for fit in fits])
+    rest, place = np.median(turned, axis=0), np.median(origin, axis=0)
+    moved = []
+    for fit, turn, where in zip(fits, turned, origin, strict=True):
+        rotation = rotation_matrix(*(rest + gain * (turn - rest))).T
+        shift = -fit.scale * rotation @ (place + gain * (where - place))
+        moved.append(Similarity(fit.scale, rotation, shift))
+    return moved
+
+
+def _amplified_curves(lines: Curves, gain: float, parts: tuple[str, ...]) -> Curves:
+    columns = columns_of(parts)
+    values = lines.values.copy()
+    values[:, columns] *= gain
+    return Curves(values, lines.fps).replace()
+
+
+def _amplified_pose(track: PoseTrack, gain: float, parts: tuple[str, ...]) -> PoseTrack:
+    unknown = [part for part in parts if part not in POSE_PARTS]
+    if unknown:
+        raise MotionError(f"amplify: unknown part {unknown[0]!r}; expected some of {', '.join(POSE_PARTS)}")
+    hands = track.hands
+    if "hands" in parts:
+        wrists = hands[:, :, :1, :2]
+        move = (gain - 1) * (wrists - np.median(wrists, axis=0))
+        hands = np.concatenate([hands[..., :2] + move, hands[..., 2:]], axis=-1).astype(np.float32)
+    body = _further(track.body, gain) if "body" in parts else track.body
+    face = _further(track.face, gain) if "face" in parts else track.face
+    return replace(track, body=body, hands=hands, face=face)
+
+
+def _further(points: Floats, gain: float) -> Floats:
+    usual = np.median(points[..., :2], axis=0)
+    places = usual + gain * (points[..., :2] - usual)
+    return np.asarray(np.concatenate([places, points[..., 2:]], axis=-1), np.float32)
+
+
+def blend(a: Track, b: Track, share: float = 0.5, parts: Sequence[str] = ()) -> Track:
+    """(1 - share) of `a` and share of `b`, as long as the shorter; with `parts`, only those come from `b`.
+
+    `b` is brought to the rate and canvas of `a`. Parts of a face are taken in the frame of the head, so that an eye of
+    one motion sits in the head of another.
+    """
+    if kind_of(a) != kind_of(b):
+        raise MotionError(f"a motion of {kind_of(a)} cannot be blended with one of {kind_of(b)}; expected one kind")
+    other = on_canvas(resample(b, a.fps), a.image_size)
+    when = np.arange(min(len(a), len(other)), dtype=np.float64)
+    one, two = frames_at(a, when), frames_at(other, when)
+    if not parts:
+        return mix(one, two, share)
+    if isinstance(one, LandmarkTrack) and isinstance(two, LandmarkTrack):
+        return _blended_parts(one, two, share, check_parts(tuple(parts), "blend"))
+    if isinstance(one, PoseTrack) and isinstance(two, PoseTrack):
+        mixed = mix(one, two, share)
+        return replace(one, **{part: getattr(mixed, part) for part in parts if part in POSE_PARTS})
+    return one
+
+
+def _blended_parts(a: LandmarkTrack, b: LandmarkTrack, share: float, parts: tuple[str, ...]) -> LandmarkTrack:
+    template = face_template()
+    chosen = sorted({index for part in parts for index in LANDMARKS_OF.get(part, ())})
+    points = np.empty_like(a.points)
+    for i, (own, other) in enumerate(zip(a.points, b.points, strict=True)):
+        home, away = align(own, template), align(other, template)
+        face, guest = home.apply(own), away.apply(other)
+        face[chosen] += share * (guest[chosen] - face[chosen])
+        points[i] = (_mid_pose(home, away, share) if "head" in parts else home).undo(face)
+    lines = a.curves
+    if lines is not None and b.curves is not None:
+        values, columns = lines.values.copy(), columns_of(parts)
+        values[:, columns] += share * (b.curves.values[:, columns] - values[:, columns])
+        lines = Curves(values, lines.fps)
+    return replace(a, points=points, valid=a.valid & b.valid, curves=lines)
+
+
+def _mid_pose(a: Similarity, b: Similarity, share: float) -> Similarity:
+    turn = (1 - share) * np.array(angles(a.rotation.T)) + share * np.array(angles(b.rotation.T))
+    scale = a.scale ** (1 - share) * b.scale**share
+    origin = [-fit.rotation.T @ fit.shift / fit.scale for fit in (a, b)]
+    rotation = rotation_matrix(*turn).T
+    return Similarity(scale, rotation, -scale * rotation @ ((1 - share) * origin[0] + share * origin[1]))
+
+
+def mirror(motion: Track) -> Track:
+    """The motion as a mirror shows it: what the left did, the right does."""
+    if isinstance(motion, LandmarkTrack):
+        points = motion.points[:, mirrored_landmarks()] * np.array((-1, 1, 1), np.float32)
+        points[..., 0] += motion.image_size[0]
+        lines = motion.curves
+        signs = np.array([-1.0 if name in SIGNED else 1.0 for name in CURVE_NAMES], np.float32)
+        return replace(motion, points=points, curves=None if lines is None else Curves(lines.values * signs, lines.fps))
+    body, face = motion.body[:, list(MIRRORED_BODY)], motion.face[:, list(MIRRORED_FACE_68)]
+    return each_part(replace(motion, body=body, hands=motion.hands[:, ::-1], face=face), _flipped)
+
+
+def _flipped(points: Floats) -> Floats:
+    turned = points.copy()
+    seen = points[..., 2] > 0
+    turned[..., 0] = np.where(seen, 1 - points[..., 0], points[..., 0])
+    return turned

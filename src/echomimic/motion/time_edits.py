@@ -1,0 +1,239 @@
+"""Changing when things happen: every edit here says at which moments of the old motion the new frames are taken."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.errors import MotionError
+from echomimic.motion.schema import check_fps, kind_of
+from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack
+
+Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
+Times = npt.NDArray[np.float64]
+_FEWEST = 1
+
+
+def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
+    """The motion at fractional frame numbers `when` (N,), held at both ends, at `fps` (its own where not given).
+
+    Values are interpolated in time; a frame is valid where both of its neighbours are. A key point that was unseen
+    (score 0) in one of them takes its place from the other.
+    """
+    rate = motion.fps if fps is None else check_fps(fps, "the wanted motion")
+    when = np.clip(np.asarray(when, np.float64), 0, len(motion) - 1)
+    if isinstance(motion, LandmarkTrack):
+        low, high = np.floor(when).astype(int), np.ceil(when).astype(int)
+        lines = motion.curves
+        return replace(
+            motion,
+            points=_between(motion.points, when),
+            fps=rate,
+            valid=motion.valid[low] & motion.valid[high],
+            curves=None if lines is None else Curves(_between(lines.values, when), rate),
+        )
+    return replace(each_part(motion, lambda part: _seen_between(part, when)), fps=rate)
+
+
+def each_part(track: PoseTrack, change: Callable[[Floats], Floats]) -> PoseTrack:
+    """The track with its body, hands and face (T, ..., 3) changed alike."""
+    return replace(track, body=change(track.body), hands=change(track.hands), face=change(track.face))
+
+
+def _between(values: Floats, when: Times) -> Floats:
+    low = np.floor(when).astype(int)
+    high = np.minimum(low + 1, len(values) - 1)
+    share = (when - low).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
+    mixed: Floats = values[low] * (1 - share) + values[high] * share
+    return mixed
+
+
+def _seen_between(values: Floats, when: Times) -> Floats:
+    """As `_between`, for points whose last number is a score."""
+    mixed = _between(values, when)
+    low = np.floor(when).astype(int)
+    a, b = values[low], values[np.minimum(low + 1, len(values) - 1)]
+    for one, other in ((a, b), (b, a)):
+        lone = (one[..., 2] <= 0) & (other[..., 2] > 0)
+        mixed[lone, :2] = other[lone, :2]
+    return mixed
+
+
+def resample(motion: Track, fps: float) -> Track:
+    """The same motion at another frame rate: as long in seconds, to half a frame."""
+    check_fps(fps, "the wanted motion")
+    count = max(_FEWEST, round(len(motion) / motion.fps * fps))
+    return frames_at(motion, np.arange(count) * (motion.fps / fps), fps)
+
+
+def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
+    """The frames from `start` to `end` in seconds; a negative time counts from the end."""
+    length = len(motion) / motion.fps
+    first, last = (_moment(second, length) for second in (start, length if end is None else end))
+    low, high = round(first * motion.fps), round(last * motion.fps)
+    if high - low < _FEWEST:
+        raise MotionError(f"trim from {start:g} to {end} s leaves nothing of {length:.2f} s; expected start before end")
+    return frames_at(motion, np.arange(low, min(high, len(motion)), dtype=np.float64))
+
+
+def _moment(second: float, length: float) -> float:
+    return min(max(second + length if second < 0 else second, 0.0), length)
+
+
+def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
+    """The motion repeated to `seconds`: back and forth, or from the start again with a `seam` of so many seconds.
+
+    Back and forth (`seam` None) never jumps. A seam blends the end of each round into the start of the next, for
+    motions that look wrong backwards, as blinks and speech do.
+    """
+    count = _count(seconds, motion.fps)
+    last = len(motion) - 1
+    if last == 0:
+        return frames_at(motion, np.zeros(count))
+    when = np.arange(count, dtype=np.float64)
+    if seam is None:
+        return frames_at(motion, last - np.abs(when % (2 * last) - last))
+    lap = min(round(seam * motion.fps), len(motion) // 2)
+    period = len(motion) - lap
+    place = when % period
+    share = np.clip((place + 1) / (lap + 1), 0, 1)
+    share[when < period] = 1.0
+    return mix(frames_at(motion, place + period), frames_at(motion, place), share)
+
+
+def _count(seconds: float, fps: float) -> int:
+    count = round(seconds * fps) if np.isfinite(seconds) else 0
+    if count < _FEWEST:
+        raise MotionError(f"a motion of {seconds:g} s was asked for; expected at least a frame, {1 / fps:.3f} s")
+    return count
+
+
+def stretch(motion: Track, seconds: float) -> Track:
+    """The whole motion, slower or faster, so that it lasts `seconds`."""
+    count = _count(seconds, motion.fps)
+    return frames_at(motion, np.linspace(0, len(motion) - 1, count))
+
+
+def retime(motion: Track, marks: Sequence[tuple[float, float]]) -> Track:
+    """Move moments: each mark (old second, new second) says where one goes; time between them is stretched evenly.
+
+    Before the first and after the last mark the motion keeps its speed. Both columns must rise.
+    """
+    table = np.asarray(sorted(marks), np.float64).reshape(-1, 2)
+    if len(table) == 0 or (np.diff(table, axis=0) <= 0).any() or not np.isfinite(table).all():
+        raise MotionError(f"retime marks {list(marks)} do not rise; expected (old second, new second), each later")
+    old, new = table[:, 0], table[:, 1]
+    length = len(motion) / motion.fps
+    count = _count(new[-1] + max(length - old[-1], 0.0), motion.fps)
+    seconds = np.arange(count) / motion.fps
+    moved = np.interp(seconds, new, old)
+    moved += np.minimum(seconds - new[0], 0) + np.maximum(seconds - new[-1], 0)
+    return frames_at(motion, moved * motion.fps)
+
+
+def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) -> Track:
+    """Later by `seconds` (earlier where negative), its length kept by holding an end; and moved by `x`, `y`.
+
+    `x` and `y` are pixels of the canvas for faces and shares of the picture for poses.
+    """
+    late = frames_at(motion, np.arange(len(motion)) - seconds * motion.fps) if seconds else motion
+    if isinstance(late, LandmarkTrack):
+        return replace(late, points=late.points + np.array((x, y, 0), np.float32))
+    shift = np.array((x, y, 0), np.float32)
+    return each_part(late, lambda part: np.where(part[..., 2:] > 0, part + shift, part))
+
+
+def smooth(motion: Track, seconds: float = 0.12) -> Track:
+    """Values averaged over time with a Gaussian whose deviation is `seconds`; frames that are not valid do not count.
+
+    Short events suffer: lips may no longer close with more than 0.05 s, blinks no longer with more than 0.1 s.
+    """
+    sigma = seconds * motion.fps
+    if sigma <= 0:
+        return motion
+    reach = np.arange(-int(np.ceil(3 * sigma)), int(np.ceil(3 * sigma)) + 1)
+    weights = np.exp(-0.5 * (reach / sigma) ** 2)
+    if isinstance(motion, LandmarkTrack):
+        seen = motion.valid if motion.valid.any() else np.ones(len(motion), bool)
+        lines = motion.curves
+        still = np.ones(len(motion), bool)
+        return replace(
+            motion,
+            points=_averaged(motion.points, reach, weights, seen[:, None, None]),
+            curves=None
+            if lines is None
+            else Curves(_averaged(lines.values, reach, weights, still[:, None]), lines.fps),
+        )
+
+    def averaged(part: Floats) -> Floats:
+        places = _averaged(part[..., :2], reach, weights, part[..., 2:] > 0)
+        return np.concatenate([places, part[..., 2:]], axis=-1)
+
+    return each_part(motion, averaged)
+
+
+def _averaged(values: Floats, reach: npt.NDArray[np.int_], weights: Times, seen: npt.NDArray[np.bool_]) -> Floats:
+    """A weighted mean over frames, of those that were seen; where none was, the value stays."""
+    total = np.zeros(values.shape, np.float64)
+    weight = np.zeros(np.broadcast_shapes(values.shape[:1] + seen.shape[1:]), np.float64)
+    for step, share in zip(reach, weights, strict=True):
+        rows = np.clip(np.arange(len(values)) + step, 0, len(values) - 1)
+        total += share * np.where(seen[rows], values[rows], 0)
+        weight += share * seen[rows]
+    return np.where(weight > 1e-9, total / np.maximum(weight, 1e-9), values).astype(np.float32)
+
+
+def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
+    """Frame by frame (1 - share) of `a` and share of `b`, two motions of one length; `share` is a number or (T,)."""
+    part = np.broadcast_to(np.asarray(share, np.float32), len(a))
+
+    def mixed(one: Floats, other: Floats) -> Floats:
+        weight = part.reshape(-1, *[1] * (one.ndim - 1))
+        return np.asarray(one * (1 - weight) + other * weight, np.float32)
+
+    if isinstance(a, LandmarkTrack) and isinstance(b, LandmarkTrack):
+        lines = None
+        if a.curves is not None and b.curves is not None:
+            lines = Curves(mixed(a.curves.values, b.curves.values), a.fps)
+        seen: npt.NDArray[np.bool_] = ((part >= 1) | a.valid) & ((part <= 0) | b.valid)
+        return replace(a, points=mixed(a.points, b.points), valid=seen, curves=lines)
+    if isinstance(a, PoseTrack) and isinstance(b, PoseTrack):
+        return replace(a, body=mixed(a.body, b.body), hands=mixed(a.hands, b.hands), face=mixed(a.face, b.face))
+    raise MotionError(f"motions of the kinds {kind_of(a)} and {kind_of(b)} cannot be mixed; expected two of one kind")
+
+
+def concat(motions: Sequence[Track], seam: float = 0.2) -> Track:
+    """Motions one after the other at the rate and canvas of the first, each seam blended over `seam` seconds."""
+    if not motions:
+        raise MotionError("there is nothing to join; expected at least one motion")
+    joined = motions[0]
+    for motion in motions[1:]:
+        joined = _joined(joined, on_canvas(resample(motion, joined.fps), joined.image_size), seam)
+    return joined
+
+
+def _joined(a: Track, b: Track, seam: float) -> Track:
+    lap = min(round(seam * a.fps), len(a) - 1, len(b) - 1)
+    total = len(a) + len(b) - lap
+    when = np.arange(total, dtype=np.float64)
+    share = np.clip((when - (len(a) - lap) + 1) / (lap + 1), 0, 1)
+    share[when >= len(a)] = 1.0
+    return mix(frames_at(a, when), frames_at(b, when - (len(a) - lap)), share)
+
+
+def on_canvas(motion: Track, image_size: tuple[int, int]) -> Track:
+    """The motion on another canvas of the same shape; MotionError where the shape differs: align it instead."""
+    if tuple(motion.image_size) == tuple(image_size):
+        return motion
+    across, down = (new / old for new, old in zip(image_size, motion.image_size, strict=True))
+    if abs(across / down - 1) > 0.01:
+        raise MotionError(
+            f"the motion is for a canvas of {motion.image_size[0]}x{motion.image_size[1]} and "
+            f"{image_size[0]}x{image_size[1]} is wanted; expected the same shape: align it to the portrait first"
+        )
+    if isinstance(motion, LandmarkTrack):
+        scale = np.array((across, down, across), np.float32)
+        return replace(motion, points=motion.points * scale, image_size=image_size)
+    return replace(motion, image_size=image_size)

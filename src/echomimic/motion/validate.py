@@ -1,0 +1,164 @@
+"""What a motion does, in curves, and what will go wrong with it, in words, before anything expensive runs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.landmarks.body import NECK, SHOULDERS, WRISTS, Body
+from echomimic.landmarks.head_pose import align, angles, face_template
+from echomimic.motion.face_retarget import LID_PAIRS
+from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
+
+SMALLEST_FACE = 64.0
+"""Width of a face in pixels of the canvas below which its parts are a few pixels each."""
+SMALLEST_SHARE = 0.12
+"""The same in shares of the canvas, for V1, which draws on 512 pixels."""
+WIDEST_YAW = 30.0
+FASTEST = 0.03
+"""Shares of the picture by which a point of a hand may move between frames at 25 a second."""
+_RARE = 0.02
+_EARS = (234, 454)
+ALIGNED = 0.6
+"""Overlap of two faces from which on one may drive the other as it stands."""
+
+
+def read_lines(motion: Motion) -> dict[str, Floats]:
+    """The curves that a preview shows, each (T,): of a face its mouth, blink and yaw; of a body its hands' reach.
+
+    Mouth and eyes are openings in eye distances, yaw is in degrees, reach is from wrist to shoulder in shoulder widths,
+    and `out` is how far the furthest hand point is outside the picture, in shares of it.
+    """
+    return _face_lines(motion) if isinstance(motion, LandmarkTrack) else _body_lines(motion)
+
+
+def _face_lines(track: LandmarkTrack) -> dict[str, Floats]:
+    fits = [align(points, face_template()) for points in track.points]
+    faces = np.stack([fit.apply(points) for fit, points in zip(fits, track.points, strict=True)])
+    lids = np.mean([faces[:, low, 1] - faces[:, up, 1] for up, low in LID_PAIRS], axis=0)
+    yaw = np.array([angles(fit.rotation.T)[0] for fit in fits], np.float32)
+    lips = faces[:, 14, 1] - faces[:, 13, 1]
+    return {"mouth": lips.astype(np.float32), "eyes": np.asarray(lids, np.float32), "yaw": yaw}
+
+
+def _body_lines(track: PoseTrack) -> dict[str, Floats]:
+    points = track.body[..., :2] * np.array(track.image_size, np.float32)
+    hands = track.hands[:, :, 0, :2] * np.array(track.image_size, np.float32)
+    width = max(float(np.median(np.linalg.norm(points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]], axis=-1))), 1.0)
+    lines = {}
+    for side, name in enumerate(("left", "right")):
+        shown = track.hands[:, side, 0, 2] > 0
+        wrist = np.where(shown[:, None], hands[:, side], points[:, WRISTS[side]])
+        lines[f"{name} reach"] = np.linalg.norm(wrist - points[:, SHOULDERS[side]], axis=-1) / width
+    seen, places = track.hands[..., 2] > 0, track.hands[..., :2]
+    beyond = np.where(seen, np.maximum(np.maximum(-places, places - 1).max(axis=-1), 0), 0)
+    lines["out"] = beyond.max(axis=(1, 2))
+    return {name: np.asarray(line, np.float32) for name, line in lines.items()}
+
+
+def preflight(
+    motion: Motion,
+    seconds: float | None = None,
+    size: tuple[int, int] | None = None,
+    landmarks: Floats | None = None,
+    body: Body | None = None,
+) -> tuple[str, ...]:
+    """What will go wrong, a line each; nothing where all is well.
+
+    `seconds` is the length of the voice, `size` (width, height) the portrait's, `landmarks` (478, 3) or `body` what was
+    found in it.
+    """
+    found = _faults_of_face(motion) if isinstance(motion, LandmarkTrack) else _faults_of_hands(motion)
+    said = [*found, *_faults_of_length(motion, seconds), *_faults_of_canvas(motion, size)]
+    if isinstance(motion, LandmarkTrack) and landmarks is not None and size is not None:
+        said += _misplaced_face(motion, landmarks, size)
+    if isinstance(motion, PoseTrack) and body is not None:
+        said += _misplaced_body(motion, body)
+    return tuple(said)
+
+
+def _faults_of_length(motion: Motion, seconds: float | None) -> Iterator[str]:
+    length = len(motion) / motion.fps
+    if seconds is not None and length < seconds - 0.5 / motion.fps:
+        lengths = f"the motion lasts {length:.1f} s and the voice {seconds:.1f} s"
+        yield f"{lengths}: it will be run back and forth; loop, stretch or join it to have it otherwise"
+
+
+def _faults_of_canvas(motion: Motion, size: tuple[int, int] | None) -> Iterator[str]:
+    if size is None:
+        return
+    own, wanted = motion.image_size[0] / motion.image_size[1], size[0] / size[1]
+    if abs(own / wanted - 1) > 0.02:
+        shapes = f"a canvas of {motion.image_size[0]}x{motion.image_size[1]} and the picture has {size[0]}x{size[1]}"
+        yield f"the motion is for {shapes}: it would be distorted; align it to the portrait"
+
+
+def _faults_of_face(track: LandmarkTrack) -> Iterator[str]:
+    width = float(np.median(np.linalg.norm(track.points[:, _EARS[0], :2] - track.points[:, _EARS[1], :2], axis=-1)))
+    if width < SMALLEST_FACE or width < SMALLEST_SHARE * min(track.image_size):
+        share = width / min(track.image_size)
+        yield f"the face is {width:.0f} px wide, {share:.0%} of the canvas: too small to be read well; crop closer"
+    turned = np.abs(read_lines(track)["yaw"]) > WIDEST_YAW
+    if turned.mean() > _RARE:
+        yield f"the head is turned by more than {WIDEST_YAW:.0f} degrees in {turned.mean():.0%} of the frames"
+    outside = ((track.points[..., :2] < 0) | (track.points[..., :2] > np.array(track.image_size))).any(axis=(1, 2))
+    if outside.mean() > _RARE:
+        yield f"the face leaves the canvas in {outside.mean():.0%} of the frames: parts of it will not be drawn"
+    if (~track.valid).mean() > _RARE:
+        yield f"no face was seen in {(~track.valid).mean():.0%} of the frames; they are interpolated"
+
+
+def _faults_of_hands(track: PoseTrack) -> Iterator[str]:
+    seen = track.hands[..., 2].max(axis=-1) > 0
+    for side, name in enumerate(("left", "right")):
+        if (~seen[:, side]).mean() > _RARE:
+            yield f"the {name} hand is not there in {(~seen[:, side]).mean():.0%} of the frames: it will be made up"
+    out = read_lines(track)["out"]
+    if (out > 0).mean() > _RARE:
+        yield f"hands are outside the picture in {(out > 0).mean():.0%} of the frames, by up to {out.max():.0%} of it"
+    both = (seen[1:] & seen[:-1])[:, :, None]
+    steps = np.where(both, np.linalg.norm(np.diff(track.hands[..., :2], axis=0), axis=-1), 0) * track.fps / 25
+    fast = steps.max(axis=(1, 2), initial=0) > FASTEST
+    if fast.any():
+        yield (
+            f"hands jump by up to {steps.max():.0%} of the picture between frames, {int(fast.sum())} times over "
+            f"{FASTEST:.0%}: they will blur; smooth or stretch the motion"
+        )
+
+
+def face_overlap(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> float:
+    """How far the track's face stands where the portrait's does: shared area over the area of both, 0 to 1."""
+    own = _box(landmarks[:, :2] / np.array(size, np.float32))
+    driver = _box(np.median(track.points, axis=0)[:, :2] / np.array(track.image_size, np.float32))
+    return _overlap(own, driver)
+
+
+def _misplaced_face(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> Iterator[str]:
+    overlap = face_overlap(track, landmarks, size)
+    if overlap < ALIGNED:
+        yield f"the motion's face covers {overlap:.0%} of the portrait's: poorly aligned; align it to the portrait"
+
+
+def _box(points: Floats) -> npt.NDArray[np.float32]:
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def _overlap(a: Floats, b: Floats) -> float:
+    """Shared area over the area of both."""
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    shared = float(sides.prod())
+    return shared / max(float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared, 1e-9)
+
+
+def _misplaced_body(track: PoseTrack, body: Body) -> Iterator[str]:
+    usual = np.median(track.body, axis=0)
+    if usual[list(SHOULDERS), 2].min() <= 0:
+        return
+    apart = float(np.linalg.norm(usual[NECK, :2] - body.body[NECK, :2]))
+    width = float(np.linalg.norm((usual[SHOULDERS[0]] - usual[SHOULDERS[1]])[:2]))
+    ratio = width / max(body.shoulder_width, 1e-6)
+    if apart > 0.08 or not 0.8 < ratio < 1.25:
+        yield (
+            f"the motion's body is {ratio:.2f} times as wide as the portrait's and its neck {apart:.0%} of the picture "
+            "away: poorly aligned; align it to the portrait"
+        )

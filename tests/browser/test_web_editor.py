@@ -1,0 +1,276 @@
+"""The motion editor in a real browser: drag, keys, undo, save, load, another voice, render; and without a browser."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs the web extra")
+pytest.importorskip("playwright", reason="the browser is driven by playwright")
+from conftest import write_wav
+from echomimic import motion
+from echomimic.media import read_video
+from echomimic.mesh.landmarks_to_curves import read_curves
+from helpers.web_browser import CHROMIUM, Tab
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+
+def begin(tab: Tab, portrait: Path, voice: Path) -> Any:
+    page = tab.open("/editor")
+    page.set_input_files("[name=portrait]", portrait)
+    page.set_input_files("[name=voice]", voice)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#frame[data-shown]")
+    return page
+
+
+def edits(page: Any) -> list[str]:
+    return [each.inner_text() for each in page.locator("#edits code").all()]
+
+
+def save(page: Any, path: Path) -> Path:
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(path)
+    return path
+
+
+def drag(page: Any, index: int, by: int) -> None:
+    box = page.locator(".key").nth(index).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + by, steps=4)
+    page.mouse.up()
+
+
+def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    drag(page, 2, -60)
+    page.wait_for_selector("#edits code")
+    page.click("#lane-yaw")
+    page.press("body", "m")
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    page.press("body", "m")
+    tab.until("document.querySelectorAll('#edits code').length == 3")
+    page.press("body", "Control+z")
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    lines = edits(page)
+    assert lines[0].startswith("draw_curve(track, 'jaw', [(")
+    assert lines[1] == "scale_curve(track, 'yaw', 0)"
+    path = save(page, tmp_path / "saved.npz")
+    assert motion.load_edits(path) == tuple(lines)
+    track = motion.load_motion(path)
+    assert track.curves is not None
+    assert not track.curves["yaw"].any()
+
+    again = begin(tab, head_file, voice_file)
+    again.set_input_files("#load", path)
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    assert edits(again) == lines
+    again.click("#undo")
+    tab.until("document.querySelectorAll('#edits code').length == 1")
+    again.click("#redo")
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    again.click("#render")
+    tab.until("document.querySelector('#video').getVideoPlaybackQuality().totalVideoFrames > 1")
+    assert "25 frames" in again.inner_text("#said")
+
+
+def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    page.press("body", "ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '1'")
+    page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '11'")
+    page.press("body", "ArrowDown")
+    page.press("body", "k")
+    page.press("body", "ArrowUp")
+    page.wait_for_selector("#edits code:has-text('spread')")
+    page.press("body", "ArrowUp")
+    page.wait_for_timeout(300)
+    assert len(edits(page)) == 1
+    page.press("body", "Delete")
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    page.press("body", "Escape")
+    page.press("body", "Home")
+    page.press("body", " ")
+    tab.until("document.querySelector('#sound').currentTime > 0.3")
+    page.press("body", " ")
+    tab.until("document.querySelector('#sound').paused")
+    tab.until("+document.querySelector('#frame').dataset.shown > 5")
+
+
+def test_a_slider_that_was_dragged_does_not_hold_the_keys(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    box = page.locator("#gain").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 20, middle[1], steps=3)
+    page.mouse.move(*middle, steps=3)  # there and back again is no edit
+    page.mouse.up()
+    page.mouse.click(middle[0] + 30, middle[1])
+    page.wait_for_selector("#edits code")
+    assert len(edits(page)) == 1
+    page.keyboard.press("Control+z")
+    tab.until("!document.querySelector('#edits code')")
+    page.keyboard.press("Space")
+    tab.until("document.querySelector('#sound').currentTime > 0")
+    page.focus("#preset")
+    page.keyboard.press("Control+y")
+    page.wait_for_selector("#edits code")
+
+
+def test_points_are_one_stop_of_the_tab_key(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    assert page.locator(".key").count() > 3
+    page.focus("#wave")
+    page.keyboard.press("Tab")
+    page.keyboard.press(".")
+    tab.until("document.activeElement.matches('.key[aria-pressed=true]') && +document.activeElement.dataset.index > 0")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "gain"
+
+
+def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path) -> None:
+    page = tab.open("/en/")
+    page.click("#example")
+    page.wait_for_selector("#voice-look p")
+    with tab.context.expect_page() as opened:
+        page.click("#edit")
+    editor = opened.value
+    editor.wait_for_selector("#frame[data-shown]")
+    editor.press("body", "k")
+    for _ in range(45):
+        editor.press("body", "ArrowRight")
+    drag(editor, 7, -40)
+    editor.wait_for_selector("#edits code")
+    editor.click("#lane-yaw")
+    editor.fill("#gain", "1.8")
+    editor.wait_for_selector("#edits code:has-text('yaw')")
+    editor.click("#lane-jaw")
+    editor.wait_for_timeout(500)
+    editor.screenshot(path=pictures / "web-editor.png")
+
+
+def test_the_wave_form_plays_and_parts_are_selected(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    box = page.locator("#wave").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
+    tab.until("document.querySelector('#sound').currentTime > 0.45 || document.querySelector('#sound').ended")
+    page.uncheck("#parts input[value=mouth]")
+    page.wait_for_selector("#edits code >> text=select(track, ['eyes', 'brows', 'pupils', 'nose', 'head'])")
+
+
+def test_edits_on_another_voice_and_after_a_restart(
+    tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    page = begin(tab, head_file, voice_file)
+    page.press("body", "m")
+    page.wait_for_selector("#edits code")
+    time = np.arange(12_000) / 16_000
+    other = write_wav(tmp_path / "other.wav", 0.3 * np.sin(900 * time) * np.sin(20 * time))
+    page.set_input_files("#again", other)
+    page.wait_for_selector("#files >> text=other.wav")
+    assert edits(page) == ["scale_curve(track, 'jaw', 0)"]
+
+    page.goto("about:blank")
+    page.goto(f"{tab.address}/editor#0123456789abcdef")
+    page.wait_for_selector("#lost")
+    page.set_input_files("[name=portrait]", head_file)
+    page.set_input_files("[name=voice]", voice_file)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#edits code")
+    assert edits(page) == ["scale_curve(track, 'jaw', 0)"]
+
+
+def test_two_tabs_on_one_session(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    other = tab.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector("#frame[data-shown]")
+    page.press("body", "m")
+    page.wait_for_selector("#edits code:has-text('jaw')")
+    other.click("#lane-yaw")
+    other.press("body", "m")
+    other.wait_for_selector("#edits code:has-text('yaw')")
+    assert edits(other) == ["scale_curve(track, 'jaw', 0)", "scale_curve(track, 'yaw', 0)"]
+    other.click("#lane-jaw")
+    assert other.inner_text("#clock").endswith("jaw 0")  # the curves of the other tab's edit came with them
+
+
+def test_bad_files_are_said_in_one_line(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    page = tab.open("/editor")
+    page.set_input_files("[name=portrait]", voice_file)
+    page.set_input_files("[name=voice]", voice_file)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#error >> text=voice.wav")
+    assert "/tmp" not in page.inner_text("#error")
+    page.set_input_files("[name=portrait]", head_file)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#frame[data-shown]")
+    wrong = tmp_path / "wrong.npz"
+    wrong.write_bytes(b"PK nonsense")
+    page.set_input_files("#load", wrong)
+    page.wait_for_selector("#error >> text=wrong.npz")
+
+
+def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    """A curve edited, saved, loaded and rendered: what is seen in the video follows what was commanded."""
+    page = begin(tab, head_file, voice_file)
+    name = page.url.split("#")[1]
+    keys = [(0, 0), (0.2, 18), (0.5, -18), (0.8, 12), (0.96, 0)]
+    line = f"draw_curve(track, 'yaw', {keys})"
+    answer = tab.context.request.post(f"{tab.address}/editor/sessions/{name}/face/edits", data={"lines": [line]})
+    assert answer.ok
+    path = save(page, tmp_path / "yaw.npz")
+    page.set_input_files("#load", path)
+    page.wait_for_selector("#edits code:has-text('yaw')")
+    page.click("#render")
+    tab.until("document.querySelector('#video').readyState >= 2")
+    video = tmp_path / "yaw.mp4"
+    video.write_bytes(tab.context.request.get(tab.address + page.get_attribute("#download", "href")).body())
+    seen = read_curves(motion.track_video(video))["yaw"]
+    wanted = motion.load_motion(path).curves["yaw"]
+    assert read_video(video).fps == 25
+    assert np.corrcoef(seen, wanted)[0, 1] >= 0.95
+
+
+def test_other_sites_and_other_hosts_are_refused(tab: Tab) -> None:
+    ask = tab.context.request
+    assert ask.get(f"{tab.address}/editor", headers={"Host": "evil.example"}).status == 400
+    forged = ask.post(f"{tab.address}/editor/sessions", form={"example": "1"}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert forged.status == 403
+    assert "default-src 'self'" in ask.get(f"{tab.address}/en/").headers["content-security-policy"]
+    gone = ask.get(f"{tab.address}/editor/sessions/none")
+    assert gone.status == 404
+    assert json.loads(gone.text())["trouble"] == "GoneError"
+
+
+def test_the_page_reads_only_what_was_uploaded_to_it(tab: Tab, head_file: Path) -> None:
+    """A drop zone is a path that the browser sends: any other file of the machine is as if it were not there."""
+    ask = tab.context.request
+    config = ask.get(f"{tab.address}/en/config").json()
+    kinds = {each["id"]: each for each in config["components"]}
+    look = next(
+        each for each in config["dependencies"] if each["inputs"] and kinds[each["inputs"][0]]["type"] == "file"
+    )
+    values = [kinds[each]["props"].get("value") for each in look["inputs"]]
+    asked = [
+        (str(head_file), "application/json"),
+        (str(head_file), "application/json; x=multipart"),
+        ("http://127.0.0.1:9/face.png", "application/json"),
+    ]
+    for number, (path, kind) in enumerate(asked):
+        values[0] = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = {"data": values, "fn_index": look["id"], "session_hash": f"test{number}"}
+        assert ask.post(f"{tab.address}/en/gradio_api/queue/join", data=body, headers={"Content-Type": kind}).ok
+        said = ask.get(f"{tab.address}/en/gradio_api/queue/data?session_hash=test{number}").text()
+        assert f"{Path(path).name} is not on the server any more" in said
+        assert "base64" not in said
+    large = ask.post(f"{tab.address}/en/gradio_api/queue/join", data={"data": ["x" * (2 << 20)]})
+    assert large.status == 413

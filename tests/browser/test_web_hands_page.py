@@ -1,0 +1,237 @@
+"""The hands at the motion editor in a real browser: the switch, keys alone, drag, save, load, render, no shoulders."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the page needs the web extra")
+pytest.importorskip("playwright", reason="the browser is driven by playwright")
+from test_web_editor import begin, drag, edits, save
+
+from echomimic import motion
+from echomimic.types import PoseTrack
+from helpers.web_browser import CHROMIUM, Tab
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+
+def hands_of(tab: Tab, portrait: Path, voice: Path) -> Any:
+    """The editor with the hands of a portrait."""
+    page = begin(tab, portrait, voice)
+    page.click("#kinds [value=hands]")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    return page
+
+
+def at_cursor(tab: Tab) -> dict[str, float]:
+    """The curves of the hands at the cursor."""
+    number = int(tab.page.get_attribute("#frame", "data-shown"))
+    said = tab.context.request.get(f"{tab.address}/editor/sessions/{tab.page.url.split('#')[1]}/hands").json()
+    return {name: values[number] for name, values in said["curves"].items()}
+
+
+def move(tab: Tab, side: str, by: tuple[float, float]) -> None:
+    """Take a hand by its wrist in the picture, and move it by shares of the picture, which is square."""
+    box, places = tab.page.locator("#frame").bounding_box(), at_cursor(tab)
+    whole = min(box["width"], box["height"])
+    x = box["x"] + (box["width"] - whole) / 2 + places[f"{side}_x"] * whole
+    y = box["y"] + (box["height"] - whole) / 2 + places[f"{side}_y"] * whole
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + by[0] * whole, y + by[1] * whole, steps=4)
+    tab.page.mouse.up()
+
+
+def count(tab: Tab, lines: int) -> None:
+    tab.until(f"document.querySelectorAll('#edits code').length == {lines}")
+
+
+def test_drag_still_undo_save_load_and_the_face_beside(
+    tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    page = hands_of(tab, portrait_file, voice_file)
+    assert page.inner_text("#mute") == "Still"
+    assert "do not move in this preview" in page.inner_text("#about-hands")
+    page.click("#lane-left_y")
+    drag(page, 1, -60)
+    count(tab, 1)
+    page.click("#lane-right_x")
+    page.click("#mute")
+    count(tab, 2)
+    page.press("body", "h")
+    tab.until("document.querySelector('#frame').dataset.kind == 'face'")
+    assert edits(page) == []  # the face has its own edits, and its own undo
+    page.press("body", "m")
+    count(tab, 1)
+    page.press("body", "h")
+    count(tab, 2)
+    page.press("body", "Control+z")
+    count(tab, 1)
+    page.press("body", "Control+y")
+    count(tab, 2)
+    lines = edits(page)
+    assert lines[0].startswith("draw_curve(track, 'left_y', [(")
+    assert lines[1] == "scale_curve(track, 'right_x', 0)"
+    path = save(page, tmp_path / "hands.npz")
+    assert isinstance(motion.load_motion(path), PoseTrack)
+    assert motion.load_edits(path) == tuple(lines)
+
+    again = tab.open("/editor?lang=en")
+    again.set_input_files("[name=track]", path)
+    again.set_input_files("[name=portrait]", portrait_file)
+    again.set_input_files("[name=voice]", voice_file)
+    again.click("#begin [type=submit]")
+    again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")
+    count(tab, 2)
+
+    again = begin(tab, portrait_file, voice_file)
+    again.set_input_files("#load", path)
+    again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")
+    count(tab, 2)
+    assert edits(again) == lines
+
+
+def test_the_keyboard_alone(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    page = begin(tab, portrait_file, voice_file)
+    page.press("body", "h")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '10'")
+    page.press("body", "ArrowDown")
+    page.press("body", "k")
+    value = "document.querySelector('#clock').textContent.split(' ').pop()"
+    before = float(page.evaluate(value))
+    page.press("body", "ArrowUp")
+    page.wait_for_selector("#edits code:has-text('left_y')")
+    tab.until(f"{value} < {before}")  # up is up in the picture, whichever way its numbers run
+    page.press("body", "Escape")
+    page.press("body", "m")
+    count(tab, 2)
+
+
+def test_edits_of_face_and_hands_on_another_voice_and_after_a_restart(
+    tab: Tab, portrait_file: Path, voice_file: Path
+) -> None:
+    page = begin(tab, portrait_file, voice_file)
+    page.press("body", "m")
+    count(tab, 1)
+    page.press("body", "h")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    page.press("body", "m")
+    page.wait_for_selector("#edits code:has-text('left_x')")
+    before = page.url
+    page.set_input_files("#again", voice_file)
+    page.wait_for_function(f"location.href != '{before}'")
+    page.wait_for_selector("#edits code:has-text('left_x')")
+    page.goto("about:blank")
+    page.goto(f"{tab.address}/editor#0123456789abcdef")
+    page.wait_for_selector("#lost")
+    page.set_input_files("[name=portrait]", portrait_file)
+    page.set_input_files("[name=voice]", voice_file)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#edits code:has-text('jaw')")
+    page.press("body", "h")
+    page.wait_for_selector("#edits code:has-text('left_x')")
+
+
+def test_a_portrait_without_shoulders_says_why(tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    closeup = tmp_path / "closeup.png"
+    Image.open(portrait_file).crop((160, 30, 290, 175)).resize((390, 435)).save(closeup)
+    page = begin(tab, closeup, voice_file)
+    page.click("#kinds [value=hands]")
+    page.wait_for_selector("#error >> text=expected head and shoulders")
+    assert page.get_attribute("#kinds [value=face]", "aria-pressed") == "true"
+    assert page.is_disabled("#preset [value=v2]")
+    page.click("#mend summary")
+    assert "no shoulders" in page.inner_text("#mend")
+    page.press("body", "m")  # the face goes on as before
+    count(tab, 1)
+
+
+def test_presets_say_what_they_take_and_why_they_cannot(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = begin(tab, head_file, voice_file)
+    said = {each.get_attribute("value"): each.inner_text() for each in page.locator("#preset option").all()}
+    assert said["mesh"] == "mesh: all of the face"
+    assert "the room of the head" in said["tiny"]
+    assert "the hands" in said["v2-acc"]
+    for name, text in said.items():
+        assert page.is_disabled(f"#preset [value={name}]") == ("not ready" in text)
+    if page.is_disabled("#preset [value=v2]"):
+        page.click("#mend summary")
+        assert "echomimic weights fetch v2" in page.inner_text("#mend")
+
+
+def test_a_network_renders_the_face_track_and_is_seen_on_the_way(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    pytest.importorskip("diffusers", reason="the tiny preset needs the diffusion extra")
+    page = begin(tab, head_file, voice_file)
+    page.select_option("#preset", "tiny")
+    page.evaluate(
+        "window.said = []; new MutationObserver(() => window.said.push(document.querySelector('#said').textContent))"
+        ".observe(document.querySelector('#said'), { childList: true })"
+    )
+    page.click("#render")
+    # a quick machine shows both for a moment only
+    tab.until("document.querySelector('#recent').src.startsWith('data:image/jpeg')")
+    tab.until("window.said.some((each) => each.includes('steps and frames'))")
+    page.reload()  # in the middle of it
+    tab.until("document.querySelector('#video').getVideoPlaybackQuality().totalVideoFrames > 1")
+    assert "preset tiny" in page.inner_text("#said")
+
+
+def test_an_upload_past_the_limit_is_said_in_one_line(tab: Tab, head_file: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(6 << 20))
+    page = tab.open("/editor?lang=zh")
+    page.set_input_files("[name=portrait]", head_file)
+    page.set_input_files("[name=voice]", large)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#error >> text=最多 5 MB")
+    assert page.evaluate("document.querySelector('[name=portrait]').files[0].name") == "head.png"
+
+
+def test_what_the_hands_look_like(tab: Tab, pictures: Path) -> None:
+    page = tab.open("/editor")
+    page.click("#example")
+    page.wait_for_selector("#frame[data-shown]")
+    page.press("body", "h")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    for _ in range(6):
+        page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '60'")
+    move(tab, "right", (0.0, -0.22))
+    count(tab, 2)
+    page.wait_for_timeout(500)
+    page.screenshot(path=pictures / "web-editor-hands.png")
+
+
+def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    page = hands_of(tab, portrait_file, voice_file)
+    page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '10'")
+    before = at_cursor(tab)
+    move(tab, "left", (-0.05, -0.2))
+    count(tab, 2)
+    after = at_cursor(tab)
+    assert after["left_x"] - before["left_x"] == pytest.approx(-0.05, abs=0.01)
+    assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
+    assert after["right_x"] == before["right_x"]
+    assert page.get_attribute("#lane-left_y", "aria-selected") == "true"
+    page.press("body", "Control+z")  # both lines at once, as they were made
+    count(tab, 0)
+    page.press("body", "Control+y")
+    count(tab, 2)
+
+
+def test_a_preset_that_follows_hands_opens_them(tab: Tab) -> None:
+    page = tab.open("/en/")
+    page.click("#example")
+    page.wait_for_selector("#voice-look p")
+    page.click("#advanced button")
+    page.click("#preset input")
+    page.click("[role=option]:has-text('v2-acc')")
+    page.wait_for_selector("#voice-look >> text=156 frames")
+    with tab.context.expect_page() as opened:
+        page.click("#edit")
+    opened.value.wait_for_selector("#frame[data-kind=hands]")

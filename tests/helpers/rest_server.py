@@ -1,0 +1,129 @@
+"""What the tests of the HTTP door share: a server on loopback, in this process, with a fake engine or the real one."""
+
+import http.client
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from PIL import Image
+
+from echomimic.apps.server.app import create_app
+from echomimic.apps.server.settings import Settings
+from echomimic.client import Client
+
+FAKE = (sys.executable, str(Path(__file__).with_name("rest_worker.py")))
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+def png(size: int = 64) -> bytes:
+    file = BytesIO()
+    Image.fromarray(np.full((size, size, 3), 128, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def wav(seconds: float = 1.0) -> bytes:
+    samples = (np.sin(np.arange(round(16_000 * seconds)) / 9) * 9000).astype("<i2").tobytes()
+    head = b"RIFF" + (36 + len(samples)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    head += (1).to_bytes(2, "little") * 2 + (16_000).to_bytes(4, "little") + (32_000).to_bytes(4, "little")
+    return head + b"\x02\x00\x10\x00data" + len(samples).to_bytes(4, "little") + samples
+
+
+def form(mark: str = "mark", **parts: bytes | str) -> tuple[bytes, dict[str, str]]:
+    """A multipart body and its headers; bytes are files."""
+    body = b""
+    for name, value in parts.items():
+        file = '; filename="../../etc/passwd"' if isinstance(value, bytes) else ""
+        body += f'--{mark}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode()
+        body += (value if isinstance(value, bytes) else value.encode()) + b"\r\n"
+    return body + f"--{mark}--\r\n".encode(), {"Content-Type": f"multipart/form-data; boundary={mark}"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A server that listens, and the plainest of clients."""
+
+    port: int
+    settings: Settings
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> Client:
+        return Client(f"http://127.0.0.1:{self.port}", next(iter(self.settings.keys), None), timeout=20)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, {**self.headers, **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def post(self, path: str = "/v1/animations", **parts: bytes | str) -> Answer:
+        return self.ask("POST", path, *form(**{"portrait": png(), "speech": wav(), **parts}))
+
+    def ended(self, job: Any) -> Any:
+        """The job, once it has."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            job = self.ask("GET", job["links"]["self"]).json
+            if job["state"] in FINAL:
+                return job
+            time.sleep(0.02)
+        raise AssertionError(f"the job has not ended: {job}")
+
+    def until(self, job: Any, state: str) -> Any:
+        until = time.monotonic() + 20
+        while (job := self.ask("GET", job["links"]["self"]).json)["state"] != state and time.monotonic() < until:
+            time.sleep(0.02)
+        assert job["state"] == state
+        return job
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@contextmanager
+def serving(data: Path, **changes: Any) -> Iterator[Server]:
+    """A server for the length of the block."""
+    settings = replace(Settings(data, worker=FAKE), **changes)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(settings), log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    try:
+        yield Server(listener.getsockname()[1], settings)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+if __name__ == "__main__":
+    from echomimic.apps.server.runner import run_server
+
+    run_server(Settings(Path(sys.argv[1]), worker=FAKE), "127.0.0.1", int(sys.argv[2]), lambda *_: None)

@@ -1,0 +1,74 @@
+"""A server that is killed in the middle of everything: no job is lost, and no half of a file is seen."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echomimic.apps.server.settings import Settings
+from echomimic.client import Client, ServerError
+from helpers.rest_server import FINAL, Server, png, wav
+from helpers.rest_worker import SLOW
+
+SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "rest_server.py"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def start(data: Path, port: int) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([sys.executable, str(SCRIPT), str(data), str(port)])
+    until = time.monotonic() + 20
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            Server(port, Settings(data)).ask("GET", "/healthz")
+            return process
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server has not started")
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    (tmp_path / "me.png").write_bytes(png())
+    (tmp_path / "voice.wav").write_bytes(wav())
+    client, jobs = Client(f"http://127.0.0.1:{port}", timeout=10), list[Any]()
+    for pause in (0.0, 0.5):
+        process = start(data, port)
+        try:
+            for seed in (1, SLOW, 2):
+                jobs.append(client.animate(tmp_path / "me.png", tmp_path / "voice.wav", seed=seed))
+            with pytest.raises(ServerError):
+                next(iter(client.live(jobs[-2])))
+                time.sleep(pause)
+                kill(process)
+                client.look(jobs[0])
+        finally:
+            kill(process)
+    process = start(data, port)
+    try:
+        until = time.monotonic() + 30
+        while any((job := client.look(one))["state"] not in FINAL for one in jobs) and time.monotonic() < until:
+            time.sleep(0.1)
+        for place, job in enumerate(map(client.look, jobs)):
+            assert (job["state"], job["result"]["frames"]) == ("succeeded", 25)
+            client.download(job, tmp_path / f"{place}.mp4")
+            assert [path.name for path in (data / "jobs" / job["id"]).iterdir()] == ["result.mp4"]
+        same = {(tmp_path / f"{place}.mp4").read_bytes() for place in (0, 3)}
+        assert len(same) == 1, "a job that was cut off makes the same video as one that was not"
+    finally:
+        kill(process)

@@ -1,0 +1,173 @@
+"""The hands at the motion editor, without a browser: what V2 would follow, edited, saved and loaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the page needs the web extra")
+from echomimic import motion
+from echomimic.apps.web.desk import Desk
+from echomimic.apps.web.hands_motion import shown_body
+from echomimic.apps.web.jobs import Job, Order
+from echomimic.apps.web.session import Session
+from echomimic.apps.web.settings import Settings
+from echomimic.apps.web.studio import Studio
+from echomimic.diffusion.condition_images import draw_motion
+from echomimic.errors import FaceError, MotionError
+from echomimic.media import read_picture, read_speech
+from echomimic.motion.gestures import portrait_gestures
+from echomimic.options import make_options
+from echomimic.presets import PRESETS
+from echomimic.types import LandmarkTrack, Portrait, PoseTrack
+
+EDIT = "draw_curve(track, 'left_y', [(0.2, 0.8), (0.5, 0.6), (0.8, 0.8)])"
+
+
+@pytest.fixture
+def session(portrait_file: Path, voice_file: Path) -> Session:
+    return Session(portrait_file, voice_file)
+
+
+@pytest.fixture
+def closeup(portrait_file: Path, tmp_path: Path) -> Path:
+    """A face without shoulders."""
+    path = tmp_path / "closeup.png"
+    Image.open(portrait_file).crop((160, 30, 290, 175)).resize((390, 435)).save(path)
+    return path
+
+
+def test_the_hands_are_those_that_v2_would_follow(session: Session, portrait_file: Path, voice_file: Path) -> None:
+    options = make_options({}, PRESETS["v2"].defaults)
+    wanted = portrait_gestures(read_picture(portrait_file), read_speech(voice_file), options)
+    np.testing.assert_array_equal(session.hands.history.track.hands, wanted.hands)
+    assert session.hands.history.track.fps == options.fps == 24
+    assert [line.name for line in session.hands.table] == list(session.hands.values())
+    assert "no left hand" in session.hands.notes[0]
+
+
+def test_nobody_looks_for_a_body_before_it_is_asked_for(
+    portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_portrait: Portrait) -> None:
+        raise AssertionError("the face editor looked for a body")
+
+    monkeypatch.setattr("echomimic.apps.web.hands_motion.find_body", never)
+    session = Session(portrait_file, voice_file)
+    session.edit({"face": ["scale_curve(track, 'jaw', 0)"]})
+    assert session.lines == {"face": ("scale_curve(track, 'jaw', 0)",), "hands": ()}
+
+
+def test_the_picture_shows_the_hands_where_they_are(session: Session) -> None:
+    hands = session.hands
+    before = hands.picture(12)
+    high = hands.history.tried(["draw_curve(track, 'left_y', [(0, 0.3), (0.96, 0.3)])"])
+    moved = np.abs(hands.picture(12, track=high).astype(int) - before).max(axis=2) > 20
+    rows, columns = np.nonzero(moved)
+    assert rows.min() / hands.size[1] < 0.36
+    assert columns.min() / hands.size[0] > 0.35  # the person's own left is on the picture's right
+    np.testing.assert_array_equal(hands.picture(12), before)
+
+
+def test_edits_are_undone_and_saved_with_the_track(session: Session, tmp_path: Path) -> None:
+    hands = session.hands
+    session.edit({"hands": [EDIT, "scale_curve(track, 'right_x', 0)"], "face": ["scale_curve(track, 'yaw', 0)"]})
+    assert hands.values()["left_y"].min() == pytest.approx(0.6, abs=0.02)
+    assert np.ptp(hands.values()["right_x"]) < 1e-6
+    hands.history.undo()
+    assert hands.history.edits == (EDIT,)
+    assert session.face.history.edits == ("scale_curve(track, 'yaw', 0)",)  # each has its own undo
+    hands.history.redo()
+    path = hands.save(tmp_path / "hands.npz")
+    assert motion.load_edits(path) == hands.history.edits
+    saved = motion.load_motion(path)
+    assert isinstance(saved, PoseTrack)
+    np.testing.assert_allclose(saved.hands, hands.history.track.hands, atol=1e-6)
+
+
+def test_a_loaded_pose_track_goes_to_the_hands(
+    session: Session, portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    session.edit({"hands": [EDIT]})
+    path = session.hands.save(tmp_path / "hands.npz")
+    again = Session(portrait_file, voice_file)
+    assert again.load(path) == "hands"
+    assert again.hands.history.edits == (EDIT,)  # of this voice: it can be undone
+    other = Session(portrait_file, voice_file, {"seed": 3})
+    assert other.load(path) == "hands"
+    assert (other.hands.history.past, other.hands.history.edits) == ((EDIT,), ())
+    np.testing.assert_allclose(other.hands.history.track.hands, session.hands.history.track.hands, atol=1e-5)
+    foreign = motion.save_motion(tmp_path / "hands.json", session.hands.history.track)
+    assert other.load(foreign) == "hands"
+    assert other.load(session.face.save(tmp_path / "face.npz")) == "face"
+
+
+def test_without_shoulders_it_is_said_why(closeup: Path, voice_file: Path, tmp_path: Path) -> None:
+    session = Session(closeup, voice_file)
+    with pytest.raises(FaceError, match=r"closeup shows no shoulders.*expected head and shoulders"):
+        _ = session.hands
+    with pytest.raises(FaceError):
+        session.edit({"hands": [EDIT]})
+    session.edit({"face": ["scale_curve(track, 'jaw', 0)"]})
+    with pytest.raises(FaceError, match="no body found"):
+        shown_body(Portrait(np.full((128, 128, 3), 90, np.uint8)))
+
+
+def test_hands_that_became_too_fast_are_said(session: Session) -> None:
+    assert not any("jump" in text for text in session.hands.notes)
+    session.edit({"hands": ["draw_curve(track, 'left_y', [(0.2, 0.9), (0.3, 0.3), (0.4, 0.9)])"]})
+    assert any("hands jump" in text for text in session.hands.notes)
+    session.hands.history.undo()
+    assert not any("jump" in text for text in session.hands.notes)
+
+
+def test_a_wrong_line_is_refused_in_one_line(session: Session) -> None:
+    with pytest.raises(MotionError, match="unknown curve 'jaw'; expected one of left_x"):
+        session.edit({"hands": ["scale_curve(track, 'jaw', 0)"]})
+    assert session.hands.history.edits == ()
+
+
+@pytest.mark.parametrize("preset", ["mesh", "v1", "v1-landmarks-acc", "tiny", "v2", "v2-acc"])
+def test_every_preset_is_given_the_track_that_it_follows(
+    preset: str, portrait_file: Path, voice_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(Studio(Settings(tmp_path)))
+    session = desk.open(portrait_file, voice_file, {})
+    given: list[object] = []
+
+    def keep(order: Order) -> Job:
+        assert order.motion is not None
+        given.append(motion.load_motion(order.motion))
+        return Job(order, tmp_path)
+
+    monkeypatch.setattr(desk.studio.jobs, "submit", keep)
+    desk.render(session, preset, "draft")
+    desk.studio.close()
+    assert isinstance(given[0], PoseTrack if preset.startswith("v2") else LandmarkTrack)
+    if isinstance(given[0], LandmarkTrack) and preset.startswith("v1"):
+        assert given[0].image_size == (512, 512)  # what the network sees: the crop
+
+
+def test_what_is_edited_is_what_the_network_is_shown(session: Session, tmp_path: Path) -> None:
+    shot_of = pytest.importorskip("echomimic.diffusion.conditioning", reason="needs the diffusion extra")
+    preset, hands = PRESETS["v2"], session.hands
+    session.edit({"hands": [EDIT]})
+    saved = motion.load_motion(hands.save(tmp_path / "hands.npz"))
+    options = make_options({"size": 256}, preset.defaults)
+    shot = shot_of.take_shot(session.portrait, options, preset)
+    drive = shot_of.Drive(preset, shot, saved, len(hands.history.track), options)
+    shown = drive.pictures([0, 12])
+    for picture, frame in zip(shown, (0, 12), strict=True):
+        np.testing.assert_array_equal(picture, draw_motion(hands.history.track, frame, shot.size))
+    assert (shown[0] != shown[1]).any()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["0035", "0077"])
+def test_a_half_body(name: str, shared: Path, voice_file: Path) -> None:
+    hands = Session(shared / "data" / "half_body" / f"{name}.png", voice_file).hands
+    assert hands.notes == ()
+    first = {line: values[0] for line, values in hands.values().items()}
+    assert first["left_x"] > 0.5 > first["right_x"]
+    assert hands.picture(0).shape[:2] == hands.size[::-1]

@@ -1,0 +1,97 @@
+"""What the network is shown: masks, drawn tracks, sizes, and the way back into the whole picture."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from echomimic.apps.demo import demo_portrait
+from echomimic.diffusion.conditioning import Drive, PasteBack, take_shot
+from echomimic.errors import MotionError
+from echomimic.media import read_picture
+from echomimic.motion.clip_timing import clip_length, clip_times
+from echomimic.motion.time_edits import frames_at
+from echomimic.notes import collect_notes
+from echomimic.options import make_options
+from echomimic.presets import find_preset
+from echomimic.types import LandmarkTrack, Portrait, PoseTrack, Speech
+
+TINY = find_preset("tiny")
+FACE = (150.0, 120.0, 220.0, 260.0)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Portrait:
+    return read_picture(demo_portrait())
+
+
+def landmark_track(frames: int) -> LandmarkTrack:
+    points = np.random.default_rng(0).uniform(10, 90, (frames, 478, 3)).astype(np.float32)
+    return LandmarkTrack(points, (100, 100), 25.0, np.ones(frames, bool))
+
+
+def pose_track(frames: int) -> PoseTrack:
+    hands = np.random.default_rng(0).uniform(0.2, 0.8, (frames, 2, 21, 3)).astype(np.float32)
+    return PoseTrack(np.zeros((frames, 18, 3), np.float32), hands, np.zeros((frames, 68, 3), np.float32), 24.0)
+
+
+@pytest.mark.parametrize(("name", "track"), [("v1-landmarks", landmark_track(4)), ("v2", pose_track(4))])
+def test_tracks_are_drawn_as_windows_ask(portrait, name, track) -> None:
+    preset = find_preset(name)
+    options = make_options({"size": 128, "face_box": FACE}, preset.defaults)
+    shot = take_shot(portrait, options, preset)
+    drive = Drive(preset, shot, track, 9, options)
+    pictures = drive.pictures([0, 8])
+    assert not drive.still
+    assert pictures.shape == (2, shot.size[1], shot.size[0], 3)
+    assert pictures.any(axis=(1, 2, 3)).all()
+    with pytest.raises(MotionError, match=f"preset {name} got no motion"):
+        Drive(preset, shot, None, 9, options)
+
+
+def test_a_mask_takes_the_room_in_which_a_track_moves(portrait) -> None:
+    options = make_options({"size": 128, "face_box": FACE}, find_preset("v1").defaults)
+    shot = take_shot(portrait, options, find_preset("v1"))
+    own = Drive(find_preset("v1"), shot, None, 9, options).pictures([0])[0, :, :, 0]
+    face = np.full((4, 478, 3), 50, np.float32)
+    face[:, :, 0] += np.arange(4)[:, None] * 16
+    face[:, 0, 1], face[:, 1, 1] = 2, 98
+    track = LandmarkTrack(face, (100, 100), 25.0, np.ones(4, bool))
+    with collect_notes() as notes:
+        drive = Drive(find_preset("v1"), shot, track, 9, options)
+        room = drive.pictures([0, 5])[0, :, :, 0]
+        exactly = Drive(find_preset("v1"), shot, track, 9, replace(options, exact=True)).pictures([0])[0, :, :, 0]
+    assert drive.still
+    assert (room >= own).all()
+    assert room[64, 66:120].all()
+    assert room[4, 66:120].all()
+    assert np.array_equal(exactly, own)
+    assert notes == ["v1 moves by the voice; of the motion it takes the room in which the face moves"]
+    with pytest.raises(MotionError, match="preset v1 got a PoseTrack; expected a track of face landmarks"):
+        Drive(find_preset("v1"), shot, pose_track(4), 9, options)
+
+
+def test_half_bodies_keep_the_shape_of_their_picture() -> None:
+    preset = find_preset("v2")
+    tall = Portrait(np.zeros((400, 300, 3), np.uint8))
+    with collect_notes():
+        assert take_shot(tall, make_options({"size": 128}, preset.defaults), preset).size == (96, 128)
+
+
+@pytest.mark.parametrize(("end", "frames"), [("loop", 10), ("hold", 10), ("stop", 4)])
+def test_short_motions_end_as_asked(end, frames) -> None:
+    track, options = landmark_track(4), make_options({"motion_end": end, "frames": 10, "fps": 25})
+    with collect_notes() as notes:
+        count = clip_length(Speech(1.0, 16_000), track, options)
+    assert count == frames
+    assert len(notes) == 1
+    last = {"loop": 3, "hold": 3, "stop": 3}[end]
+    played = frames_at(track, clip_times(track, count, options), options.fps)
+    assert np.allclose(played.points[-1], track.points[3 if end != "loop" else abs((9 + last) % 6 - last)])
+
+
+def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
+    options = make_options({"size": 128, "framing": "full", "face_box": FACE}, TINY.defaults)
+    shot = take_shot(portrait, options, TINY)
+    back = PasteBack(shot, portrait)(shot.picture)
+    assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.rig import OPEN, Rig, harmonic
+from helpers.mesh_faces import portrait, row
+
+UPPER, LOWER = mesh.UPPER_LIP[4], mesh.LOWER_LIP[4]
+
+
+@pytest.fixture(scope="module")
+def smiling() -> Rig:
+    return Rig(portrait()[1])
+
+
+@pytest.fixture(scope="module")
+def closed(smiling: Rig) -> Rig:
+    return Rig((smiling.landmarks + smiling.rest - smiling.solid).astype(np.float32))
+
+
+def gap(rig: Rig, **curves: float) -> float:
+    points = rig.points(row(**curves))
+    return float(np.linalg.norm(points[LOWER] - points[UPPER])) / rig.frame.mouth_width
+
+
+def width(rig: Rig, **curves: float) -> float:
+    points = rig.points(row(**curves))
+    return float(np.linalg.norm(points[mesh.MOUTH_RIGHT] - points[mesh.MOUTH_LEFT])) / rig.frame.mouth_width
+
+
+def test_the_mesh_is_whole_and_the_openings_are_torn() -> None:
+    assert set(mesh.triangles().ravel().tolist()) == set(range(mesh.SKIN))
+    joined = {tuple(e) for e in mesh.edges().tolist()}
+    assert not {(min(a, b), max(a, b)) for a, b in zip(mesh.UPPER_LIP, mesh.LOWER_LIP, strict=True)} & joined
+
+
+def test_a_harmonic_field_keeps_what_is_known_and_stays_between(smiling: Rig) -> None:
+    known = np.array([mesh.CHIN, mesh.FOREHEAD])
+    field = harmonic(smiling.rest, known, np.array([[1.0], [0.0]]))
+    assert field[mesh.CHIN, 0] == 1 and field[mesh.FOREHEAD, 0] == 0
+    assert field.min() >= -1e-9 and field.max() <= 1 + 1e-9
+
+
+def test_a_smile_that_shows_teeth_rests_closed(smiling: Rig) -> None:
+    assert smiling.opening > OPEN
+    assert gap(smiling) == pytest.approx(0, abs=1e-4)
+
+
+def test_a_closed_portrait_rests_as_it_is(closed: Rig) -> None:
+    assert np.allclose(closed.points(row())[:, :2], closed.landmarks[:, :2], atol=1e-3)
+    assert np.allclose(closed.points(row()), closed.solid, atol=1e-3)
+
+
+def test_the_jaw_opens_steadily_to_half_a_mouth_width(closed: Rig) -> None:
+    gaps = [gap(closed, jaw=jaw) for jaw in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    assert np.all(np.diff(gaps) > 0.05)
+    points = closed.points(row(jaw=1))
+    drop = (points[LOWER] - points[UPPER]) @ closed.frame.axes[1]
+    assert 0.45 < drop / closed.frame.mouth_width < 0.55
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"spread": -1.0}, {"smile": 1.0}, {"upper_lip": 1.0}, {"yaw": 20.0, "roll": 9.0}]
+)
+def test_closure_shuts_the_lips_whatever_else_they_do(closed: Rig, other: dict[str, float]) -> None:
+    assert gap(closed, jaw=0.7, closure=1.0, **other) == pytest.approx(0, abs=1e-4)
+
+
+def test_hairlines_snap_shut(closed: Rig) -> None:
+    assert gap(closed, jaw=0.01) == pytest.approx(gap(closed), abs=1e-4)
+
+
+def test_a_tuck_lifts_the_lower_lip_to_the_teeth(closed: Rig) -> None:
+    assert gap(closed, jaw=0.4, tuck=1.0) < 0.5 * gap(closed, jaw=0.4)
+
+
+def test_corners_go_out_and_in(closed: Rig) -> None:
+    widths = [width(closed, spread=spread) for spread in (-1, -0.5, 0, 0.5, 1)]
+    assert np.all(np.diff(widths) > 0.05)
+    corner = closed.points(row(smile=1))[mesh.MOUTH_RIGHT] - closed.points(row())[mesh.MOUTH_RIGHT]
+    assert corner[0] > 0 > corner[1]
+
+
+def test_a_blink_shuts_both_lids_on_each_other(closed: Rig) -> None:
+    points = closed.points(row(blink=1))
+    for eye in mesh.EYES:
+        assert np.allclose(points[list(eye.upper)], points[list(eye.lower)], atol=1e-3)
+
+
+def test_signs_are_those_of_the_table_of_curves(closed: Rig) -> None:
+    still = closed.points(row())
+    nose = mesh.NOSE_TIP
+    assert closed.points(row(yaw=10))[nose, 0] > still[nose, 0]
+    assert closed.points(row(pitch=10))[nose, 1] > still[nose, 1]
+    assert closed.points(row(roll=10))[mesh.FOREHEAD, 0] > still[mesh.FOREHEAD, 0]
+    assert closed.points(row(shift_y=0.1))[nose, 1] > still[nose, 1]
+    assert closed.points(row(gaze_x=10))[468, 0] > still[468, 0]
+    assert closed.points(row(gaze_y=10))[473, 1] > still[473, 1]
+    assert closed.points(row(brow=1))[105, 1] < still[105, 1]
+    assert closed.points(row(sway=1))[nose, 0] > still[nose, 0]
+
+
+def test_a_larger_face_moves_as_the_small_one_does(closed: Rig) -> None:
+    curves = row(jaw=0.6, spread=-0.4, blink=0.5, yaw=7, pitch=-4, tuck=0.3)
+    larger = Rig((3 * closed.landmarks).astype(np.float32))
+    assert np.allclose(larger.points(curves), 3 * closed.points(curves), atol=0.05)
