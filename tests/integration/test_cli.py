@@ -10,8 +10,8 @@ import pytest
 
 import echomimic
 from echomimic import api
-from echomimic.apps.cli.main import main as cli
-from echomimic.apps.cli.main import reporter as terminal
+from echomimic.apps.cli import main as cli
+from echomimic.apps.cli import reporter as terminal
 from echomimic.apps.cli.main import run
 from echomimic.errors import Cancelled, DeviceError, FaceError, OutputError, WeightsError
 from echomimic.notes import note

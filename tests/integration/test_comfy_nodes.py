@@ -328,7 +328,7 @@ def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], 
     found = portrait.execute(image=image, **values).result[1].framing
     square = {"x": 40.0, "y": 40.0, "width": 150.0, "height": 170.0}
     linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1].framing
-    assert abs(linked.left + linked.wide / 2 - found.left - found.wide / 2) < 40
+    assert abs(linked.left + linked.source_width / 2 - found.left - found.source_width / 2) < 40
     with pytest.raises(OptionError, match="unlink the box"):
         portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})
 

@@ -18,7 +18,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
     monkeypatch.setattr(doctor, "_OTHER_CV2", ())
-    monkeypatch.setattr(choice, "folders", lambda given=None: [])
+    monkeypatch.setattr(choice, "search_paths", lambda given=None: [])
 
 
 @pytest.mark.usefixtures("light")

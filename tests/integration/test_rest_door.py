@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from echomimic.apps.cli import serve as serve_cli
 from echomimic.apps.cli.main import run
-from echomimic.apps.cli.main import serve as serve_cli
 from echomimic.apps.jobs import worker
 from echomimic.apps.jobs.job_types import ANIMATION, KINDS, Way
 from echomimic.apps.option_specs import CONTROLS

@@ -18,7 +18,7 @@ from echomimic.types import LandmarkTrack
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")
-SOURCE = ROOT / "src" / "echomimic" / "apps" / "rest"
+SOURCES = [ROOT / "src" / "echomimic" / "apps" / name for name in ("server", "jobs")]
 
 
 def block(kind: str) -> str:
@@ -73,7 +73,7 @@ def test_the_python(address: str, folder: Path) -> None:
 
 
 def test_every_code_is_on_the_page() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in SOURCE.glob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for source in SOURCES for path in source.glob("*.py"))
     codes = set(re.findall(r'(?:Problem\(\s*\d+,|_problem\(|code=|code = )\s*"(\w+)"', text)) - {
         "server_fault",
         "in_use",
