@@ -27,4 +27,4 @@ class ConditionEncoder(nn.Module):
         x = F.silu(self.conv_in(pictures))
         for block in self.blocks:
             x = F.silu(block(x))
-        return self.conv_out(x)  # type: ignore[no-any-return]
+        return self.conv_out(x)

@@ -166,7 +166,7 @@ class Denoiser:
 
         def velocity(given: Conditions) -> Tensor:
             out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]))
-            return out.float().unflatten(0, (len(windows), -1))  # type: ignore[no-any-return]
+            return out.float().unflatten(0, (len(windows), -1))
 
         steered = velocity(conditions)
         if self.recipe.guidance <= 1:
