@@ -5,7 +5,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench clean
+.PHONY: help setup demo test quick coverage check wheel docs fix bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
@@ -19,11 +19,28 @@ demo: .venv/.core ## render out/demo.mp4 from the bundled portrait and voice
 test: .venv/.dev ## run the tests
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile
 
+quick: .venv/.dev ## run the tests that need no whole run of the program
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+coverage: .venv/.dev ## run the tests and print which share of the lines they run
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --cov=echomimic --cov-report=term:skip-covered
+
 check: .venv/.dev ## format, lint, strict types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+wheel: .venv/.dev ## build the wheel into dist/, and render the demo from it
+	rm -rf dist build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --quiet --wheel
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	cd build/wheel && PYTHONPATH=. ../../$(BIN)/python -m echomimic demo -o demo.mp4
+	cd build/wheel && PYTHONPATH=. ../../$(BIN)/python -c "import echomimic; assert 'build/wheel' in echomimic.__file__, echomimic.__file__"
+
+docs: .venv/.made ## build the documentation as a site in build/site
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fix: .venv/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff format .

@@ -1,7 +1,9 @@
 """What the tests share: a portrait, a voice, the sample data beside the checkout where it is there."""
 
 import os
+import re
 import wave
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,45 @@ def shared_folder() -> Path | None:
     return folder if (folder / "data").is_dir() else None
 
 
+REQUIREMENTS = {"browser": "chromium|playwright|axe", "shared": "no sample data", "torch": "torch|diffusers"}
+"""What ECHOMIMIC_REQUIRE may name, and the reasons for which its tests are skipped where it is absent."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if shared_folder() is None:
-        skip = pytest.mark.skip(reason="no sample data: set ECHOMIMIC_SHARED to its folder")
-        for item in items:
-            if item.get_closest_marker("shared"):
-                item.add_marker(skip)
+    """Mark whole runs as slow, and skip what needs sample data where there is none."""
+    skip = pytest.mark.skip(reason="no sample data: set ECHOMIMIC_SHARED to its folder")
+    for item in items:
+        if {"integration", "browser"} & set(item.path.parts):
+            item.add_marker(pytest.mark.slow)
+        if shared_folder() is None and item.get_closest_marker("shared"):
+            item.add_marker(skip)
+
+
+def skip_reasons(reports: list[pytest.TestReport]) -> Counter[str]:
+    """Number of skipped tests by reason."""
+    reasons = (report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr) for report in reports)
+    return Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+
+
+def missing_requirements(reasons: Counter[str], required: str) -> list[str]:
+    """Reasons of skips that must not happen, since `required` (comma-separated names) says that the thing is here."""
+    wanted = [REQUIREMENTS[name] for name in required.split(",") if name]
+    return sorted(reason for reason in reasons if any(re.search(pattern, reason) for pattern in wanted))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Count skips by reason; fail where ECHOMIMIC_REQUIRE names a thing for whose absence tests were skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    reasons = skip_reasons(reporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        reporter.write_line(f"skipped {count}: {reason}")
+    missing = missing_requirements(reasons, os.environ.get("ECHOMIMIC_REQUIRE", ""))
+    if missing:
+        reporter.write_line(f"ECHOMIMIC_REQUIRE: skipped though required: {'; '.join(missing)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
