@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from echomimic.api import animate, load, predict
 from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
-from echomimic.landmarks.face import landmarker, read_landmarks
+from echomimic.landmarks.detectors import face_landmarker
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
 from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech
@@ -252,9 +252,9 @@ def look_at(path: Path, fps: float, video: bool) -> Seen:
     points: list[Floats] = []
     valid, strips = [], []
     film = read_video(path)
-    with landmarker(video=video) as model:
+    with face_landmarker(video=video) as find:
         for _, frame in film.frames():
-            found = read_landmarks(model, frame)
+            found = find(frame)
             valid.append(bool(found))
             points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
             strips.append(cv2.cvtColor(frame[-frame.shape[0] // 7 :], cv2.COLOR_RGB2GRAY))

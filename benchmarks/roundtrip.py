@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.evaluate.landmarks import opening, read_faces
-from echomimic.landmarks.face import landmarker, read_landmarks
+from echomimic.landmarks.detectors import face_landmarker
 from echomimic.media import read_video, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
@@ -64,9 +64,9 @@ def redetect(path: Path, fps: float) -> LandmarkTrack:
     """Landmarks that a face mesh sees in a video."""
     video = read_video(path)
     points, valid = [], []
-    with landmarker(video=True) as model:
+    with face_landmarker(video=True) as find:
         for _, frame in video.frames():
-            faces = read_landmarks(model, frame)
+            faces = find(frame)
             valid.append(bool(faces))
             points.append(faces[0] if faces else (points[-1] if points else np.zeros((478, 3), np.float32)))
     return LandmarkTrack(np.stack(points), (video.width, video.height), fps, np.array(valid))

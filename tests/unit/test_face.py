@@ -5,7 +5,8 @@ import pytest
 from skimage import data
 
 from echomimic.errors import FaceError
-from echomimic.landmarks.face import find_faces, pick_face, selfie_mask
+from echomimic.landmarks.detectors import selfie_mask
+from echomimic.landmarks.face import find_faces, pick_face
 from echomimic.mesh.inpaint import fill_background
 from echomimic.mesh.segmentation import person_matte
 from echomimic.notes import collect_notes

@@ -1,21 +1,19 @@
 """HKC and HKV on mediapipe's hands, and how often hands were found at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import SIDE
-from echomimic.landmarks.face import solutions
+from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
 from echomimic.types import Floats, Picture
 
 _USUAL = 0.5
 """A hand that is seen in this share of the looks belongs to the clip; where it is missing it is lost."""
 _CONFIDENCE = 0.5
-_SIDES = ("Left", "Right")
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Hands:
 class HandWatch:
     """Looks for up to two hands in frames, each by itself: no look depends on the one before."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, find: Callable[[Picture], list[HandLandmarks]]) -> None:
+        self._find = find
         self._points: list[Floats] = []
         self._scores: list[Floats] = []
 
@@ -43,9 +41,10 @@ class HandWatch:
         if scale < 1:
             pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         points, scores = np.full((2, 21, 2), np.nan, np.float32), np.zeros(2, np.float32)
-        for score, side, found in sorted(_found(self._model, pixels), key=lambda hand: -hand[0]):
-            slot = side if scores[side] == 0 else 1 - side
-            points[slot], scores[slot] = found, score
+        size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
+        for hand in sorted(self._find(pixels), key=lambda hand: -hand.score):
+            slot = hand.side if scores[hand.side] == 0 else 1 - hand.side
+            points[slot], scores[slot] = hand.points[:, :2] * size, hand.score
         self._points.append(points)
         self._scores.append(scores)
 
@@ -57,22 +56,8 @@ class HandWatch:
 @contextmanager
 def hand_watch() -> Iterator[HandWatch]:
     """A watcher with its model, which is closed at the end."""
-    with solutions().hands.Hands(
-        static_image_mode=True, max_num_hands=2, min_detection_confidence=_CONFIDENCE
-    ) as model:
-        yield HandWatch(model)
-
-
-def _found(model: Any, pixels: Picture) -> list[tuple[float, int, Floats]]:
-    """(score, slot, points) of each hand."""
-    result = model.process(np.ascontiguousarray(pixels))
-    size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
-    hands = []
-    for shape, label in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
-        points = np.array([(p.x, p.y) for p in shape.landmark], np.float32) * size
-        named = label.classification[0]
-        hands.append((float(named.score), _SIDES.index(named.label), points))
-    return hands
+    with hand_landmarker(most=2, confidence=_CONFIDENCE) as find:
+        yield HandWatch(find)
 
 
 def hand_metrics(hands: Hands) -> Values:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
-from echomimic.landmarks.face import selfie_mask
+from echomimic.landmarks.detectors import selfie_mask
 from echomimic.landmarks.head_pose import OUTER_EYES
 from echomimic.types import Floats, Picture
 

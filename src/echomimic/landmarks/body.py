@@ -1,14 +1,11 @@
 """Find a body, its hands and its face in a picture, as the key points that V2 and OpenPose use."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from echomimic.errors import FaceError
-from echomimic.landmarks.face import solutions
+from echomimic.landmarks.detectors import BodyLandmarks, body_landmarker, hand_landmarker
 from echomimic.types import Floats, Picture, Portrait
 
 NOSE, NECK = 0, 1
@@ -51,20 +48,10 @@ class Body:
         return bool(self.hands[side, :, 2].max() > 0)
 
 
-@contextmanager
-def body_landmarker(*, video: bool = False) -> Iterator[Any]:
-    """mediapipe's body, hands and face in one; `video` follows them from frame to frame."""
-    model = solutions().holistic.Holistic(static_image_mode=not video, refine_face_landmarks=True)
-    try:
-        yield model
-    finally:
-        model.close()
-
-
 def find_body(portrait: Portrait) -> Body:
     """The upper body of a portrait; FaceError where none is found. Hands that hide are looked for a second time."""
-    with body_landmarker() as model:
-        body = read_body(model, portrait.pixels)
+    with body_landmarker() as find:
+        body = read_body(find(portrait.pixels))
     if body is None:
         raise FaceError(
             f"no body found in {portrait.name} ({portrait.width}x{portrait.height}); expected head and shoulders of a "
@@ -73,47 +60,41 @@ def find_body(portrait: Portrait) -> Body:
     return body if body.has_hand(0) and body.has_hand(1) else _with_more_hands(body, portrait.pixels)
 
 
-def read_body(model: Any, pixels: Picture) -> Body | None:
-    """What `model` sees in a picture (H, W, 3); None where there is no body."""
-    found = model.process(np.ascontiguousarray(pixels))
-    if found.pose_landmarks is None:
+def read_body(found: BodyLandmarks | None) -> Body | None:
+    """The key points of what the body landmarker found; None where there is no body."""
+    if found is None:
         return None
-    hands = [_points(found.left_hand_landmarks, 21), _points(found.right_hand_landmarks, 21)]
-    depth = np.stack([_depth(hand) for hand in (found.left_hand_landmarks, found.right_hand_landmarks)])
-    return Body(_body_18(found.pose_landmarks.landmark), np.stack(hands), _face_68(found.face_landmarks), depth)
+    body = np.stack([found.pose[0 if index is None else index] for index in _FROM_33])[:, (0, 1, 3)]
+    body[NECK] = (found.pose[11] + found.pose[12])[[0, 1, 3]] / 2
+    hands = np.stack([_scored(hand) for hand in found.hands])
+    depth = np.stack([_depth(hand) for hand in found.hands])
+    return Body(body, hands, _face_68(found.face), depth)
 
 
-def _body_18(landmarks: Any) -> Floats:
-    points = np.array([(p.x, p.y, p.visibility) for p in landmarks], np.float32)
-    body = np.stack([points[0 if index is None else index] for index in _FROM_33])
-    body[NECK] = (points[11] + points[12]) / 2
-    return np.asarray(body, np.float32)
+def _scored(hand: Floats | None) -> Floats:
+    if hand is None:
+        return np.zeros((21, 3), np.float32)
+    return np.column_stack([hand[:, :2], np.full(21, HAND_SCORE, np.float32)])
 
 
-def _points(found: Any, count: int) -> Floats:
-    if found is None:
-        return np.zeros((count, 3), np.float32)
-    return np.array([(p.x, p.y, HAND_SCORE) for p in found.landmark], np.float32)
+def _depth(hand: Floats | None) -> Floats:
+    return np.zeros(21, np.float32) if hand is None else hand[:, 2]
 
 
-def _depth(found: Any) -> Floats:
-    return np.zeros(21, np.float32) if found is None else np.array([p.z for p in found.landmark], np.float32)
-
-
-def _face_68(found: Any) -> Floats:
-    if found is None:
+def _face_68(face: Floats | None) -> Floats:
+    if face is None:
         return np.zeros((68, 3), np.float32)
-    return np.array([(found.landmark[i].x, found.landmark[i].y, 1.0) for i in _FACE_68], np.float32)
+    return np.column_stack([face[list(_FACE_68), :2], np.ones(68, np.float32)])
 
 
 def _with_more_hands(body: Body, pixels: Picture) -> Body:
     """The body with hands that the hand model finds by itself near an arm that has none yet."""
-    with solutions().hands.Hands(static_image_mode=True, max_num_hands=4, min_detection_confidence=0.3) as model:
-        found = model.process(np.ascontiguousarray(pixels)).multi_hand_landmarks or []
+    with hand_landmarker(most=4, confidence=0.3) as find:
+        found = [hand.points for hand in find(pixels)]
     hands = body.hands.copy()
     depth = np.zeros((2, 21), np.float32) if body.depth is None else body.depth.copy()
     for hand in found:
-        points = _points(hand, 21)
+        points = _scored(hand)
         far = [float(np.linalg.norm(points[0, :2] - body.body[wrist, :2])) for wrist in WRISTS]
         side = int(np.argmin(far))
         if far[side] < _NEAR_WRIST * body.shoulder_width and not hands[side, :, 2].any():

@@ -1,15 +1,13 @@
-"""Find faces and their landmarks in a picture. mediapipe stays behind this file, so that it can be changed."""
+"""Find the faces of a picture, and choose the one to animate."""
 
 import math
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from echomimic.errors import FaceError, SetupError
+from echomimic.errors import FaceError
+from echomimic.landmarks.detectors import Box, detect_faces, face_landmarker
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.types import Floats, Picture, Portrait
@@ -20,7 +18,6 @@ SMALLEST = 64
 WIDEST_YAW = 32.0
 """Degrees past which a head counts as a profile: the far side of the face is not in the picture."""
 LEFT_EAR, RIGHT_EAR, CHIN, FOREHEAD = 234, 454, 152, 10
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -47,37 +44,13 @@ class Face:
         return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
 
 
-@contextmanager
-def landmarker(*, video: bool = False, most: int = 1, confidence: float = 0.4) -> Iterator[Any]:
-    """A mediapipe face mesh with iris; `video` follows faces from frame to frame. SetupError where it cannot load."""
-    model = solutions().face_mesh.FaceMesh(
-        static_image_mode=not video,
-        refine_landmarks=True,
-        max_num_faces=most,
-        min_detection_confidence=confidence,
-        min_tracking_confidence=confidence,
-    )
-    try:
-        yield model
-    finally:
-        model.close()
-
-
-def read_landmarks(model: Any, pixels: Picture) -> list[Floats]:
-    """Landmarks (478, 3) in pixels of each face that `model` sees in `pixels` (H, W, 3)."""
-    height, width = pixels.shape[:2]
-    found = model.process(np.ascontiguousarray(pixels)).multi_face_landmarks or []
-    scale = np.array([width, height, width], np.float32)
-    return [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
-
-
 def find_faces(pixels: Picture, most: int = 12) -> list[Face]:
     """Every face of a picture (H, W, 3), from left to right; small ones and ones that fill it too."""
-    with landmarker(most=most) as model:
-        faces = [Face(points) for points in read_landmarks(model, pixels)]
+    with face_landmarker(most=most) as find:
+        faces = [Face(points) for points in find(pixels)]
     height, width = pixels.shape[:2]
     if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
-        for box in _far_boxes(pixels):
+        for box in (found.box for found in detect_faces(pixels, full_range=True, confidence=0.4)):
             if not any(_overlap(box, face.box) > 0.1 for face in faces):
                 faces += _faces_in(pixels, _grown(box, 1.0), most=1, confidence=0.2)
     if not faces:
@@ -169,18 +142,9 @@ def _faces_in(pixels: Picture, box: Box, most: int, confidence: float = 0.5) -> 
     size = (max(8, round(w * scale)), max(8, round(h * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     view = np.asarray(cv2.warpAffine(pixels, place, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    with landmarker(most=most, confidence=confidence) as model:
-        found = read_landmarks(model, view)
+    with face_landmarker(most=most, confidence=confidence) as find:
+        found = find(view)
     return [Face((points / scale + np.array([x, y, 0])).astype(np.float32)) for points in found]
-
-
-def _far_boxes(pixels: Picture) -> list[Box]:
-    """Boxes of faces too small for the mesh's own detector, by mediapipe's full-range one."""
-    height, width = pixels.shape[:2]
-    with solutions().face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4) as model:
-        found = model.process(np.ascontiguousarray(pixels)).detections or []
-    boxes = [detection.location_data.relative_bounding_box for detection in found]
-    return [(b.xmin * width, b.ymin * height, b.width * width, b.height * height) for b in boxes]
 
 
 def _grown(box: Box, margin: float) -> Box:
@@ -202,21 +166,3 @@ def _distinct(faces: list[Face]) -> list[Face]:
         if all(_overlap(face.box, other.box) < 0.5 for other in kept):
             kept.append(face)
     return kept
-
-
-def solutions() -> Any:
-    """mediapipe's solutions, imported late: it takes most of a second and asks for matplotlib and libGL."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    try:
-        import mediapipe
-    except ImportError as error:
-        fix = "apt-get install libgl1" if "libGL" in str(error) else "pip install mediapipe==0.10.21"
-        raise SetupError(f"mediapipe cannot be loaded ({error}); expected version 0.10.21: {fix}") from None
-    return mediapipe.solutions
-
-
-def selfie_mask(pixels: Picture) -> Floats:
-    """How sure mediapipe's selfie segmentation is that a pixel shows a person: (H, W) float32 0..1."""
-    with solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as model:
-        return np.asarray(model.process(np.ascontiguousarray(pixels)).segmentation_mask, np.float32)

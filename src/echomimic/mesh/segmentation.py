@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from echomimic.landmarks.face import selfie_mask
+from echomimic.landmarks.detectors import selfie_mask
 from echomimic.types import Floats, Picture
 
 COVERS = (0.06, 0.92)

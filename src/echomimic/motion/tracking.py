@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import FaceError, MotionError
-from echomimic.landmarks.body import Body, body_landmarker, read_body
-from echomimic.landmarks.face import Face, find_faces, landmarker, read_landmarks
+from echomimic.landmarks.body import Body, read_body
+from echomimic.landmarks.detectors import body_landmarker, face_landmarker
+from echomimic.landmarks.face import Face, find_faces
 from echomimic.media import Video, read_video
 from echomimic.motion.schema import fill_rows
 from echomimic.motion.time_edits import Track, frames_at
@@ -128,7 +129,7 @@ class _Follower:
         """A fresh landmarker, for a window that has moved: it remembers places in the window."""
         self.stack.close()
         most = 1 if self.people == 1 else 2
-        self.model = self.stack.enter_context(landmarker(video=True, most=most))
+        self.find = self.stack.enter_context(face_landmarker(video=True, most=most))
         self.window = (self.centre - _WINDOW * self.size / 2, self.centre + _WINDOW * self.size / 2)
 
     def see(self, pixels: Picture) -> Floats | None:
@@ -138,7 +139,7 @@ class _Follower:
         right, bottom = (int(side) for side in np.clip(self.window[1], (left + 2, top + 2), (width, height)))
         small, scale = _shrunk(pixels[top:bottom, left:right])
         shift = np.array((left, top, 0), np.float32)
-        faces = [points / np.float32(scale) + shift for points in read_landmarks(self.model, small)]
+        faces = [points / np.float32(scale) + shift for points in self.find(small)]
         best = min(faces, key=self._distance, default=None)
         if best is None or (self.people > 1 and self._distance(best) > self.size):
             self._miss(pixels)
@@ -173,11 +174,11 @@ class _Follower:
 
 def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | None]]:
     """Bodies in shares of the video for each frame, or None; among several people, of one strip only."""
-    with body_landmarker(video=True) as model:
+    with body_landmarker(video=True) as find:
         for second, pixels in video.frames():
             left, right = _strip(who, video.width)
             small, _ = _shrunk(pixels[:, left:right])
-            found = read_body(model, small)
+            found = read_body(find(small))
             yield second, None if found is None else _in_whole(found, left / video.width, (right - left) / video.width)
 
 

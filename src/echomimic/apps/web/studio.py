@@ -50,10 +50,10 @@ def load_libraries() -> None:
 
     from echomimic import api  # noqa: F401
     from echomimic.apps.demo import demo_portrait  # noqa: F401
-    from echomimic.landmarks.face import solutions
+    from echomimic.landmarks.detectors import load_detectors
     from echomimic.mesh.engine import MeshEngine  # noqa: F401
 
-    solutions()
+    load_detectors()
 
 
 def warm_up() -> None:
