@@ -12,7 +12,7 @@ from echomimic import motion as tracks
 from echomimic.choice import choose_preset
 from echomimic.errors import SetupError
 from echomimic.motion.files import VIDEO_SUFFIXES
-from echomimic.notes import collect_notes, note
+from echomimic.notes import collect_notes, emit, note
 from echomimic.options import Options, make_options
 from echomimic.presets import PRESETS, Preset
 from echomimic.types import Clip, Engine, LandmarkTrack, Motion, Picture, Plan, Portrait, PoseTrack, Progress, Speech
@@ -223,7 +223,7 @@ def _followed(inputs: _Inputs, source: object, chosen: Preset, settings: Options
 
     if not video and (settings.exact or not stands_elsewhere(inputs.motion, inputs.portrait, chosen, settings)):
         return inputs
-    note("the motion is aligned to the portrait")
+    note("motion_aligned", "the motion is aligned to the portrait")
     return replace(inputs, motion=aligned_to_shot(inputs.motion, inputs.portrait, chosen, settings))
 
 
@@ -242,8 +242,8 @@ def _warn_of_motion(inputs: _Inputs, chosen: Preset, settings: Options) -> None:
 
         landmarks, size = face_in_shot(portrait, chosen, settings)
         said = tracks.preflight(motion, size=size, landmarks=landmarks)
-    for line in said:
-        note(line)
+    for warning in said:
+        emit(warning)
 
 
 def _folder(weights: Source | None) -> Path | None:

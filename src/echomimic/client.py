@@ -28,11 +28,13 @@ _FINAL = ("succeeded", "failed", "cancelled")
 
 
 class ServerError(EchoMimicError):
-    """The server refused or did not answer: `status` and `code` are those of its answer, 0 and "" without one."""
+    """The server refused a request, or gave no answer: then `status` is 0 and `code` "server_error"."""
+
+    code = "server_error"
 
     def __init__(self, detail: str, status: int = 0, code: str = "", retry_after: float = 0.0) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.retry_after = status, code, retry_after
+        super().__init__(detail, code=code or "server_error")
+        self.status, self.retry_after = status, retry_after
 
 
 class Client:

@@ -1,7 +1,9 @@
-"""What can go wrong. An error is one line: what was got, what was expected, what to do.
+"""The errors of this package. A message is one line: what was wrong, what is accepted, what to do.
+
+Every error has a stable code: the default of its class, or a narrower one; docs/messages.md lists them all.
 
 EchoMimicError
-├── InputError        something handed in cannot be used      (exit code 2)
+├── InputError        an input cannot be used                 (exit code 2)
 │   ├── PictureError
 │   ├── FaceError
 │   ├── SoundError
@@ -11,70 +13,95 @@ EchoMimicError
 ├── OutputError       the result cannot be written            (exit code 2)
 ├── WeightsError      checkpoints are missing or wrong        (exit code 2)
 ├── SetupError        a package or library is missing         (exit code 2)
-├── DeviceError       the device cannot do it, memory included (exit code 1)
-└── Cancelled         somebody asked to stop                  (exit code 130)
+├── DeviceError       memory or a device feature is lacking   (exit code 1)
+└── Cancelled         the user asked to stop                  (exit code 130)
 """
 
 
 class EchoMimicError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose; `code` names the kind of problem."""
 
     exit_code = 1
+    code = "failed"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code:
+            self.code = code
 
 
 class InputError(EchoMimicError):
-    """Something handed in cannot be used."""
+    """An input cannot be used."""
 
     exit_code = 2
+    code = "input_unusable"
 
 
 class PictureError(InputError):
-    """A picture is missing, broken, or of a size that cannot be used."""
+    """A picture is missing, broken or of an unusable size."""
+
+    code = "picture_unusable"
 
 
 class FaceError(InputError):
-    """No usable face where one was needed."""
+    """A portrait or video shows no usable face."""
+
+    code = "face_not_found"
 
 
 class SoundError(InputError):
-    """A sound is missing, broken, or empty."""
+    """A sound is missing, broken or empty."""
+
+    code = "sound_unusable"
 
 
 class VideoError(InputError):
-    """A video handed in cannot be read."""
+    """A video cannot be read."""
+
+    code = "video_unusable"
 
 
 class MotionError(InputError):
-    """A motion track is missing, broken, or does not fit."""
+    """A motion track is missing, broken or of the wrong kind."""
+
+    code = "motion_unusable"
 
 
 class OptionError(InputError):
-    """An option is unknown or out of its range."""
+    """An option is unknown or outside its range."""
+
+    code = "option_invalid"
 
 
 class OutputError(EchoMimicError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written to the given place."""
 
     exit_code = 2
+    code = "output_not_writable"
 
 
 class WeightsError(EchoMimicError):
     """Checkpoint files are missing, partial, or of the wrong kind."""
 
     exit_code = 2
+    code = "weights_missing"
 
 
 class SetupError(EchoMimicError):
     """A Python package or a system library is missing."""
 
     exit_code = 2
+    code = "package_missing"
 
 
 class DeviceError(EchoMimicError):
-    """The device cannot do what was asked, for want of memory or of a feature."""
+    """The device lacks the memory or a feature for the task."""
+
+    code = "device_failed"
 
 
 class Cancelled(EchoMimicError):  # noqa: N818 - a request, not a fault
-    """Somebody asked to stop."""
+    """The user asked to stop."""
 
     exit_code = 130
+    code = "cancelled"

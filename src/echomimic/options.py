@@ -160,7 +160,9 @@ def make_options(values: Mapping[str, object], defaults: Mapping[str, object] | 
     given = {name: value for name, value in values.items() if value is not None}
     unknown = sorted(given.keys() - set(OPTION_NAMES))
     if unknown:
-        raise OptionError(f"unknown option {unknown[0]!r}; expected one of {', '.join(OPTION_NAMES)}")
+        raise OptionError(
+            f"unknown option {unknown[0]!r}; expected one of {', '.join(OPTION_NAMES)}", code="option_unknown"
+        )
     try:
         return Options(**{**(defaults or {}), **given})  # type: ignore[arg-type]
     except ValidationError as error:

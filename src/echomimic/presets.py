@@ -96,5 +96,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 def find_preset(name: str) -> Preset:
     """The preset called `name`; OptionError that lists the presets where there is none."""
     if name not in PRESETS:
-        raise OptionError(f"unknown preset {name!r}; expected auto or one of {', '.join(PRESETS)}")
+        raise OptionError(
+            f"unknown preset {name!r}; expected auto or one of {', '.join(PRESETS)}", code="preset_unknown"
+        )
     return PRESETS[name]

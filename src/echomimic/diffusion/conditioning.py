@@ -63,7 +63,15 @@ def _rounded(framing: Crop) -> Crop:
     """The framing with sides that latents can have; said where the user would notice."""
     width, height = (max(FACTOR * 8, round(side / FACTOR) * FACTOR) for side in (framing.width, framing.height))
     if (width, height) != (framing.width, framing.height):
-        note(f"{framing.width} x {framing.height} pixels become {width} x {height}: multiples of {FACTOR}")
+        note(
+            "size_rounded",
+            "{old_width} x {old_height} pixels become {width} x {height}: multiples of {factor}",
+            old_width=framing.width,
+            old_height=framing.height,
+            width=width,
+            height=height,
+            factor=FACTOR,
+        )
     return replace(framing, width=width, height=height)
 
 
@@ -155,7 +163,11 @@ class Drive:
         track = None if motion is None else frames_at(motion, clip_times(motion, frames, options), options.fps)
         if self._mask is not None:
             if isinstance(track, LandmarkTrack) and not options.exact:
-                note(f"{preset.name} moves by the voice; of the motion it takes the room in which the face moves")
+                note(
+                    "motion_used_as_mask",
+                    "{preset} moves by the voice; of the motion it uses only the area in which the face moves",
+                    preset=preset.name,
+                )
                 self._mask = np.maximum(self._mask, room_mask(track, shot.size, options.mask_margin))
             return
         assert track is not None

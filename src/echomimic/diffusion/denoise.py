@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from echomimic import notes
 from echomimic.diffusion.attention import KeysValues
 from echomimic.diffusion.context import Window, closed_windows, open_windows, rolled
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
+from echomimic.notes import note
 from echomimic.types import Progress
 
 LEAST = 4
@@ -145,16 +145,27 @@ class Denoiser:
         if recipe is None:
             raise DeviceError(
                 f"a window of {tried} frames does not fit the device's memory; lower --size or --context-frames, "
-                "or try --offload or --dtype bfloat16"
+                "or try --offload or --dtype bfloat16",
+                code="out_of_memory",
             ) from None
         self.recipe = recipe
-        notes.note(f"windows of {tried} frames do not fit the device's memory; going on with {recipe.size}")
+        note(
+            "window_shortened",
+            "windows of {tried} frames do not fit the device's memory; continuing with {frames}",
+            tried=tried,
+            frames=recipe.size,
+        )
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
             raise _WindowError from None
         self.batch = tried // 2
-        notes.note(f"{tried} windows at once do not fit the device's memory; going on with {self.batch}")
+        note(
+            "batch_reduced",
+            "{tried} windows at once do not fit the device's memory; continuing with {batch}",
+            tried=tried,
+            batch=self.batch,
+        )
 
     def _guided(self, latents: Tensor, t: int, windows: list[Window]) -> Tensor:
         """One call of the network, or two where guidance asks for the difference that the conditions make."""

@@ -22,9 +22,15 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in here:
-        raise DeviceError(f"device is {name!r}; this machine and this torch have {', '.join(here)}: use --device auto")
+        raise DeviceError(
+            f"device is {name!r}; this machine and this torch have {', '.join(here)}: use --device auto",
+            code="device_unknown",
+        )
     if (device.index or 0) >= (torch.accelerator.device_count() if device.type != "cpu" else 1):
-        raise DeviceError(f"device is {name!r}; this machine has {torch.accelerator.device_count()} of that kind")
+        raise DeviceError(
+            f"device is {name!r}; this machine has {torch.accelerator.device_count()} of that kind",
+            code="device_unknown",
+        )
     return device
 
 

@@ -97,7 +97,7 @@ class DiffusionEngine:
         if motion is not None or self.preset.drive == "mask":
             return motion
         if self.preset.drive == "hands":
-            note("hands gesture with the voice, since no motion was given")
+            note("gestures_generated", "hands gesture with the voice, since no motion was given")
             return portrait_gestures(portrait, speech, options)
         if not self._predict:
             return None

@@ -15,6 +15,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class MismatchError(WeightsError):
     """A file does not hold what the network needs; `missing`, `unexpected` and `misshapen` are complete."""
 
+    code = "weights_mismatch"
+
     def __init__(self, source: str, missing: list[str], unexpected: list[str], misshapen: list[str], mend: str) -> None:
         self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
         found = ", ".join(

@@ -74,7 +74,9 @@ def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bo
             if not is_out_of_memory(error):
                 raise
             if len(some) == 1:
-                raise DeviceError("a frame does not fit the device's memory; lower --size or try --offload") from None
+                raise DeviceError(
+                    "a frame does not fit the device's memory; lower --size or try --offload", code="out_of_memory"
+                ) from None
             batch = len(some) // 2
             continue
         start += len(some)

@@ -48,7 +48,7 @@ def watch_face(path: Path, progress: Progress | None = None) -> Faces | None:
     try:
         track = track_video(path, progress=progress)
     except (FaceError, MotionError) as error:
-        note(str(error))
+        note(error.code, "{problem}", problem=error)
         return None
     assert isinstance(track, LandmarkTrack)
     return read_faces(track)

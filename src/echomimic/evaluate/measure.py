@@ -23,7 +23,7 @@ from echomimic.evaluate.sync import Called, called_for, closure_metrics, scan_la
 from echomimic.evaluate.syncnet import syncnet_metrics
 from echomimic.landmarks.face import find_faces
 from echomimic.media import Video, read_picture, read_speech, read_video
-from echomimic.notes import collect_notes, note
+from echomimic.notes import collect_notes, emit, note
 from echomimic.types import Floats, Picture, Progress, Speech
 
 DIGITS = 6
@@ -63,7 +63,7 @@ class _Seen:
         try:
             return read_speech(self.job.path)
         except SoundError as error:
-            note(str(error))
+            note(error.code, "{problem}", problem=error)
             return None
 
     @property
@@ -91,7 +91,7 @@ def measure(job: Job, settings: Settings, networks: Networks, progress: Progress
         metrics: Values = {}
         for group in settings.groups:
             if group not in PLAIN_GROUPS and not _has_network(group, networks):
-                note(absent(group))
+                emit(absent(group))
             else:
                 metrics.update({**PLAIN_GROUPS, **DEEP_GROUPS}[group](seen))
     rounded = {name: round_digits(value) for name, value in metrics.items()}
@@ -128,7 +128,7 @@ def _sync(seen: _Seen) -> Values:
     sync = scan_lags(seen_gap, called.opening, faces.fps, seen.settings.lag)
     seen.series.update({"mouth seen": seen_gap, "mouth called for": called.opening})
     if sync is None:
-        note("lip sync cannot be measured: the mouth does not move, or nothing is said")
+        note("lip_sync_not_measurable", "lip sync cannot be measured: the mouth does not move, or nothing is said")
         return {**sync_metrics(None), **closure_metrics(seen_gap, called, faces.fps, 0.0)}
     seen.series["correlation by lag"] = sync.scan
     _warn_of_edge(sync.offset, sync.lag, called)
@@ -137,7 +137,11 @@ def _sync(seen: _Seen) -> Values:
 
 def _warn_of_edge(offset: int, lag: int, called: Called) -> None:
     if abs(offset) == lag and len(called.opening):
-        note(f"the best lag lies at the end of the scan ({offset:+d} frames): the true one may lie beyond it")
+        note(
+            "lag_at_scan_end",
+            "the best lag lies at the end of the scan ({offset:+d} frames): the true one may lie beyond it",
+            offset=offset,
+        )
 
 
 def _face(seen: _Seen) -> Values:

@@ -15,7 +15,7 @@ from echomimic.evaluate.learned_metrics import Network
 from echomimic.evaluate.manifest import file_digest
 from echomimic.evaluate.settings import WEIGHED
 from echomimic.evaluate.syncnet import SyncNet
-from echomimic.notes import note
+from echomimic.notes import Note, note
 from echomimic.types import Floats
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _fetched(place: str, hub: Hub | None) -> Path:
     if not path:
         raise OptionError(f"{_HUB}{place}; expected {_HUB}OWNER/REPOSITORY/FILE")
     file = WeightFile(Path(path).stem, "evaluate", f"{owner}/{repository}", path, 0)
-    return fetch([file], default_folder(), note, hub)[0]
+    return fetch([file], default_folder(), lambda line: note("network_fetched", "{line}", line=line), hub)[0]
 
 
 def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> Networks:
@@ -89,11 +89,15 @@ def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "
     return Networks(plain, syncnet, digests)
 
 
-def absent(name: str) -> str:
+def absent(name: str) -> Note:
     """One line for a group of metrics whose network was not supplied."""
     expected = EXPECTED[name]
-    return (
-        f"{name} is left out: its network is not here; supply {expected.file} ({expected.about}): --weights {name}=FILE"
+    return Note.make(
+        "metric_network_missing",
+        "{name} is left out: its network is not here; supply {file} ({about}): --weights {name}=FILE",
+        name=name,
+        file=expected.file,
+        about=expected.about,
     )
 
 

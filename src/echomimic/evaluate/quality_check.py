@@ -12,12 +12,15 @@ from echomimic.evaluate.networks import Networks
 from echomimic.evaluate.provenance import make_card
 from echomimic.evaluate.settings import QUICK, QUICK_HAND_RATE, Settings
 from echomimic.media import atomic_path
+from echomimic.notes import Note
 from echomimic.types import Progress
 
 SURE = 0.5
 """Confidence of the lag scan from which its offset is worth a warning."""
 USUAL_FLICKER = 0.6
 """Grey values: clips of the mesh engine lie below (see docs/evaluation.md)."""
+
+Rule = Callable[[Mapping[str, float | None]], Note | None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Check:
 
     path: Path
     metrics: Values
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
 
 
 def check_clip(path: str | Path, progress: Progress | None = None) -> Check:
@@ -48,41 +51,59 @@ def check_clip(path: str | Path, progress: Progress | None = None) -> Check:
     return Check(place, found.metrics, warnings)
 
 
-def warn(metrics: Mapping[str, float | None]) -> list[str]:
+def warn(metrics: Mapping[str, float | None]) -> list[Note]:
     """What should be looked at, in words; nothing where all is as usual."""
     found = [rule(metrics) for rule in _RULES]
     return [text for text in found if text]
 
 
-def _lips(metrics: Mapping[str, float | None]) -> str | None:
+def _lips(metrics: Mapping[str, float | None]) -> Note | None:
     offset = metrics.get("sync_offset_frames")
     if offset is None or abs(offset) < 2 or (metrics.get("sync_confidence") or 0) < SURE:
         return None
-    return f"lips {'early' if offset > 0 else 'late'} by {abs(offset):.0f} frames"
+    when = "early" if offset > 0 else "late"
+    return Note.make("lips_out_of_sync", "lips {when} by {frames:.0f} frames", when=when, frames=abs(offset))
 
 
-def _over(name: str, limit: float, words: str) -> Callable[[Mapping[str, float | None]], str | None]:
-    def rule(metrics: Mapping[str, float | None]) -> str | None:
+def _over(name: str, limit: float, code: str, template: str) -> Rule:
+    def rule(metrics: Mapping[str, float | None]) -> Note | None:
         value = metrics.get(name)
-        return None if value is None or abs(value) <= limit else words.format(value)
+        return None if value is None or abs(value) <= limit else Note.make(code, template, value=value)
 
     return rule
 
 
-def _faceless(metrics: Mapping[str, float | None]) -> str | None:
+def _faceless(metrics: Mapping[str, float | None]) -> Note | None:
     found = metrics.get("face_found")
-    return None if found is None or found >= 0.98 else f"no face in {1 - found:.0%} of frames"
+    if found is None or found >= 0.98:
+        return None
+    return Note.make("frames_without_face", "no face in {share:.0%} of frames", share=1 - found)
 
 
-_RULES: tuple[Callable[[Mapping[str, float | None]], str | None], ...] = (
+_RULES: tuple[Rule, ...] = (
     _lips,
     _faceless,
-    _over("flicker", USUAL_FLICKER, "flicker above usual ({:.2g} grey values)"),
-    _over("hands_lost", 0.05, "hands lost in {:.0%} of frames"),
-    _over("length_difference_seconds", 0.1, "pictures and sound differ in length by {:+.2f} s"),
-    _over("sound_start_seconds", 0.04, "the sound starts {:+.2f} s after the pictures"),
-    _over("colour_drift", 5.0, "colours drift (ΔE {:.1f})"),
-    _over("identity_colour", 8.0, "the colour of the skin drifts (ΔE {:.1f})"),
-    _over("identity_shape", 6.0, "the face changes shape by {:.1f} % of the eye distance"),
-    _over("sharpness_slope", 0.2, "sharpness changes by {:+.2f} log2 a second"),
+    _over("flicker", USUAL_FLICKER, code="flicker_high", template="flicker above usual ({value:.2g} grey values)"),
+    _over("hands_lost", 0.05, code="hands_lost", template="hands lost in {value:.0%} of frames"),
+    _over(
+        "length_difference_seconds",
+        0.1,
+        code="lengths_differ",
+        template="pictures and sound differ in length by {value:+.2f} s",
+    ),
+    _over(
+        "sound_start_seconds",
+        0.04,
+        code="sound_starts_off",
+        template="the sound starts {value:+.2f} s after the pictures",
+    ),
+    _over("colour_drift", 5.0, code="colours_drift", template="colours drift (ΔE {value:.1f})"),
+    _over("identity_colour", 8.0, code="skin_colour_drifts", template="the colour of the skin drifts (ΔE {value:.1f})"),
+    _over(
+        "identity_shape",
+        6.0,
+        code="face_shape_changes",
+        template="the face changes shape by {value:.1f} % of the eye distance",
+    ),
+    _over("sharpness_slope", 0.2, code="sharpness_changes", template="sharpness changes by {value:+.2f} log2 a second"),
 )

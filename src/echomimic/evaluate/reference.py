@@ -99,9 +99,15 @@ def _luma(pixels: Picture) -> Picture:
 def _has_multiscale(video: Video) -> bool:
     """Whether MS-SSIM can be had, and a note where not."""
     if min(video.width, video.height) < _LEAST_SIDE:
-        note(f"ms_ssim is left out: {video.width}x{video.height} is too small for its five scales ({_LEAST_SIDE} px)")
+        note(
+            "msssim_too_small",
+            "ms_ssim is left out: {width}x{height} is too small for its five scales ({least} px)",
+            width=video.width,
+            height=video.height,
+            least=_LEAST_SIDE,
+        )
         return False
     if find_spec("torchmetrics") is None or find_spec("torch") is None:
-        note("ms_ssim is left out: it needs torchmetrics: pip install 'echomimic[evaluate]'")
+        note("msssim_package_missing", "ms_ssim is left out: it needs torchmetrics: pip install 'echomimic[evaluate]'")
         return False
     return True

@@ -69,12 +69,17 @@ def pick_face(portrait: Portrait, options: Options) -> Face:
     if face.size < SMALLEST:
         raise FaceError(
             f"the face in {portrait.name} is {face.size:.0f} px; expected at least {SMALLEST}: "
-            "use a larger picture, or a closer one"
+            "use a larger picture, or a closer one",
+            code="face_too_small",
         )
     if abs(face.yaw) > WIDEST_YAW:
         note(
-            f"the head in {portrait.name} is turned by about {abs(face.yaw):.0f} degrees; beyond {WIDEST_YAW:.0f} the "
-            "far cheek and lip may look wrong: a picture from the front works better"
+            "head_turned",
+            "the head in {name} is turned by about {degrees:.0f} degrees; beyond {limit:.0f} the far cheek and lip may "
+            "look wrong: a picture from the front works better",
+            name=portrait.name,
+            degrees=abs(face.yaw),
+            limit=WIDEST_YAW,
         )
     return face
 
@@ -89,14 +94,18 @@ def _chosen_face(portrait: Portrait, number: int | None) -> Face:
     if number is not None:
         if number > len(faces):
             raise FaceError(
-                f"face {number} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left"
+                f"face {number} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left",
+                code="face_number_invalid",
             )
         return faces[number - 1]
     largest = max(range(len(faces)), key=lambda i: faces[i].size)
     if len(faces) > 1:
         note(
-            f"{len(faces)} faces in {portrait.name}: taking the largest, number {largest + 1} from the left "
-            "(--face N takes another)"
+            "largest_face_used",
+            "{count} faces in {name}: taking the largest, number {number} from the left (--face N takes another)",
+            count=len(faces),
+            name=portrait.name,
+            number=largest + 1,
         )
     return faces[largest]
 

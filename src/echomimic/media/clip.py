@@ -38,7 +38,8 @@ def write_clip(
             if path.suffix.lower() in _RECIPES:
                 return encode(str(part), _RECIPES[path.suffix.lower()], flow, fps, speech, tags)
             if speech is not None:
-                note(f"{path.name} has no sound: {'a folder of pictures' if is_folder(path) else 'gif'} cannot hold it")
+                kind = "a folder of pictures" if is_folder(path) else "gif"
+                note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
             return write_pngs(part, flow, tags) if is_folder(path) else write_gif(part, flow, fps, tags)
     finally:
         close = getattr(flow, "close", None)

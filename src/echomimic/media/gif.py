@@ -81,7 +81,12 @@ def _look_ahead(frames: Iterator[Picture]) -> list[Picture]:
 def _ticked(frames: Iterable[Picture], rate: Fraction) -> Iterator[tuple[int, int, Picture]]:
     """(start, end, frame) in ticks; frames that would be too short for players are left out."""
     if rate > _TICKS / _SHORTEST:
-        note(f"a gif shows at most {_TICKS // _SHORTEST} frames a second: of {float(rate):g} some are left out")
+        note(
+            "gif_frames_left_out",
+            "a gif shows at most {most} frames a second: of {fps:g} some are left out",
+            most=_TICKS // _SHORTEST,
+            fps=float(rate),
+        )
     free = 0
     for index, frame in enumerate(frames):
         start, end = (round(number * _TICKS / rate) for number in (index, index + 1))

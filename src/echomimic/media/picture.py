@@ -72,7 +72,7 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
             if image.format == "EPS":
                 raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
             if image.format in _ANIMATED and getattr(image, "is_animated", False):
-                note(f"{path.name} is animated: its first image is used")
+                note("first_image_used", "{name} is animated: its first image is used", name=path.name)
             _note_large(path, image.size)
             try:
                 return _upright(image)
@@ -120,7 +120,12 @@ def _too_large(path: Path, what: str = "more pixels than can be safe") -> Pictur
 
 def _note_large(path: Path, size: tuple[int, int]) -> None:
     if max(size) > LONGEST_SIDE:
-        note(f"{path.name} is large: it is used with its longer side at {LONGEST_SIDE} pixels; a face box counts these")
+        note(
+            "picture_reduced",
+            "{name} is large: it is used with its longer side at {side} pixels; a face box counts these",
+            name=path.name,
+            side=LONGEST_SIDE,
+        )
 
 
 def _smaller(image: "Image.Image") -> "Image.Image":

@@ -83,7 +83,7 @@ def speech_from_samples(samples: npt.ArrayLike, rate: int, name: str = "speech")
         raise SoundError(f"{len(array)} samples at {rate} Hz; expected {SHORTEST} s or more of sound")
     silent = _peak(mix(Chunk(columns, rate)), name) < SILENCE
     if silent:
-        note(f"{name} is silent: the face will move idly, without speaking")
+        note("sound_silent", "{name} is silent: the face will move idly, without speaking", name=name)
     return Speech(len(array) / rate, rate, columns.shape[1], samples=array, silent=silent, name=name)
 
 
@@ -158,15 +158,29 @@ def _tell(path: Path, report: _Report, seconds: float, peak: float, mixed: float
     """Note what the user should know about a sound that can be used."""
     if report.promised - seconds > max(0.5, 0.02 * report.promised):
         note(
-            f"{path.name} is cut off or damaged: its header promises {report.promised:.1f} s, {seconds:.1f} s could be "
-            "read and are used"
+            "sound_cut_off",
+            "{name} is cut off or damaged: its header promises {promised:.1f} s, {seconds:.1f} s could be read and are "
+            "used",
+            name=path.name,
+            promised=report.promised,
+            seconds=seconds,
         )
     elif report.damaged:
-        note(f"{path.name} is damaged in {report.damaged} places, which are left out; {seconds:.1f} s are used")
+        note(
+            "sound_damaged",
+            "{name} is damaged in {places} places, which are left out; {seconds:.1f} s are used",
+            name=path.name,
+            places=report.damaged,
+            seconds=seconds,
+        )
     if mixed < SILENCE <= peak:
-        note(f"the channels of {path.name} cancel each other out, so nothing is heard of the voice: give a mono file")
+        note(
+            "channels_cancel",
+            "the channels of {name} cancel each other out, so nothing is heard of the voice: give a mono file",
+            name=path.name,
+        )
     elif mixed < SILENCE:
-        note(f"{path.name} is silent: the face will move idly, without speaking")
+        note("sound_silent", "{name} is silent: the face will move idly, without speaking", name=path.name)
 
 
 def _in_memory(speech: Speech) -> Iterator[Chunk]:

@@ -117,8 +117,11 @@ def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None)
 
 def _decoded(container: "InputContainer", stream: "VideoStream", path: Path) -> "Iterator[VideoFrame]":
     """Frames in the order they are shown; damaged ones are left out, and that is said once."""
-    said = f"{path.name} is damaged in places; those frames are left out"
-    return decoded_frames(container, stream, lambda: note(said))
+
+    def damaged() -> None:
+        note("video_damaged", "{name} is damaged in places; those frames are left out", name=path.name)
+
+    return decoded_frames(container, stream, damaged)
 
 
 def _count(container: "InputContainer") -> tuple[int, float]:

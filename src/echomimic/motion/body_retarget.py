@@ -142,7 +142,11 @@ def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: 
         skeleton[:, WRISTS[side]] = _within_reach(hands[:, side, 0], shoulder, own.reach)
         skeleton[:, ELBOWS[side]] = _elbows(skeleton, side, own)
     if moved > 0.25:
-        note(f"hands were moved by up to {moved:.1f} shoulder widths to stay within reach and inside the picture")
+        note(
+            "hands_moved_into_reach",
+            "hands were moved by up to {widths:.1f} shoulder widths to stay within reach and inside the picture",
+            widths=float(moved),
+        )
     return _as_track(track, skeleton, hands, _faces(track, body, size, own.shoulders / other.shoulders), size)
 
 

@@ -16,8 +16,13 @@ def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
     have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
     if have >= frames:
         return frames
-    seconds = (have / options.fps, frames / options.fps)
-    note(f"the motion lasts {seconds[0]:.1f} s and the clip {seconds[1]:.1f} s: it is {_ENDS[options.motion_end]}")
+    note(
+        "motion_shorter",
+        "the motion lasts {motion:.1f} s and the clip {clip:.1f} s: it is {end}",
+        motion=have / options.fps,
+        clip=frames / options.fps,
+        end=_ENDS[options.motion_end],
+    )
     return have if options.motion_end == "stop" else frames
 
 

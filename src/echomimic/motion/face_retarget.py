@@ -177,7 +177,16 @@ def _posed(head: _Head, rest: _Rest, portrait: _Head) -> Similarity:
 def _warn_of_turns(heads: list[_Head], portrait: _Head) -> None:
     far = np.mean([abs(angles(head.fit.rotation.T)[0]) > _TURNED for head in heads])
     if far > 0.05:
-        note(f"the driving head is turned by more than {_TURNED:.0f} degrees in {far:.0%} of its frames: expect faults")
+        note(
+            "driving_head_turned",
+            "the driving head is turned by more than {degrees:.0f} degrees in {share:.0%} of its frames: expect faults",
+            degrees=_TURNED,
+            share=float(far),
+        )
     own = angles(portrait.fit.rotation.T)[0]
     if abs(own) > _TURNED:
-        note(f"the portrait's head is turned by {own:.0f} degrees: expect faults where it turns further")
+        note(
+            "portrait_head_turned",
+            "the portrait's head is turned by {degrees:.0f} degrees: expect faults where it turns further",
+            degrees=float(own),
+        )

@@ -110,7 +110,12 @@ def _motion(frames: list[Any], numbers: list[int], wanted: Wanted, where: str) -
     if not frames:
         raise MotionError(f"{where} has no frames; expected at least one")
     if wanted.fps is None:
-        note(f"{where} holds no frame rate; {DEFAULT_FPS:g} frames a second were taken, as V1 and V2 have it")
+        note(
+            "frame_rate_assumed",
+            "{where} holds no frame rate; {fps:g} frames a second were taken, as V1 and V2 have it",
+            where=where,
+            fps=DEFAULT_FPS,
+        )
         wanted = Wanted(DEFAULT_FPS, wanted.image_size)
     first = frames[0]
     if isinstance(first, dict) and "people" in first:
@@ -228,8 +233,14 @@ def _say_what_was_done(shape: tuple[int, ...], known: npt.NDArray[np.bool_], whe
     if not known.any():
         raise MotionError(f"{where} holds no frame of numbers; expected finite points in at least one frame")
     if not known.all():
-        note(f"{where}: {int((~known).sum())} of {len(known)} frames were missing or no numbers, and are interpolated")
+        note(
+            "frames_interpolated",
+            "{where}: {missing} of {total} frames were missing or no numbers, and are interpolated",
+            where=where,
+            missing=int((~known).sum()),
+            total=len(known),
+        )
     if shape[0] < POINTS:
-        note(f"{where} has no irises; they were put in the middle of the eyes")
+        note("irises_missing", "{where} has no irises; they were put in the middle of the eyes", where=where)
     if shape[1] < 3:
-        note(f"{where} has no depth; head turns cannot be read from it")
+        note("depth_missing", "{where} has no depth; head turns cannot be read from it", where=where)

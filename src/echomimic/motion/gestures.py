@@ -107,7 +107,11 @@ def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) 
         points = body.hands[side, :, :2] * np.array(size, np.float64)
         return _Rest(points - points[0], points[0])
     if body is not None:
-        note(f"the portrait shows no {('left', 'right')[side]} hand; one is drawn where it would rest")
+        note(
+            "hand_not_shown",
+            "the portrait shows no {side} hand; one is drawn where it would rest",
+            side=("left", "right")[side],
+        )
     shoulders = base[list(SHOULDERS), :2] * np.array(size, np.float64)
     width = float(np.linalg.norm(shoulders[0] - shoulders[1]))
     out = 1 if side == 0 else -1

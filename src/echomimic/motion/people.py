@@ -66,10 +66,21 @@ def pose_track(
     if not known.any():
         raise MotionError(f"{where} shows nobody in any frame; expected one person with numbers for key points")
     if not known.all():
-        note(f"{where}: {int((~known).sum())} of {total} frames were missing or empty, and are interpolated")
+        note(
+            "frames_interpolated",
+            "{where}: {missing} of {total} frames were missing or empty, and are interpolated",
+            where=where,
+            missing=int((~known).sum()),
+            total=total,
+        )
     most = max(len(found) for found in frames)
     if most > 1:
-        note(f"{where} shows {most} people; the one who was surest at first was followed")
+        note(
+            "person_chosen",
+            "{where} shows {count} people; the one with the highest score at first was followed",
+            where=where,
+            count=most,
+        )
     return PoseTrack(fill_rows(body, known), fill_rows(hands, known), fill_rows(face, known), fps, image_size)
 
 

@@ -193,9 +193,19 @@ def _curves_from(fields: Fields, values: Floats, where: str) -> Curves:
     own = {curve.name for curve in CURVES}
     unknown, absent = [n for n in names if n not in own], sorted(own - set(names))
     if unknown:
-        note(f"{where}: curves that this version does not know were left out: {', '.join(unknown)}")
+        note(
+            "curves_unknown",
+            "{where}: curves that this version does not know were left out: {curves}",
+            where=where,
+            curves=", ".join(unknown),
+        )
     if absent:
-        note(f"{where}: curves that it lacks stay at rest: {', '.join(absent)}")
+        note(
+            "curves_missing",
+            "{where}: curves that it lacks stay at rest: {curves}",
+            where=where,
+            curves=", ".join(absent),
+        )
     rest = Curves.rest(len(values), check_fps(fields.curves_fps or fields.fps, where))
     for column, name in enumerate(names):
         if name in own:

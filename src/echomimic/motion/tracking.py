@@ -93,7 +93,13 @@ def _choose(video: Video, person: int | None) -> _Person:
 def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> _Person:
     number = person or 1 + max(range(len(faces)), key=lambda i: faces[i].size)
     if len(faces) > 1 and person is None:
-        note(f"{path.name} shows {len(faces)} faces; the largest is followed, number {number} (--person takes another)")
+        note(
+            "largest_face_followed",
+            "{name} shows {count} faces; the largest is followed, number {number} (--person takes another)",
+            name=path.name,
+            count=len(faces),
+            number=number,
+        )
     x, y, w, h = (side / scale for side in faces[number - 1].box)
     return _Person((x, y, w, h), len(faces))
 
@@ -205,7 +211,13 @@ def _check_seen(known: npt.NDArray[np.bool_], path: Path) -> None:
             "to where somebody is seen"
         )
     if not known.all():
-        note(f"{path.name}: {int((~known).sum())} of {len(known)} frames show nobody, and are interpolated")
+        note(
+            "frames_without_person",
+            "{name}: {missing} of {total} frames show nobody, and are interpolated",
+            name=path.name,
+            missing=int((~known).sum()),
+            total=len(known),
+        )
 
 
 def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, image_size: tuple[int, int]) -> PoseTrack:
@@ -229,7 +241,13 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
     for first, last in _gaps(seen):
         if last - first > LONG_GAP * fps:
             filled[first:last] = 0
-    note(f"the {('left', 'right')[side]} hand is hidden in {int((~seen).sum())} of {len(seen)} frames")
+    note(
+        "hand_hidden",
+        "the {side} hand is hidden in {hidden} of {total} frames",
+        side=("left", "right")[side],
+        hidden=int((~seen).sum()),
+        total=len(seen),
+    )
     return filled
 
 
@@ -244,5 +262,9 @@ def _even(track: Track, times: list[float]) -> Track:
     grid = times[0] + np.arange(len(times)) / track.fps
     if np.abs(np.array(times) - grid).max() * track.fps < _EVEN:
         return track
-    note(f"the video's frame rate varies; its frames were put on an even {track.fps:.3g} a second")
+    note(
+        "frame_rate_varies",
+        "the video's frame rate varies; its frames were put on an even {fps:.3g} a second",
+        fps=track.fps,
+    )
     return frames_at(track, np.interp(grid, times, np.arange(len(times))))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from echomimic.landmarks.body import NECK, SHOULDERS, WRISTS, Body
 from echomimic.landmarks.head_pose import align, angles, face_template
 from echomimic.motion.face_retarget import LID_PAIRS
+from echomimic.notes import Note
 from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
 
 SMALLEST_FACE = 64.0
@@ -62,7 +63,7 @@ def preflight(
     size: tuple[int, int] | None = None,
     landmarks: Floats | None = None,
     body: Body | None = None,
-) -> tuple[str, ...]:
+) -> tuple[Note, ...]:
     """What will go wrong, a line each; nothing where all is well.
 
     `seconds` is the length of the voice, `size` (width, height) the portrait's, `landmarks` (478, 3) or `body` what was
@@ -77,52 +78,94 @@ def preflight(
     return tuple(said)
 
 
-def _faults_of_length(motion: Motion, seconds: float | None) -> Iterator[str]:
+def _faults_of_length(motion: Motion, seconds: float | None) -> Iterator[Note]:
     length = len(motion) / motion.fps
     if seconds is not None and length < seconds - 0.5 / motion.fps:
-        lengths = f"the motion lasts {length:.1f} s and the voice {seconds:.1f} s"
-        yield f"{lengths}: it will be run back and forth; loop, stretch or join it to have it otherwise"
+        yield Note.make(
+            "motion_shorter_than_voice",
+            "the motion lasts {motion:.1f} s and the voice {voice:.1f} s: it will be run back and forth; loop, stretch "
+            "or join it to have it otherwise",
+            motion=length,
+            voice=seconds,
+        )
 
 
-def _faults_of_canvas(motion: Motion, size: tuple[int, int] | None) -> Iterator[str]:
+def _faults_of_canvas(motion: Motion, size: tuple[int, int] | None) -> Iterator[Note]:
     if size is None:
         return
     own, wanted = motion.image_size[0] / motion.image_size[1], size[0] / size[1]
     if abs(own / wanted - 1) > 0.02:
-        shapes = f"a canvas of {motion.image_size[0]}x{motion.image_size[1]} and the picture has {size[0]}x{size[1]}"
-        yield f"the motion is for {shapes}: it would be distorted; align it to the portrait"
+        yield Note.make(
+            "motion_other_shape",
+            "the motion is for a canvas of {motion} and the picture has {picture}: it would be distorted; align it to "
+            "the portrait",
+            motion=f"{motion.image_size[0]}x{motion.image_size[1]}",
+            picture=f"{size[0]}x{size[1]}",
+        )
 
 
-def _faults_of_face(track: LandmarkTrack) -> Iterator[str]:
+def _faults_of_face(track: LandmarkTrack) -> Iterator[Note]:
     width = float(np.median(np.linalg.norm(track.points[:, _EARS[0], :2] - track.points[:, _EARS[1], :2], axis=-1)))
     if width < SMALLEST_FACE or width < SMALLEST_SHARE * min(track.image_size):
         share = width / min(track.image_size)
-        yield f"the face is {width:.0f} px wide, {share:.0%} of the canvas: too small to be read well; crop closer"
+        yield Note.make(
+            "motion_face_small",
+            "the face is {width:.0f} px wide, {share:.0%} of the canvas: too small to be read well; crop closer",
+            width=width,
+            share=share,
+        )
     turned = np.abs(read_lines(track)["yaw"]) > WIDEST_YAW
     if turned.mean() > _RARE:
-        yield f"the head is turned by more than {WIDEST_YAW:.0f} degrees in {turned.mean():.0%} of the frames"
+        yield Note.make(
+            "motion_head_turned",
+            "the head is turned by more than {degrees:.0f} degrees in {share:.0%} of the frames",
+            degrees=WIDEST_YAW,
+            share=float(turned.mean()),
+        )
     outside = ((track.points[..., :2] < 0) | (track.points[..., :2] > np.array(track.image_size))).any(axis=(1, 2))
     if outside.mean() > _RARE:
-        yield f"the face leaves the canvas in {outside.mean():.0%} of the frames: parts of it will not be drawn"
+        yield Note.make(
+            "motion_face_outside",
+            "the face leaves the canvas in {share:.0%} of the frames: parts of it will not be drawn",
+            share=float(outside.mean()),
+        )
     if (~track.valid).mean() > _RARE:
-        yield f"no face was seen in {(~track.valid).mean():.0%} of the frames; they are interpolated"
+        yield Note.make(
+            "motion_face_missing",
+            "no face was seen in {share:.0%} of the frames; they are interpolated",
+            share=float((~track.valid).mean()),
+        )
 
 
-def _faults_of_hands(track: PoseTrack) -> Iterator[str]:
+def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
     seen = track.hands[..., 2].max(axis=-1) > 0
     for side, name in enumerate(("left", "right")):
         if (~seen[:, side]).mean() > _RARE:
-            yield f"the {name} hand is not there in {(~seen[:, side]).mean():.0%} of the frames: it will be made up"
+            yield Note.make(
+                "motion_hand_missing",
+                "the {side} hand is not there in {share:.0%} of the frames: it will be made up",
+                side=name,
+                share=float((~seen[:, side]).mean()),
+            )
     out = read_lines(track)["out"]
     if (out > 0).mean() > _RARE:
-        yield f"hands are outside the picture in {(out > 0).mean():.0%} of the frames, by up to {out.max():.0%} of it"
+        yield Note.make(
+            "motion_hands_outside",
+            "hands are outside the picture in {share:.0%} of the frames, by up to {distance:.0%} of it",
+            share=float((out > 0).mean()),
+            distance=float(out.max()),
+        )
     both = (seen[1:] & seen[:-1])[:, :, None]
     steps = np.where(both, np.linalg.norm(np.diff(track.hands[..., :2], axis=0), axis=-1), 0) * track.fps / 25
     fast = steps.max(axis=(1, 2), initial=0) > FASTEST
     if fast.any():
-        yield (
-            f"hands jump by up to {steps.max():.0%} of the picture between frames, {int(fast.sum())} times over "
-            f"{FASTEST:.0%}: they will blur; smooth or stretch the motion"
+        yield Note.make(
+            "motion_hands_jump",
+            "hands jump by up to {distance:.0%} of the picture between frames, {count} times over {limit:.0%}: they "
+            "will blur; smooth or stretch the motion",
+            distance=float(steps.max()),
+            count=int(fast.sum()),
+            limit=FASTEST,
         )
 
 
@@ -133,10 +176,14 @@ def face_overlap(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     return _overlap(own, driver)
 
 
-def _misplaced_face(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> Iterator[str]:
+def _misplaced_face(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> Iterator[Note]:
     overlap = face_overlap(track, landmarks, size)
     if overlap < ALIGNED:
-        yield f"the motion's face covers {overlap:.0%} of the portrait's: poorly aligned; align it to the portrait"
+        yield Note.make(
+            "motion_face_misplaced",
+            "the motion's face covers {overlap:.0%} of the portrait's: poorly aligned; align it to the portrait",
+            overlap=overlap,
+        )
 
 
 def _box(points: Floats) -> npt.NDArray[np.float32]:
@@ -150,7 +197,7 @@ def _overlap(a: Floats, b: Floats) -> float:
     return shared / max(float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared, 1e-9)
 
 
-def _misplaced_body(track: PoseTrack, body: Body) -> Iterator[str]:
+def _misplaced_body(track: PoseTrack, body: Body) -> Iterator[Note]:
     usual = np.median(track.body, axis=0)
     if usual[list(SHOULDERS), 2].min() <= 0:
         return
@@ -158,7 +205,10 @@ def _misplaced_body(track: PoseTrack, body: Body) -> Iterator[str]:
     width = float(np.linalg.norm((usual[SHOULDERS[0]] - usual[SHOULDERS[1]])[:2]))
     ratio = width / max(body.shoulder_width, 1e-6)
     if apart > 0.08 or not 0.8 < ratio < 1.25:
-        yield (
-            f"the motion's body is {ratio:.2f} times as wide as the portrait's and its neck {apart:.0%} of the picture "
-            "away: poorly aligned; align it to the portrait"
+        yield Note.make(
+            "motion_body_misplaced",
+            "the motion's body is {ratio:.2f} times as wide as the portrait's and its neck {distance:.0%} of the "
+            "picture away: poorly aligned; align it to the portrait",
+            ratio=ratio,
+            distance=apart,
         )

@@ -167,7 +167,8 @@ def out_of_memory_told() -> Iterator[None]:
             _management().soft_empty_cache()
             raise DeviceError(
                 "the device ran out of memory; expected less to do at a time: lower context_frames, context_batch or "
-                "the size, or load the model with offload"
+                "the size, or load the model with offload",
+                code="out_of_memory",
             ) from error
         raise
 

@@ -15,7 +15,7 @@ from echomimic.apps.comfy.run import Made, Model, lines_of, load_model, render
 from echomimic.apps.comfy.values import pictures_of, portrait_of, speech_of
 from echomimic.errors import FaceError, WeightsError
 from echomimic.media.output import atomic_path
-from echomimic.notes import collect_notes, note
+from echomimic.notes import Note, collect_notes, note
 from echomimic.options import make_options
 from echomimic.types import Motion, Portrait, Speech
 
@@ -78,7 +78,7 @@ def sample(model: Model, image: Any, audio: Any, wanted: Wanted, video_images: A
         target = host.output_path("EchoMimic", ".mp4")
         with atomic_path(target) as part:
             copyfile(made.clip.path, part)
-        notes.append(f"saved as {target.name} in the output folder")
+        notes.append(Note.make("saved_in_output_folder", "saved as {name} in the output folder", name=target.name))
     return Made(made.clip, "\n".join([made.report, *lines_of(notes)]), made.frames)
 
 
@@ -88,13 +88,34 @@ def _options(
     """The options, the portrait in the wanted shape, and what is cut out of each frame."""
     width, height = (round(side / MULTIPLE) * MULTIPLE for side in (wanted.width, wanted.height))
     if (width, height) != (wanted.width, wanted.height):
-        note(f"the size is {wanted.width}x{wanted.height}; the network makes multiples of {MULTIPLE}: {width}x{height}")
+        note(
+            "size_rounded",
+            "the size is {old_width}x{old_height}; the network makes multiples of {factor}: {width}x{height}",
+            old_width=wanted.width,
+            old_height=wanted.height,
+            factor=MULTIPLE,
+            width=width,
+            height=height,
+        )
     window = min(max(wanted.context_frames, WINDOW[0]), WINDOW[1])
     if window != wanted.context_frames:
-        note(f"context_frames is {wanted.context_frames}; the network takes {WINDOW[0]} to {WINDOW[1]}: {window} it is")
+        note(
+            "context_frames_limited",
+            "context_frames is {asked}; the network takes {low} to {high}: {used} it is",
+            asked=wanted.context_frames,
+            low=WINDOW[0],
+            high=WINDOW[1],
+            used=window,
+        )
     overlap = min(wanted.context_overlap, window - 1)
     if overlap != wanted.context_overlap:
-        note(f"context_overlap is {wanted.context_overlap}, and a window {window} frames: {overlap} it is")
+        note(
+            "context_overlap_limited",
+            "context_overlap is {asked}, and a window {frames} frames: {used} it is",
+            asked=wanted.context_overlap,
+            frames=window,
+            used=overlap,
+        )
     options: dict[str, object] = {
         "seed": wanted.seed,
         "guidance": wanted.cfg,
@@ -128,16 +149,27 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
     folder = "" if wanted.pose_dir == NO_POSE else wanted.pose_dir
     if folder in BUILT_IN_POSES and folder not in host.poses():
         if video_images is None and model.preset.drive != "mask":
-            note(f"{folder} came with the original pack and is not here: the motion is generated from the voice")
+            note(
+                "pose_folder_missing",
+                "{folder} came with the original pack and is not here: the motion is generated from the voice",
+                folder=folder,
+            )
         folder = ""
     if not folder and video_images is None:
         return None
     if model.preset.drive == "mask":
-        note("the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it")
+        note(
+            "pose_not_used",
+            "the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it",
+        )
         return None
     if folder:
         if video_images is not None:
-            note(f"pose_dir {folder} is followed: video_images is not used; pose_dir none takes it")
+            note(
+                "video_images_not_used",
+                "pose_dir {folder} is followed: video_images is not used; pose_dir none takes it",
+                folder=folder,
+            )
         return Driver(_recorded(folder, wanted.fps), model.sync, model.mouth)
     body = model.preset.drive == "hands"
     return Driver(_filmed(video_images, wanted.fps, body), body or model.sync, model.mouth)

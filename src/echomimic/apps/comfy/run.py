@@ -1,7 +1,7 @@
 """What the nodes do: load, render into a temporary file, crop, put a face back."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -143,7 +143,7 @@ def render(
     return Made(clip, "\n".join(filter(None, lines)), engine.kept)
 
 
-def lines_of(notes: list[str]) -> list[str]:
+def lines_of(notes: Sequence[str]) -> list[str]:
     """Notes as a report has them."""
     return [f"note: {in_widgets(text)}" for text in notes]
 

@@ -17,7 +17,7 @@ def portrait_of(image: Any) -> Portrait:
     """The first picture of an IMAGE (B, H, W, 1, 3 or 4) in 0..1; transparency is left out. PictureError."""
     _check_image(image)
     if image.shape[0] > 1:
-        note(f"{image.shape[0]} images came in: the first is the portrait")
+        note("first_image_of_batch", "{count} images came in: the first is the portrait", count=image.shape[0])
     return Portrait(_pixels(image[0]))
 
 
@@ -67,7 +67,7 @@ def speech_of(audio: Any) -> Speech:
             f"a sound of shape {tuple(wave.shape)} came in; expected (1, channels, samples), none of them 0"
         )
     if wave.shape[0] > 1:
-        note(f"{wave.shape[0]} sounds came in: the first is the voice")
+        note("first_sound_of_batch", "{count} sounds came in: the first is the voice", count=wave.shape[0])
     samples = wave[0].detach().cpu().float().numpy().T
     return speech_from_samples(np.ascontiguousarray(samples), int(audio["sample_rate"]), "the voice")
 

@@ -49,7 +49,7 @@ class Watch:
             if not isinstance(error, DeviceError) and not is_out_of_memory(error):
                 raise
             self._makes = math.inf
-            note("no previews while denoising: the device has no memory left for them")
+            note("previews_stopped", "no previews while denoising: the device has no memory left for them")
             return
         self._makes = time.monotonic() + PREVIEW_REST * (time.monotonic() - began)
         self._bar.update_absolute(*self._count, self._preview())

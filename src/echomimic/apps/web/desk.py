@@ -39,12 +39,14 @@ class GoneError(InputError):
     """The session or job is not here any more."""
 
     status = 404
+    code = "session_gone"
 
 
 class TooLargeError(InputError):
     """An upload is larger than the server takes."""
 
     status = 413
+    code = "upload_too_large"
 
 
 class Desk:
