@@ -22,6 +22,7 @@ import numpy.typing as npt
 from echomimic.api import animate, load, predict
 from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
+from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
 from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech
@@ -37,11 +38,7 @@ SHARES = (0.5, 1.0, 0.3, 0.8, 0.0, 0.6, 0.2, 0.9, 0.1, 0.7, 0.4, 1.0, 0.0)
 """Where the keyframes lie in the curve's range, from its low to its high end."""
 BLINKS = ((0.6, 1.0, 0.08), (1.5, 1.0, 0.1), (2.4, 0.5, 0.3), (3.5, 1.0, 0.08), (4.3, 1.0, 0.3), (5.2, 0.7, 0.15))
 """Blinks and half-shut eyes: second, how far shut, and seconds in which the lids fall."""
-LOWER = (87, 14, 317)
-"""The inner rim of the lower lip, in its middle."""
-CORNERS = (61, 291)
-BROWS, EYE_CORNERS = (105, 66, 334, 296), (33, 133, 263, 362)
-IRISES = ((33, 133, 468), (362, 263, 473))
+IRISES = tuple((eye.left, eye.right, eye.iris[0]) for eye in EYES)
 
 
 def height(*points: int) -> Callable[[Faces], Floats]:
@@ -51,17 +48,17 @@ def height(*points: int) -> Callable[[Faces], Floats]:
 
 def mouth_width(faces: Faces) -> Floats:
     """Corner to corner in outer-eye distances."""
-    return np.linalg.norm(faces.still[:, CORNERS[1]] - faces.still[:, CORNERS[0]], axis=1)
+    return np.linalg.norm(faces.still[:, MOUTH_CORNERS[1]] - faces.still[:, MOUTH_CORNERS[0]], axis=1)
 
 
 def lower_lip_rise(faces: Faces) -> Floats:
     """How far the lower lip's inner rim lies above the corners of the mouth."""
-    return height(*CORNERS)(faces) - height(*LOWER)(faces)
+    return height(*MOUTH_CORNERS)(faces) - height(*LOWER_LIP_MIDDLE)(faces)
 
 
 def brow_rise(faces: Faces) -> Floats:
     """How far the brows lie above the corners of the eyes."""
-    return height(*EYE_CORNERS)(faces) - height(*BROWS)(faces)
+    return height(*EYE_CORNERS)(faces) - height(*BROW_MIDDLES)(faces)
 
 
 def look(axis: int) -> Callable[[Faces], Floats]:

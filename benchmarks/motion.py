@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from echomimic.diffusion.condition_images import PARTS, SELECTED, draw_hands, draw_landmarks
 from echomimic.errors import MotionError
-from echomimic.landmarks.body import ELBOWS, SHOULDERS, WRISTS, find_body
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.body import find_body
+from echomimic.landmarks.topology import ELBOWS, HAND_BONES, SHOULDERS, WRISTS
 from echomimic.media import read_picture, read_speech, sound_blocks, speech_from_samples
 from echomimic.motion import align_pose, gesture_track, load_motion, save_motion, sync_exactly, track_video
 from echomimic.motion.body_retarget import portrait_bones

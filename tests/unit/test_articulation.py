@@ -7,6 +7,7 @@ from echomimic.data import data_path
 from echomimic.mesh import articulation, lips
 from echomimic.mesh.articulation import hear, load_network, mouth, opening, width, with_mouth
 from echomimic.mesh.logmel import RATE, levelled, loudness, mel_blocks
+from echomimic.signals import runs
 from echomimic.types import MOUTH_CURVES, Curves
 
 REST = np.zeros(6, np.float32)
@@ -127,7 +128,7 @@ def test_a_short_labial_is_never_skipped(fps):
     closure = np.zeros(200, np.float32)
     closure[[40, 41, 120]] = 0.9
     values = lips.shape_mouth(heard_like(200, closure=closure), int(4 * fps), fps)
-    shut = lips.runs(values[:, 4] > 0.99)
+    shut = runs(values[:, 4] > 0.99)
     assert len(shut) == 2
     assert abs(shut[0][0] / fps - 0.8) < 1.5 / fps
 

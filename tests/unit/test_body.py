@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from echomimic.errors import FaceError
-from echomimic.landmarks.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS, find_body
+from echomimic.landmarks.body import find_body
+from echomimic.landmarks.topology import BODY_NOSE, ELBOWS, NECK, SHOULDERS, WRISTS
 from echomimic.media import read_picture
 from echomimic.types import Portrait
 
@@ -17,7 +18,7 @@ def test_a_half_body_portrait(shared: Path, name: str) -> None:
     body = find_body(read_picture(shared / "data" / "half_body" / f"{name}.png"))
     for left, right in (SHOULDERS, ELBOWS, WRISTS):
         assert body.body[left, 0] > 0.5 > body.body[right, 0]  # the person's own left is on the picture's right
-    assert body.body[NOSE, 1] < body.body[NECK, 1] < body.body[ELBOWS[0], 1]
+    assert body.body[BODY_NOSE, 1] < body.body[NECK, 1] < body.body[ELBOWS[0], 1]
     assert body.has_hand(0) and body.has_hand(1)
     for side, wrist in enumerate(WRISTS):
         assert np.linalg.norm(body.hands[side, 0, :2] - body.body[wrist, :2]) < 0.1

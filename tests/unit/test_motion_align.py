@@ -11,8 +11,8 @@ from test_motion_edits import face_track
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import align, angles, face_template, rotation_matrix
+from echomimic.landmarks.topology import LIPS
 from echomimic.motion import align_motion
-from echomimic.motion.regions import LIPS
 from echomimic.motion.sync import MetricFaces, apply_affine, fit_affine, sync_exactly
 from echomimic.types import Floats, LandmarkTrack
 

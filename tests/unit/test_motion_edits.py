@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import align, angles, face_template, rotation_matrix
+from echomimic.landmarks.topology import LIPS
 from echomimic.motion import (
     amplify,
     blend,
@@ -25,7 +26,6 @@ from echomimic.motion import (
     stretch,
     trim,
 )
-from echomimic.motion.regions import LIPS
 from echomimic.motion.time_edits import on_canvas
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.body import WRISTS
+from echomimic.landmarks.topology import WRISTS
 from echomimic.media.sound import speech_from_samples
 from echomimic.motion import (
     POSE_CURVES,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.body import Body, find_body
+from echomimic.landmarks.topology import ELBOWS, HAND_BONES, NECK, SHOULDERS, WRISTS
 from echomimic.media import read_picture
 from echomimic.motion import align_pose, load_motion
 from echomimic.motion.body_retarget import portrait_bones

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from echomimic.landmarks.head_pose import OUTER_EYES, align, angles, face_template, rotation_matrix
+from echomimic.landmarks.head_pose import align, angles, face_template, rotation_matrix
+from echomimic.landmarks.topology import OUTER_EYES
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (12, -7, 5), (-30, 20, -15), (3, 24, 9)])

@@ -1,4 +1,4 @@
-"""Files that come with the package: the articulation network and its card, and the demo voice."""
+"""Files that come with the package: the articulation network and its card, the face mesh, the demo voice."""
 
 from importlib.resources import files
 from pathlib import Path

@@ -4,19 +4,17 @@ They are drawn pixel for pixel as the networks saw them in training, odd colours
 """
 
 import colorsys
-from itertools import pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, DRAWN_LIPS, HAND_BONES, IRIS_CENTRES, NOSE_TIP, Edges
 from echomimic.types import Floats, LandmarkTrack, Picture, PoseTrack
 
 Points = Floats | npt.NDArray[np.float64]
 Colour = tuple[int, int, int]
-Edges = tuple[tuple[int, int], ...]
 
 PARTS: tuple[str, ...] = ("eyes", "brows", "mouth", "pupils", "nose")
 SELECTED: tuple[str, ...] = ("eyes", "brows", "pupils", "nose")
@@ -26,52 +24,19 @@ _LANDMARK_SIDE = 512
 _HAND_SIDE = 800
 
 
-def _edges(text: str) -> Edges:
-    """Edges written as `a-b c-d`."""
-    pairs = (pair.split("-") for pair in text.split())
-    return tuple((int(a), int(b)) for a, b in pairs)
-
-
-def _chain(*points: int) -> Edges:
-    return tuple(pairwise(points))
-
-
-# The order of the lines matters where they cross: it is that in which the original happened to walk mediapipe's sets.
+_LIP_COLOURS: tuple[Colour, ...] = (
+    *((10, 180, 20), (20, 10, 180), (100, 100, 30), (100, 150, 50)),
+    *((20, 80, 100), (80, 100, 20), (120, 100, 200), (150, 120, 100)),
+)
+# The order of the lines matters where they cross: it is the original's.
 _LINES: dict[str, tuple[tuple[Edges, Colour], ...]] = {
-    "eyes": (
-        (
-            _edges(
-                "374-380 390-373 249-390 385-384 373-374 263-466 387-386 381-382 384-398 466-388 386-385 388-387 "
-                "263-249 380-381 398-362 382-362"
-            ),
-            (180, 200, 10),
-        ),
-        (
-            _edges(
-                "154-155 33-7 246-161 159-158 144-145 173-133 158-157 163-144 153-154 7-163 161-160 157-173 33-246 "
-                "160-159 145-153 155-133"
-            ),
-            (10, 200, 180),
-        ),
-    ),
-    "brows": (
-        (_edges("334-296 276-283 293-334 295-285 296-336 282-295 283-282 300-293"), (180, 220, 10)),
-        (_edges("46-53 66-107 52-65 53-52 63-105 70-63 65-55 105-66"), (10, 220, 180)),
-    ),
-    "mouth": (
-        (_chain(61, 146, 91, 181, 84, 17), (10, 180, 20)),
-        (_chain(17, 314, 405, 321, 375, 291), (20, 10, 180)),
-        (_chain(78, 95, 88, 178, 87, 14), (100, 100, 30)),
-        (_chain(14, 317, 402, 318, 324, 308), (100, 150, 50)),
-        (_chain(61, 185, 40, 39, 37, 0), (20, 80, 100)),
-        (_chain(0, 267, 269, 270, 409, 291), (80, 100, 20)),
-        (_chain(78, 191, 80, 81, 82, 13), (120, 100, 200)),
-        (_chain(13, 312, 311, 310, 415, 308), (150, 120, 100)),
-    ),
+    "eyes": ((DRAWN_EYES[1], (180, 200, 10)), (DRAWN_EYES[0], (10, 200, 180))),
+    "brows": ((DRAWN_BROWS[1], (180, 220, 10)), (DRAWN_BROWS[0], (10, 220, 180))),
+    "mouth": tuple(zip(DRAWN_LIPS, _LIP_COLOURS, strict=True)),
 }
 _SQUARES: dict[str, tuple[tuple[int, Colour], ...]] = {
-    "pupils": ((468, (10, 200, 250)), (473, (250, 200, 10))),
-    "nose": ((4, (200, 200, 200)),),
+    "pupils": ((IRIS_CENTRES[0], (10, 200, 250)), (IRIS_CENTRES[1], (250, 200, 10))),
+    "nose": ((NOSE_TIP, (200, 200, 200)),),
 }
 
 

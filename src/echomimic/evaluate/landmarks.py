@@ -7,20 +7,12 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import Light, drift, seconds
-from echomimic.landmarks.head_pose import OUTER_EYES, STABLE, align, face_template
+from echomimic.landmarks.head_pose import align, face_template
+from echomimic.landmarks.topology import EYES, LIPS, LOWER_LIP_MIDDLE, OUTER_EYES, SKIN, STABLE, UPPER_LIP_MIDDLE
 from echomimic.mesh.landmarks_to_curves import read_curves
+from echomimic.signals import runs
 from echomimic.types import Curves, Floats, LandmarkTrack
 
-INNER_UP, INNER_LOW, CORNERS = (82, 13, 312), (87, 14, 317), (61, 291)
-LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
-"""Outer and inner contour of the lips."""
-FACE = 468
-"""Landmarks without the irises."""
-_LIDS = (((159, 158, 160), (145, 153, 144), (33, 133)), ((386, 385, 387), (374, 380, 373), (263, 362)))
-"""Upper lid, lower lid and both corners of each eye."""
 _BLINK, _USUAL = 0.7, 3.0
 """Share of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
 
@@ -54,7 +46,7 @@ def read_faces(track: LandmarkTrack) -> Faces:
 
 def opening(faces: Faces) -> Floats:
     """Gap between the inner lips (T,) in outer-eye distances, never below 0."""
-    gap: Floats = (faces.still[:, INNER_LOW, 1] - faces.still[:, INNER_UP, 1]).mean(axis=1)
+    gap: Floats = (faces.still[:, LOWER_LIP_MIDDLE, 1] - faces.still[:, UPPER_LIP_MIDDLE, 1]).mean(axis=1)
     return np.maximum(gap, 0)
 
 
@@ -62,8 +54,9 @@ def eye_opening(faces: Faces) -> Floats:
     """Height of the eye openings over their width (T,), mean of both eyes."""
     still = faces.still
     rows = [
-        (still[:, low, 1] - still[:, up, 1]).mean(axis=1) / np.linalg.norm(still[:, a] - still[:, b], axis=1)
-        for up, low, (a, b) in _LIDS
+        (still[:, eye.lower_middle, 1] - still[:, eye.upper_middle, 1]).mean(axis=1)
+        / np.linalg.norm(still[:, eye.outer] - still[:, eye.inner], axis=1)
+        for eye in EYES
     ]
     return np.asarray(np.mean(rows, axis=0), np.float32)
 
@@ -85,9 +78,8 @@ def _blinks(faces: Faces) -> Values:
     eyes = eye_opening(faces)
     reach = round(_USUAL * faces.fps / 2)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(eyes, reach, mode="reflect"), 2 * reach + 1)
-    shut = np.concatenate([[False], eyes < _BLINK * np.median(around, axis=1), [False]])
-    edges = np.flatnonzero(np.diff(shut.astype(np.int8)))
-    lengths = (edges[1::2] - edges[::2]) / faces.fps
+    shut = runs(eyes < _BLINK * np.median(around, axis=1))
+    lengths = np.array([stop - start for start, stop in shut]) / faces.fps
     minutes = len(faces.still) / faces.fps / 60
     return {
         "blink_rate": len(lengths) / minutes,
@@ -111,7 +103,7 @@ def motion_energy(track: LandmarkTrack) -> float | None:
     """Root mean square speed of the landmarks of a frame, in outer-eye distances a second; mean over frames."""
     if len(track) < 2:
         return None
-    points = track.points[:, :FACE, :2].astype(np.float64)
+    points = track.points[:, :SKIN, :2].astype(np.float64)
     size = np.median(np.linalg.norm(points[:, OUTER_EYES[1]] - points[:, OUTER_EYES[0]], axis=1))
     steps = np.diff(points, axis=0) * track.fps / size
     return float(np.sqrt((steps**2).sum(axis=2).mean(axis=1)).mean())
@@ -138,8 +130,8 @@ def landmark_distances(ours: Faces, theirs: Faces) -> Values:
     if not seen.any():
         return {"lmd_face": None, "lmd_mouth": None}
     scale = np.array([t / o for t, o in zip(theirs.track.image_size, ours.track.image_size, strict=True)])
-    one = ours.track.points[seen][:, :FACE, :2] * scale
-    other = theirs.track.points[frames[seen]][:, :FACE, :2].astype(np.float64)
+    one = ours.track.points[seen][:, :SKIN, :2] * scale
+    other = theirs.track.points[frames[seen]][:, :SKIN, :2].astype(np.float64)
     size = np.linalg.norm(other[:, OUTER_EYES[1]] - other[:, OUTER_EYES[0]], axis=1)[:, None]
     lips = [points[:, LIPS] - points[:, LIPS].mean(axis=1, keepdims=True) for points in (one, other)]
     return {

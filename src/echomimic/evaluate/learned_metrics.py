@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from echomimic.evaluate.landmarks import Faces
 from echomimic.evaluate.reference import Pair
+from echomimic.landmarks.topology import FACE_CROP_POINTS
 from echomimic.media import Video
 from echomimic.types import Floats, Picture
 
@@ -19,8 +20,6 @@ BATCH = 8
 WINDOW = 16
 """Frames that FVD looks at together."""
 FACE_SIDE, EXPRESSION_SIDE, WINDOW_SIDE = 112, 224, 224
-_FIVE = ((468,), (473,), (1,), (61,), (291,))
-"""Both irises, the nose tip, both corners of the mouth, in the picture's order from left to right."""
 _FIVE_AT = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)], np.float64
 )
@@ -89,7 +88,7 @@ def face_crops(video: Video, faces: Faces, side: int) -> Iterator[Picture]:
 
 def face_crop(pixels: Picture, points: Floats, side: int) -> Picture:
     """One such crop, by the similarity that brings five points closest to their places (Umeyama 1991)."""
-    five = np.stack([points[list(index), :2].mean(axis=0) for index in _FIVE]).astype(np.float64)
+    five = points[list(FACE_CROP_POINTS), :2].astype(np.float64)
     place = _similarity(five, _FIVE_AT * side / FACE_SIDE)
     return np.asarray(cv2.warpAffine(pixels, place, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
 

@@ -8,13 +8,12 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.landmarks.detectors import selfie_mask
-from echomimic.landmarks.head_pose import OUTER_EYES
+from echomimic.landmarks.topology import OUTER_EYES, SKIN_SAMPLES
 from echomimic.types import Floats, Picture
 
 SIDE = 512
 """Longer side at which pictures are judged: larger ones are shrunk to it, so that figures can be compared."""
 _SMALL, _GRID = 128, 16
-_SKIN = (50, 280, 151)
 """Landmarks on both cheeks and the forehead."""
 _SKIN_RADIUS = 0.12
 _PERSON, _ROOM = 0.1, 9
@@ -146,7 +145,7 @@ def _skin(pixels: Picture, face: Floats | None) -> Floats:
     if face is None:
         return np.full(3, np.nan, np.float32)
     reach = max(1.0, _SKIN_RADIUS * float(np.linalg.norm(face[OUTER_EYES[1]] - face[OUTER_EYES[0]])))
-    patches = [_cut(pixels, face[index] - reach, face[index] + reach).reshape(-1, 3) for index in _SKIN]
+    patches = [_cut(pixels, face[index] - reach, face[index] + reach).reshape(-1, 3) for index in SKIN_SAMPLES]
     joined = np.concatenate(patches)
     return _lab(joined[None]) if len(joined) else np.full(3, np.nan, np.float32)
 

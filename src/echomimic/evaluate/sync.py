@@ -10,8 +10,9 @@ from echomimic.evaluate.container import Values
 from echomimic.media import sound_blocks
 from echomimic.mesh.articulation import hear, with_mouth
 from echomimic.mesh.articulation import opening as curve_opening
-from echomimic.mesh.lips import CLOSE_AT, HEARD_RATE, runs, shape_mouth
+from echomimic.mesh.lips import CLOSE_AT, HEARD_RATE, shape_mouth
 from echomimic.mesh.logmel import RATE
+from echomimic.signals import runs
 from echomimic.types import Curves, Floats, Speech
 
 _DRIFT = 1.0

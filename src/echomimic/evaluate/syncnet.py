@@ -12,6 +12,7 @@ import numpy.typing as npt
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.landmarks import Faces
 from echomimic.evaluate.learned_metrics import Network, features
+from echomimic.landmarks.topology import SKIN
 from echomimic.media import Video, sound_blocks
 from echomimic.types import Floats, Picture, Speech
 
@@ -88,7 +89,7 @@ def mouth_crops(video: Video, faces: Faces) -> Iterator[Picture]:
 
 def _boxes(faces: Faces) -> npt.NDArray[np.float64]:
     """(T, 3): centre x, y and half the size of the face's box, each the median of 13 frames as in the original."""
-    low, high = faces.track.points[:, :468, :2].min(axis=1), faces.track.points[:, :468, :2].max(axis=1)
+    low, high = faces.track.points[:, :SKIN, :2].min(axis=1), faces.track.points[:, :SKIN, :2].max(axis=1)
     rows = np.concatenate([(low + high) / 2, (high - low).max(axis=1, keepdims=True) / 2], axis=1)
     padded = np.pad(rows.astype(np.float64), ((6, 6), (0, 0)), mode="edge")
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, 13, axis=0), axis=-1), np.float64)

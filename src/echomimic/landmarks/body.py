@@ -6,19 +6,9 @@ import numpy as np
 
 from echomimic.errors import FaceError
 from echomimic.landmarks.detectors import BodyLandmarks, body_landmarker, hand_landmarker
+from echomimic.landmarks.topology import BODY_FROM_33, FACE_68, NECK, SHOULDERS, WRISTS
 from echomimic.types import Floats, Picture, Portrait
 
-NOSE, NECK = 0, 1
-SHOULDERS, ELBOWS, WRISTS = (5, 2), (6, 3), (7, 4)
-"""Left and right in the order of `hands`; left is the person's own left."""
-_FROM_33 = (0, None, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
-"""mediapipe's 33 body points in OpenPose's order of 18; the neck is made of the shoulders."""
-_FACE_68 = (
-    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
-    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305),
-    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
-    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
-)
 HAND_SCORE = 0.9
 """mediapipe gives its hand points no scores; this is about what V2's own detector gave hands that it saw well."""
 _NEAR_WRIST = 0.6
@@ -64,7 +54,7 @@ def read_body(found: BodyLandmarks | None) -> Body | None:
     """The key points of what the body landmarker found; None where there is no body."""
     if found is None:
         return None
-    body = np.stack([found.pose[0 if index is None else index] for index in _FROM_33])[:, (0, 1, 3)]
+    body = np.stack([found.pose[0 if index is None else index] for index in BODY_FROM_33])[:, (0, 1, 3)]
     body[NECK] = (found.pose[11] + found.pose[12])[[0, 1, 3]] / 2
     hands = np.stack([_scored(hand) for hand in found.hands])
     depth = np.stack([_depth(hand) for hand in found.hands])
@@ -84,7 +74,7 @@ def _depth(hand: Floats | None) -> Floats:
 def _face_68(face: Floats | None) -> Floats:
     if face is None:
         return np.zeros((68, 3), np.float32)
-    return np.column_stack([face[list(_FACE_68), :2], np.ones(68, np.float32)])
+    return np.column_stack([face[list(FACE_68), :2], np.ones(68, np.float32)])
 
 
 def _with_more_hands(body: Body, pixels: Picture) -> Body:

@@ -8,16 +8,15 @@ import numpy as np
 
 from echomimic.errors import FaceError
 from echomimic.landmarks.detectors import Box, detect_faces, face_landmarker
+from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.types import Floats, Picture, Portrait
 
-LANDMARKS = 478
 SMALLEST = 64
 """A face narrower than this many pixels is refused: its mouth would be a dozen pixels wide."""
 WIDEST_YAW = 32.0
 """Degrees past which a head counts as a profile: the far side of the face is not in the picture."""
-LEFT_EAR, RIGHT_EAR, CHIN, FOREHEAD = 234, 454, 152, 10
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Face:
     @property
     def yaw(self) -> float:
         """Degrees by which the head is turned; positive towards the right of the picture."""
-        across = self.landmarks[RIGHT_EAR] - self.landmarks[LEFT_EAR]
+        across = self.landmarks[EAR_RIGHT] - self.landmarks[EAR_LEFT]
         return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
 
 

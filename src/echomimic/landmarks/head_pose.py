@@ -2,20 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load
 
+from echomimic.data import data_path
+from echomimic.landmarks.topology import STABLE
 from echomimic.types import Floats
 
-OUTER_EYES = (33, 263)
-STABLE = (
-    *(10, 67, 297, 103, 332, 54, 284, 21, 251, 127, 356, 234, 454, 93, 323, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1),
-    *(33, 133, 362, 263, 98, 327, 116, 345, 117, 346, 50, 280, 205, 425, 227, 447),
-)
-"""Landmarks that speech, blinks and brows leave nearly still: temples, nose, eye corners, cheekbones."""
 Indices = tuple[int, ...]
 
 
@@ -52,7 +47,7 @@ def align(points: Floats, target: Floats, on: Indices = STABLE) -> Similarity:
 @cache
 def face_template() -> Floats:
     """The symmetric mean face (478, 3): outer-eye distance 1, origin between the eyes, x right, y down, z away."""
-    return load(files("echomimic.data").joinpath("face_template.safetensors").read_bytes())["points"]
+    return load(data_path("face_template.safetensors").read_bytes())["points"]
 
 
 def rotation_matrix(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:

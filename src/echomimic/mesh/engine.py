@@ -21,6 +21,7 @@ from echomimic.mesh.segmentation import person_matte
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.regions import combine_curves
 from echomimic.options import Options
+from echomimic.signals import sample_at
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
 AHEAD = 3
@@ -109,9 +110,8 @@ def _matte(portrait: Portrait, framing: Crop, pixels: Picture, landmarks: Floats
 
 def _at(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
     """The curves at fractional frame numbers."""
-    known = np.arange(len(curves))
-    values = np.stack([np.interp(when, known, column) for column in curves.values.T], axis=1)
-    return Curves(values.astype(np.float32), fps)
+    when = np.clip(when, 0, len(curves) - 1)
+    return Curves(sample_at(curves.values.astype(np.float64), when).astype(np.float32), fps)
 
 
 def _render(scene: Scene, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:

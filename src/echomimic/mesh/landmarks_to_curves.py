@@ -7,13 +7,20 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import align, angles, face_template
+from echomimic.landmarks.topology import (
+    BROW_MIDDLES,
+    EYE_CORNERS,
+    EYES,
+    LOWER_LIP_MIDDLE,
+    MOUTH_CORNERS,
+    UPPER_LIP_MIDDLE,
+    Eye,
+)
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.upper_body import smoothstep
+from echomimic.signals import fill_gaps
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack
 
-INNER_UP, INNER_LOW, CORNERS = (82, 13, 312), (87, 14, 317), (61, 291)
-EYES = (((159, 158, 160), (145, 153, 144), (33, 133), 468), ((386, 385, 387), (374, 380, 373), (263, 362), 473))
-BROWS, BROW_BASE = (105, 66, 334, 296), (33, 133, 263, 362)
 PROBES = {"jaw": 0.4, "spread": 0.4, "smile": 0.4, "brow": 0.5, "gaze_x": 8.0, "gaze_y": 6.0}
 """How far each curve is moved on the template to learn what it looks like."""
 SHUT = 0.12
@@ -64,22 +71,22 @@ def _head(points: Floats) -> dict[str, Floats]:
 
 def _measure(faces: Floats) -> Floats:
     """(T, 6): lip gap, mouth width and rise of its corners in usual mouth widths; brows and irises in eye widths."""
-    left, right = faces[:, CORNERS[0]], faces[:, CORNERS[1]]
+    left, right = faces[:, MOUTH_CORNERS[0]], faces[:, MOUTH_CORNERS[1]]
     width = np.linalg.norm(right - left, axis=1)
     usual = float(np.median(width))
-    gap = (faces[:, INNER_LOW, 1] - faces[:, INNER_UP, 1]).mean(1)
+    gap = (faces[:, LOWER_LIP_MIDDLE, 1] - faces[:, UPPER_LIP_MIDDLE, 1]).mean(1)
     rise = faces[:, (0, 17), 1].mean(1) - (left[:, 1] + right[:, 1]) / 2
-    brows = faces[:, BROW_BASE, 1].mean(1) - faces[:, BROWS, 1].mean(1)
-    looks = [_iris(faces, corners, iris) for _, _, corners, iris in EYES]
+    brows = faces[:, EYE_CORNERS, 1].mean(1) - faces[:, BROW_MIDDLES, 1].mean(1)
+    looks = [_iris(faces, eye) for eye in EYES]
     across, down = np.mean(looks, axis=0).T
     return np.asarray(np.stack([gap / usual, width / usual, rise / usual, brows, across, down], axis=1), np.float32)
 
 
-def _iris(faces: Floats, corners: tuple[int, int], iris: int) -> npt.NDArray[np.float64]:
+def _iris(faces: Floats, eye: Eye) -> npt.NDArray[np.float64]:
     """(T, 2): the iris from the middle of the eye, in eye widths."""
-    outer, inner = faces[:, corners[0], :2], faces[:, corners[1], :2]
+    outer, inner = faces[:, eye.outer, :2], faces[:, eye.inner, :2]
     wide = np.linalg.norm(outer - inner, axis=1)[:, None]
-    return np.asarray((faces[:, iris, :2] - (outer + inner) / 2) / wide, np.float64)
+    return np.asarray((faces[:, eye.iris[0], :2] - (outer + inner) / 2) / wide, np.float64)
 
 
 def _rest(faces: Floats) -> Floats:
@@ -108,9 +115,9 @@ def _responses() -> npt.NDArray[np.float64]:
 
 def _eye_opening(faces: Floats) -> Floats:
     openings = []
-    for upper, lower, (outer, inner), _ in EYES:
-        wide = np.linalg.norm(faces[:, outer] - faces[:, inner], axis=1)
-        openings.append((faces[:, lower, 1] - faces[:, upper, 1]).mean(1) / wide)
+    for eye in EYES:
+        wide = np.linalg.norm(faces[:, eye.outer] - faces[:, eye.inner], axis=1)
+        openings.append((faces[:, eye.lower_middle, 1] - faces[:, eye.upper_middle, 1]).mean(1) / wide)
     return np.asarray(np.mean(openings, axis=0), np.float32)
 
 
@@ -124,6 +131,4 @@ def _shut(opening: Floats) -> Floats:
 def _filled(values: Floats, valid: npt.NDArray[np.bool_]) -> Floats:
     if valid.all() or not valid.any():
         return values
-    known = np.flatnonzero(valid)
-    columns = [np.interp(np.arange(len(values)), known, column[known]) for column in values.T]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return fill_gaps(values.astype(np.float64), valid).astype(np.float32)

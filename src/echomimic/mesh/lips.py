@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.signals import gaussian_smooth, runs
 from echomimic.types import Floats
 
 HEARD_RATE = 50
@@ -81,12 +82,6 @@ def to_frames(values: Floats, frames: int, fps: float) -> Floats:
     return total / np.float32(points)
 
 
-def runs(flags: _Flags) -> list[tuple[int, int]]:
-    """(start, stop) of each stretch of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def _without_short_runs(flags: _Flags, length: int, value: bool) -> _Flags:
     """Flags with stretches of `value` under `length` taken out."""
     result = flags.copy()
@@ -136,13 +131,7 @@ def _closures(probability: Floats) -> Floats:
 
 
 def _smooth(values: Floats, seconds: float) -> Floats:
-    """A Gaussian of that spread over a curve (T,), which keeps its ends."""
-    reach = max(1, round(3 * seconds * HEARD_RATE))
-    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (seconds * HEARD_RATE)) ** 2).astype(np.float32)
-    if not len(values):
-        return values
-    smooth: Floats = np.convolve(np.pad(values, reach, mode="edge"), weight / weight.sum(), "valid")
-    return smooth
+    return gaussian_smooth(values, seconds * HEARD_RATE)
 
 
 def _ease(x: Floats) -> Floats:

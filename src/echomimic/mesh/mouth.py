@@ -20,7 +20,6 @@ OWN_TEETH = 0.13
 """Lips further apart than this share of the mouth's width may show the portrait's own teeth."""
 _CLOSED = 0.008
 _TONGUE = CURVE_NAMES.index("tongue")
-_REGION = [p for ring in (*mesh.UPPER_RINGS, *mesh.LOWER_RINGS, *mesh.CORNERS) for p in ring]
 _TOOTH_WIDTHS = np.array([0.098, 0.078, 0.084, 0.074, 0.068, 0.06])
 _TOOTH_LENGTHS = np.array([1.0, 0.93, 0.99, 0.9, 0.83, 0.76])
 
@@ -35,7 +34,7 @@ class Mouth:
         self._flat = points[:, :2]
         rims = (mesh.UPPER_CURVE, mesh.LOWER_CURVE)
         cell = max(1, round(self.width / 28))
-        self.opening = Opening(points, around, rims, _REGION, 0.2 * self.width, cell, 0.02 * self.width)
+        self.opening = Opening(points, around, rims, list(mesh.LIP_RINGS), 0.2 * self.width, cell, 0.02 * self.width)
         self._smooth = smooth_curve(len(mesh.UPPER_CURVE))
         self.middle = 0.5 * (rig.rest[mesh.UPPER_LIP[4]] + rig.rest[mesh.LOWER_LIP[4]])
         self.colours = _Colours(picture, points)

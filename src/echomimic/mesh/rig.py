@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
+from echomimic.landmarks.head_pose import rotation_matrix
 from echomimic.mesh import handles
 from echomimic.types import CURVE_NAMES, Floats
 
@@ -33,7 +34,6 @@ SWAY, BREATH = 0.045, 0.022
 _C = {name: k for k, name in enumerate(CURVE_NAMES)}
 _UPPER_FOLLOW, _LOWER_FOLLOW = (1.0, 0.86, 0.7, 0.45), (1.0, 0.92, 0.82, 0.64)
 """How the rings of a lip follow its inner rim when lips close."""
-_LIPS = [p for ring in (*mesh.UPPER_RINGS, *mesh.LOWER_RINGS, *mesh.CORNERS) for p in ring]
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Rig:
     def rotation(self, row: Floats) -> tuple[Array, Array]:
         """The head's turn (3, 3) about `frame.pivot`, and the move (3,) in pixels after it."""
         v = np.asarray(row, np.float64)
-        yaw, pitch, roll = np.radians([v[_C["yaw"]], v[_C["pitch"]], v[_C["roll"]]])
         width = self.frame.face_width
         across = v[_C["shift_x"]] + SWAY * v[_C["sway"]]
         down = v[_C["shift_y"]] - 0.5 * BREATH * v[_C["breath"]]
-        return _turn(yaw, pitch, roll), np.array([across * width, down * width, 0.0])
+        turn = rotation_matrix(v[_C["yaw"]], v[_C["pitch"]], v[_C["roll"]])
+        return turn, np.array([across * width, down * width, 0.0])
 
     def _amounts(self, v: Array) -> Array:
         """How much of each row of the basis a row of curves asks for."""
@@ -176,7 +176,7 @@ class Rig:
 
     def _closing_weights(self, points: Array) -> tuple[Array, Array]:
         """(478, 9) each: how every point follows the nine columns of the upper and of the lower lip."""
-        index = np.array([*_LIPS, *_still(points, self.frame), *mesh.CHIN_BONE], np.int64)
+        index = np.array([*mesh.LIP_RINGS, *_still(points, self.frame), *mesh.CHIN_BONE], np.int64)
         both = np.zeros((len(index), 18))
         where = {int(p): k for k, p in enumerate(index)}
         for side, rings, follow_rings in ((0, mesh.UPPER_RINGS, _UPPER_FOLLOW), (9, mesh.LOWER_RINGS, _LOWER_FOLLOW)):
@@ -261,19 +261,9 @@ def _share(gap: Array, wanted: Array, otherwise: float) -> Array:
     return np.where(gap > 1e-9, np.clip(1 - wanted / safe, 0, 1), otherwise)
 
 
-def _turn(yaw: float, pitch: float, roll: float) -> Array:
-    """Yaw to the right, pitch down and roll clockwise positive; x right, y down, z away."""
-    (cy, cp, cr), (sy, sp, sr) = np.cos([yaw, pitch, roll]), np.sin([yaw, pitch, roll])
-    turn_yaw = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    turn_pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    turn_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return np.asarray(turn_roll @ turn_pitch @ turn_yaw)
-
-
 def _measure(points: Array) -> Frame:
     """The head's axes from pairs of mirrored points and the line from forehead to chin."""
-    pairs = ((33, 263), (mesh.EAR_LEFT, mesh.EAR_RIGHT), (127, 356), (133, 362), (70, 300), (58, 288))
-    right = np.sum([points[b] - points[a] for a, b in pairs], 0)
+    right = np.sum([points[b] - points[a] for a, b in mesh.MIRRORED_PAIRS], 0)
     right /= np.linalg.norm(right)
     down = points[mesh.CHIN] - points[mesh.FOREHEAD]
     down -= right * (down @ right)

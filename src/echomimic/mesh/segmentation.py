@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from echomimic.landmarks.detectors import selfie_mask
+from echomimic.landmarks.topology import SKIN
 from echomimic.types import Floats, Picture
 
 COVERS = (0.06, 0.92)
@@ -42,6 +43,6 @@ def _snap_to_edges(rough: Floats, pixels: Picture) -> Floats:
 
 def _believable(matte: Floats, landmarks: Floats) -> bool:
     height, width = matte.shape
-    x = np.clip(landmarks[:468, 0].astype(int), 0, width - 1)
-    y = np.clip(landmarks[:468, 1].astype(int), 0, height - 1)
+    x = np.clip(landmarks[:SKIN, 0].astype(int), 0, width - 1)
+    y = np.clip(landmarks[:SKIN, 1].astype(int), 0, height - 1)
     return COVERS[0] < float(matte.mean()) < COVERS[1] and float(matte[y, x].mean()) > HOLDS

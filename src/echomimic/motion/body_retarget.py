@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.body import Body
+from echomimic.landmarks.topology import ELBOWS, HAND_BONES, NECK, SHOULDERS, WRISTS
 from echomimic.motion.schema import check_canvas, check_motion
 from echomimic.notes import note
 from echomimic.types import Floats, PoseTrack

@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import Similarity, align, angles, face_template
-from echomimic.motion.regions import LANDMARKS_OF
+from echomimic.landmarks.topology import (
+    LID_PAIRS,
+    LIP_PAIRS,
+    LOWER_LIP,
+    LOWER_RINGS,
+    POINTS,
+    REGIONS,
+    UPPER_LIP,
+    UPPER_RINGS,
+)
 from echomimic.motion.schema import check_canvas, check_motion
 from echomimic.motion.time_edits import smooth
 from echomimic.notes import note
@@ -22,13 +31,6 @@ Array = npt.NDArray[np.float64]
 
 HALF_VIEW = np.radians(31.5)
 """Half of the vertical field of view that mediapipe takes a camera to have, and V1 with it."""
-INNER_UPPER, INNER_LOWER = (191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)
-OUTER_UPPER, OUTER_LOWER = (185, 40, 39, 37, 0, 267, 269, 270, 409), (146, 91, 181, 84, 17, 314, 405, 321, 375)
-LIP_PAIRS = tuple(zip(INNER_UPPER, INNER_LOWER, strict=True))
-RIGHT_LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154))
-LEFT_LIDS = ((387, 373), (386, 374), (385, 380), (388, 390), (384, 381))
-LID_PAIRS = RIGHT_LIDS + LEFT_LIDS
-"""Upper and lower points that may meet but not pass each other."""
 _CALM = 0.05
 """Seconds of smoothing of the head, against the landmarker's flicker; lips and lids are too quick to be smoothed."""
 _TURNED = 30.0
@@ -61,7 +63,7 @@ def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     instead, for metric faces. MotionError where the track or the landmarks cannot be used.
     """
     check_canvas(size, "the portrait")
-    if landmarks.shape != (478, 3) or not np.isfinite(landmarks).all():
+    if landmarks.shape != (POINTS, 3) or not np.isfinite(landmarks).all():
         raise MotionError(f"the portrait's landmarks have the shape {landmarks.shape}; expected (478, 3) numbers")
     check_motion(track)
     calm = [_in_head(points, track.image_size).fit for points in smooth(track, _CALM).points]
@@ -116,11 +118,11 @@ def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
     shape = np.median(shapes, axis=0)
     gaps = (shapes[:, 14, 1] - shapes[:, 13, 1]).clip(0)
     closed = shapes[gaps <= np.percentile(gaps, 10) + 1e-6].mean(axis=0)
-    lips = list(LANDMARKS_OF["mouth"])
+    lips = list(REGIONS["mouth"])
     shape[lips] = closed[lips]
     lids = np.mean([shapes[:, low, 1] - shapes[:, up, 1] for up, low in LID_PAIRS], axis=0)
     usual = shapes[np.abs(lids - np.percentile(lids, 70)) <= np.ptp(lids) * 0.1 + 1e-6].mean(axis=0)
-    eyes = list(LANDMARKS_OF["eyes"])
+    eyes = list(REGIONS["eyes"])
     shape[eyes] = usual[eyes]
     turns = np.median([angles(head.fit.rotation.T) for head in seen], axis=0)
     nearest = int(np.argmin([np.abs(np.array(angles(head.fit.rotation.T)) - turns).sum() for head in seen]))
@@ -135,7 +137,7 @@ def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
     By its width alone: its height says how far the portrait happens to have its mouth open.
     """
     moves = shapes - rest
-    for indices in (list(indices) for indices in LANDMARKS_OF.values()):
+    for indices in (list(indices) for indices in REGIONS.values()):
         own, other = (float(np.ptp(shape[indices, 0])) for shape in (portrait, rest))
         moves[:, indices] *= np.clip(own / max(other, 1e-6), 0.7, 1.4)
     start = _lips_together(portrait)
@@ -148,8 +150,8 @@ def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
 def _lips_together(shape: Array) -> Array:
     """The shape with its lips closed: the lower one goes most of the way."""
     closed = shape.copy()
-    gaps = np.maximum(shape[list(INNER_LOWER), 1] - shape[list(INNER_UPPER), 1], 0)
-    for upper, lower in ((INNER_UPPER, INNER_LOWER), (OUTER_UPPER, OUTER_LOWER)):
+    gaps = np.maximum(shape[list(LOWER_LIP), 1] - shape[list(UPPER_LIP), 1], 0)
+    for upper, lower in ((UPPER_LIP, LOWER_LIP), (UPPER_RINGS[-1], LOWER_RINGS[-1])):
         closed[list(upper), 1] += 0.35 * gaps
         closed[list(lower), 1] -= 0.65 * gaps
     return closed

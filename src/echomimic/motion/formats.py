@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
+from echomimic.landmarks.topology import EYES, POINTS, SKIN
 from echomimic.motion.archive import read_array, read_header
 from echomimic.motion.people import Person, pose_track, read_openpose, read_v2
 from echomimic.motion.safe_pickle import MAX_BYTES, read_pickle
-from echomimic.motion.schema import FEWER_POINTS, POINTS, fill_rows
 from echomimic.motion.text import read_json
 from echomimic.notes import note
+from echomimic.signals import fill_gaps
 from echomimic.types import Floats, LandmarkTrack, Motion
 
 DEFAULT_FPS = 24.0
@@ -23,7 +24,6 @@ DEFAULT_FPS = 24.0
 FACE_CANVAS = (512, 512)
 POSE_CANVAS = (768, 768)
 _LEAST_SHARE = 0.5
-_EYES = ((33, 133, 159, 145), (362, 263, 386, 374))
 """Four points round either eye: where a mesh without irises has its pupils put."""
 
 
@@ -150,7 +150,7 @@ def _is_frame(value: list[Any]) -> bool:
     """Whether a list is one frame of points rather than a list of frames."""
     first = value[0] if value else None
     point = isinstance(first, dict) and "x" in first
-    return len(value) in (POINTS, FEWER_POINTS) and (point or (isinstance(first, list) and len(first) in (2, 3)))
+    return len(value) in (POINTS, SKIN) and (point or (isinstance(first, list) and len(first) in (2, 3)))
 
 
 def _pose(
@@ -177,7 +177,7 @@ def _landmarks(frames: list[Any], numbers: list[int], wanted: Wanted, where: str
         if face is not None and np.isfinite(face).all():
             points[number], known[number] = _in_pixels(_complete(face), image_size), True
     _say_what_was_done(shape, known, where)
-    return LandmarkTrack(fill_rows(points, known), image_size, wanted.fps or DEFAULT_FPS, known)
+    return LandmarkTrack(fill_gaps(points, known), image_size, wanted.fps or DEFAULT_FPS, known)
 
 
 def _face(frame: Any, where: str) -> Floats | None:
@@ -196,7 +196,7 @@ def _face(frame: Any, where: str) -> Floats | None:
     return values.astype(np.float32)
 
 
-_SHAPES = {(count, axes) for count in (POINTS, FEWER_POINTS) for axes in (2, 3)}
+_SHAPES = {(count, axes) for count in (POINTS, SKIN) for axes in (2, 3)}
 _WRAPPINGS = ("multi_face_landmarks", "face_landmarks", "faceLandmarks", "landmarks", "landmark", "points", "lmks")
 
 
@@ -218,8 +218,9 @@ def _complete(face: Floats) -> Floats:
     full = np.zeros((POINTS, 3), np.float32)
     full[: len(face), : face.shape[1]] = face
     if len(face) < POINTS:
-        for first, eye in zip((468, 473), _EYES, strict=True):
-            full[first : first + 5] = full[list(eye)].mean(axis=0)
+        for eye in EYES:
+            around = [eye.left, eye.right, eye.upper_middle[0], eye.lower_middle[0]]
+            full[list(eye.iris)] = full[around].mean(axis=0)
     return full
 
 

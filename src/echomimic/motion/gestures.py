@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.landmarks.body import ELBOWS, NECK, SHOULDERS, WRISTS, Body, find_body
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.body import Body, find_body
+from echomimic.landmarks.topology import ELBOWS, HAND_BONES, NECK, SHOULDERS, WRISTS
 from echomimic.motion.body_retarget import HAND, HAND_SHARES, MARGIN
 from echomimic.motion.hands import ELBOW_SHARE
 from echomimic.motion.rhythm import Rhythm, hear_rhythm

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.body import ELBOWS, NECK, SHOULDERS, Body
+from echomimic.landmarks.body import Body
+from echomimic.landmarks.topology import ELBOWS, NECK, SHOULDERS
 from echomimic.types import Picture, Portrait, PoseTrack
 
 NECK_PLACE = (0.5, 0.5)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.landmarks.body import ELBOWS, WRISTS
+from echomimic.landmarks.topology import ELBOWS, WRISTS
+from echomimic.signals import fill_gaps
 from echomimic.types import Curve, Floats, PoseTrack
 
 Array = npt.NDArray[np.float64]
@@ -86,10 +87,9 @@ def _rows(track: PoseTrack, side: int) -> list[tuple[Floats | Array, npt.NDArray
 
 def _bridged(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
     """The values where they are seen, and straight lines between."""
-    frames = np.arange(len(values))
     if not seen.any():
         return np.full(len(values), rest, np.float32)
-    return np.interp(frames, frames[seen], values[seen]).astype(np.float32)
+    return fill_gaps(values.astype(np.float64), seen).astype(np.float32)
 
 
 def with_pose_curve(track: PoseTrack, name: str, values: Floats) -> PoseTrack:

@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.motion.schema import fill_rows
+from echomimic.landmarks.topology import BODY_18_FROM_25
 from echomimic.notes import note
+from echomimic.signals import fill_gaps
 from echomimic.types import Floats, PoseTrack
 
-_BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
-"""OpenPose's 25 points without the middle of the hips and the feet are its 18."""
 _V2_SIDE = 768
 
 
@@ -81,7 +80,7 @@ def pose_track(
             where=where,
             count=most,
         )
-    return PoseTrack(fill_rows(body, known), fill_rows(hands, known), fill_rows(face, known), fps, image_size)
+    return PoseTrack(fill_gaps(body, known), fill_gaps(hands, known), fill_gaps(face, known), fps, image_size)
 
 
 def _nearest(people: list[Person], before: Floats | None) -> Person:
@@ -173,7 +172,7 @@ def _openpose_person(person: dict[str, Any], image_size: tuple[int, int] | None,
         _triples(person.get(f"hand_{side}_keypoints_2d"), (21,), f"{where}: hand_{side}") for side in ("left", "right")
     ]
     face = _triples(person.get("face_keypoints_2d"), (68, 70), f"{where}: face_keypoints_2d")
-    parts = [body[_BODY_25] if len(body) == 25 else body, np.stack(hands), face[:68]]
+    parts = [body[list(BODY_18_FROM_25)] if len(body) == 25 else body, np.stack(hands), face[:68]]
     if max(float(np.nan_to_num(part[..., :2]).max()) for part in parts) > 2:
         if image_size is None:
             raise MotionError(f"{where} is in pixels of an unknown picture; give its width and height (canvas)")

@@ -8,10 +8,22 @@ import cv2
 import numpy as np
 
 from echomimic.errors import OutputError
-from echomimic.landmarks.body import ELBOWS, NECK, NOSE, SHOULDERS, WRISTS
-from echomimic.landmarks.topology import HAND_BONES
+from echomimic.landmarks.topology import (
+    BODY_NOSE,
+    ELBOWS,
+    EYES,
+    HAND_BONES,
+    INNER_LIPS,
+    LEFT_BROW,
+    NECK,
+    NOSE_LINE,
+    OUTER_LIPS,
+    OVAL,
+    RIGHT_BROW,
+    SHOULDERS,
+    WRISTS,
+)
 from echomimic.media import atomic_path, write_clip
-from echomimic.motion.regions import LEFT_BROW, RIGHT_BROW
 from echomimic.motion.validate import read_lines
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
 
@@ -35,31 +47,18 @@ _UNITS = {
     "out": "hand outside, of picture",
 }
 _RINGS: tuple[tuple[tuple[int, ...], tuple[int, int, int]], ...] = (
-    ((33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7, 33), (110, 200, 255)),
-    ((263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249, 263), (110, 200, 255)),
-    (
-        (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146, 61),
-        (255, 110, 110),
-    ),
-    (
-        (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78),
-        (255, 150, 150),
-    ),
-    (
-        (
-            *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
-            *(148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10),
-        ),
-        (150, 230, 140),
-    ),
-    ((168, 6, 197, 195, 5, 4), (220, 220, 220)),
+    *(((*eye.contour, eye.left), (110, 200, 255)) for eye in EYES),
+    ((*OUTER_LIPS, OUTER_LIPS[0]), (255, 110, 110)),
+    ((*INNER_LIPS, INNER_LIPS[0]), (255, 150, 150)),
+    ((*OVAL, OVAL[0]), (150, 230, 140)),
+    (NOSE_LINE, (220, 220, 220)),
 )
 _ARMS = tuple(
     limb
     for shoulder, elbow, wrist in zip(SHOULDERS, ELBOWS, WRISTS, strict=True)
     for limb in ((NECK, shoulder), (shoulder, elbow), (elbow, wrist))
 )
-_LIMBS = ((NOSE, NECK), *_ARMS)
+_LIMBS = ((BODY_NOSE, NECK), *_ARMS)
 _SHEET = 6
 
 
@@ -158,7 +157,7 @@ def _draw_face(picture: Picture, points: Floats, valid: bool) -> None:
     for brow in (RIGHT_BROW, LEFT_BROW):
         hull = cv2.convexHull(points[list(brow)].astype(np.float32))[:, 0]
         _polyline(picture, np.concatenate([hull, hull[:1]]), (255, 200, 120))
-    for iris in (range(469, 473), range(474, 478)):
+    for iris in (eye.iris[1:] for eye in EYES):
         _polyline(picture, points[[*iris, iris[0]]], (255, 255, 255))
 
 

@@ -1,4 +1,4 @@
-"""The parts of a face: which landmarks and which curves belong to each, and what mirrors what."""
+"""The regions of a face: which curves belong to each, and what changes in a mirror."""
 
 from functools import cache
 
@@ -8,24 +8,6 @@ import numpy.typing as npt
 from echomimic.landmarks.head_pose import face_template
 from echomimic.types import CURVE_NAMES, Curves
 
-LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415),
-)
-RIGHT_EYE = (7, 33, 133, 144, 145, 153, 154, 155, 157, 158, 159, 160, 161, 163, 173, 246)
-LEFT_EYE = (249, 263, 362, 373, 374, 380, 381, 382, 384, 385, 386, 387, 388, 390, 398, 466)
-RIGHT_BROW = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107)
-LEFT_BROW = (276, 282, 283, 285, 293, 295, 296, 300, 334, 336)
-NOSE = (1, 4, 5, 44, 45, 51, 220, 274, 275, 281, 440)
-IRISES = tuple(range(468, 478))
-LANDMARKS_OF: dict[str, tuple[int, ...]] = {
-    "eyes": RIGHT_EYE + LEFT_EYE,
-    "brows": RIGHT_BROW + LEFT_BROW,
-    "mouth": LIPS,
-    "pupils": IRISES,
-    "nose": NOSE,
-}
-"""Left and right are the person's own. `head` has no landmarks: it is how all of them move together."""
 CURVES_OF: dict[str, tuple[str, ...]] = {
     "eyes": ("blink",),
     "brows": ("brow",),
@@ -36,14 +18,6 @@ CURVES_OF: dict[str, tuple[str, ...]] = {
 }
 SIGNED = ("gaze_x", "yaw", "roll", "shift_x", "sway")
 """Curves that change their sign in a mirror."""
-MIRRORED_BODY = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
-MIRRORED_FACE_68 = (
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
-)
 
 
 def columns_of(parts: tuple[str, ...]) -> list[int]:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.media import sound_blocks
+from echomimic.signals import gaussian_smooth, runs
 from echomimic.types import Floats, Speech
 
 Array = npt.NDArray[np.float64]
@@ -41,8 +42,8 @@ def hear_rhythm(speech: Speech) -> Rhythm:
         return Rhythm((), (), ())
     floor = max(float(np.percentile(loudness, 95)) - _QUIET, -70.0)
     spoken = _without_short_runs(loudness > floor, round(SHORTEST_PAUSE * STEPS))
-    phrases = tuple((a / STEPS, b / STEPS) for a, b in _runs(spoken) if b - a > 0.25 * STEPS)
-    peaks, weights = _stressed(_blurred(loudness, 0.035), spoken)
+    phrases = tuple((a / STEPS, b / STEPS) for a, b in runs(spoken) if b - a > 0.25 * STEPS)
+    peaks, weights = _stressed(gaussian_smooth(loudness, 0.035 * STEPS, int(3 * 0.035 * STEPS)), spoken)
     return Rhythm(tuple((peaks / STEPS).tolist()), tuple(weights.tolist()), phrases)
 
 
@@ -66,24 +67,10 @@ def _levels(speech: Speech) -> Iterator[Array]:
         left = samples[count * HOP :]
 
 
-def _blurred(values: Array, seconds: float) -> Array:
-    sigma = seconds * STEPS
-    reach = np.arange(-int(3 * sigma), int(3 * sigma) + 1)
-    weights = np.exp(-0.5 * (reach / sigma) ** 2)
-    padded = np.pad(values, len(reach) // 2, mode="edge")
-    return np.convolve(padded, weights / weights.sum(), mode="valid")
-
-
-def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The runs (first, one past the last) of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
 def _without_short_runs(spoken: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
     """Speech with its short gaps closed: stops and hesitations are no rests."""
     closed = spoken.copy()
-    for a, b in _runs(~spoken):
+    for a, b in runs(~spoken):
         if b - a < least and a > 0 and b < len(spoken):
             closed[a:b] = True
     return closed
@@ -100,7 +87,7 @@ def _stressed(level: Array, spoken: npt.NDArray[np.bool_]) -> tuple[Array, Array
     peaks = peaks[[_rise(level, peak) >= _RISE for peak in peaks]] if len(peaks) else peaks
     if not len(peaks):
         return np.zeros(0), np.zeros(0)
-    usual = _blurred(np.where(spoken, level, level[spoken].mean()), 0.6)
+    usual = gaussian_smooth(np.where(spoken, level, level[spoken].mean()), 0.6 * STEPS)
     score = level[peaks] - usual[peaks] + _above_neighbours(level, peaks)
     chosen: list[int] = []
     for index in np.argsort(-score):

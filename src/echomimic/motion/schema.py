@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
+from echomimic.landmarks.topology import POINTS
 from echomimic.notes import note
+from echomimic.signals import fill_gaps
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Motion, PoseTrack
 
 FORMAT = "echomimic-motion"
@@ -16,9 +18,6 @@ UNITS = {
     "pose": "body, hands, face: x and y in shares of the picture's width and height, then a score 0..1",
 }
 FACE_PARTS = ("eyes", "brows", "mouth", "pupils", "nose", "head")
-POINTS = 478
-FEWER_POINTS = 468
-"""mediapipe's mesh without the ten iris points."""
 MAX_FRAMES = 10_000_000
 MAX_FPS = 1000.0
 MAX_SIDE = 100_000
@@ -126,21 +125,8 @@ def without_nan(track: LandmarkTrack) -> LandmarkTrack:
     rows = np.isfinite(track.points.reshape(len(track), -1)).all(axis=1)
     if rows.all() or not rows.any():
         return track
-    points = fill_rows(track.points, rows)
+    points = fill_gaps(track.points, rows)
     return replace(track, points=points, valid=track.valid & rows)
-
-
-def fill_rows(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:
-    """`values` (T, ...) with the rows that are not `known` interpolated in time, and held at both ends."""
-    frames = np.arange(len(values))
-    have = np.flatnonzero(known)
-    after = np.clip(np.searchsorted(have, frames), 0, len(have) - 1)
-    before = np.maximum(after - (have[after] > frames), 0)
-    span = np.maximum(have[after] - have[before], 1)
-    share = np.clip((frames - have[before]) / span, 0, 1).reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
-    filled: Floats = values[have[before]] * (1 - share) + values[have[after]] * share
-    filled[have] = values[have]
-    return filled
 
 
 def motion_from_fields(fields: Fields, where: str) -> Motion:

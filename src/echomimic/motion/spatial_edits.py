@@ -7,14 +7,8 @@ import numpy as np
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import Similarity, align, angles, face_template, rotation_matrix
-from echomimic.motion.regions import (
-    LANDMARKS_OF,
-    MIRRORED_BODY,
-    MIRRORED_FACE_68,
-    SIGNED,
-    columns_of,
-    mirrored_landmarks,
-)
+from echomimic.landmarks.topology import MIRRORED_BODY, MIRRORED_FACE_68, REGIONS
+from echomimic.motion.regions import SIGNED, columns_of, mirrored_landmarks
 from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
 from echomimic.motion.time_edits import Track, each_part, frames_at, mix, on_canvas, resample
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
@@ -51,7 +45,7 @@ def _amplified_face(track: LandmarkTrack, gain: float, parts: tuple[str, ...]) -
     fits = [align(points, template) for points in track.points]
     faces = np.stack([fit.apply(points) for fit, points in zip(fits, track.points, strict=True)])
     usual = _usual(faces, track)
-    chosen = sorted({index for part in parts for index in LANDMARKS_OF.get(part, ())})
+    chosen = sorted({index for part in parts for index in REGIONS.get(part, ())})
     faces[:, chosen] = usual[chosen] + gain * (faces[:, chosen] - usual[chosen])
     if "head" in parts:
         fits = _amplified_heads(fits, gain)
@@ -129,7 +123,7 @@ def blend(a: Track, b: Track, share: float = 0.5, parts: Sequence[str] = ()) -> 
 
 def _blended_parts(a: LandmarkTrack, b: LandmarkTrack, share: float, parts: tuple[str, ...]) -> LandmarkTrack:
     template = face_template()
-    chosen = sorted({index for part in parts for index in LANDMARKS_OF.get(part, ())})
+    chosen = sorted({index for part in parts for index in REGIONS.get(part, ())})
     points = np.empty_like(a.points)
     for i, (own, other) in enumerate(zip(a.points, b.points, strict=True)):
         home, away = align(own, template), align(other, template)

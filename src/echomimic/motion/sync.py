@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.motion.regions import IRISES, LEFT_BROW, LEFT_EYE, LIPS, NOSE, RIGHT_BROW, RIGHT_EYE
+from echomimic.landmarks.topology import IRISES, LEFT_BROW, LEFT_EYE, LIPS, NOSE_END, RIGHT_BROW, RIGHT_EYE
 from echomimic.types import LandmarkTrack
 
 Array = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ _PARTS = (
     tuple(sorted((*LEFT_EYE, 473))),
     tuple(sorted((*RIGHT_EYE, 468))),
     tuple(sorted(LIPS)),
-    tuple(sorted(NOSE)),
+    tuple(sorted(NOSE_END)),
     tuple(sorted(LEFT_BROW)),
     tuple(sorted(RIGHT_BROW)),
 )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.motion.schema import check_fps, kind_of
+from echomimic.signals import sample_at
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack
 
 Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
@@ -29,10 +30,10 @@ def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
         lines = motion.curves
         return replace(
             motion,
-            points=_between(motion.points, when),
+            points=sample_at(motion.points, when),
             fps=rate,
             valid=motion.valid[low] & motion.valid[high],
-            curves=None if lines is None else Curves(_between(lines.values, when), rate),
+            curves=None if lines is None else Curves(sample_at(lines.values, when), rate),
         )
     return replace(each_part(motion, lambda part: _seen_between(part, when)), fps=rate)
 
@@ -42,17 +43,9 @@ def each_part(track: PoseTrack, change: Callable[[Floats], Floats]) -> PoseTrack
     return replace(track, body=change(track.body), hands=change(track.hands), face=change(track.face))
 
 
-def _between(values: Floats, when: Times) -> Floats:
-    low = np.floor(when).astype(int)
-    high = np.minimum(low + 1, len(values) - 1)
-    share = (when - low).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
-    mixed: Floats = values[low] * (1 - share) + values[high] * share
-    return mixed
-
-
 def _seen_between(values: Floats, when: Times) -> Floats:
-    """As `_between`, for points whose last number is a score."""
-    mixed = _between(values, when)
+    """As `sample_at`, for points whose last number is a score."""
+    mixed = sample_at(values, when)
     low = np.floor(when).astype(int)
     a, b = values[low], values[np.minimum(low + 1, len(values) - 1)]
     for one, other in ((a, b), (b, a)):

@@ -14,9 +14,9 @@ from echomimic.landmarks.body import Body, read_body
 from echomimic.landmarks.detectors import body_landmarker, face_landmarker
 from echomimic.landmarks.face import Face, find_faces
 from echomimic.media import Video, read_video
-from echomimic.motion.schema import fill_rows
 from echomimic.motion.time_edits import Track, frames_at
 from echomimic.notes import note
+from echomimic.signals import fill_gaps, runs
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, Progress
 
 MOST_PEOPLE = 6
@@ -72,7 +72,7 @@ def track_video(
         return _even(_pose_track(seen, known, video.fps, image_size), times)
     points = np.zeros((len(rows), 478, 3), np.float32)
     points[known] = np.stack([row for row in rows if isinstance(row, np.ndarray)])
-    return _even(LandmarkTrack(fill_rows(points, known), image_size, video.fps, known), times)
+    return _even(LandmarkTrack(fill_gaps(points, known), image_size, video.fps, known), times)
 
 
 def _choose(video: Video, person: int | None) -> _Person:
@@ -225,7 +225,7 @@ def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, imag
         values = np.stack([getattr(body, name) for body in seen])
         full = np.zeros((len(known), *values.shape[1:]), np.float32)
         full[known] = values
-        return fill_rows(full, known)
+        return fill_gaps(full, known)
 
     track = PoseTrack(part("body"), part("hands"), part("face"), fps, image_size)
     hands = np.stack([_hand_without_gaps(track.hands[:, side], side, fps) for side in (0, 1)], axis=1)
@@ -237,8 +237,8 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
     seen = hand[..., 2].max(axis=1) > 0
     if seen.all() or not seen.any():
         return hand
-    filled = fill_rows(hand, seen)
-    for first, last in _gaps(seen):
+    filled = fill_gaps(hand, seen)
+    for first, last in runs(~seen):
         if last - first > LONG_GAP * fps:
             filled[first:last] = 0
     note(
@@ -249,12 +249,6 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
         total=len(seen),
     )
     return filled
-
-
-def _gaps(seen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The runs (first, one past the last) of frames that were not seen."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], seen, [True]]).astype(int)))
-    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 
 
 def _even(track: Track, times: list[float]) -> Track:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.landmarks.body import NECK, SHOULDERS, WRISTS, Body
+from echomimic.landmarks.body import Body
 from echomimic.landmarks.head_pose import align, angles, face_template
-from echomimic.motion.face_retarget import LID_PAIRS
+from echomimic.landmarks.topology import LID_PAIRS, NECK, SHOULDERS, WRISTS
 from echomimic.notes import Note
 from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
 

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 from scipy.optimize import linear_sum_assignment
 
 from echomimic.landmarks.face import find_faces
-from echomimic.landmarks.head_pose import OUTER_EYES, STABLE, align
+from echomimic.landmarks.head_pose import align
+from echomimic.landmarks.topology import OUTER_EYES, STABLE
 from echomimic.media import read_picture
 from echomimic.types import Floats
 

@@ -102,7 +102,8 @@ def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
 
 def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
     """The host's FACE_LANDMARKS, frames of faces, as a track: the first face of each frame."""
-    from echomimic.motion.schema import check_motion, fill_rows
+    from echomimic.motion.schema import check_motion
+    from echomimic.signals import fill_gaps
 
     height, width = found["canvas"]
     faces = [_face(frame) for frame in found["frames"]]
@@ -110,7 +111,7 @@ def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
     if not known.any():
         raise MotionError("the face landmarks hold no face in any frame; expected at least one")
     points = np.stack([np.zeros((478, 3), np.float32) if face is None else face for face in faces])
-    track = LandmarkTrack(fill_rows(points, known), (int(width), int(height)), fps, known)
+    track = LandmarkTrack(fill_gaps(points, known), (int(width), int(height)), fps, known)
     check_motion(track)
     return track
 

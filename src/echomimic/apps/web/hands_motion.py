@@ -12,7 +12,8 @@ from echomimic.apps.web.face_motion import FaceMotion
 from echomimic.apps.web.history import History
 from echomimic.diffusion.condition_images import draw_motion
 from echomimic.errors import FaceError
-from echomimic.landmarks.body import SHOULDERS, Body, find_body
+from echomimic.landmarks.body import Body, find_body
+from echomimic.landmarks.topology import SHOULDERS
 from echomimic.mesh.engine import MeshEngine, Stage
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.gestures import portrait_gestures

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from echomimic.mesh.lips import runs
+from echomimic.signals import runs
 from echomimic.train.articulation.labels import Segment
 from echomimic.train.articulation.phones import LABIALS, PAUSE
 from echomimic.types import Floats
