@@ -1,4 +1,4 @@
-"""Print how well the metrics know what is known: `python benchmarks/evaluate.py [offsets] [filmed] [speed] [shards]`.
+"""Print how well the metrics know what is clips: `python benchmarks/evaluate.py [offsets] [filmed] [speed] [shards]`.
 
 Filmed speech is only judged with (`<shared>/data/speech_tracks`, from ECHOMIMIC_SHARED or beside the checkout).
 """
@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from echomimic.evaluate.frame_pass import watch_face
+from echomimic.evaluate.catalogue import make_settings
+from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import opening
-from echomimic.evaluate.manifest import Job
+from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import Networks
-from echomimic.evaluate.report import write_report
-from echomimic.evaluate.run import identify, open_run, run_jobs
-from echomimic.evaluate.settings import make_settings
-from echomimic.evaluate.sync import called_for, scan_lags
+from echomimic.evaluate.run import finish_run, identify, measure_clips, open_run
+from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import sound_blocks, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
@@ -52,8 +51,8 @@ def offsets_found(seen: np.ndarray, samples: np.ndarray) -> list[int]:
     """What the scan finds for a sound late by -15…15 frames; 99 where it finds nothing."""
     found = []
     for late in range(-LAG, LAG + 1):
-        called = called_for(speech_from_samples(later(samples, late), RATE), len(seen), FPS)
-        sync = scan_lags(seen, called.opening, FPS, LAG)
+        expected = expected_mouth(speech_from_samples(later(samples, late), RATE), len(seen), FPS)
+        sync = scan_lags(seen, expected.opening, FPS, LAG)
         found.append(99 if sync is None else sync.offset)
     return found
 
@@ -63,7 +62,7 @@ def judge_offsets(folder: Path) -> None:
     errors: list[int] = []
     for person in portraits():
         for voice in voices():
-            faces = watch_face(render(person, voice, folder / f"{person.name}-{voice.name}.mp4"))
+            faces = track_face(render(person, voice, folder / f"{person.name}-{voice.name}.mp4"))
             assert faces is not None
             found = np.array(offsets_found(opening(faces), samples_of(voice))) - np.arange(-LAG, LAG + 1)
             errors += found.tolist()
@@ -101,9 +100,9 @@ def judge_speed(folder: Path) -> None:
     """The quick set at 512 x 512."""
     path = render(portraits()[0], voices()[0], folder / "speed.mp4", 512)
     settings = make_settings("quick")
-    measure(Job("warm", path), settings, Networks())
+    measure(ClipSource("warm", path), settings, Networks())
     wall, cpu = time.perf_counter(), time.process_time()
-    found = measure(Job("speed", path), settings, Networks())
+    found = measure(ClipSource("speed", path), settings, Networks())
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     frames = found.container.frames
     print(f"quick set, 512 x 512: {frames / wall:.0f} frames/s by the clock, {frames / cpu:.0f} per CPU-second")
@@ -113,16 +112,16 @@ def judge_shards(folder: Path) -> None:
     """One shard against four."""
     people, voice = portraits()[:4], voices()[0]
     paths = [render(person, voice, folder / f"shard-{place}.mp4") for place, person in enumerate(people)]
-    jobs = [Job(path.name, path, paths[0]) for path in paths]
+    sources = [ClipSource(path.name, path, paths[0]) for path in paths]
     reports = []
     for shards in ([None], ["4/4", "1/4", "3/4", "2/4"]):
         run = open_run(folder / f"report-{len(shards)}", make_settings("default"), Networks())
-        known = [identify(run, job) for job in jobs]
+        clips = [identify(run, source) for source in sources]
         for shard in shards:
-            run_jobs(run, known, shard)
-        write_report(run, known)
+            measure_clips(run, clips, shard)
+        finish_run(run, clips)
         reports.append([(run.folder / name).read_bytes() for name in ("report.json", "table.csv", "index.html")])
-    print(f"{len(jobs)} clips, 1 shard against 4: {'identical' if reports[0] == reports[1] else 'DIFFERENT'}")
+    print(f"{len(sources)} clips, 1 shard against 4: {'identical' if reports[0] == reports[1] else 'DIFFERENT'}")
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import pytest
 from conftest import write_wav
 from echomimic.apps.cli.main import run
 from echomimic.apps.demo import demo_voice
-from echomimic.evaluate.frame_pass import watch_face
+from echomimic.evaluate.catalogue import make_settings
+from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import Faces, opening
-from echomimic.evaluate.manifest import Job
+from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import Measured, measure
 from echomimic.evaluate.networks import Networks
 from echomimic.evaluate.quality_check import check_clip
-from echomimic.evaluate.settings import make_settings
-from echomimic.evaluate.sync import called_for, scan_lags
+from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import read_picture, read_speech, read_video, sound_blocks, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
@@ -49,14 +49,14 @@ def clip(head_file: Path, voice: Speech, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def faces(clip: Path) -> Faces:
     """The clip's face."""
-    found = watch_face(clip)
+    found = track_face(clip)
     assert found is not None
     return found
 
 
 def figures(path: Path, words: str, reference: Path | None = None) -> Measured:
     """Some metrics of a file."""
-    return measure(Job(path.name, path, reference), make_settings(words), Networks())
+    return measure(ClipSource(path.name, path, reference), make_settings(words), Networks())
 
 
 def changed(source: Path, target: Path, change: Change, speech: Speech | None = None) -> Path:
@@ -78,8 +78,8 @@ def later(voice: Speech, frames: int) -> Speech:
 def test_a_shift_of_the_sound_is_found_exactly(faces: Faces, voice: Speech) -> None:
     seen = opening(faces)
     for late in range(-15, 16):
-        called = called_for(later(voice, late), len(seen), FPS)
-        sync = scan_lags(seen, called.opening, FPS, 15)
+        expected = expected_mouth(later(voice, late), len(seen), FPS)
+        sync = scan_lags(seen, expected.opening, FPS, 15)
         assert sync is not None
         assert sync.offset == late
         assert abs(sync.seconds * FPS - late) < 0.6

@@ -8,12 +8,12 @@ import pytest
 
 from echomimic.checkpoints.hub import Published
 from echomimic.errors import OptionError, WeightsError
-from echomimic.evaluate import learned_metrics as deep
-from echomimic.evaluate.frechet import Gaussian, fit_gaussian, frechet_distance
-from echomimic.evaluate.manifest import Job, file_digest
+from echomimic.evaluate import learned_metrics as learned
+from echomimic.evaluate.catalogue import LEARNED, make_settings
+from echomimic.evaluate.learned_metrics import Gaussian, fit_gaussian, frechet_distance
+from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure, round_digits, set_distance
-from echomimic.evaluate.networks import Networks, absent, load_networks, parse_weights
-from echomimic.evaluate.settings import WEIGHED, make_settings
+from echomimic.evaluate.networks import Networks, load_networks, missing_network, parse_weights
 from echomimic.evaluate.syncnet import LAG, SyncNet, cepstrum, sync_scores
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
@@ -23,7 +23,7 @@ from echomimic.types import Floats
 RANDOM = np.random.default_rng(7)
 
 
-def small_network(width: int, seed: int = 0) -> deep.Network:
+def small_network(width: int, seed: int = 0) -> learned.Network:
     """Means over 4 x 4 cells of the last two axes, times a random matrix, then a bend: rows do not mix."""
 
     def run(batch: Floats) -> Floats:
@@ -84,9 +84,9 @@ def test_features_do_not_depend_on_batch_or_threads(monkeypatch: pytest.MonkeyPa
     found, usual = [], torch.get_num_threads()
     try:
         for batch, threads in ((1, 1), (5, 2), (8, 4), (32, 1)):
-            monkeypatch.setattr(deep, "BATCH", batch)
+            monkeypatch.setattr(learned, "BATCH", batch)
             torch.set_num_threads(threads)
-            rows = deep.frame_features(network, frames)
+            rows = learned.frame_features(network, frames)
             assert rows.shape == (13, 32)
             found.append(set_distance([(rows[:6], rows[6:])]))
     finally:
@@ -100,11 +100,11 @@ def test_lpips_and_csim_as_torch_has_them() -> None:
     frames = RANDOM.integers(0, 256, (4, 2, 16, 16, 3)).astype(np.uint8)
     rows = torch.from_numpy(network(frames.reshape(8, 16, 16, 3).transpose(0, 3, 1, 2).astype(np.float32)))
     wanted = (rows[0::2] - rows[1::2]).square().sum(dim=1).mean()
-    assert deep.lpips(network, ((a, b) for a, b in frames)) == pytest.approx(float(wanted), rel=1e-5)
+    assert learned.lpips(network, ((a, b) for a, b in frames)) == pytest.approx(float(wanted), rel=1e-5)
     crops = frames[:, 0]
-    ours = deep.embeddings(network, crops)
+    ours = learned.embeddings(network, crops)
     cosine = torch.nn.functional.cosine_similarity(rows[0::2], rows[0:1]).mean()
-    assert deep.csim(ours, ours[:1]) == pytest.approx(float(cosine), rel=1e-5)
+    assert learned.csim(ours, ours[:1]) == pytest.approx(float(cosine), rel=1e-5)
 
 
 def test_windows_of_fvd_hold_sixteen_frames_each() -> None:
@@ -115,21 +115,21 @@ def test_windows_of_fvd_hold_sixteen_frames_each() -> None:
         return batch.reshape(len(batch), -1)[:, ::100000]
 
     frames = RANDOM.integers(0, 256, (40, 30, 50, 3)).astype(np.uint8)
-    assert len(deep.window_features(network, frames)) == 2
-    assert seen == [(deep.BATCH, 3, 16, 224, 224)]
+    assert len(learned.window_features(network, frames)) == 2
+    assert seen == [(learned.BATCH, 3, 16, 224, 224)]
 
 
 def test_a_face_crop_puts_eyes_and_mouth_in_place() -> None:
     points = np.zeros((478, 3), np.float32)
     turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 1.7
-    for (index,), place in zip(deep._FIVE, deep._FIVE_AT, strict=True):
+    for (index,), place in zip(learned._FIVE, learned._FIVE_AT, strict=True):
         points[index, :2] = turn @ place + (30, 40)
     picture = np.zeros((400, 400, 3), np.uint8)
     x, y = points[473, :2].round().astype(int)
     picture[y - 2 : y + 3, x - 2 : x + 3] = 255
-    crop = deep.face_crop(picture, points, 112)
+    crop = learned.face_crop(picture, points, 112)
     brightest = np.unravel_index(crop[..., 0].argmax(), (112, 112))
-    assert np.abs(np.array(brightest[::-1]) - deep._FIVE_AT[1]).max() < 2.5
+    assert np.abs(np.array(brightest[::-1]) - learned._FIVE_AT[1]).max() < 2.5
 
 
 def test_sync_scores_as_torch_has_them() -> None:
@@ -245,7 +245,7 @@ def test_a_torchscript_file_becomes_a_network(tmp_path: Path) -> None:
     torch.jit.script(Mean()).save(str(tmp_path / "mean.pt"))
     networks = load_networks({"fid": (tmp_path / "mean.pt", None)})
     frames = RANDOM.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
-    assert np.allclose(deep.frame_features(networks.plain["fid"], frames), frames.mean(axis=(1, 2)))
+    assert np.allclose(learned.frame_features(networks.plain["fid"], frames), frames.mean(axis=(1, 2)))
     assert networks.digests["fid"] == file_digest(tmp_path / "mean.pt")
 
 
@@ -254,17 +254,17 @@ def test_every_weighed_group_measures_a_clip(head_file: Path, tmp_path: Path) ->
     options = make_options({"size": 128, "workers": 1})
     path = tmp_path / "clip.mp4"
     write_clip(path, MeshEngine().frames(read_picture(head_file), voice, None, options), 25.0, voice, {})
-    plain = {name: small_network(5) for name in WEIGHED if name != "syncnet"}
+    plain = {name: small_network(5) for name in LEARNED if name != "syncnet"}
     networks = Networks(plain, SyncNet(small_network(5), small_network(5)))
-    job = Job("clip", path, path, head_file)
-    found = measure(job, make_settings(",".join(WEIGHED)), networks)
+    source = ClipSource("clip", path, path, head_file)
+    found = measure(source, make_settings(",".join(LEARNED)), networks)
     assert found.notes == ()
     assert all(found.metrics[name] == 0 for name in ("fid", "fvd", "lpips", "efid"))
     assert 0.9 < found.metrics["csim"] <= 1  # type: ignore[operator]
     assert found.metrics["sync_d"] > 0  # type: ignore[operator]
-    nothing = measure(job, make_settings("fid,syncnet"), Networks())
+    nothing = measure(source, make_settings("fid,syncnet"), Networks())
     assert nothing.metrics == {}
-    assert nothing.notes == (absent("fid"), absent("syncnet"))
+    assert nothing.notes == (missing_network("fid"), missing_network("syncnet"))
     assert "inception-2015-12-05.pt" in nothing.notes[0]
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from echomimic.errors import InputError, OptionError
-from echomimic.evaluate.catalogue import metrics, table
+from echomimic.evaluate.catalogue import PLAIN, QUICK, make_settings, metrics, table
 from echomimic.evaluate.compare import bootstrap, compare
-from echomimic.evaluate.hands import Hands, hand_metrics
-from echomimic.evaluate.manifest import Job, pick_shard, read_jobs
-from echomimic.evaluate.plots import contact_sheet
+from echomimic.evaluate.hands import HandDetections, hand_metrics
+from echomimic.evaluate.manifest import ClipSource, pick_shard, read_sources
 from echomimic.evaluate.quality_check import warn
-from echomimic.evaluate.report import Report, read_report, summary
-from echomimic.evaluate.settings import PLAIN, QUICK, make_settings
-from echomimic.evaluate.sync import Called, closure_metrics, scan_lags, without_drift
+from echomimic.evaluate.report import Report, read_report, summarize
+from echomimic.evaluate.report_page import contact_sheet
+from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, scan_lags, without_drift
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,37 +43,37 @@ def test_metrics_are_chosen_by_words() -> None:
 def test_manifests_of_all_kinds(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").touch()
     (tmp_path / "a.MOV").touch()
-    assert [job.name for job in read_jobs(tmp_path)] == ["a.MOV", "b.mp4"]
+    assert [source.name for source in read_sources(tmp_path)] == ["a.MOV", "b.mp4"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"path": "b.mp4", "portrait": "p.png"}) + "\n\n", encoding="utf-8")
-    assert read_jobs(rows) == [Job("b.mp4", tmp_path / "b.mp4", None, tmp_path / "p.png")]
+    assert read_sources(rows) == [ClipSource("b.mp4", tmp_path / "b.mp4", None, tmp_path / "p.png")]
     lines = tmp_path / "lines.txt"
     lines.write_text("b.mp4\n\n", encoding="utf-8")
-    assert read_jobs(lines) == [Job("b.mp4", tmp_path / "b.mp4")]
-    lone = read_jobs(tmp_path / "b.mp4", tmp_path / "a.MOV")
-    assert lone == [Job("b.mp4", tmp_path / "b.mp4", tmp_path / "a.MOV")]
+    assert read_sources(lines) == [ClipSource("b.mp4", tmp_path / "b.mp4")]
+    lone = read_sources(tmp_path / "b.mp4", tmp_path / "a.MOV")
+    assert lone == [ClipSource("b.mp4", tmp_path / "b.mp4", tmp_path / "a.MOV")]
     with pytest.raises(OptionError, match="--reference"):
-        read_jobs(lines, tmp_path / "a.MOV")
+        read_sources(lines, tmp_path / "a.MOV")
     for name, text in (("bad.csv", "clip\nx.mp4\n"), ("bad.jsonl", "{"), ("none.txt", "\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match="expected a video"):
-            read_jobs(tmp_path / name)
+            read_sources(tmp_path / name)
 
 
 def test_shards_are_all_jobs_once() -> None:
-    jobs = list(range(10))
-    assert sorted(job for shard in ("1/4", "2/4", "3/4", "4/4") for job in pick_shard(jobs, shard)) == jobs
+    sources = list(range(10))
+    assert sorted(source for shard in ("1/4", "2/4", "3/4", "4/4") for source in pick_shard(sources, shard)) == sources
     for wrong in ("0/4", "5/4", "1", "a/b"):
         with pytest.raises(OptionError, match="expected i/n"):
-            pick_shard(jobs, wrong)
+            pick_shard(sources, wrong)
 
 
 def test_lags_of_curves_are_found_and_signed() -> None:
     random = np.random.default_rng(3)
     curve = np.convolve(random.normal(size=240), np.ones(5), "valid").astype(np.float32)
     for late in (-15, -4, 0, 7, 15):
-        called = np.roll(curve, late) + random.normal(0, 0.5, len(curve)).astype(np.float32)
-        sync = scan_lags(curve, called, 25, 15)
+        expected = np.roll(curve, late) + random.normal(0, 0.5, len(curve)).astype(np.float32)
+        sync = scan_lags(curve, expected, 25, 15)
         assert sync is not None and sync.offset == late
     assert scan_lags(curve, np.zeros_like(curve), 25, 15) is None
     assert scan_lags(curve[:3], curve[:3], 25, 15) is None
@@ -84,12 +83,12 @@ def test_lags_of_curves_are_found_and_signed() -> None:
 def test_closures_count_where_lips_shut() -> None:
     seen = np.full(100, 0.3, np.float32)
     seen[20:23] = seen[60:63] = 0.0
-    called = Called(seen, ((0.82, 0.9), (2.42, 2.5), (3.2, 3.3), (4.5, 4.6)))
-    found = closure_metrics(seen, called, 25, 0.0)
+    expected = ExpectedMouth(seen, ((0.82, 0.9), (2.42, 2.5), (3.2, 3.3), (4.5, 4.6)))
+    found = closure_metrics(seen, expected, 25, 0.0)
     assert found["closure_count"] == 3
     assert found["closure_hits"] == pytest.approx(2 / 3, rel=1e-6)
     assert found["closure_chance"] < 0.2  # type: ignore[operator]
-    late = Called(seen, tuple((a + 0.4, b + 0.4) for a, b in called.closures[:2]))
+    late = ExpectedMouth(seen, tuple((a + 0.4, b + 0.4) for a, b in expected.closures[:2]))
     assert closure_metrics(seen, late, 25, 0.4)["closure_hits"] == 1
     assert closure_metrics(seen, late, 25, 0.0)["closure_hits"] == 0
 
@@ -100,13 +99,13 @@ def test_hands_have_the_figures_that_their_definitions_give() -> None:
     points[:, 0, :, 0] += np.array([0, 10, 0, 10])[:, None]
     points[2:, 1] = np.nan
     scores = np.array([[0.8, 1], [1, 0.6], [0.8, 0], [1, 0]], np.float32)
-    found = hand_metrics(Hands(points, scores))
+    found = hand_metrics(HandDetections(points, scores))
     assert found["hands_found"] == 1
     assert found["hands_lost"] == pytest.approx(0.25)
     assert found["hkc"] == pytest.approx(5.2 / 6)
     assert found["hkc_missing_as_zero"] == pytest.approx(5.2 / 8)
     assert found["hkv"] == pytest.approx((0.25 + 0) / 2)
-    none = hand_metrics(Hands(points, np.zeros((4, 2), np.float32)))
+    none = hand_metrics(HandDetections(points, np.zeros((4, 2), np.float32)))
     assert none["hands_found"] == 0 and none["hkc"] is None and none["hkv"] is None
 
 
@@ -136,7 +135,7 @@ def test_the_bootstrap_is_about_as_wide_as_theory_has_it() -> None:
 
 def test_summaries_leave_out_what_is_missing() -> None:
     clips = [{"metrics": {"flicker": 1.0, "hkc": None}}, {"metrics": {"flicker": 3.0}}, {"error": "x", "metrics": {}}]
-    assert summary(clips) == {"flicker": {"clips": 2, "mean": 2, "spread": 1, "least": 1, "most": 3}}
+    assert summarize(clips) == {"flicker": {"clips": 2, "mean": 2, "spread": 1, "least": 1, "most": 3}}
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:

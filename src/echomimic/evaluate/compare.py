@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,9 @@ import numpy.typing as npt
 
 from echomimic.errors import InputError
 from echomimic.evaluate.catalogue import metrics
-from echomimic.evaluate.html import document, number, table
 from echomimic.evaluate.measure import round_digits
 from echomimic.evaluate.report import Report, value_of
+from echomimic.evaluate.report_page import can_draw, render_comparison
 from echomimic.media import atomic_path
 
 RESAMPLES = 2000
@@ -36,7 +35,7 @@ class Difference:
 
 
 def compare(a: Report, b: Report, seed: int = 0) -> list[Difference]:
-    """Every metric that both reports have, in the catalogue's order; InputError where they share none."""
+    """Compare every metric that both reports have, in the catalogue's order. Raises InputError if they share none."""
     found = [row for name in metrics() if (row := _difference(name, a, b, seed)) is not None]
     if not found:
         raise InputError("the two reports have no metric in common; expected two runs of the same metrics")
@@ -80,36 +79,35 @@ def bootstrap(one: Doubles, other: Doubles, paired: bool, seed: int) -> tuple[fl
 
 
 def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str]) -> None:
-    """compare.json and compare.html in a folder, which is made."""
+    """Write compare.json and compare.html into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "compare.json") as part:
         whole = {"a": names[0], "b": names[1], "metrics": [asdict(row) for row in rows]}
         part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    cells = [
-        [
-            row.metric,
-            *(number(v) for v in (row.a, row.b, row.difference)),
-            f"{number(row.low)} … {number(row.high)}",
-            str(row.clips),
-            "by clip" if row.paired else "no",
-            row.better,
+    if can_draw():
+        cells = [
+            (
+                row.metric,
+                row.a,
+                row.b,
+                row.difference,
+                f"{row.low:.4g} … {row.high:.4g}",
+                row.clips,
+                "by clip" if row.paired else "no",
+                row.better,
+            )
+            for row in rows
         ]
-        for row in rows
-    ]
-    head = ["metric", "A", "B", "B - A", "95 % interval", "clips", "paired", "better"]
-    with atomic_path(folder / "compare.html") as part:
-        title = f"<h1>{escape(f'A: {names[0]}, B: {names[1]}')}</h1>"
-        part.write_text(document("echomimic evaluate --compare", [title, table(head, cells)]), encoding="utf-8")
+        with atomic_path(folder / "compare.html") as part:
+            part.write_text(render_comparison(names, cells), encoding="utf-8")
 
 
 def _values(report: Report, name: str) -> dict[str, float]:
-    clips = report["clips"]
-    assert isinstance(clips, list)
-    return {str(clip["path"]): value for clip in clips if (value := value_of(clip, name)) is not None}
+    return {str(clip["path"]): value for clip in report["clips"] if (value := value_of(clip, name)) is not None}
 
 
 def _verdict(better: str, low: float, high: float) -> str:
-    """Which is better where that can be said: the interval leaves 0 out and the metric has a direction."""
+    """Which one is better, if the interval excludes 0 and the metric has a direction."""
     if better not in ("higher", "lower") or low <= 0 <= high:
         return "–"
     return "B" if (low > 0) == (better == "higher") else "A"

@@ -1,4 +1,4 @@
-"""Container truth: what a file really holds, counted from its packets and not taken from its header."""
+"""What a video file holds, counted from its packets instead of read from its header."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,7 +30,7 @@ class Container:
 
 
 def read_container(path: Path) -> Container:
-    """Count the packets of a video file; VideoError where it is none."""
+    """Count the packets of a video file. Raises VideoError if it is none."""
     with open_media(path, WANTED, VideoError) as container:
         if not container.streams.video:
             raise VideoError(f"{path} has no pictures; expected {WANTED}")
@@ -50,13 +50,13 @@ def _counted(container: "InputContainer") -> Container:
             stamps.append(start)
         else:
             heard.append((start, start + (packet.duration or 0) * packet.time_base))
-    # what is stamped before 0 is the codec's run-in, which is not heard
+    # packets stamped before 0 are the codec's priming samples, which are not played
     heard = [(max(start, -zero, Fraction(0)), end) for start, end in heard]
     return _container(sorted(stamps), heard, _codec(pictures.codec_context, sounds.codec_context if sounds else None))
 
 
 def _container(stamps: list[Fraction], heard: list[tuple[Fraction, Fraction]], codec: str) -> Container:
-    """In fractions as far as the result, so that an even frame rate has a jitter of exactly 0."""
+    """Compute in fractions, so that an even frame rate has a jitter of exactly 0."""
     steps = [after - before for before, after in pairwise(stamps)]
     step = sum(steps, Fraction(0)) / len(steps) if steps else Fraction(1, 25)
     sound = (min(heard)[0], max(end for _, end in heard)) if heard else None

@@ -1,4 +1,4 @@
-"""Look at a clip: once for the face, once for everything else. Frames are never kept, but for a few thumbnails."""
+"""Two passes over the frames of a clip: one for the face, one for the rest. Only a few thumbnails are kept."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from echomimic.errors import FaceError, MotionError
-from echomimic.evaluate.hands import Hands, HandWatch, hand_watch
+from echomimic.evaluate.catalogue import EvaluationSettings
+from echomimic.evaluate.hands import HandDetections, HandDetector, open_hand_detector
 from echomimic.evaluate.landmarks import Faces, read_faces
-from echomimic.evaluate.picture import Light, PictureWatch
-from echomimic.evaluate.settings import Settings
+from echomimic.evaluate.picture import PictureAccumulator, PictureStatistics
 from echomimic.media import Video, read_video
 from echomimic.motion.tracking import track_video
 from echomimic.notes import note
@@ -23,28 +23,28 @@ _NEEDS_FACE = frozenset({"sync", "face", "picture", "reference", "expression", "
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What was seen of a clip; what was not asked for is None. `sheet` holds thumbnails at even distances."""
+class FramePass:
+    """What the passes found; None for groups that were not requested. `sheet` holds evenly spaced thumbnails."""
 
     video: Video
     faces: Faces | None
-    light: Light
-    hands: Hands | None
+    statistics: PictureStatistics
+    hands: HandDetections | None
     sheet: tuple[Picture, ...]
 
 
-def watch(path: Path, settings: Settings, progress: Progress | None = None) -> Watched:
-    """Look at a video; VideoError where it cannot be read. A clip that shows no face has none of the face's metrics."""
+def pass_frames(path: Path, settings: EvaluationSettings, progress: Progress | None = None) -> FramePass:
+    """Run both passes. Raises VideoError if the file cannot be read; without a face, `faces` is None."""
     video = read_video(path)
     faces = None
     if _NEEDS_FACE & set(settings.groups):
-        faces = watch_face(path, _part(progress, 0, video.count))
-    light, hands, sheet = _watch_pictures(video, faces, settings, _part(progress, video.count, video.count))
-    return Watched(video, faces, light, hands, sheet)
+        faces = track_face(path, _part(progress, 0, video.count))
+    statistics, hands, sheet = _accumulate(video, faces, settings, _part(progress, video.count, video.count))
+    return FramePass(video, faces, statistics, hands, sheet)
 
 
-def watch_face(path: Path, progress: Progress | None = None) -> Faces | None:
-    """The face of a video as a track; None, and a note, where there is none."""
+def track_face(path: Path, progress: Progress | None = None) -> Faces | None:
+    """Track the face of a video; None, and a note, if there is none."""
     try:
         track = track_video(path, progress=progress)
     except (FaceError, MotionError) as error:
@@ -54,18 +54,18 @@ def watch_face(path: Path, progress: Progress | None = None) -> Faces | None:
     return read_faces(track)
 
 
-def _watch_pictures(
-    video: Video, faces: Faces | None, settings: Settings, progress: Progress | None
-) -> tuple[Light, Hands | None, tuple[Picture, ...]]:
+def _accumulate(
+    video: Video, faces: Faces | None, settings: EvaluationSettings, progress: Progress | None
+) -> tuple[PictureStatistics, HandDetections | None, tuple[Picture, ...]]:
     wanted = set(np.linspace(0, video.count - 1, settings.sheet).round().astype(int).tolist())
     step = max(1, round(video.fps / settings.hand_rate))
-    pictures, sheet = PictureWatch(video.fps), []
+    pictures, sheet = PictureAccumulator(video.fps), []
     with ExitStack() as stack:
-        hands: HandWatch | None = stack.enter_context(hand_watch()) if settings.wants("hands") else None
+        hands: HandDetector | None = stack.enter_context(open_hand_detector()) if settings.wants("hands") else None
         for index, (_, pixels) in enumerate(video.frames()):
-            pictures.see(pixels, _points(faces, index))
+            pictures.add(pixels, _points(faces, index))
             if hands is not None and index % step == 0:
-                hands.see(pixels)
+                hands.add(pixels)
             if index in wanted:
                 sheet.append(_thumb(pixels))
             if progress:
@@ -86,7 +86,7 @@ def _thumb(pixels: Picture) -> Picture:
 
 
 def _part(progress: Progress | None, before: int, count: int) -> Progress | None:
-    """Progress of one of the two looks, out of both."""
+    """Progress of one of the two passes as a part of both."""
     if progress is None:
         return None
 

@@ -1,4 +1,4 @@
-"""HKC and HKV on mediapipe's hands, and how often hands were found at all."""
+"""Hand metrics: key point confidence (HKC) and variance (HKV), and the share of frames with hands."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,29 +12,29 @@ from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
 from echomimic.types import Floats, Picture
 
 _USUAL = 0.5
-"""A hand that is seen in this share of the looks belongs to the clip; where it is missing it is lost."""
+"""A hand that is found in this share of the frames belongs to the clip; in the others it counts as lost."""
 _CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
-class Hands:
-    """Looks for hands: `points` (N, 2, 21, 2) in pixels of the judged picture, the left and right slot of mediapipe's
-    labels, NaN where none was found; `scores` (N, 2), 0 where none was found."""
+class HandDetections:
+    """Hands in N frames: `points` (N, 2, 21, 2) in pixels of the evaluated picture, left and right by the detector's
+    label, NaN if not found; `scores` (N, 2), 0 if not found."""
 
     points: Floats
     scores: Floats
 
 
-class HandWatch:
-    """Looks for up to two hands in frames, each by itself: no look depends on the one before."""
+class HandDetector:
+    """Detects up to two hands in each frame independently."""
 
     def __init__(self, find: Callable[[Picture], list[HandLandmarks]]) -> None:
         self._find = find
         self._points: list[Floats] = []
         self._scores: list[Floats] = []
 
-    def see(self, pixels: Picture) -> None:
-        """Look at one frame (H, W, 3)."""
+    def add(self, pixels: Picture) -> None:
+        """Detect hands in one frame (H, W, 3)."""
         import cv2
 
         scale = min(1.0, SIDE / max(pixels.shape[:2]))
@@ -48,20 +48,20 @@ class HandWatch:
         self._points.append(points)
         self._scores.append(scores)
 
-    def result(self) -> Hands:
-        """All looks."""
-        return Hands(np.array(self._points, np.float32), np.array(self._scores, np.float32))
+    def result(self) -> HandDetections:
+        """The detections of all frames."""
+        return HandDetections(np.array(self._points, np.float32), np.array(self._scores, np.float32))
 
 
 @contextmanager
-def hand_watch() -> Iterator[HandWatch]:
-    """A watcher with its model, which is closed at the end."""
+def open_hand_detector() -> Iterator[HandDetector]:
+    """Open a detector; its model is closed at the end."""
     with hand_landmarker(most=2, confidence=_CONFIDENCE) as find:
-        yield HandWatch(find)
+        yield HandDetector(find)
 
 
-def hand_metrics(hands: Hands) -> Values:
-    """HKC, HKV, detection rate and lost hands (see the catalogue); None where no hand was ever found."""
+def hand_metrics(hands: HandDetections) -> Values:
+    """HKC, HKV, detection rate and lost hands (see the catalogue); None if no hand was ever found."""
     seen = hands.scores > 0
     if not seen.any():
         found = 0.0 if len(seen) else None
@@ -76,11 +76,11 @@ def hand_metrics(hands: Hands) -> Values:
     }
 
 
-def hand_variance(hands: Hands) -> float | None:
+def hand_variance(hands: HandDetections) -> float | None:
     """Variance over time of each key point's x plus y in hand lengths squared, averaged over points, then hands.
 
-    A hand's length is the median distance from its wrist to the knuckle of its middle finger. Hands seen fewer than
-    twice do not count.
+    A hand's length is the median distance from its wrist to the knuckle of its middle finger. Hands found less than
+    twice are skipped.
     """
     values = []
     for slot in range(2):

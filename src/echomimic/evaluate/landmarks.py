@@ -1,4 +1,4 @@
-"""What can be read off face landmarks: blinks, head motion, energy, whether a face stays itself, distances."""
+"""Metrics of face landmarks: blinks, head motion, motion energy, stability of identity, distances."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
-from echomimic.evaluate.picture import Light, drift, seconds
+from echomimic.evaluate.picture import PictureStatistics, drift, seconds
 from echomimic.landmarks.head_pose import align, face_template
 from echomimic.landmarks.topology import EYES, LIPS, LOWER_LIP_MIDDLE, OUTER_EYES, SKIN, STABLE, UPPER_LIP_MIDDLE
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.signals import runs
-from echomimic.types import Curves, Floats, LandmarkTrack
+from echomimic.types import CURVES, Curves, Floats, LandmarkTrack
 
 _BLINK, _USUAL = 0.7, 3.0
 """Share of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
@@ -20,7 +20,7 @@ _BLINK, _USUAL = 0.7, 3.0
 @dataclass(frozen=True)
 class Faces:
     """A track read once: `still` (T, 478, 3) with the head's pose and size taken out (outer eyes 1 apart), `curves` as
-    the mesh engine has them, `valid` (T,) where the face was seen."""
+    the mesh engine has them, `valid` (T,) True if the face was found."""
 
     track: LandmarkTrack
     still: Floats
@@ -33,12 +33,12 @@ class Faces:
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
-        """(T,) where the face was seen."""
+        """(T,) True if the face was found."""
         return self.track.valid
 
 
 def read_faces(track: LandmarkTrack) -> Faces:
-    """Take the pose out of a track."""
+    """Remove the head pose from a track and read its curves."""
     template = face_template()
     still = np.stack([align(points, template).apply(points) for points in track.points])
     return Faces(track, still, read_curves(track))
@@ -61,7 +61,7 @@ def eye_opening(faces: Faces) -> Floats:
     return np.asarray(np.mean(rows, axis=0), np.float32)
 
 
-def face_metrics(faces: Faces, light: Light) -> Values:
+def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
     """Blinks, head motion, motion energy, stability of identity (see the catalogue)."""
     return {
         "face_found": float(faces.valid.mean()),
@@ -70,7 +70,7 @@ def face_metrics(faces: Faces, light: Light) -> Values:
         "motion_energy": motion_energy(faces.track),
         "mouth_motion": float(opening(faces).std()),
         "identity_shape": identity_shape(faces),
-        "identity_colour": drift(light.skin, faces.fps),
+        "identity_colour": drift(statistics.skin, faces.fps),
     }
 
 
@@ -123,7 +123,7 @@ def identity_shape(faces: Faces) -> float | None:
 def landmark_distances(ours: Faces, theirs: Faces) -> Values:
     """LMD of the face and of the mouth against a reference of the same motion (see the catalogue).
 
-    Frames are paired by time; those where either face was not seen are left out.
+    Frames are paired by time; frames in which either face was not found are skipped.
     """
     frames = np.minimum(np.round(np.arange(len(ours.still)) / ours.fps * theirs.fps).astype(int), len(theirs.still) - 1)
     seen = ours.valid & theirs.valid[frames]
@@ -138,3 +138,15 @@ def landmark_distances(ours: Faces, theirs: Faces) -> Values:
         "lmd_face": float(100 * (np.linalg.norm(one - other, axis=2) / size).mean()),
         "lmd_mouth": float(100 * (np.linalg.norm(lips[0] - lips[1], axis=2) / size).mean()),
     }
+
+
+EXPRESSION_CURVES = ("jaw", "spread", "smile", "blink", "brow", "gaze_x", "gaze_y")
+
+
+def expression_features(faces: Faces) -> Floats:
+    """(n, 7) float32 of the frames where the face was seen: curves against the clip's own rest, in shares of their
+    range."""
+    ranges = {curve.name: max(abs(curve.low), abs(curve.high)) for curve in CURVES}
+    columns = [faces.curves[name] / np.float32(ranges[name]) for name in EXPRESSION_CURVES]
+    features: Floats = np.stack(columns, axis=1)[faces.valid].astype(np.float32)
+    return features

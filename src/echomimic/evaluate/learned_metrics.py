@@ -1,6 +1,7 @@
-"""Metrics that look through a network. The network is a parameter, numpy in and out: the arithmetic stands here."""
+"""Metrics on features of a network, which is a parameter: a function from numpy to numpy."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,18 +17,18 @@ Network = Callable[[Floats], Floats]
 """A batch (n, …) float32 to features (n, d) float32; each row depends on its own input only."""
 
 BATCH = 8
-"""Inputs in one call, always: the last call is filled up. So the digits depend on no setting."""
+"""Inputs in one call; the last call is padded, so that the digits depend on no setting."""
 WINDOW = 16
-"""Frames that FVD looks at together."""
+"""Frames in one window of FVD."""
 FACE_SIDE, EXPRESSION_SIDE, WINDOW_SIDE = 112, 224, 224
 _FIVE_AT = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)], np.float64
 )
-"""Where they lie in a crop of 112 pixels, as face networks are trained (Deng et al. 2019)."""
+"""Their positions in a crop of 112 pixels (ArcFace: Deng et al. 2019)."""
 
 
 def features(network: Network, inputs: Iterable[npt.NDArray[np.generic]]) -> Floats:
-    """Features (n, d) of inputs that come one by one; (0, 0) where there are none."""
+    """Features (n, d) of inputs; (0, 0) if there are none."""
     rows: list[Floats] = []
     waiting: list[Floats] = []
     for item in inputs:
@@ -80,7 +81,7 @@ def lpips(network: Network, pairs: Iterable[Pair]) -> float | None:
 
 
 def face_crops(video: Video, faces: Faces, side: int) -> Iterator[Picture]:
-    """The face of each frame where it was seen, upright on a square of `side` pixels, eyes and mouth in place."""
+    """The face of each frame in which it was found, upright on a square of `side` pixels, eyes and mouth in place."""
     for index, (_, pixels) in enumerate(video.frames()):
         if index < len(faces.track) and faces.valid[index]:
             yield face_crop(pixels, faces.track.points[index], side)
@@ -94,7 +95,7 @@ def face_crop(pixels: Picture, points: Floats, side: int) -> Picture:
 
 
 def _similarity(source: npt.NDArray[np.float64], goal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(2, 3): turn, scale and shift of the plane, by least squares; points as complex numbers."""
+    """Least-squares similarity transform (2, 3); points as complex numbers."""
     a, b = source[:, 0] + 1j * source[:, 1], goal[:, 0] + 1j * goal[:, 1]
     turn = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
     shift = b.mean() - turn * a.mean()
@@ -118,3 +119,50 @@ def csim(frames: Floats, wanted: Floats) -> float | None:
 def expression_coefficients(network: Network, crops: Iterable[Picture]) -> Floats:
     """For E-FID: coefficients (n, k) of face crops (3, 224, 224) RGB 0..1."""
     return features(network, (crop.transpose(2, 0, 1).astype(np.float32) / 255 for crop in crops))
+
+
+_SMALLEST = 1e-12
+"""Share of the spread below which a distance is rounding."""
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """`mean` (d,) and `covariance` (d, d)."""
+
+    mean: Doubles
+    covariance: Doubles
+
+
+def fit_gaussian(features: npt.ArrayLike) -> Gaussian:
+    """Mean and unbiased covariance of features (n, d), n > 1, in double precision."""
+    rows = np.asarray(features, np.float64)
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    return Gaussian(mean, centred.T @ centred / (len(rows) - 1))
+
+
+def frechet_distance(one: Gaussian, other: Gaussian) -> float:
+    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), as Heusel et al. 2017 use it; 0 for equal Gaussians, never below.
+
+    The trace of the root is the sum of the roots of the eigenvalues of C1^½ C2 C1^½, which is symmetric:
+    this avoids complex numbers if a covariance is singular.
+    """
+    root = _root(one.covariance)
+    shared = np.linalg.eigvalsh(_symmetric(root @ other.covariance @ root))
+    cross = np.sqrt(np.clip(shared, 0, None)).sum()
+    shift = one.mean - other.mean
+    spread = np.trace(one.covariance) + np.trace(other.covariance)
+    distance = float(shift @ shift + spread - 2 * cross)
+    return distance if distance > _SMALLEST * spread else 0.0
+
+
+def _root(matrix: Doubles) -> Doubles:
+    values, vectors = np.linalg.eigh(_symmetric(matrix))
+    root: Doubles = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root
+
+
+def _symmetric(matrix: Doubles) -> Doubles:
+    result: Doubles = (matrix + matrix.T) / 2
+    return result

@@ -1,4 +1,4 @@
-"""What to measure: a video, a folder of videos, or a manifest with references."""
+"""The clips to measure: a video, a folder of videos, or a manifest with references."""
 
 import csv
 import hashlib
@@ -17,8 +17,8 @@ _COLUMNS = ("path", "reference", "portrait")
 
 
 @dataclass(frozen=True)
-class Job:
-    """A clip, named as the manifest names it; `reference` is a video of the same motion, `portrait` a picture."""
+class ClipSource:
+    """A clip with its name in the manifest; `reference` is a video of the same motion, `portrait` a picture."""
 
     name: str
     path: Path
@@ -26,20 +26,20 @@ class Job:
     portrait: Path | None = None
 
 
-def read_jobs(source: Path, reference: Path | None = None) -> list[Job]:
-    """The clips that `source` names; InputError where it names none. `reference` goes with a single video only."""
+def read_sources(source: Path, reference: Path | None = None) -> list[ClipSource]:
+    """List the clips of `source`. Raises InputError if there are none; `reference` is for a single video only."""
     if source.is_dir():
         rows = [{"path": path.name} for path in sorted(source.iterdir()) if path.suffix.lower() in VIDEOS]
-        jobs = [_job(row, source) for row in rows]
+        sources = [_job(row, source) for row in rows]
     elif source.suffix.lower() in (".csv", ".jsonl", ".txt"):
-        jobs = [_job(row, source.parent) for row in _rows(source)]
+        sources = [_job(row, source.parent) for row in _rows(source)]
     else:
-        return [Job(source.name, source, reference)]
+        return [ClipSource(source.name, source, reference)]
     if reference is not None:
         raise OptionError("--reference goes with one video; expected references of many in the manifest's own column")
-    if not jobs:
+    if not sources:
         raise InputError(f"{source} names no videos; expected {WANTED}")
-    return jobs
+    return sources
 
 
 def _rows(source: Path) -> Iterable[Mapping[str, object]]:
@@ -56,27 +56,27 @@ def _rows(source: Path) -> Iterable[Mapping[str, object]]:
         raise InputError(f"{source} is no manifest that can be read; expected {WANTED}") from None
 
 
-def _job(row: Mapping[str, object], folder: Path) -> Job:
-    """One row; paths in it count from the manifest's folder."""
+def _job(row: Mapping[str, object], folder: Path) -> ClipSource:
+    """Parse one row; its paths are relative to the manifest's folder."""
     values = {name: str(row.get(name) or "").strip() for name in _COLUMNS} if isinstance(row, Mapping) else {}
     if not values.get("path"):
         raise InputError(f"a row of the manifest has no path: {row!r:.80}; expected {WANTED}")
     reference, portrait = (folder / values[name] if values[name] else None for name in ("reference", "portrait"))
-    return Job(values["path"], folder / values["path"], reference, portrait)
+    return ClipSource(values["path"], folder / values["path"], reference, portrait)
 
 
-def pick_shard(jobs: list[_Item], shard: str | None) -> list[_Item]:
-    """Every n-th of `jobs`, starting with the i-th, for a shard "i/n"; OptionError for anything else."""
+def pick_shard(sources: list[_Item], shard: str | None) -> list[_Item]:
+    """Every n-th of `sources`, starting with the i-th, for a shard "i/n"; OptionError for anything else."""
     if shard is None:
-        return jobs
+        return sources
     number, _, count = shard.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise OptionError(f"shard {shard!r}; expected i/n with i from 1 to n, such as 1/4")
-    return jobs[int(number) - 1 :: int(count)]
+    return sources[int(number) - 1 :: int(count)]
 
 
 def file_digest(path: Path | None) -> str | None:
-    """The sha256 of a file, in hex; None for none, or where it cannot be read."""
+    """The sha256 of a file, in hex; None without a path or if it cannot be read."""
     if path is None:
         return None
     try:

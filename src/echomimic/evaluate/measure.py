@@ -1,4 +1,4 @@
-"""All that is measured on one clip, group by group."""
+"""Measure one clip, group by group."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,19 +7,18 @@ from functools import cached_property
 import numpy as np
 
 from echomimic.errors import InputError, SoundError
-from echomimic.evaluate import learned_metrics as deep
+from echomimic.evaluate import learned_metrics as learned
+from echomimic.evaluate.catalogue import EvaluationSettings
 from echomimic.evaluate.container import Container, Values, container_metrics, read_container
-from echomimic.evaluate.expression import expression_features
-from echomimic.evaluate.frame_pass import Watched, watch, watch_face
-from echomimic.evaluate.frechet import fit_gaussian, frechet_distance
+from echomimic.evaluate.frame_pass import FramePass, pass_frames, track_face
 from echomimic.evaluate.hands import hand_metrics
-from echomimic.evaluate.landmarks import Faces, face_metrics, landmark_distances, opening
-from echomimic.evaluate.manifest import Job
-from echomimic.evaluate.networks import Networks, absent
+from echomimic.evaluate.landmarks import Faces, expression_features, face_metrics, landmark_distances, opening
+from echomimic.evaluate.learned_metrics import fit_gaussian, frechet_distance
+from echomimic.evaluate.manifest import ClipSource
+from echomimic.evaluate.networks import Networks, missing_network
 from echomimic.evaluate.picture import flicker_curve, picture_metrics
 from echomimic.evaluate.reference import paired_frames, reference_metrics
-from echomimic.evaluate.settings import Settings
-from echomimic.evaluate.sync import Called, called_for, closure_metrics, scan_lags, sync_metrics
+from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, expected_mouth, scan_lags, sync_metrics
 from echomimic.evaluate.syncnet import syncnet_metrics
 from echomimic.landmarks.face import find_faces
 from echomimic.media import Video, read_picture, read_speech, read_video
@@ -28,40 +27,40 @@ from echomimic.types import Floats, Picture, Progress, Speech
 
 DIGITS = 6
 """Significant digits of every figure: the last bits of float32 sums may differ between machines."""
-Clouds = dict[str, tuple[Floats, Floats]]
+FeatureSets = dict[str, tuple[Floats, Floats]]
 """Features (n, d) of a clip and of its reference, for distances between sets."""
 Series = dict[str, Floats]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found: `metrics` by name (None: cannot be said), curves to plot, features for distances of sets."""
+    """Results of a clip: `metrics` by name (None: undefined), curves to plot, features for distances between sets."""
 
     container: Container
     metrics: Values
     notes: tuple[str, ...]
     series: Series
     sheet: tuple[Picture, ...]
-    clouds: Clouds = field(default_factory=dict)
+    feature_sets: FeatureSets = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A clip as the groups see it; what several of them need is worked out once."""
+class _Context:
+    """The inputs that the groups share; each is computed once."""
 
-    job: Job
-    settings: Settings
+    source: ClipSource
+    settings: EvaluationSettings
     networks: Networks
     container: Container
     reference: Video | None
-    watched: Watched
+    frame_pass: FramePass
     series: Series = field(default_factory=dict)
-    clouds: Clouds = field(default_factory=dict)
+    feature_sets: FeatureSets = field(default_factory=dict)
 
     @cached_property
     def speech(self) -> Speech | None:
         try:
-            return read_speech(self.job.path)
+            return read_speech(self.source.path)
         except SoundError as error:
             note(error.code, "{problem}", problem=error)
             return None
@@ -73,33 +72,35 @@ class _Seen:
 
     @cached_property
     def reference_faces(self) -> Faces | None:
-        return None if self.job.reference is None else watch_face(self.job.reference)
+        return None if self.source.reference is None else track_face(self.source.reference)
 
     def frames(self) -> Iterator[Picture]:
-        return (pixels for _, pixels in self.watched.video.frames())
+        return (pixels for _, pixels in self.frame_pass.video.frames())
 
     def reference_frames(self) -> Iterator[Picture]:
         return (pixels for _, pixels in self.reference.frames()) if self.reference else iter(())
 
 
-def measure(job: Job, settings: Settings, networks: Networks, progress: Progress | None = None) -> Measured:
-    """Measure one clip; EchoMimicError where it, or its reference, cannot be read."""
+def measure(
+    source: ClipSource, settings: EvaluationSettings, networks: Networks, progress: Progress | None = None
+) -> Measured:
+    """Measure one clip; raises EchoMimicError if it or its reference cannot be read."""
     with collect_notes() as notes:
-        container = read_container(job.path)
-        reference = None if job.reference is None else read_video(job.reference)
-        seen = _Seen(job, settings, networks, container, reference, watch(job.path, settings, progress))
+        container = read_container(source.path)
+        reference = None if source.reference is None else read_video(source.reference)
+        seen = _Context(source, settings, networks, container, reference, pass_frames(source.path, settings, progress))
         metrics: Values = {}
         for group in settings.groups:
             if group not in PLAIN_GROUPS and not _has_network(group, networks):
-                emit(absent(group))
+                emit(missing_network(group))
             else:
-                metrics.update({**PLAIN_GROUPS, **DEEP_GROUPS}[group](seen))
+                metrics.update({**PLAIN_GROUPS, **LEARNED_GROUPS}[group](seen))
     rounded = {name: round_digits(value) for name, value in metrics.items()}
-    return Measured(container, rounded, tuple(notes), seen.series, seen.watched.sheet, seen.clouds)
+    return Measured(container, rounded, tuple(notes), seen.series, seen.frame_pass.sheet, seen.feature_sets)
 
 
 def round_digits(value: float | None) -> float | None:
-    """A figure to six significant digits; None for what is not a number."""
+    """Round to six significant digits; None for NaN and infinity."""
     return float(f"{value:.{DIGITS}g}") if value is not None and np.isfinite(value) else None
 
 
@@ -116,27 +117,27 @@ def _has_network(group: str, networks: Networks) -> bool:
     return networks.syncnet is not None if group == "syncnet" else group in networks.plain
 
 
-def _container(seen: _Seen) -> Values:
+def _container(seen: _Context) -> Values:
     return container_metrics(seen.container)
 
 
-def _sync(seen: _Seen) -> Values:
-    faces = seen.watched.faces
+def _sync(seen: _Context) -> Values:
+    faces = seen.frame_pass.faces
     if faces is None or seen.speech is None:
         return sync_metrics(None)
-    seen_gap, called = opening(faces), called_for(seen.speech, len(faces.still), faces.fps, seen.start)
-    sync = scan_lags(seen_gap, called.opening, faces.fps, seen.settings.lag)
-    seen.series.update({"mouth seen": seen_gap, "mouth called for": called.opening})
+    seen_gap, expected = opening(faces), expected_mouth(seen.speech, len(faces.still), faces.fps, seen.start)
+    sync = scan_lags(seen_gap, expected.opening, faces.fps, seen.settings.lag)
+    seen.series.update({"mouth seen": seen_gap, "mouth expected": expected.opening})
     if sync is None:
         note("lip_sync_not_measurable", "lip sync cannot be measured: the mouth does not move, or nothing is said")
-        return {**sync_metrics(None), **closure_metrics(seen_gap, called, faces.fps, 0.0)}
+        return {**sync_metrics(None), **closure_metrics(seen_gap, expected, faces.fps, 0.0)}
     seen.series["correlation by lag"] = sync.scan
-    _warn_of_edge(sync.offset, sync.lag, called)
-    return {**sync_metrics(sync), **closure_metrics(seen_gap, called, faces.fps, sync.seconds)}
+    _warn_of_edge(sync.offset, sync.lag, expected)
+    return {**sync_metrics(sync), **closure_metrics(seen_gap, expected, faces.fps, sync.seconds)}
 
 
-def _warn_of_edge(offset: int, lag: int, called: Called) -> None:
-    if abs(offset) == lag and len(called.opening):
+def _warn_of_edge(offset: int, lag: int, expected: ExpectedMouth) -> None:
+    if abs(offset) == lag and len(expected.opening):
         note(
             "lag_at_scan_end",
             "the best lag lies at the end of the scan ({offset:+d} frames): the true one may lie beyond it",
@@ -144,99 +145,104 @@ def _warn_of_edge(offset: int, lag: int, called: Called) -> None:
         )
 
 
-def _face(seen: _Seen) -> Values:
-    faces = seen.watched.faces
+def _face(seen: _Context) -> Values:
+    faces = seen.frame_pass.faces
     if faces is None:
         return {"face_found": 0.0}
     seen.series["yaw"] = faces.curves["yaw"]
-    return face_metrics(faces, seen.watched.light)
+    return face_metrics(faces, seen.frame_pass.statistics)
 
 
-def _picture(seen: _Seen) -> Values:
-    light = seen.watched.light
-    seen.series.update({"flicker": flicker_curve(light.grid), "sharpness": light.sharpness})
-    return picture_metrics(light, seen.watched.video.fps)
+def _picture(seen: _Context) -> Values:
+    statistics = seen.frame_pass.statistics
+    seen.series.update({"flicker": flicker_curve(statistics.grid), "sharpness": statistics.sharpness})
+    return picture_metrics(statistics, seen.frame_pass.video.fps)
 
 
-def _hands(seen: _Seen) -> Values:
-    return {} if seen.watched.hands is None else hand_metrics(seen.watched.hands)
+def _hands(seen: _Context) -> Values:
+    return {} if seen.frame_pass.hands is None else hand_metrics(seen.frame_pass.hands)
 
 
-def _reference(seen: _Seen) -> Values:
+def _reference(seen: _Context) -> Values:
     if seen.reference is None:
         return {}
-    values = reference_metrics(seen.watched.video, seen.reference)
-    if seen.watched.faces is not None and seen.reference_faces is not None:
-        values |= landmark_distances(seen.watched.faces, seen.reference_faces)
+    values = reference_metrics(seen.frame_pass.video, seen.reference)
+    if seen.frame_pass.faces is not None and seen.reference_faces is not None:
+        values |= landmark_distances(seen.frame_pass.faces, seen.reference_faces)
     return values
 
 
-def _expression(seen: _Seen) -> Values:
-    ours, theirs = seen.watched.faces, seen.reference_faces
+def _expression(seen: _Context) -> Values:
+    ours, theirs = seen.frame_pass.faces, seen.reference_faces
     if ours is None or theirs is None:
         return {}
     return _distance(seen, "mesh_expression_frechet", expression_features(ours), expression_features(theirs))
 
 
-def _distance(seen: _Seen, name: str, ours: Floats, theirs: Floats) -> Values:
-    seen.clouds[name] = (ours, theirs)
+def _distance(seen: _Context, name: str, ours: Floats, theirs: Floats) -> Values:
+    seen.feature_sets[name] = (ours, theirs)
     return {name: set_distance([(ours, theirs)])}
 
 
-def _fid(seen: _Seen) -> Values:
+def _fid(seen: _Context) -> Values:
     frames = (seen.frames(), seen.reference_frames())
-    return _distance(seen, "fid", *(deep.frame_features(seen.networks.plain["fid"], side) for side in frames))
+    return _distance(seen, "fid", *(learned.frame_features(seen.networks.plain["fid"], side) for side in frames))
 
 
-def _fvd(seen: _Seen) -> Values:
+def _fvd(seen: _Context) -> Values:
     frames = (seen.frames(), seen.reference_frames())
-    return _distance(seen, "fvd", *(deep.window_features(seen.networks.plain["fvd"], side) for side in frames))
+    return _distance(seen, "fvd", *(learned.window_features(seen.networks.plain["fvd"], side) for side in frames))
 
 
-def _lpips(seen: _Seen) -> Values:
+def _lpips(seen: _Context) -> Values:
     if seen.reference is None:
         return {}
-    return {"lpips": deep.lpips(seen.networks.plain["lpips"], paired_frames(seen.watched.video, seen.reference))}
+    return {"lpips": learned.lpips(seen.networks.plain["lpips"], paired_frames(seen.frame_pass.video, seen.reference))}
 
 
-def _syncnet(seen: _Seen) -> Values:
-    faces, network = seen.watched.faces, seen.networks.syncnet
+def _syncnet(seen: _Context) -> Values:
+    faces, network = seen.frame_pass.faces, seen.networks.syncnet
     if faces is None or network is None or seen.speech is None:
         return {}
-    return syncnet_metrics(network, seen.watched.video, faces, seen.speech)
+    return syncnet_metrics(network, seen.frame_pass.video, faces, seen.speech)
 
 
-def _csim(seen: _Seen) -> Values:
-    if seen.watched.faces is None:
+def _csim(seen: _Context) -> Values:
+    if seen.frame_pass.faces is None:
         return {"csim": None}
     network = seen.networks.plain["csim"]
-    ours = deep.embeddings(network, deep.face_crops(seen.watched.video, seen.watched.faces, deep.FACE_SIDE))
-    return {"csim": deep.csim(ours, _wanted(seen, network, ours))}
+    ours = learned.embeddings(
+        network, learned.face_crops(seen.frame_pass.video, seen.frame_pass.faces, learned.FACE_SIDE)
+    )
+    return {"csim": learned.csim(ours, _wanted(seen, network, ours))}
 
 
-def _wanted(seen: _Seen, network: deep.Network, ours: Floats) -> Floats:
-    """Embeddings of who the clip ought to show: the portrait, else the reference, else its own first face."""
-    if seen.job.portrait is not None:
-        pixels = read_picture(seen.job.portrait).pixels
+def _wanted(seen: _Context, network: learned.Network, ours: Floats) -> Floats:
+    """Embeddings of the expected person: of the portrait, else of the reference, else of the clip's first face."""
+    if seen.source.portrait is not None:
+        pixels = read_picture(seen.source.portrait).pixels
         faces = sorted(find_faces(pixels), key=lambda face: -face.size)[:1]
-        return deep.embeddings(network, [deep.face_crop(pixels, face.landmarks, deep.FACE_SIDE) for face in faces])
+        return learned.embeddings(
+            network, [learned.face_crop(pixels, face.landmarks, learned.FACE_SIDE) for face in faces]
+        )
     if seen.reference is not None and seen.reference_faces is not None:
-        return deep.embeddings(network, deep.face_crops(seen.reference, seen.reference_faces, deep.FACE_SIDE))
+        return learned.embeddings(network, learned.face_crops(seen.reference, seen.reference_faces, learned.FACE_SIDE))
     return ours[:1]
 
 
-def _efid(seen: _Seen) -> Values:
-    pairs = ((seen.watched.video, seen.watched.faces), (seen.reference, seen.reference_faces))
-    clouds = [
-        deep.expression_coefficients(
-            seen.networks.plain["efid"], deep.face_crops(video, faces, deep.EXPRESSION_SIDE) if video and faces else ()
+def _efid(seen: _Context) -> Values:
+    pairs = ((seen.frame_pass.video, seen.frame_pass.faces), (seen.reference, seen.reference_faces))
+    feature_sets = [
+        learned.expression_coefficients(
+            seen.networks.plain["efid"],
+            learned.face_crops(video, faces, learned.EXPRESSION_SIDE) if video and faces else (),
         )
         for video, faces in pairs
     ]
-    return _distance(seen, "efid", *clouds)
+    return _distance(seen, "efid", *feature_sets)
 
 
-PLAIN_GROUPS: Mapping[str, Callable[[_Seen], Values]] = {
+PLAIN_GROUPS: Mapping[str, Callable[[_Context], Values]] = {
     "container": _container,
     "sync": _sync,
     "face": _face,
@@ -245,7 +251,7 @@ PLAIN_GROUPS: Mapping[str, Callable[[_Seen], Values]] = {
     "reference": _reference,
     "expression": _expression,
 }
-DEEP_GROUPS: Mapping[str, Callable[[_Seen], Values]] = {
+LEARNED_GROUPS: Mapping[str, Callable[[_Context], Values]] = {
     "fid": _fid,
     "fvd": _fvd,
     "lpips": _lpips,
@@ -256,10 +262,10 @@ DEEP_GROUPS: Mapping[str, Callable[[_Seen], Values]] = {
 
 
 def try_measure(
-    job: Job, settings: Settings, networks: Networks, progress: Progress | None = None
+    source: ClipSource, settings: EvaluationSettings, networks: Networks, progress: Progress | None = None
 ) -> Measured | InputError:
-    """The same; a file that cannot be measured is returned as its error, so that it stops nobody else's."""
+    """Measure one clip; return the error of a file that cannot be measured, so that others go on."""
     try:
-        return measure(job, settings, networks, progress)
+        return measure(source, settings, networks, progress)
     except InputError as error:
         return error

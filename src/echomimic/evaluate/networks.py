@@ -1,4 +1,4 @@
-"""The networks that the user supplies: files in, functions from numpy to numpy out. torch is imported late."""
+"""Networks that the user supplies, loaded as functions from numpy to numpy; torch is imported on use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from echomimic.checkpoints.hub import Hub, fetch
 from echomimic.checkpoints.reading import read_tensors
 from echomimic.checkpoints.registry import WeightFile, default_folder
 from echomimic.errors import OptionError, SetupError, WeightsError
+from echomimic.evaluate.catalogue import LEARNED
 from echomimic.evaluate.learned_metrics import Network
 from echomimic.evaluate.manifest import file_digest
-from echomimic.evaluate.settings import WEIGHED
 from echomimic.evaluate.syncnet import SyncNet
 from echomimic.notes import Note, note
 from echomimic.types import Floats
@@ -27,7 +27,7 @@ _HUB = "hub:"
 
 @dataclass(frozen=True)
 class Expected:
-    """What file a metric expects, where it is published, and under which terms."""
+    """The file that a metric expects, where it is published, and under which licence."""
 
     file: str
     about: str
@@ -53,16 +53,16 @@ class Networks:
 
 
 def parse_weights(given: list[str], hub: Hub | None = None) -> dict[str, tuple[Path, str | None]]:
-    """`fid=FILE` or `fid=FILE@SHA256`, each, to (file, wanted digest); OptionError for anything else.
+    """`fid=FILE` or `fid=FILE@SHA256`, parsed to (file, expected digest). Raises OptionError for anything else.
 
     A FILE such as `hub:owner/repository/path` is fetched from the Hugging Face hub and checked against its own sha256.
     """
     wanted: dict[str, tuple[Path, str | None]] = {}
     for text in given:
         name, _, rest = text.partition("=")
-        if name not in WEIGHED or not rest:
+        if name not in LEARNED or not rest:
             raise OptionError(
-                f"weights {text!r}; expected NAME=FILE with one of {', '.join(WEIGHED)}: fid=inception.pt"
+                f"weights {text!r}; expected NAME=FILE with one of {', '.join(LEARNED)}: fid=inception.pt"
             )
         path, at, digest = rest.rpartition("@")
         is_digest = bool(at) and len(digest) == 64 and set(digest.lower()) <= set("0123456789abcdef")
@@ -72,7 +72,7 @@ def parse_weights(given: list[str], hub: Hub | None = None) -> dict[str, tuple[P
 
 
 def _fetched(place: str, hub: Hub | None) -> Path:
-    """A file of the hub, in the folder of weights; fetched where it is not there yet."""
+    """Path of a file of the Hugging Face hub in the weights folder; fetched if missing."""
     owner, _, rest = place.partition("/")
     repository, _, path = rest.partition("/")
     if not path:
@@ -82,14 +82,14 @@ def _fetched(place: str, hub: Hub | None) -> Path:
 
 
 def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> Networks:
-    """Load and check what is named; WeightsError where a file is absent, not the one wanted, or of another kind."""
+    """Load and check the named files. Raises WeightsError if one is missing, has another digest or another format."""
     digests = {name: _checked(name, path, digest) for name, (path, digest) in wanted.items()}
     plain = {name: _load(name, path, device) for name, (path, _) in wanted.items() if name != "syncnet"}
     syncnet = _load_syncnet(wanted["syncnet"][0], device) if "syncnet" in wanted else None
     return Networks(plain, syncnet, digests)
 
 
-def absent(name: str) -> Note:
+def missing_network(name: str) -> Note:
     """One line for a group of metrics whose network was not supplied."""
     expected = EXPECTED[name]
     return Note.make(

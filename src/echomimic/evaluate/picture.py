@@ -1,4 +1,4 @@
-"""What can be measured on the pictures alone: flicker, drift of colour, sharpness over time, a still background."""
+"""Metrics of the pictures alone: flicker, colour drift, sharpness over time, background motion."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from echomimic.landmarks.topology import OUTER_EYES, SKIN_SAMPLES
 from echomimic.types import Floats, Picture
 
 SIDE = 512
-"""Longer side at which pictures are judged: larger ones are shrunk to it, so that figures can be compared."""
+"""Longer side at which pictures are measured; larger ones are scaled down, so that figures are comparable."""
 _SMALL, _GRID = 128, 16
 """Landmarks on both cheeks and the forehead."""
 _SKIN_RADIUS = 0.12
@@ -22,10 +22,10 @@ _LEAST_BACKGROUND = 0.05
 
 
 @dataclass(frozen=True)
-class Light:
+class PictureStatistics:
     """One row a frame: `grid` (T, 16, 16) mean luma of blocks, `colour` and `skin` (T, 3) mean CIELAB, `sharpness`
     (T,) log2 of the Laplacian's variance in the face, `behind` (T,) mean change of the background since the frame
-    before. What is not known is NaN."""
+    before. Unknown values are NaN."""
 
     grid: Floats
     colour: Floats
@@ -34,8 +34,8 @@ class Light:
     behind: Floats
 
 
-class PictureWatch:
-    """Takes frames as they come and keeps a few numbers of each."""
+class PictureAccumulator:
+    """Accumulates a few statistics of each frame."""
 
     def __init__(self, fps: float) -> None:
         self._every = max(1, round(fps))
@@ -43,8 +43,8 @@ class PictureWatch:
         self._before: Floats | None = None
         self._background: npt.NDArray[np.bool_] | None = None
 
-    def see(self, pixels: Picture, points: Floats | None) -> None:
-        """The next frame (H, W, 3) with its landmarks (478, 3), where a face was seen."""
+    def add(self, pixels: Picture, points: Floats | None) -> None:
+        """Add the next frame (H, W, 3) with its landmarks (478, 3) if a face was found."""
         scale = min(1.0, SIDE / max(pixels.shape[:2]))
         if scale < 1:
             pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
@@ -62,10 +62,10 @@ class PictureWatch:
             return float("nan")
         return float(np.abs(luma - before)[self._background].mean())
 
-    def result(self) -> Light:
-        """All rows."""
+    def result(self) -> PictureStatistics:
+        """The statistics of all frames."""
         grid, colour, skin, sharpness, behind = zip(*self._rows, strict=True)
-        return Light(
+        return PictureStatistics(
             np.stack(grid),
             np.stack(colour),
             np.stack(skin),
@@ -74,14 +74,14 @@ class PictureWatch:
         )
 
 
-def picture_metrics(light: Light, fps: float) -> Values:
+def picture_metrics(statistics: PictureStatistics, fps: float) -> Values:
     """Flicker, colour drift, sharpness and its slope, background motion (see the catalogue)."""
     return {
-        "flicker": flicker(light.grid),
-        "colour_drift": drift(light.colour, fps),
-        "sharpness": _mean(light.sharpness),
-        "sharpness_slope": slope(light.sharpness, fps),
-        "background_motion": _mean(light.behind),
+        "flicker": flicker(statistics.grid),
+        "colour_drift": drift(statistics.colour, fps),
+        "sharpness": _mean(statistics.sharpness),
+        "sharpness_slope": slope(statistics.sharpness, fps),
+        "background_motion": _mean(statistics.behind),
     }
 
 
@@ -128,7 +128,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def _background(pixels: Picture) -> npt.NDArray[np.bool_] | None:
-    """Where the 128-square shows nothing of the person; None where that is next to nothing."""
+    """Pixels of the 128 x 128 picture outside the person; None if they are fewer than 5 %."""
     mask = cv2.resize(selfie_mask(pixels), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     person = cv2.dilate((np.asarray(mask) > _PERSON).astype(np.uint8), np.ones((_ROOM, _ROOM), np.uint8))
     background = np.asarray(person) == 0

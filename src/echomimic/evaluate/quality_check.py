@@ -1,16 +1,16 @@
-"""A quick look at a clip that was just made: figures beside it, and in words what somebody should look at."""
+"""A quick check of a new clip: figures in a file beside it, and warnings in words."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from echomimic.evaluate.catalogue import QUICK, QUICK_HAND_RATE, EvaluationSettings
 from echomimic.evaluate.container import Values
-from echomimic.evaluate.manifest import Job, file_digest
+from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import Networks
-from echomimic.evaluate.provenance import make_card
-from echomimic.evaluate.settings import QUICK, QUICK_HAND_RATE, Settings
+from echomimic.evaluate.report import make_card
 from echomimic.media import atomic_path
 from echomimic.notes import Note
 from echomimic.types import Progress
@@ -24,7 +24,7 @@ Rule = Callable[[Mapping[str, float | None]], Note | None]
 
 
 @dataclass(frozen=True)
-class Check:
+class QualityCheck:
     """`metrics` by name, `warnings` in words, and where the report lies."""
 
     path: Path
@@ -32,11 +32,11 @@ class Check:
     warnings: tuple[Note, ...]
 
 
-def check_clip(path: str | Path, progress: Progress | None = None) -> Check:
-    """Measure the quick set on a video and write `NAME.report.json` beside it; VideoError where it cannot be read."""
+def check_clip(path: str | Path, progress: Progress | None = None) -> QualityCheck:
+    """Measure the quick groups and write `NAME.report.json` beside the video. Raises VideoError if it is unreadable."""
     path = Path(path)
-    settings = Settings(groups=QUICK, hand_rate=QUICK_HAND_RATE, sheet=0)
-    found = measure(Job(path.name, path), settings, Networks(), progress)
+    settings = EvaluationSettings(groups=QUICK, hand_rate=QUICK_HAND_RATE, sheet=0)
+    found = measure(ClipSource(path.name, path), settings, Networks(), progress)
     warnings = tuple(warn(found.metrics))
     clip = {"path": path.name, "metrics": found.metrics, "notes": list(found.notes), "warnings": list(warnings)}
     about: dict[str, object] = {
@@ -48,11 +48,11 @@ def check_clip(path: str | Path, progress: Progress | None = None) -> Check:
     report = {"card": make_card(settings, Networks(), [about]), "clips": [clip]}
     with atomic_path(place) as part:
         part.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return Check(place, found.metrics, warnings)
+    return QualityCheck(place, found.metrics, warnings)
 
 
 def warn(metrics: Mapping[str, float | None]) -> list[Note]:
-    """What should be looked at, in words; nothing where all is as usual."""
+    """Warnings in words about unusual figures."""
     found = [rule(metrics) for rule in _RULES]
     return [text for text in found if text]
 

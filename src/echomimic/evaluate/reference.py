@@ -1,4 +1,4 @@
-"""A clip against a reference of the same motion, frame by frame: PSNR, SSIM, MS-SSIM of well-known libraries."""
+"""Compare a clip with a reference of the same motion frame by frame: PSNR, SSIM, MS-SSIM."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from echomimic.notes import note
 from echomimic.types import Picture
 
 MOST_PSNR = 100.0
-"""Decibels that equal pictures are given: infinity cannot be averaged, nor written as JSON."""
+"""Decibels for equal pictures, since infinity can neither be averaged nor written as JSON."""
 _LEAST_SIDE = 161
 """MS-SSIM halves the picture four times under a window of 11 pixels."""
 Pair = tuple[Picture, Picture]
@@ -97,7 +97,7 @@ def _luma(pixels: Picture) -> Picture:
 
 
 def _has_multiscale(video: Video) -> bool:
-    """Whether MS-SSIM can be had, and a note where not."""
+    """Return True if MS-SSIM can be computed; otherwise leave a note."""
     if min(video.width, video.height) < _LEAST_SIDE:
         note(
             "msssim_too_small",

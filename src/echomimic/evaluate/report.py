@@ -3,46 +3,62 @@
 import csv
 import io
 import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from echomimic import __version__
 from echomimic.errors import InputError
-from echomimic.evaluate.catalogue import metrics
-from echomimic.evaluate.html import page
-from echomimic.evaluate.measure import round_digits, set_distance
-from echomimic.evaluate.provenance import make_card
-from echomimic.evaluate.run import Known, Record, Run, finished, load_clouds
+from echomimic.evaluate import learned_metrics, picture, syncnet
+from echomimic.evaluate.catalogue import EvaluationSettings, metrics
+from echomimic.evaluate.measure import DIGITS, round_digits, set_distance
+from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.report_page import can_draw, render_report
 from echomimic.media import atomic_path
 
-Report = dict[str, object]
+Report = dict[str, Any]
+Record = dict[str, Any]
+_PACKAGES = (
+    "ai-edge-litert",
+    "av",
+    "mediapipe",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-image",
+    "torch",
+    "torchmetrics",
+)
 
 
-def write_report(run: Run, jobs: list[Known]) -> Report | None:
-    """Write the report of all jobs; None, and nothing is written, while some have no record."""
-    done = finished(run)
-    if any(known.key not in done for known in jobs):
-        return None
-    records = [done[known.key] for known in jobs]
-    report = make_report(run, records)
-    _put(run.folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _put(run.folder / "table.csv", _table(records))
-    _put(run.folder / "index.html", page(report, [str(record["key"]) for record in records]))
-    return report
+def write_report(folder: Path, report: Report, records: list[Record]) -> None:
+    """Write report.json, table.csv and, if jinja2 and matplotlib are installed, index.html into `folder`."""
+    _write(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(folder / "table.csv", _table(records))
+    if can_draw():
+        _write(folder / "index.html", render_report(report, [str(record["key"]) for record in records]))
 
 
-def make_report(run: Run, records: list[Record]) -> Report:
-    """The card, every clip's figures, their means, and the distances between sets."""
-    clips = [_some(record, "path", "metrics", "notes", "error") for record in records]
+def make_report(
+    settings: EvaluationSettings,
+    networks: Networks,
+    records: list[Record],
+    feature_sets: list[dict[str, Any]],
+) -> Report:
+    """The run card, every clip's figures, their means, and the distances between sets of features."""
+    clips = [_select(record, "path", "metrics", "notes", "error") for record in records]
+    names = sorted({name for found in feature_sets for name in found})
     return {
-        "card": make_card(run.settings, run.networks, [_some(record, "path", "sha256", "codec") for record in records]),
-        "summary": summary(clips),
-        "sets": _sets(run, records),
+        "card": make_card(settings, networks, [_select(record, "path", "sha256", "codec") for record in records]),
+        "summary": summarize(clips),
+        "sets": {name: set_distance([found[name] for found in feature_sets if name in found]) for name in names},
         "clips": clips,
     }
 
 
-def summary(clips: list[dict[str, object]]) -> dict[str, dict[str, float | None]]:
+def summarize(clips: list[Record]) -> dict[str, dict[str, float | None]]:
     """Mean, spread, least and most of each metric over the clips that have it."""
     found: dict[str, dict[str, float | None]] = {}
     for name in metrics():
@@ -53,18 +69,18 @@ def summary(clips: list[dict[str, object]]) -> dict[str, dict[str, float | None]
     return found
 
 
-def value_of(clip: dict[str, object], name: str) -> float | None:
-    """One figure of a clip; None where it has none."""
+def value_of(clip: Record, name: str) -> float | None:
+    """One figure of a clip; None if the clip does not have it."""
     figures = clip.get("metrics")
     value = figures.get(name) if isinstance(figures, dict) else None
     return float(value) if isinstance(value, (int, float)) else None
 
 
 def read_report(path: Path) -> Report:
-    """A report.json, or the folder it lies in; InputError for anything else."""
-    place = path / "report.json" if path.is_dir() else path
+    """Read a report.json, or the one in a folder; InputError for anything else."""
+    file = path / "report.json" if path.is_dir() else path
     try:
-        report = json.loads(place.read_text(encoding="utf-8"))
+        report = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         report = None
     if not isinstance(report, dict) or not isinstance(report.get("clips"), list):
@@ -72,18 +88,45 @@ def read_report(path: Path) -> Report:
     return report
 
 
-def _some(record: Record, *names: str) -> Record:
+def package_versions() -> dict[str, str]:
+    """The versions of the packages on which figures depend; those that are not installed are left out."""
+    found = {"echomimic": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def make_card(settings: EvaluationSettings, networks: Networks, clips: list[Record]) -> Record:
+    """The run card: all that is needed to get the same figures again; `clips` hold path, sha256 and codec."""
+    chosen = [metric for metric in metrics().values() if metric.group in settings.groups]
+    return {
+        "packages": package_versions(),
+        "metrics": {metric.name: metric.version for metric in chosen},
+        "options": settings.as_dict(),
+        "weights": dict(networks.digests),
+        "digits": DIGITS,
+        "fps": "each clip's own; SyncNet 25",
+        "crop": {
+            "picture": f"whole frame, longer side at most {picture.SIDE} px",
+            "face": f"five points to {learned_metrics.FACE_SIDE} px (csim) and "
+            f"{learned_metrics.EXPRESSION_SIDE} px (efid)",
+            "syncnet": f"box of 468 landmarks and {syncnet.ROOM:g} of it, {syncnet.SIDE} px, JPEG {syncnet.JPEG}",
+            "fid, lpips, psnr, ssim": "whole frame",
+            "fvd": f"whole frame to {learned_metrics.WINDOW_SIDE} px, {learned_metrics.WINDOW} frames",
+        },
+        "clips": clips,
+    }
+
+
+def _select(record: Record, *names: str) -> Record:
     return {name: record[name] for name in names if name in record}
 
 
-def _sets(run: Run, records: list[Record]) -> dict[str, float | None]:
-    clouds = [load_clouds(run, str(record["key"])) for record in records]
-    names = sorted({name for cloud in clouds for name in cloud})
-    return {name: set_distance([cloud[name] for cloud in clouds if name in cloud]) for name in names}
-
-
 def _table(records: list[Record]) -> str:
-    """A line for each clip, a column for each metric."""
+    """CSV with a line for each clip and a column for each metric."""
     names = [name for name in metrics() if any(value_of(record, name) is not None for record in records)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -94,6 +137,6 @@ def _table(records: list[Record]) -> str:
     return text.getvalue()
 
 
-def _put(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Measure many clips: what is finished is kept line by line, so that a run can stop, go on, and be split up."""
+"""Measure many clips: each record is kept as one line, so that a run can stop, resume and be split into shards."""
 
 import hashlib
 import json
@@ -11,88 +11,100 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from echomimic.errors import InputError, OutputError
-from echomimic.evaluate.catalogue import metrics
-from echomimic.evaluate.manifest import Job, file_digest, pick_shard
-from echomimic.evaluate.measure import Clouds, Measured, try_measure
+from echomimic.evaluate.catalogue import EvaluationSettings, metrics
+from echomimic.evaluate.manifest import ClipSource, file_digest, pick_shard
+from echomimic.evaluate.measure import FeatureSets, Measured, try_measure
 from echomimic.evaluate.networks import Networks
-from echomimic.evaluate.plots import save_pictures
-from echomimic.evaluate.provenance import package_versions
-from echomimic.evaluate.settings import Settings
+from echomimic.evaluate.report import Record, Report, make_report, package_versions, write_report
+from echomimic.evaluate.report_page import save_pictures
 from echomimic.media import atomic_path
 from echomimic.types import Progress
 
-Record = dict[str, object]
-Said = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class Run:
-    """A run in `folder`: `parts` hold finished records, `clips` pictures, `features` what distances of sets need."""
+class EvaluationRun:
+    """A run in `folder`: `parts` holds finished records, `clips` pictures, `features` the inputs of set distances."""
 
     folder: Path
-    settings: Settings
+    settings: EvaluationSettings
     networks: Networks
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
-        """Where something of a clip lies."""
+        """The file of one kind that belongs to the clip with this key."""
         return self.folder / kind / f"{key}{suffix}"
 
 
 @dataclass(frozen=True)
-class Known:
-    """A job, the key of its record, and the sha256 of its files (path, reference, portrait)."""
+class IdentifiedClip:
+    """A clip, the key of its record, and the sha256 of its files (path, reference, portrait)."""
 
-    job: Job
+    source: ClipSource
     key: str
     files: dict[str, str | None]
 
 
-def open_run(folder: Path, settings: Settings, networks: Networks) -> Run:
-    """Make the folder of a report; OutputError where that cannot be done."""
+def open_run(folder: Path, settings: EvaluationSettings, networks: Networks) -> EvaluationRun:
+    """Make the folder of a report. Raises OutputError if it cannot be made."""
     try:
         for part in ("parts", "clips", "features"):
             (folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made ({error.strerror}); expected a folder for the report") from None
-    return Run(folder, settings, networks)
+    return EvaluationRun(folder, settings, networks)
 
 
-def run_jobs(
-    run: Run, jobs: list[Known], shard: str | None = None, progress: Progress | None = None, say: Said | None = None
+def identify(run: EvaluationRun, source: ClipSource) -> IdentifiedClip:
+    """Compute the key of a clip's record, which changes with anything that could change a figure."""
+    files = {name: file_digest(getattr(source, name)) for name in ("path", "reference", "portrait")}
+    versions = {name: metric.version for name, metric in metrics().items() if metric.group in run.settings.groups}
+    whole = [source.name, files, run.settings.as_dict(), versions, dict(run.networks.digests), package_versions()]
+    key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
+    return IdentifiedClip(source, key, files)
+
+
+def measure_clips(
+    run: EvaluationRun,
+    clips: list[IdentifiedClip],
+    shard: str | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> int:
-    """Measure what has no record yet, of one shard or of all; returns how many were measured now.
+    """Measure the clips of a shard (or of all) that have no record yet; return how many were measured.
 
-    `progress` counts frames of a single clip; of many, `say` gets a line for each.
+    `progress` counts frames if there is a single clip; otherwise `say` gets a line for each.
     """
-    done = finished(run)
-    mine = pick_shard(jobs, shard)
-    place = run.folder / "parts" / f"{(shard or '1/1').replace('/', '-of-')}.jsonl"
+    done = read_records(run)
+    chosen = pick_shard(clips, shard)
+    path = run.folder / "parts" / f"{(shard or '1/1').replace('/', '-of-')}.jsonl"
     measured = 0
-    with place.open("a", encoding="utf-8") as part:
-        _end_cut_line(place, part.write)
-        for number, known in enumerate(mine, start=1):
-            if known.key in done:
+    with path.open("a", encoding="utf-8") as part:
+        _end_truncated_line(path, part.write)
+        for number, clip in enumerate(chosen, start=1):
+            if clip.key in done:
                 continue
-            found = try_measure(known.job, run.settings, run.networks, progress if len(mine) == 1 else None)
-            part.write(json.dumps(_record(run, known, found), sort_keys=True) + "\n")
+            found = try_measure(clip.source, run.settings, run.networks, progress if len(chosen) == 1 else None)
+            part.write(json.dumps(_record(run, clip, found), sort_keys=True) + "\n")
             part.flush()
             measured += 1
-            if say and len(mine) > 1:
-                fault = f": {found}" if isinstance(found, Exception) else ""
-                say(f"{number} of {len(mine)}: {known.job.name}{fault}")
+            if say and len(chosen) > 1:
+                error = f": {found}" if isinstance(found, Exception) else ""
+                say(f"{number} of {len(chosen)}: {clip.source.name}{error}")
     return measured
 
 
-def identify(run: Run, job: Job) -> Known:
-    """A job with the key of its record, which changes with anything that could change a figure."""
-    files = {name: file_digest(getattr(job, name)) for name in ("path", "reference", "portrait")}
-    versions = {name: metric.version for name, metric in metrics().items() if metric.group in run.settings.groups}
-    whole = [job.name, files, run.settings.as_dict(), versions, dict(run.networks.digests), package_versions()]
-    return Known(job, hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20], files)
+def finish_run(run: EvaluationRun, clips: list[IdentifiedClip]) -> Report | None:
+    """Write the report of all clips; return None and write nothing while some have no record."""
+    done = read_records(run)
+    if any(clip.key not in done for clip in clips):
+        return None
+    records = [done[clip.key] for clip in clips]
+    report = make_report(run.settings, run.networks, records, [load_feature_sets(run, clip.key) for clip in clips])
+    write_report(run.folder, report, records)
+    return report
 
 
-def finished(run: Run) -> dict[str, Record]:
-    """All records by key, of every shard; a last line that was cut off is no record."""
+def read_records(run: EvaluationRun) -> dict[str, Record]:
+    """All records of all shards by key; a truncated last line is skipped."""
     records: dict[str, Record] = {}
     for part in sorted((run.folder / "parts").glob("*.jsonl")):
         for line in part.read_text(encoding="utf-8").splitlines():
@@ -102,7 +114,13 @@ def finished(run: Run) -> dict[str, Record]:
     return records
 
 
-def load_clouds(run: Run, key: str) -> Clouds:
+def failures(run: EvaluationRun, clips: list[IdentifiedClip]) -> list[str]:
+    """The errors of clips that could not be measured."""
+    done = read_records(run)
+    return [str(done[clip.key]["error"]) for clip in clips if "error" in done.get(clip.key, {})]
+
+
+def load_feature_sets(run: EvaluationRun, key: str) -> FeatureSets:
     """The features of a clip by metric: (its own, its reference's)."""
     path = run.path("features", key, ".safetensors")
     if not path.exists():
@@ -112,36 +130,28 @@ def load_clouds(run: Run, key: str) -> Clouds:
     return {name: (tensors[f"{name}.clip"], tensors[f"{name}.reference"]) for name in sorted(names)}
 
 
-def _record(run: Run, known: Known, found: Measured | InputError) -> Record:
-    record: Record = {"key": known.key, "path": known.job.name, "sha256": known.files}
+def _record(run: EvaluationRun, clip: IdentifiedClip, found: Measured | InputError) -> Record:
+    record: Record = {"key": clip.key, "path": clip.source.name, "sha256": clip.files}
     if isinstance(found, InputError):
         return {**record, "metrics": {}, "notes": [], "error": str(found)}
-    save_pictures(run.folder / "clips", known.key, found)
-    _save_clouds(run, known.key, found.clouds)
-    return {
-        **record,
-        "metrics": found.metrics,
-        "notes": list(found.notes),
-        "codec": found.container.codec,
-    }
+    save_pictures(run.folder / "clips", clip.key, found)
+    _save_feature_sets(run, clip.key, found.feature_sets)
+    return {**record, "metrics": found.metrics, "notes": list(found.notes), "codec": found.container.codec}
 
 
-def _save_clouds(run: Run, key: str, clouds: Clouds) -> None:
-    if clouds:
-        sides = ("clip", "reference")
-        tensors = {f"{n}.{side}": np.ascontiguousarray(c[i]) for n, c in clouds.items() for i, side in enumerate(sides)}
+def _save_feature_sets(run: EvaluationRun, key: str, feature_sets: FeatureSets) -> None:
+    if feature_sets:
+        tensors = {
+            f"{name}.{side}": np.ascontiguousarray(features)
+            for name, pair in feature_sets.items()
+            for side, features in zip(("clip", "reference"), pair, strict=True)
+        }
         with atomic_path(run.path("features", key, ".safetensors")) as part:
             part.write_bytes(save(tensors))
 
 
-def _end_cut_line(place: Path, write: Callable[[str], int]) -> None:
-    """Start on a fresh line where the last run was stopped in the middle of one."""
-    text = place.read_bytes()
+def _end_truncated_line(path: Path, write: Callable[[str], int]) -> None:
+    """Start a fresh line if the last run was stopped in the middle of one."""
+    text = path.read_bytes()
     if text and not text.endswith(b"\n"):
         write("\n")
-
-
-def failures(run: Run, jobs: list[Known]) -> list[str]:
-    """The errors of clips that could not be measured."""
-    done = finished(run)
-    return [str(done[known.key]["error"]) for known in jobs if "error" in done.get(known.key, {})]

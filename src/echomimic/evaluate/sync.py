@@ -1,4 +1,4 @@
-"""Lip sync without a network of its own: the mouth that is seen against the mouth that the sound calls for, by lag."""
+"""Lip sync: correlation by lag of the mouth opening in the picture with the one expected from the sound."""
 
 import math
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ _NEAR = 0.05
 
 
 @dataclass(frozen=True)
-class Called:
-    """What the sound calls for: `opening` (T,) at the video's rate, `closures` (start, stop) seconds of p, b and m."""
+class ExpectedMouth:
+    """Expected mouth: `opening` (T,) at the video's rate, `closures` (start, stop) in seconds of p, b, m."""
 
     opening: Floats
     closures: tuple[tuple[float, float], ...]
@@ -65,10 +65,10 @@ class Sync:
         return (self.offset + bend) / self.fps
 
 
-def called_for(speech: Speech, frames: int, fps: float, start: float = 0.0) -> Called:
-    """The mouth that the sound calls for, by the network that the mesh engine ships.
+def expected_mouth(speech: Speech, frames: int, fps: float, start: float = 0.0) -> ExpectedMouth:
+    """Predict the mouth from the sound with the mesh engine's speech network.
 
-    Times count from the first picture, which is shown `start` seconds after the sound may begin.
+    Times are relative to the first picture, which is shown `start` seconds after the file begins.
     """
     heard = hear(sound_blocks(speech, RATE))
     count = frames + math.ceil(start * fps)
@@ -76,16 +76,16 @@ def called_for(speech: Speech, frames: int, fps: float, start: float = 0.0) -> C
     at = np.arange(frames) + start * fps
     shut = runs((heard.closure > CLOSE_AT) & (heard.level > 1.5))
     closures = tuple((first / HEARD_RATE - start, last / HEARD_RATE - start) for first, last in shut)
-    return Called(np.interp(at, np.arange(count), gap).astype(np.float32), closures)
+    return ExpectedMouth(np.interp(at, np.arange(count), gap).astype(np.float32), closures)
 
 
-def scan_lags(seen: Floats, called: Floats, fps: float, lag: int) -> Sync | None:
-    """Pearson's r between two curves (T,) for every lag, over the frames that overlap; None where one is still.
+def scan_lags(seen: Floats, expected: Floats, fps: float, lag: int) -> Sync | None:
+    """Pearson's r between two curves (T,) for every lag over the overlapping frames; None if one is constant.
 
-    Both lose what is slower than a second first. Half of the frames overlap at least, or the lag is not looked at.
+    Both are high-passed at one second first. Lags with less than half of the frames overlapping are skipped.
     """
-    count = min(len(seen), len(called))
-    ours, theirs = (without_drift(curve[:count], fps) for curve in (seen, called))
+    count = min(len(seen), len(expected))
+    ours, theirs = (without_drift(curve[:count], fps) for curve in (seen, expected))
     if count < 4 or ours.std() < _STILL or theirs.std() < _MUTE:
         return None
     most = min(lag, count // 2)
@@ -102,7 +102,7 @@ def without_drift(values: Floats, fps: float) -> Floats:
 
 
 def sync_metrics(sync: Sync | None) -> Values:
-    """Offset and correlation (see the catalogue); all None where nothing moves or nothing is heard."""
+    """Offset and correlation (see the catalogue); all None if nothing moves or nothing is heard."""
     if sync is None:
         names = ("offset_frames", "offset_seconds", "correlation", "correlation_as_played", "confidence")
         return {f"sync_{name}": None for name in names}
@@ -116,17 +116,19 @@ def sync_metrics(sync: Sync | None) -> Values:
     }
 
 
-def closure_metrics(seen: Floats, called: Called, fps: float, late: float) -> Values:
+def closure_metrics(seen: Floats, expected: ExpectedMouth, fps: float, late: float) -> Values:
     """Share of p, b and m at which the lips shut, with the sound's lateness `late` (seconds) taken out.
 
     `closure_chance` is the share of instants at which a closure would have been counted anyway.
     """
     low, high = (float(np.percentile(seen, share)) for share in (2, 95)) if len(seen) else (0.0, 0.0)
     if high - low < _STILL:
-        return {"closure_hits": None, "closure_chance": None, "closure_count": float(len(called.closures))}
+        return {"closure_hits": None, "closure_chance": None, "closure_count": float(len(expected.closures))}
     shut = seen <= low + _SHUT * (high - low)
-    hits = [hit for start, stop in called.closures if (hit := _shuts(shut, start - late, stop - late, fps)) is not None]
-    usual = float(np.mean([stop - start for start, stop in called.closures])) if hits else 0.0
+    hits = [
+        hit for start, stop in expected.closures if (hit := _shuts(shut, start - late, stop - late, fps)) is not None
+    ]
+    usual = float(np.mean([stop - start for start, stop in expected.closures])) if hits else 0.0
     times = np.arange(len(seen)) / fps
     chance = [hit for time in times if (hit := _shuts(shut, time, time + usual, fps)) is not None]
     return {
@@ -137,7 +139,7 @@ def closure_metrics(seen: Floats, called: Called, fps: float, late: float) -> Va
 
 
 def _shuts(shut: npt.NDArray[np.bool_], start: float, stop: float, fps: float) -> bool | None:
-    """Whether the lips shut in a stretch of time; None outside the video. Frames stand for their middle."""
+    """Return True if the lips shut within a time span; None outside the video. Frames count at their middle."""
     first, last = int(np.ceil((start - _NEAR) * fps - 0.5)), int(np.floor((stop + _NEAR) * fps - 0.5))
     if first < 0 or last >= len(shut) or last < first:
         return None
@@ -145,7 +147,7 @@ def _shuts(shut: npt.NDArray[np.bool_], start: float, stop: float, fps: float) -
 
 
 def _overlap(ours: Floats, theirs: Floats, late: int) -> tuple[Floats, Floats]:
-    """The frames of two curves of one length that meet when `theirs` is late by so many."""
+    """The overlapping parts of two curves of one length if `theirs` is late by `late` frames."""
     if late >= 0:
         return ours[: len(ours) - late], theirs[late:]
     return ours[-late:], theirs[:late]

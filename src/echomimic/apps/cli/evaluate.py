@@ -59,24 +59,23 @@ def _measure(
     reporter: Reporter,
     as_json: bool,
 ) -> None:
-    from echomimic.evaluate.manifest import read_jobs
+    from echomimic.evaluate.catalogue import make_settings
+    from echomimic.evaluate.manifest import read_sources
     from echomimic.evaluate.networks import load_networks, parse_weights
-    from echomimic.evaluate.report import write_report
-    from echomimic.evaluate.run import failures, identify, open_run, run_jobs
-    from echomimic.evaluate.settings import make_settings
+    from echomimic.evaluate.run import failures, finish_run, identify, measure_clips, open_run
 
     files = parse_weights(weights)
     settings = make_settings(words, {name: path for name, (path, _) in files.items()}, seed)
-    jobs = read_jobs(source, reference)
+    sources = read_sources(source, reference)
     run = open_run(output, settings, load_networks(files, device))
-    known = [identify(run, job) for job in jobs]
-    run_jobs(run, known, shard, reporter.progress, reporter.note)
-    faults = failures(run, known)
-    if faults and len(known) == 1:
+    clips = [identify(run, source) for source in sources]
+    measure_clips(run, clips, shard, reporter.progress, reporter.note)
+    faults = failures(run, clips)
+    if faults and len(clips) == 1:
         raise VideoError(faults[0])
-    report = write_report(run, known)
+    report = finish_run(run, clips)
     if as_json:
-        say_json("report", path=None if report is None else output / "report.json", clips=len(known), failed=faults)
+        say_json("report", path=None if report is None else output / "report.json", clips=len(clips), failed=faults)
     elif report is None:
         typer.echo(f"{output}: this shard is measured; the report is written with the last one")
     else:
