@@ -156,7 +156,7 @@ def test_a_plan_in_words_and_as_json(calls: Calls, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("failure", "code", "words"),
     [
-        (FaceError("no face found; give --face-box x,y,w,h"), 2, "error: no face found; give --face-box x,y,w,h"),
+        (FaceError("no face found; give `face_box` x,y,w,h"), 2, "error: no face found; give --face-box x,y,w,h"),
         (OutputError("a\nb"), 2, "error: a b"),
         (WeightsError("no weights"), 2, "error: no weights"),
         (DeviceError("too small"), 1, "error: too small"),
@@ -165,7 +165,7 @@ def test_a_plan_in_words_and_as_json(calls: Calls, capsys: Captured) -> None:
         (cli._Stopped(signal.SIGTERM), 143, "error: stopped; nothing was written"),
         (MemoryError(), 1, "error: out of memory; expected"),
         (OSError(28, "No space left on device", "o.mp4"), 1, "error: o.mp4: No space left on device; expected"),
-        (ZeroDivisionError("oh\nno"), 1, "error: unexpected ZeroDivisionError: oh no; this is a fault of echomimic"),
+        (ZeroDivisionError("oh\nno"), 1, "error: unexpected ZeroDivisionError: oh no; this is a bug in echomimic"),
     ],
 )
 def test_every_failure_is_one_line(
@@ -226,9 +226,9 @@ def test_the_log_is_left_as_it_was(calls: Calls) -> None:
     assert terminal.logging.getLogger("echomimic").handlers == []
 
 
-def test_pace_counts_from_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_counts_from_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     clock: Callable[[], float] = iter([10.0, 12.0]).__next__
     monkeypatch.setattr(terminal, "monotonic", clock)
-    pace = terminal.Pace()
-    assert pace(1, 101) == (0.0, 0.0)
-    assert pace(21, 101) == (10.0, 8.0)
+    rate = terminal.RateEstimator()
+    assert rate(1, 101) == (0.0, 0.0)
+    assert rate(21, 101) == (10.0, 8.0)

@@ -1,7 +1,9 @@
-"""The doctor sees what is missing and names the command that mends it."""
+"""The doctor finds what is missing and names the command that installs it."""
 
 import json
+import os
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,8 @@ from echomimic.presets import PRESETS
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No real imports and no look for a GPU: they take seconds."""
-    monkeypatch.setattr(doctor, "import_module", lambda name: None)
+    """No real imports and no search for a GPU: they take seconds."""
+    monkeypatch.setattr(doctor, "import_fault", lambda module: "")
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
     monkeypatch.setattr(doctor, "_OTHER_CV2", ())
@@ -35,7 +37,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     health = json.loads(capsys.readouterr().out)
     assert health["event"] == "doctor"
-    assert {"preset": "mesh", "ready": True, "mend": []} in health["presets"]
+    assert {"preset": "mesh", "ready": True, "fix": []} in health["presets"]
     assert health["cores"] >= 1
 
 
@@ -51,19 +53,16 @@ def test_a_missing_package_and_its_remedy(monkeypatch: pytest.MonkeyPatch, capsy
     out = capsys.readouterr().out
     assert "not ready" in out
     assert "-m pip install 'echomimic'" in out
-    assert doctor.examine().packages[-3].mend.endswith("-m pip install 'echomimic[diffusion]'")
+    assert doctor.examine().packages[-3].fix.endswith("-m pip install 'echomimic[diffusion]'")
 
 
 @pytest.mark.usefixtures("light")
 def test_a_missing_system_library_and_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(name: str) -> None:
-        if name == "cv2":
-            raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
-
-    monkeypatch.setattr(doctor, "import_module", load)
+    fault = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
+    monkeypatch.setattr(doctor, "import_fault", lambda module: fault if module == "cv2" else "")
     health = doctor.examine()
     assert not health.ready("mesh")
-    assert health.presets[0].mend == ("apt-get install libgl1 libglib2.0-0",)
+    assert health.presets[0].fix == ("apt-get install libgl1 libglib2.0-0",)
 
 
 @pytest.mark.usefixtures("light")
@@ -79,5 +78,44 @@ def test_missing_checkpoints_and_their_remedy() -> None:
     found = {preset.preset: preset for preset in health.presets}
     assert set(found) == set(PRESETS)
     assert found["tiny"].ready
-    assert found["v2-acc"].mend == ("echomimic weights fetch v2-acc",)
+    assert found["v2-acc"].fix == ("echomimic weights fetch v2-acc",)
     assert health.ready("mesh")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('numpy.core.multiarray failed to import')", "RuntimeError: numpy.core.multiarray failed"),
+        ("import os; os.kill(os.getpid(), 9)", "code -9"),
+        ("import time; time.sleep(60)", "no answer within 2 s"),
+    ],
+)
+def test_an_import_that_fails_in_any_way_is_reported(
+    code: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_package.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 2.0)
+    assert words in doctor.import_fault("broken_package")
+
+
+@pytest.mark.parametrize(
+    ("script", "device"),
+    [
+        ("sleep 60", "no GPU (nvidia-smi fails: no answer within 0.5 s)"),
+        ("echo 'driver/library version mismatch' >&2; exit 18", "no GPU (nvidia-smi fails: driver/library version mism"),
+        ("echo NVIDIA A10", "NVIDIA A10"),
+        ("exit 0", "no GPU found"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for nvidia-smi")
+def test_the_doctor_survives_a_driver_that_hangs(
+    script: str, device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "DRIVER_SECONDS", 0.5)
+    assert doctor._device().startswith(device)

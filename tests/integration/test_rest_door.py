@@ -11,7 +11,7 @@ from echomimic.apps.cli import serve as serve_cli
 from echomimic.apps.cli.main import run
 from echomimic.apps.jobs import worker
 from echomimic.apps.jobs.job_types import ANIMATION, KINDS, Way
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server import runner as stand
 from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
@@ -104,7 +104,7 @@ def test_the_paper_names_every_option_and_every_answer(tmp_path: Path) -> None:
     assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) == set(paper["components"]["schemas"])
     assert page.headers["content-type"].startswith("text/html")
     assert not re.findall(rb"(?:src|href)=.?(?:https?:)?//", page.body), "nothing comes from elsewhere"
-    assert all(f"<code>{control.name}</code>".encode() in page.body for control in CONTROLS)
+    assert all(f"<code>{control.name}</code>".encode() in page.body for control in OPTION_SPECS)
     assert str(tmp_path) not in text + page.body.decode()
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs the web extra")
 from test_bad_input import BAD
 
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.web.actions import Actions
 from echomimic.apps.web.advice import ADVICE_ZH, trouble_of
 from echomimic.apps.web.desk import Desk
@@ -24,7 +24,7 @@ from echomimic.errors import MotionError
 
 NOT_DROPPED = ("missing", "folder", "output", "into", "onto", "unknown", "of words", "seed")
 """Rows about paths, and about flags that are no controls: a page has none."""
-NAMES = tuple(control.name for control in CONTROLS if control.name != "seed")
+NAMES = tuple(control.name for control in OPTION_SPECS if control.name != "seed")
 ROWS = [case for case in BAD if not any(word in case for word in NOT_DROPPED)]
 
 
@@ -47,7 +47,7 @@ def folder(portrait_file: Path, voice_file: Path, tmp_path: Path) -> Path:
 
 def controls(folder: Path, arguments: list[str]) -> tuple[Any, ...]:
     """What the page's controls hold where the command line has these arguments."""
-    shown: dict[str, object] = {control.name: control.default for control in CONTROLS}
+    shown: dict[str, object] = {control.name: control.default for control in OPTION_SPECS}
     for flag, value in zip(arguments[2::2], arguments[3::2], strict=True):
         name = flag.removeprefix("--").replace("-", "_")
         shown[name] = value if name == "face_box" else float(value)

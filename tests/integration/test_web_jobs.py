@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs the web extra")
 from echomimic import api, errors
 from echomimic.apps.jobs.previews import Previews
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.web.advice import ADVICE_ZH, trouble_of
 from echomimic.apps.web.editor_words import editor_page
 from echomimic.apps.web.fields import given_options
@@ -128,7 +128,7 @@ def test_messages_lose_the_names_that_only_the_server_knows() -> None:
 
 
 def test_only_what_was_changed_counts_as_given() -> None:
-    shown = {control.name: control.default for control in CONTROLS}
+    shown = {control.name: control.default for control in OPTION_SPECS}
     assert given_options(shown, {}) == {}
     assert given_options(shown | {"steps": 8, "face_box": ""}, {"steps": 6}) == {"steps": 8}
     assert given_options(shown | {"steps": 6}, {"steps": 6}) == {}

@@ -6,22 +6,22 @@ from dataclasses import fields
 import pytest
 
 from echomimic.apps.cli.main import animate
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.errors import OptionError
 from echomimic.options import GROUPS, OPTION_NAMES, Options, make_options
 from echomimic.presets import PRESETS, find_preset
 
 
 def test_every_option_has_a_control_with_words_and_a_group() -> None:
-    assert tuple(control.name for control in CONTROLS) == OPTION_NAMES
-    for control in CONTROLS:
+    assert tuple(control.name for control in OPTION_SPECS) == OPTION_NAMES
+    for control in OPTION_SPECS:
         assert control.help
         assert control.group in GROUPS.values()
         assert control.kind in (bool, int, float, str)
 
 
 def test_controls_have_the_types_and_ranges_of_the_fields() -> None:
-    by_name = {control.name: control for control in CONTROLS}
+    by_name = {control.name: control for control in OPTION_SPECS}
     assert (by_name["fps"].kind, by_name["fps"].low, by_name["fps"].high) == (float, 1, 120)
     assert (by_name["size"].kind, by_name["size"].default, by_name["size"].step) == (int, None, 8)
     assert by_name["framing"].choices == ("full", "crop")
@@ -31,7 +31,7 @@ def test_controls_have_the_types_and_ranges_of_the_fields() -> None:
 
 
 def test_every_number_has_a_range_and_a_default_inside_it() -> None:
-    for control in CONTROLS:
+    for control in OPTION_SPECS:
         if control.kind in (int, float):
             assert control.low is not None, control.name
             assert control.high is not None, control.name
@@ -42,7 +42,7 @@ def test_every_number_has_a_range_and_a_default_inside_it() -> None:
 def test_the_command_line_has_a_flag_for_each_option() -> None:
     parameters = inspect.signature(animate).parameters
     assert set(OPTION_NAMES) <= set(parameters)
-    for control in CONTROLS:
+    for control in OPTION_SPECS:
         declared = parameters[control.name].default.param_decls
         expected = f"--{control.flag}/--no-{control.flag}" if control.kind is bool else f"--{control.flag}"
         assert declared == (expected,)
@@ -98,4 +98,4 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
 def test_options_are_frozen_and_have_no_field_without_a_test_above() -> None:
     with pytest.raises(AttributeError):
         setattr(Options(), "fps", 30)  # noqa: B010
-    assert len(fields(Options)) == len(CONTROLS)
+    assert len(fields(Options)) == len(OPTION_SPECS)

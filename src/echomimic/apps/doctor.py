@@ -1,4 +1,4 @@
-"""What is installed, which presets can run here, what is missing, and the command that mends it."""
+"""`echomimic doctor`: what is installed, which presets can run here, and the commands that install the rest."""
 
 import os
 import platform
@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from echomimic import __version__
 from echomimic.choice import missing_files
@@ -19,30 +20,37 @@ _CORE |= {"pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": 
 _DIFFUSION = {"torch": "torch", "diffusers": "diffusers", "huggingface-hub": "huggingface_hub"}
 _EXTRA = {"mesh": "", "diffusion": "[diffusion]"}
 _OTHER_CV2 = ("opencv-python", "opencv-python-headless", "opencv-contrib-python-headless")
+_NO_GPU = "(the mesh preset needs none)"
+PROBE_SECONDS = 90.0
+"""Time limit of one import: torch from a cold network disk takes a minute."""
+DRIVER_SECONDS = 20.0
+"""Time limit of nvidia-smi."""
+PROBES = 4
+"""Imports that run at the same time."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package: its version where it is installed and works, else what is wrong and the command that mends it."""
+    """A package: its version if it is installed, else what is wrong and the command that fixes it."""
 
     name: str
     version: str | None
     wrong: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
-class Readiness:
-    """Whether a preset can run here, and the lines that say what to do where it cannot."""
+class PresetStatus:
+    """Whether a preset can run here, and the commands that make it ready."""
 
     preset: str
     ready: bool
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Health:
-    """All that the doctor found."""
+    """Everything that the doctor found."""
 
     version: str
     python: str
@@ -51,43 +59,48 @@ class Health:
     memory_gb: float | None
     device: str
     packages: tuple[Package, ...]
-    presets: tuple[Readiness, ...]
+    presets: tuple[PresetStatus, ...]
     warnings: tuple[str, ...] = field(default=())
 
     def ready(self, preset: str) -> bool:
         """Whether `preset` can run here."""
-        return any(found.ready for found in self.presets if found.preset == preset)
+        return any(status.ready for status in self.presets if status.preset == preset)
 
     def as_dict(self) -> dict[str, object]:
-        """All of it as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
 
 def examine() -> Health:
-    """Look at this machine. Packages are really imported: a missing system library shows only then."""
-    core = [_examine_package(name, module, "mesh") for name, module in _CORE.items()]
-    extra = [_examine_package(name, module, "diffusion") for name, module in _DIFFUSION.items()]
+    """Examine this machine. Each package is imported, in a process of its own: it may crash or hang.
+
+    Only an import shows that a system library is missing.
+    """
+    with ThreadPoolExecutor(PROBES) as pool:
+        device = pool.submit(_device)
+        core = list(pool.map(lambda item: _check_package(*item, "mesh"), _CORE.items()))
+        extra = list(pool.map(lambda item: _check_package(*item, "diffusion"), _DIFFUSION.items()))
     return Health(
         version=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         cores=_cores(),
         memory_gb=_memory_gb(),
-        device=_device(),
+        device=device.result(),
         packages=(*core, *extra),
-        presets=tuple(_readiness(preset, core, extra) for preset in PRESETS.values()),
+        presets=tuple(_preset_status(preset, core, extra) for preset in PRESETS.values()),
         warnings=tuple(_warnings()),
     )
 
 
-def glance() -> tuple[Readiness, ...]:
-    """Which presets can run here, without importing a package: quick, and blind to one that does not load."""
-    extra = [_examine_package(name, module, "diffusion", load=False) for name, module in _DIFFUSION.items()]
-    return tuple(_readiness(preset, [], extra) for preset in PRESETS.values())
+def quick_check() -> tuple[PresetStatus, ...]:
+    """Which presets can run here, without importing any package; a package that fails to load goes unnoticed."""
+    extra = [_check_package(name, module, "diffusion", load=False) for name, module in _DIFFUSION.items()]
+    return tuple(_preset_status(preset, [], extra) for preset in PRESETS.values())
 
 
-def lines(health: Health) -> Iterator[str]:
-    """The findings in words, one a line."""
+def report_lines(health: Health) -> Iterator[str]:
+    """The findings as text."""
     memory = f"{health.memory_gb:.1f} GB memory" if health.memory_gb else "memory unknown"
     yield f"echomimic {health.version}, Python {health.python}, {health.system}"
     yield f"{health.cores} cores, {memory}, {health.device}"
@@ -95,45 +108,70 @@ def lines(health: Health) -> Iterator[str]:
     for package in health.packages:
         yield f"  {package.name:<24} {package.version or '-':<14} {package.wrong}".rstrip()
     yield ""
-    for found in health.presets:
-        yield f"  {found.preset:<24} {'ready' if found.ready else 'not ready'}"
-        yield from (f"      {line}" for line in found.mend)
+    for status in health.presets:
+        yield f"  {status.preset:<24} {'ready' if status.ready else 'not ready'}"
+        yield from (f"      {command}" for command in status.fix)
     yield from (f"warning: {text}" for text in health.warnings)
 
 
-def _examine_package(name: str, module: str, engine: str, load: bool = True) -> Package:
+def _check_package(name: str, module: str, engine: str, load: bool = True) -> Package:
     """Whether a package is installed and, with `load`, can be imported."""
-    install = f"{_python()} -m pip install 'echomimic{_EXTRA[engine]}'"
     try:
         found = version(name)
     except PackageNotFoundError:
-        return Package(name, None, "not installed", install)
+        return Package(name, None, "not installed", f"{_python()} -m pip install 'echomimic{_EXTRA[engine]}'")
+    fault = import_fault(module) if load else ""
+    return Package(name, found, fault and f"does not load: {fault}", fault and _fix_import(fault, name))
+
+
+def import_fault(module: str) -> str:
+    """Why `module` cannot be imported by this Python, in one line; empty if it can."""
+    return _probe(f"import {module}")[1]
+
+
+def _probe(code: str) -> tuple[str, str]:
+    """Run Python code in another process; see `_run_tool`."""
+    return _run_tool([sys.executable, "-c", code], PROBE_SECONDS)
+
+
+def _run_tool(command: list[str], seconds: float) -> tuple[str, str]:
+    """Run a command; the last line of its stdout, and why it failed in one line, or an empty string.
+
+    After the time limit the process is killed but not waited for: one that hangs in a driver cannot be killed.
+    """
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
     try:
-        if load:
-            import_module(module)
-    except ImportError as error:
-        return Package(name, found, f"does not load: {error}", _mend_import(str(error), name))
-    return Package(name, found)
+        process = subprocess.Popen(command, stdin=null, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    except OSError as error:
+        return "", error.strerror or type(error).__name__
+    try:
+        output, errors = (text.strip().splitlines() for text in process.communicate(timeout=seconds))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return "", f"no answer within {seconds:g} s"
+    if process.returncode == 0:
+        return output[-1].strip() if output else "", ""
+    return "", errors[-1].strip() if errors else f"the process ended with code {process.returncode}"
 
 
-def _mend_import(message: str, name: str) -> str:
-    """The command that mends an import that failed with `message`."""
-    if "libGL" in message or "libgthread" in message:
+def _fix_import(fault: str, name: str) -> str:
+    """The command that fixes an import which failed with `fault`."""
+    if "libGL" in fault or "libgthread" in fault:
         return "apt-get install libgl1 libglib2.0-0"
     return f"{_python()} -m pip install --force-reinstall {name}"
 
 
-def _readiness(preset: Preset, core: list[Package], extra: list[Package]) -> Readiness:
+def _preset_status(preset: Preset, core: list[Package], extra: list[Package]) -> PresetStatus:
     """Whether a preset has its packages and its checkpoints."""
     needed = core if preset.engine == "mesh" else [*core, *extra]
-    mend = list(dict.fromkeys(package.mend for package in needed if package.wrong))
+    fix = list(dict.fromkeys(package.fix for package in needed if package.wrong))
     if missing_files(preset.name):
-        mend.append(f"echomimic weights fetch {preset.name}")
-    return Readiness(preset.name, not mend, tuple(mend))
+        fix.append(f"echomimic weights fetch {preset.name}")
+    return PresetStatus(preset.name, not fix, tuple(fix))
 
 
 def _warnings() -> Iterator[str]:
-    """What works now and will not for long."""
+    """Things that work now and will fail later."""
     for name in _OTHER_CV2:
         try:
             version(name)
@@ -146,7 +184,7 @@ def _warnings() -> Iterator[str]:
 
 
 def _python() -> str:
-    """How to call this Python."""
+    """This Python as a shell word."""
     return f'"{sys.executable}"' if " " in sys.executable else sys.executable
 
 
@@ -156,18 +194,26 @@ def _cores() -> int:
 
 
 def _memory_gb() -> float | None:
-    """All memory of the machine, where the system says."""
+    """Physical memory of the machine, if the system tells."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return None
 
 
 def _device() -> str:
-    """The accelerator that diffusion would use, in words."""
-    try:
-        torch = import_module("torch")
-    except ImportError:
-        return f"{_nvidia() or 'no GPU found'} (the mesh preset needs none)"
+    """The accelerator that diffusion would use."""
+    if find_spec("torch") is None:
+        return f"{_nvidia_gpu() or 'no GPU found'} {_NO_GPU}"
+    name, fault = _probe("from echomimic.apps.doctor import torch_device; import sys; sys.stdout.write(torch_device())")
+    if fault:
+        return f"GPU unknown: torch fails ({fault}) {_NO_GPU}"
+    return name or f"{_nvidia_gpu() or 'no GPU'} that torch can use {_NO_GPU}"
+
+
+def torch_device() -> str:
+    """The name of the accelerator that torch can use, or an empty string."""
+    import torch
+
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return f"{properties.name} with {properties.total_memory / 2**30:.0f} GB"
@@ -175,14 +221,13 @@ def _device() -> str:
         return "Apple GPU (mps)"
     if hasattr(torch, "xpu") and torch.xpu.is_available():
         return f"Intel GPU (xpu): {torch.xpu.get_device_name(0)}"
-    return f"{_nvidia() or 'no GPU'} that torch can use (the mesh preset needs none)"
+    return ""
 
 
-def _nvidia() -> str:
-    """The name of an NVIDIA GPU that the driver knows, or nothing."""
+def _nvidia_gpu() -> str:
+    """The name of an NVIDIA GPU that the driver knows or, if the driver fails, why; else an empty string."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout.strip() else ""
+    name, fault = _run_tool([tool, "--query-gpu=name", "--format=csv,noheader"], DRIVER_SECONDS)
+    return f"no GPU (nvidia-smi fails: {fault})" if fault else name

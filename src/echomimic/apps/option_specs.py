@@ -1,15 +1,24 @@
-"""The options as a door shows them: read off the fields of `Options`, so that every door offers the same."""
+"""The options as front ends show them, read from the fields of `Options`: every front end offers the same."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from echomimic.options import GROUPS, OPTION_NAMES, Options
 
+_MARKED = re.compile(r"`([a-z][a-z_]*)`")
+
+
+def spell_options(text: str, spelling: Callable[[str], str] = str) -> str:
+    """A message with the names of options in a front end's own spelling; messages mark them: lower `size`."""
+    return _MARKED.sub(lambda found: spelling(found[1]), text)
+
 
 @dataclass(frozen=True)
-class Control:
-    """One option: `kind` is the type of a value (float, int, bool or str); `choices` is empty where any will do."""
+class OptionSpec:
+    """One option: `kind` is the type of a value (float, int, bool or str); `choices` is empty if any value will do."""
 
     name: str
     kind: type
@@ -23,24 +32,24 @@ class Control:
 
     @property
     def flag(self) -> str:
-        """The command line's name for it, without dashes in front."""
+        """Its name on the command line, without leading dashes."""
         return self.name.replace("_", "-")
 
     @property
     def range(self) -> str:
-        """What may be given, in a few characters; empty where anything may."""
+        """The values that it accepts, in a few characters; empty if any."""
         if self.choices:
             return "|".join(self.choices)
         return "" if self.low is None or self.high is None else f"{_short(self.low)} to {_short(self.high)}"
 
 
 def _short(number: float) -> str:
-    """A number without a fraction of zero and without an exponent."""
+    """A number without trailing zeros and without an exponent."""
     return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _kind(annotation: Any) -> type:
-    """The plain type that a door asks for: a tuple is asked for as text."""
+    """The plain type that a front end asks for; tuples are entered as text."""
     inner = [part for part in get_args(annotation) if part is not NoneType]
     if get_origin(annotation) is Literal or get_origin(annotation) is tuple:
         return str
@@ -48,15 +57,14 @@ def _kind(annotation: Any) -> type:
 
 
 def _bound(metadata: list[Any], name: str) -> float | None:
-    """The value of the `ge` or `le` among the metadata of a field."""
+    """The `ge` or `le` in the metadata of a field."""
     return next((getattr(item, name) for item in metadata if hasattr(item, name)), None)
 
 
-def _control(name: str) -> Control:
-    """The control of the option called `name`."""
+def _read_spec(name: str) -> OptionSpec:
     field = Options.__pydantic_fields__[name]  # type: ignore[attr-defined]
     annotation, extra = field.annotation, field.json_schema_extra
-    return Control(
+    return OptionSpec(
         name,
         _kind(annotation),
         field.default,
@@ -69,4 +77,4 @@ def _control(name: str) -> Control:
     )
 
 
-CONTROLS: tuple[Control, ...] = tuple(_control(name) for name in OPTION_NAMES)
+OPTION_SPECS: tuple[OptionSpec, ...] = tuple(_read_spec(name) for name in OPTION_NAMES)

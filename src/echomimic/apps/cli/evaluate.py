@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from echomimic.apps.cli.reporter import Reporter, reporting, say_json
+from echomimic.apps.cli.reporter import Reporter, print_json, print_line, reporting
 from echomimic.errors import OptionError, VideoError
 
 
@@ -75,9 +75,9 @@ def _measure(
         raise VideoError(faults[0])
     report = finish_run(run, clips)
     if as_json:
-        say_json("report", path=None if report is None else output / "report.json", clips=len(clips), failed=faults)
+        print_json("report", path=None if report is None else output / "report.json", clips=len(clips), failed=faults)
     elif report is None:
-        typer.echo(f"{output}: this shard is measured; the report is written with the last one")
+        print_line(f"{output}: this shard is measured; the report is written with the last one")
     else:
         _say(report, output)
 
@@ -89,12 +89,12 @@ def _say(report: dict[str, object], output: Path) -> None:
     found = report["summary"]
     assert isinstance(found, dict)
     for name, row in found.items():
-        typer.echo(f"{name:<28}{row['mean']:>12.4g}  {metrics()[name].unit}")
+        print_line(f"{name:<28}{row['mean']:>12.4g}  {metrics()[name].unit}")
     sets = report["sets"]
     assert isinstance(sets, dict)
     for name, value in sets.items():
-        typer.echo(f"{name + ' (all clips)':<40}{'-' if value is None else format(value, '.4g')}")
-    typer.echo(f"{output / 'index.html'}")
+        print_line(f"{name + ' (all clips)':<40}{'-' if value is None else format(value, '.4g')}")
+    print_line(f"{output / 'index.html'}")
 
 
 def _compare(pair: tuple[Path, Path], output: Path, seed: int, as_json: bool) -> None:
@@ -105,9 +105,9 @@ def _compare(pair: tuple[Path, Path], output: Path, seed: int, as_json: bool) ->
     write_comparison(output, rows, (pair[0].name, pair[1].name))
     for row in rows:
         if as_json:
-            say_json("difference", **vars(row))
+            print_json("difference", **vars(row))
         else:
-            typer.echo(
+            print_line(
                 f"{row.metric:<28}{row.a:>12.4g}{row.b:>12.4g}{row.difference:>+12.4g}  "
                 f"[{row.low:.4g}, {row.high:.4g}]  {row.better}"
             )

@@ -1,28 +1,39 @@
-"""The command line: `echomimic animate PORTRAIT SPEECH`, and what helps to get there."""
+"""The command line: `echomimic animate PORTRAIT SPEECH` and the other commands."""
 
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 import echomimic.apps.cli.motion_edits  # noqa: F401 - it adds its commands to motion_app
 from echomimic import __version__
 from echomimic.apps.cli.evaluate import check_made, evaluate
 from echomimic.apps.cli.flags import with_option_flags
 from echomimic.apps.cli.motion import motion_app, track
-from echomimic.apps.cli.reporter import quiet_libraries, reporting, say_json
+from echomimic.apps.cli.reporter import (
+    Reporter,
+    StdoutError,
+    open_standard_streams,
+    print_error,
+    print_json,
+    print_line,
+    quiet_libraries,
+    reporting,
+    spell_as_flags,
+    stdout_error,
+)
 from echomimic.apps.cli.serve import serve
 from echomimic.apps.cli.web import web
 from echomimic.apps.cli.weights import app as weights_app
 from echomimic.errors import EchoMimicError
-
-# typer carries click inside itself in newer releases and beside itself in older ones; this is ClickException in both
-_ClickException: type[Any] = typer.BadParameter.__mro__[2]
+from echomimic.types import Clip
 
 app = typer.Typer(
     help="A portrait photo and a voice become a video of that person speaking.",
@@ -31,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
+_Json = Annotated[bool, typer.Option("--json", help="print one JSON object a line on stdout, for programs")]
 _Output = Annotated[
     Path | None,
     typer.Option(
@@ -48,27 +59,27 @@ _Weights = Annotated[
 ]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
-# what typer makes of a KeyboardInterrupt, without a word; older ones raise Abort
+# exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
 _INTERRUPTED = 130
 
 
 class _Stopped(BaseException):
-    """A signal asked to stop. Not an Exception, so that nobody between here and there swallows it."""
+    """A signal asked the program to stop. It is no Exception, so that no handler in between swallows it."""
 
     def __init__(self, signum: int) -> None:
         self.exit_code = 128 + signum
 
 
 @app.callback(invoke_without_command=True)
-def _top(
+def _main_options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="say the version and stop")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks and what the libraries say")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks and the messages of libraries")] = False,
 ) -> None:
     if version:
-        typer.echo(f"echomimic {__version__}")
+        print_line(f"echomimic {__version__}")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        print_line(context.get_help())
 
 
 @app.command()
@@ -80,15 +91,15 @@ def animate(
     preset: Annotated[str, typer.Option(help="how to render: see 'echomimic presets'")] = "auto",
     motion: Annotated[
         Path | None,
-        typer.Option(metavar="TRACK", help="render this motion instead of the one read off the voice"),
+        typer.Option(metavar="TRACK", help="follow this motion instead of the one generated from the voice"),
     ] = None,
     save_motion: Annotated[
         Path | None,
-        typer.Option(metavar="TRACK", help="write the motion that was rendered here (.npz)"),
+        typer.Option(metavar="TRACK", help="save the rendered motion here: .npz, .json or .csv"),
     ] = None,
     weights: _Weights = None,
-    plan: Annotated[bool, typer.Option("--plan", help="say what would happen, and do nothing")] = False,
-    check: Annotated[bool, typer.Option("--check", help="measure the video, and warn of what looks wrong")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="print what would be rendered, and write nothing")] = False,
+    check: Annotated[bool, typer.Option("--check", help="measure the finished video and print warnings")] = False,
     as_json: _Json = False,
     *,
     given: dict[str, Any],
@@ -112,7 +123,7 @@ def animate(
             progress=reporter.progress,
             **given,
         )
-        reporter.done(clip)
+        _report(reporter, clip)
         if check:
             check_made(clip.path, reporter)
 
@@ -125,22 +136,29 @@ def demo(output: Annotated[Path, _OUTPUT] = Path("demo.mp4"), as_json: _Json = F
     with reporting(as_json) as reporter:
         from echomimic import api
 
-        reporter.done(
-            api.animate(demo_portrait(), demo_voice(), output=output, preset="mesh", progress=reporter.progress)
-        )
+        clip = api.animate(demo_portrait(), demo_voice(), output=output, preset="mesh", progress=reporter.progress)
+        _report(reporter, clip)
+
+
+def _report(reporter: Reporter, clip: Clip) -> None:
+    """Print the finished clip; if stdout cannot be written, the error says where the clip is."""
+    try:
+        reporter.done(clip)
+    except StdoutError as error:
+        raise StdoutError(f"{error}; the video is complete: {clip.path}", error.exit_code) from None
 
 
 @app.command()
 def doctor(as_json: _Json = False) -> None:
-    """Say what is installed, which presets can run here, and the command that mends what is missing."""
-    from echomimic.apps.doctor import examine, lines
+    """List what is installed, which presets can run here, and the commands that install the rest."""
+    from echomimic.apps.doctor import examine, report_lines
 
     health = examine()
     if as_json:
-        say_json("doctor", **health.as_dict())
+        print_json("doctor", **health.as_dict())
     else:
-        for line in lines(health):
-            typer.echo(line)
+        for line in report_lines(health):
+            print_line(line)
     raise typer.Exit(0 if health.ready("mesh") else 2)
 
 
@@ -151,12 +169,12 @@ def presets(as_json: _Json = False) -> None:
 
     for preset in PRESETS.values():
         if as_json:
-            say_json("preset", name=preset.name, engine=preset.engine, drive=preset.drive, summary=preset.summary)
+            print_json("preset", name=preset.name, engine=preset.engine, drive=preset.drive, summary=preset.summary)
         else:
-            typer.echo(f"{preset.name:<18} {preset.summary}")
+            print_line(f"{preset.name:<18} {preset.summary}")
 
 
-# commands with a file of their own; what is heavy in them is imported when they run
+# commands that have files of their own; they import heavy modules when they run
 for _command in (track, serve, web, evaluate):
     app.command()(_command)
 app.add_typer(motion_app, name="motion")
@@ -164,7 +182,7 @@ app.add_typer(weights_app, name="weights")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line in this process; returns the exit code. Every error is one line on stderr."""
+    """Run the command line in this process and return the exit code. Every error is one line on stderr."""
     debug = "--debug" in arguments or bool(os.environ.get("ECHOMIMIC_DEBUG"))
     as_json = "--json" in arguments
     try:
@@ -172,61 +190,70 @@ def run(arguments: Sequence[str]) -> int:
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return int(code)
-    except _ClickException as error:
-        return _fail(_usage(error), 2, as_json)
-    except EchoMimicError as error:
-        if debug:
-            raise
-        return _fail(str(error), error.exit_code, as_json)
+    except TyperException as error:
+        return _fail(_usage_message(error), 2, as_json)
     except (_Stopped, KeyboardInterrupt, typer.Abort) as stop:
         return _fail("stopped; nothing was written", getattr(stop, "exit_code", _INTERRUPTED), as_json)
     except Exception as error:
         if debug:
             raise
-        return _fail(_unexpected(error), 1, as_json)
+        if isinstance(error, BrokenPipeError):
+            error = stdout_error(error)
+        if isinstance(error, EchoMimicError):
+            return _fail(spell_as_flags(str(error)), error.exit_code, as_json)
+        return _fail(_unexpected_message(error), 1, as_json)
 
 
-def _usage(error: Any) -> str:
-    """What was wrong with the command line, and where to read how it is meant."""
+def _usage_message(error: TyperException) -> str:
+    """What was wrong with the command line, and the command that shows its help."""
     context = getattr(error, "ctx", None)
-    return f"{error.format_message().rstrip('.')}; see: {context.command_path if context else 'echomimic'} --help"
+    command = context.command_path if context else "echomimic"
+    return f"{error.format_message().rstrip('.')}; see: {command} --help"
 
 
-def _unexpected(error: Exception) -> str:
-    """One line for what nobody foresaw."""
+def _unexpected_message(error: Exception) -> str:
+    """One line for an error that is not an EchoMimicError."""
     if isinstance(error, MemoryError):
-        return "out of memory; expected more of it, or less to do: lower --size"
+        return "out of memory; expected more memory or a smaller task: lower --size"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; expected a file or folder that can be used: check the path and the free space"
-    what = f"unexpected {type(error).__name__}: {error}"
-    return f"{what}; this is a fault of echomimic: run the same with --debug and report what it says"
+    message = f"unexpected {type(error).__name__}: {error}"
+    return f"{message}; this is a bug in echomimic: run the same command with --debug and report the output"
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
-    """Say an error in one line on stderr, and on stdout for programs; returns the exit code."""
+    """Print an error as one line on stderr and, for programs, on stdout; return the exit code."""
     line = " ".join(message.split())
     if as_json:
-        say_json("error", message=line, exit_code=code)
-    typer.echo(f"error: {line}", err=True)
+        with suppress(StdoutError):
+            print_json("error", message=line, exit_code=code)
+    print_error(f"error: {line}")
     return code
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
-    # a second signal must not break into the clean-up that the first one began
+    # a second signal must not interrupt the clean-up that the first one began
     signal.signal(signum, signal.SIG_IGN)
     raise _Stopped(signum)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """What the `echomimic` command runs: `run`, and signals stop it, and libraries are quiet."""
-    given = sys.argv[1:] if arguments is None else arguments
+def _handle_signals() -> None:
+    """Let signals stop a run with its clean-up; `nohup`, which ignores SIGHUP, stays in force."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
-    # frames are rendered in threads of ours; numpy's own would only spin beside them
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, _stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `echomimic` command: `run` with signal handlers and without messages of libraries."""
+    given = sys.argv[1:] if arguments is None else arguments
+    open_standard_streams()
+    _handle_signals()
+    # frames are rendered in our own threads; those of numpy would only take time from them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "--debug" not in given and not os.environ.get("ECHOMIMIC_DEBUG"):
         quiet_libraries()
-    if isinstance(sys.stdout.errors, str) and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
     sys.exit(run(given))

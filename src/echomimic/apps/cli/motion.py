@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.reporter import reporting, say_json
+from echomimic.apps.cli.reporter import print_json, reporting
 from echomimic.errors import MotionError
 from echomimic.types import Motion
 
@@ -78,7 +78,7 @@ def show(
         found = motion.load_motion(source)
         words, edits = _preflight(found, portrait, voice), motion.load_edits(source)
         if as_json:
-            say_json("motion", **_facts(found), edits=edits, warnings=words)
+            print_json("motion", **_facts(found), edits=edits, warnings=words)
             return
         typer.echo(_described(found))
         for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in words)):
@@ -173,7 +173,7 @@ def _save(output: Path, found: Motion, edits: tuple[str, ...], as_json: bool = F
 
     motion.save_motion(output, found, edits)
     if as_json:
-        say_json("saved", path=str(output), **_facts(found))
+        print_json("saved", path=str(output), **_facts(found))
     else:
         typer.echo(f"{output}: {_described(found)}")
 

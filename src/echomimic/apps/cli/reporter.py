@@ -1,120 +1,134 @@
-"""What the command line says: for people with a bar, for logs in plain lines, for programs one JSON object a line."""
+"""Output of the command line: a progress bar on a terminal, plain lines in a log, one JSON object a line for programs."""
 
+import errno
 import json
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
 from typing import Protocol
 
-import typer
-
+from echomimic.apps.option_specs import spell_options
+from echomimic.errors import EchoMimicError
 from echomimic.types import Clip, Plan
+
+SIGPIPE = 13
+"""Number of the signal that ends a program whose reader has gone; Windows has no name for it."""
+JSON_SECONDS = 0.1
+"""Least time between two progress events."""
+
+
+class StdoutError(EchoMimicError):
+    """stdout cannot be written: its reader has closed it (exit code 141), or its device is full or gone."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Reporter(Protocol):
-    """Somebody who tells the user what happens."""
+    """Shows a run to the user."""
 
     def plan(self, plan: Plan) -> None:
-        """What a run would do."""
+        """Show what a run would do."""
 
     def progress(self, done: int, total: int) -> None:
-        """`done` frames of `total` are made."""
+        """Show that `done` of `total` frames are rendered."""
 
     def note(self, text: str) -> None:
-        """One line that is worth saying."""
+        """Show one note."""
 
     def done(self, clip: Clip) -> None:
-        """The video is written."""
+        """Show the finished clip."""
 
     def close(self) -> None:
-        """Nothing more will be said, or only an error."""
+        """Release the terminal."""
 
 
-class Pace:
-    """How fast it goes: frames a second and seconds left, counted from the first call."""
+class RateEstimator:
+    """Frames per second and seconds left, measured from the first call."""
 
     def __init__(self) -> None:
         self._start: tuple[float, int] | None = None
 
     def __call__(self, done: int, total: int) -> tuple[float, float]:
-        """Frames a second so far, and the seconds that the rest will take at that speed."""
+        """Return the mean rate (frames/s) and the remaining time (s) at that rate; zeros while unknown."""
         now = monotonic()
         since, first = self._start = self._start or (now, done)
-        speed = (done - first) / max(now - since, 1e-6)
-        return speed, (total - done) / speed if speed > 0 else 0.0
+        rate = (done - first) / max(now - since, 1e-6)
+        return rate, (total - done) / rate if rate > 0 else 0.0
 
 
 class JsonReporter:
-    """One object a line on stdout, each with its `event`: plan, progress, note, done or error."""
+    """Prints one JSON object a line on stdout, each with its `event`: plan, progress, note, done or error."""
 
     def __init__(self) -> None:
-        self._pace, self._said = Pace(), 0.0
+        self._rate, self._printed_at = RateEstimator(), 0.0
 
     def plan(self, plan: Plan) -> None:
-        """All of the plan."""
-        say_json("plan", **asdict(plan))
+        """Print every field of the plan."""
+        print_json("plan", **{**asdict(plan), "notes": [spell_as_flags(text) for text in plan.notes]})
 
     def progress(self, done: int, total: int) -> None:
-        """Ten times a second, and at the end."""
-        speed, left = self._pace(done, total)
-        if done == total or monotonic() - self._said >= 0.1:
-            self._said = monotonic()
-            say_json("progress", done=done, total=total, speed=round(speed, 2), left=round(left, 2))
+        """Print at most ten events a second, and the last one."""
+        rate, left = self._rate(done, total)
+        if done == total or monotonic() - self._printed_at >= JSON_SECONDS:
+            self._printed_at = monotonic()
+            print_json("progress", done=done, total=total, speed=round(rate, 2), left=round(left, 2))
 
     def note(self, text: str) -> None:
-        """The note's text."""
-        say_json("note", text=text)
+        """Print the text of the note."""
+        print_json("note", text=text)
 
     def done(self, clip: Clip) -> None:
-        """All of the clip."""
-        say_json("done", **asdict(clip))
+        """Print every field of the clip."""
+        print_json("done", **{**asdict(clip), "notes": [spell_as_flags(text) for text in clip.notes]})
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class PlainReporter:
-    """Lines for a log: a tenth of the frames each, on stderr; the result on stdout."""
+    """Prints progress and notes as lines on stderr, and the result on stdout."""
 
     def __init__(self) -> None:
-        self._pace, self._tenth = Pace(), 0
+        self._rate, self._tenth = RateEstimator(), 0
 
     def plan(self, plan: Plan) -> None:
-        """One thing a line."""
+        """Print one property a line."""
         for line in plan_lines(plan):
-            typer.echo(line)
+            print_line(line)
 
     def progress(self, done: int, total: int) -> None:
-        """One line for each tenth."""
-        speed, left = self._pace(done, total)
+        """Print a line for each tenth of the frames."""
+        rate, left = self._rate(done, total)
         if 10 * done // max(total, 1) > self._tenth:
             self._tenth = 10 * done // total
-            self.line(f"{done} of {total} frames, {speed:.0f} a second, {left:.0f} s left")
+            self.line(f"{done} of {total} frames, {rate:.0f} a second, {left:.0f} s left")
 
     def note(self, text: str) -> None:
-        """One line on stderr."""
+        """Print one line on stderr."""
         self.line(f"note: {text}")
 
     def done(self, clip: Clip) -> None:
-        """What was written, in one line on stdout."""
+        """Print one line about the file on stdout."""
         self.close()
-        typer.echo(done_line(clip))
+        print_line(done_line(clip))
 
     def line(self, text: str) -> None:
-        """One line on stderr."""
-        typer.echo(text, err=True)
+        """Print one line on stderr."""
+        print_error(text)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class BarReporter(PlainReporter):
-    """A bar with frames, speed and time left, on stderr."""
+    """Shows a bar with frames, rate and time left on stderr."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -127,61 +141,101 @@ class BarReporter(PlainReporter):
 
     def progress(self, done: int, total: int) -> None:
         """Move the bar; it appears with the first frame."""
-        self._bar.start()
-        speed, left = self._pace(done, total)
-        said = f"frames, {speed:.0f} a second, {left:.0f} s left"
-        self._bar.update(self._task, completed=done, total=total, description=said)
+        rate, left = self._rate(done, total)
+        description = f"frames, {rate:.0f} a second, {left:.0f} s left"
+        with suppress(OSError):  # a terminal that was closed does not stop the run; SIGHUP does
+            self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, description=description)
 
     def line(self, text: str) -> None:
-        """One line above the bar."""
-        if self._bar.live.is_started:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
+        """Print one line above the bar."""
+        if not self._bar.live.is_started:
             super().line(text)
+            return
+        with suppress(OSError):
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
-        self._bar.stop()
+        """Remove the bar."""
+        with suppress(OSError):
+            self._bar.stop()
 
 
-def say_json(event: str, **values: object) -> None:
-    """One JSON object on one line of stdout."""
-    typer.echo(json.dumps({"event": event, **values}, default=str))
+def print_line(text: str) -> None:
+    """Print one line on stdout; StdoutError if it cannot be written."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_stdout()
+        raise stdout_error(error) from None
+
+
+def stdout_error(error: OSError) -> StdoutError:
+    """The error of a failed write to stdout, with the exit code that a shell expects."""
+    if error.errno == errno.EPIPE:
+        return StdoutError("stdout was closed by the program that read it", 128 + SIGPIPE)
+    return StdoutError(f"stdout cannot be written ({error.strerror})")
+
+
+def _discard_stdout() -> None:
+    """Point file descriptor 1 at the null device, so that what is still buffered raises nothing at exit."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def print_error(text: str) -> None:
+    """Print one line on stderr, if it can be written: the work goes on without it."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def print_json(event: str, **values: object) -> None:
+    """Print one JSON object on one line of stdout, in ASCII: bytes of file names that are not UTF-8 are \\udcXX."""
+    print_line(json.dumps({"event": event, **values}, default=str))
+
+
+def spell_as_flags(text: str) -> str:
+    """A message with the names of options as flags: --face-box for `face_box`."""
+    return spell_options(text, lambda name: "-o" if name == "output" else f"--{name.replace('_', '-')}")
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """A plan in words."""
+    """A plan as text, one property a line."""
     return [
-        f"preset   {plan.preset}: {plan.why}",
+        f"preset   {plan.preset}: {spell_as_flags(plan.why)}",
         f"frames   {plan.frames} at {plan.fps:g} a second: {plan.seconds:.2f} s",
         f"size     {plan.width} x {plan.height}",
         f"memory   about {plan.memory_mb} MB",
-        *(f"note     {text}" for text in plan.notes),
+        *(f"note     {spell_as_flags(text)}" for text in plan.notes),
     ]
 
 
 def done_line(clip: Clip) -> str:
-    """What was written, in one line."""
+    """A finished clip in one line."""
     motion = f", motion in {clip.motion}" if clip.motion else ""
-    what = f"{clip.frames} frames, {clip.seconds:.2f} s, {clip.width} x {clip.height}, preset {clip.preset}"
-    return f"{clip.path}: {what}, seed {clip.seed}, made in {clip.took:.1f} s{motion}"
+    facts = f"{clip.frames} frames, {clip.seconds:.2f} s, {clip.width} x {clip.height}, preset {clip.preset}"
+    return f"{clip.path}: {facts}, seed {clip.seed}, made in {clip.took:.1f} s{motion}"
 
 
 class _NoteHandler(logging.Handler):
-    """Passes what is logged to a reporter."""
+    """Passes log records of the package to a reporter."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__(logging.INFO)
         self._reporter = reporter
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._reporter.note(record.getMessage())
+        self._reporter.note(spell_as_flags(record.getMessage()))
 
 
 @contextmanager
 def reporting(as_json: bool) -> Iterator[Reporter]:
-    """The reporter that fits, with the notes of the package going to it."""
-    reporter: Reporter = JsonReporter() if as_json else BarReporter() if sys.stderr.isatty() else PlainReporter()
+    """The reporter for this terminal; the package's notes go to it."""
+    reporter: Reporter = JsonReporter() if as_json else BarReporter() if _has_bar() else PlainReporter()
     log, handler = logging.getLogger("echomimic"), _NoteHandler(reporter)
     level = log.level
     log.addHandler(handler)
@@ -194,15 +248,40 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
         reporter.close()
 
 
+def _has_bar() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def open_standard_streams() -> None:
+    """Open the null device for each standard stream that is closed, and let no file name fail to be printed.
+
+    Otherwise the next file to be opened would get descriptor 1 or 2, and what a library prints would go into it.
+    Characters that a stream cannot encode are printed as escapes.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def quiet_libraries() -> None:
-    """Keep stderr for our own lines: mediapipe's C++ writes a dozen of its own to it, whatever one sets.
+    """Keep stderr for this program's own lines: mediapipe's C++ code logs to it whatever one sets.
 
     `--debug` leaves everything as it is.
     """
     os.environ.setdefault("MPLBACKEND", "Agg")
     warnings.simplefilter("ignore")
     sys.stderr.flush()
-    ours, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
+    own, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from echomimic.apps.cli.reporter import reporting
+from echomimic.apps.cli.reporter import print_line, reporting
 from echomimic.checkpoints import FILES, WeightFile, convert_file, default_folder, fetch, locate, require, search_paths
 from echomimic.errors import OptionError, WeightsError
 from echomimic.presets import PRESETS, find_preset
@@ -42,7 +42,7 @@ def list_files(weights: _From = None) -> None:
         for file in FILES.values():
             users = ", ".join(name for name, preset in PRESETS.items() if file.name in preset.files.values())
             state = "here" if locate(file, places) else "not here"
-            typer.echo(f"{file.name:<28} {file.elements / 1e6:7.1f} M numbers  {state:<9} {users}")
+            print_line(f"{file.name:<28} {file.elements / 1e6:7.1f} M numbers  {state:<9} {users}")
 
 
 @app.command()
@@ -51,11 +51,11 @@ def where(preset: _Preset = "all", weights: _From = None) -> None:
     with reporting(False):
         places = search_paths(weights)
         for place in places:
-            typer.echo(f"{place}{'' if place.is_dir() else ' (not there yet)'}")
+            print_line(f"{place}{'' if place.is_dir() else ' (not there yet)'}")
         for file in _files(preset):
             path = locate(file, places)
             if path is not None:
-                typer.echo(f"  {file.name:<28} {path}")
+                print_line(f"  {file.name:<28} {path}")
 
 
 @app.command()
@@ -68,10 +68,10 @@ def check(preset: _Preset = "all", weights: _From = None) -> None:
         places = search_paths(weights)
         for file, user in _files(preset).items():
             try:
-                typer.echo(f"ok      {file.name:<28} {check_file(file, require(file, places, user))}")
+                print_line(f"ok      {file.name:<28} {check_file(file, require(file, places, user))}")
             except WeightsError as error:
                 failed += 1
-                typer.echo(f"FAULT   {file.name:<28} {error}")
+                print_line(f"FAULT   {file.name:<28} {error}")
         if failed:
             raise WeightsError(
                 f"{failed} of {len(_files(preset))} files are missing or wrong; each line says what mends it"
@@ -83,8 +83,8 @@ def fetch_files(preset: _Preset, to: _To = None) -> None:
     """Fetch a preset's files from the Hugging Face hub, going on where an earlier attempt stopped."""
     with reporting(False):
         folder = to or search_paths()[0]
-        fetch(_files(preset), folder, typer.echo)
-        typer.echo(f"all in {folder}{'' if folder == default_folder() else f': ECHOMIMIC_WEIGHTS={folder}'}")
+        fetch(_files(preset), folder, print_line)
+        print_line(f"all in {folder}{'' if folder == default_folder() else f': ECHOMIMIC_WEIGHTS={folder}'}")
 
 
 @app.command()
@@ -102,4 +102,4 @@ def convert(
         for file, user in _files(preset).items():
             source = require(file, places, user)
             path = convert_file(file, source, to or places[0], cast(Literal["bfloat16", "float16", "stored"], dtype))
-            typer.echo(f"{path}  {source.stat().st_size / 1e6:.1f} MB -> {path.stat().st_size / 1e6:.1f} MB")
+            print_line(f"{path}  {source.stat().st_size / 1e6:.1f} MB -> {path.stat().st_size / 1e6:.1f} MB")

@@ -1,11 +1,11 @@
-"""The options as widgets of nodes: a loop over `CONTROLS`."""
+"""The options as widgets of nodes: a loop over `OPTION_SPECS`."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from echomimic.apps.option_specs import CONTROLS, Control
+from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
 from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS
 from echomimic.presets import PRESETS
@@ -16,10 +16,10 @@ LEFT_TO_PRESETS = frozenset(name for preset in PRESETS.values() for name in pres
 RARE = (GROUPS["diffusion"], GROUPS["machine"])
 HOSTS = ("device",)
 """Options that the host decides."""
-MACHINE = tuple(c.name for c in CONTROLS if c.group == GROUPS["machine"] and c.name not in HOSTS)
-RENDER = tuple(c.name for c in CONTROLS if c.group != GROUPS["machine"])
-_BY_NAME = {control.name: control for control in CONTROLS}
-_FLAGS = re.compile("|".join(f"--{control.flag}(?![a-z-])" for control in CONTROLS))
+MACHINE = tuple(c.name for c in OPTION_SPECS if c.group == GROUPS["machine"] and c.name not in HOSTS)
+RENDER = tuple(c.name for c in OPTION_SPECS if c.group != GROUPS["machine"])
+_BY_NAME = {control.name: control for control in OPTION_SPECS}
+_FLAGS = re.compile("|".join(f"--{control.flag}(?![a-z-])" for control in OPTION_SPECS))
 
 
 def make_inputs(io: Any, names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Any]:
@@ -51,7 +51,7 @@ def told_in_widgets() -> Iterator[None]:
         raise type(error)(in_widgets(str(error))) from error
 
 
-def unset(control: Control) -> object:
+def unset(control: OptionSpec) -> object:
     """The widget's value that means: as the preset has it, or none. None where there is no such value."""
     if control.default is not None and control.name not in LEFT_TO_PRESETS:
         return None
@@ -62,13 +62,13 @@ def unset(control: Control) -> object:
     return control.kind(0 if control.low and control.low > 0 else -1)
 
 
-def _start(control: Control) -> object:
+def _start(control: OptionSpec) -> object:
     nothing = unset(control)
     value = control.default if nothing is None else nothing
     return value if control.choices else control.kind(value)
 
 
-def _widget(io: Any, control: Control, words_of_node: str) -> Any:
+def _widget(io: Any, control: OptionSpec, words_of_node: str) -> Any:
     nothing, value = unset(control), _start(control)
     words = {"tooltip": words_of_node or _help(control, nothing), "advanced": control.group in RARE}
     if control.choices:
@@ -84,7 +84,7 @@ def _widget(io: Any, control: Control, words_of_node: str) -> Any:
     return (io.Int if kind is int else io.Float).Input(control.name, default=value, **numbers, **words)
 
 
-def _help(control: Control, nothing: object) -> str:
+def _help(control: OptionSpec, nothing: object) -> str:
     """What an option does, and what the widget's value means that leaves it as it is."""
     if nothing is None or nothing == "":
         return control.help

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from echomimic.apps.jobs.job_types import Kind, Way
-from echomimic.apps.option_specs import CONTROLS, Control
+from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
 from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.errors import OptionError
@@ -13,7 +13,7 @@ from echomimic.presets import PRESETS, find_preset
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _JSON = {int: "integer", float: "number", bool: "boolean", str: "string"}
-_OPTIONS = {control.name: control for control in CONTROLS}
+_OPTIONS = {control.name: control for control in OPTION_SPECS}
 _OWN: dict[str, dict[str, Any]] = {
     "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "the way to render"},
     "save_motion": {
@@ -38,7 +38,7 @@ def field_schemas(kind: Kind, way: Way) -> dict[str, dict[str, Any]]:
     return own | ({name: _schema(control) for name, control in _OPTIONS.items()} if way.options else {})
 
 
-def _schema(control: Control) -> dict[str, Any]:
+def _schema(control: OptionSpec) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": _JSON[control.kind], "description": f"{control.help} ({control.group})"}
     if control.choices:
         schema["enum"] = list(control.choices)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.web import show
 from echomimic.apps.web.advice import SaidError, trouble_of
 from echomimic.apps.web.desk import Desk
@@ -123,7 +123,7 @@ class Actions:
     def show_defaults(self, preset: str) -> list[Any]:
         """The options as the preset has them."""
         defaults = choose_preset(preset)[0].defaults
-        own = {control.name: control.default for control in CONTROLS}
+        own = {control.name: control.default for control in OPTION_SPECS}
         return [self._gr.update(value=defaults.get(name, own[name])) for name in self._names]
 
     def example(self) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from echomimic import motion
-from echomimic.apps.doctor import glance
+from echomimic.apps.doctor import quick_check
 from echomimic.apps.web.jobs import Job
 from echomimic.apps.web.look import to_data_url
 from echomimic.apps.web.session import Edited, Kind, Session
@@ -37,9 +37,9 @@ def presets_state() -> list[dict[str, Any]]:
             "name": found.preset,
             "engine": PRESETS[found.preset].engine,
             "takes": PRESETS[found.preset].drive,
-            "mend": found.mend,
+            "mend": found.fix,
         }
-        for found in glance()
+        for found in quick_check()
     ]
 
 

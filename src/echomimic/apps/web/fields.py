@@ -1,10 +1,10 @@
-"""The page's controls for the options: a loop over `CONTROLS`."""
+"""The page's controls for the options: a loop over `OPTION_SPECS`."""
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from echomimic.apps.option_specs import CONTROLS, Control
+from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
 from echomimic.apps.web.words import Language, group_label, option_help, option_label, say
 from echomimic.options import GROUPS
 
@@ -19,14 +19,14 @@ def make_fields(language: Language, defaults: Mapping[str, object]) -> dict[str,
     gr: Any = import_module("gradio")
     made: dict[str, Any] = {}
     for group in GROUPS.values():
-        controls = [each for each in CONTROLS if each.group == group and each.name not in ELSEWHERE]
+        controls = [each for each in OPTION_SPECS if each.group == group and each.name not in ELSEWHERE]
         with gr.Accordion(group_label(language, group), open=False), gr.Row():
             for control in controls:
                 made[control.name] = _field(gr, language, control, defaults.get(control.name, control.default))
     return made
 
 
-def _field(gr: Any, language: Language, control: Control, value: object) -> Any:
+def _field(gr: Any, language: Language, control: OptionSpec, value: object) -> Any:
     """The component of one option."""
     words = {"label": option_label(language, control), "info": option_help(language, control), "min_width": 240}
     if control.choices:
@@ -40,7 +40,7 @@ def _field(gr: Any, language: Language, control: Control, value: object) -> Any:
     return gr.Number(value=value, precision=0 if control.kind is int else None, **words)
 
 
-def _slides(control: Control) -> bool:
+def _slides(control: OptionSpec) -> bool:
     if control.default is None or control.low is None or control.high is None or not control.step:
         return False
     return (control.high - control.low) / control.step <= _MOST_STEPS
@@ -49,14 +49,14 @@ def _slides(control: Control) -> bool:
 def given_options(values: Mapping[str, object], defaults: Mapping[str, object]) -> dict[str, object]:
     """What the user has set: values that differ from the preset's default, or from the option's own."""
     given: dict[str, object] = {}
-    for control in CONTROLS:
+    for control in OPTION_SPECS:
         value = _in_its_kind(control, values.get(control.name))
         if value not in (None, "") and value != defaults.get(control.name, control.default):
             given[control.name] = value
     return given
 
 
-def _in_its_kind(control: Control, value: object) -> object:
+def _in_its_kind(control: OptionSpec, value: object) -> object:
     """A number that was written into a text field; anything else as it is, for `Options` to say what is wrong."""
     try:
         return control.kind(value) if isinstance(value, str) and control.kind in (int, float) else value

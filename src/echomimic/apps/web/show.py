@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 
-from echomimic.apps.doctor import Readiness
+from echomimic.apps.doctor import PresetStatus
 from echomimic.apps.web.advice import advice
 from echomimic.apps.web.jobs import Job
 from echomimic.apps.web.look import Look, to_data_url
@@ -93,12 +93,12 @@ def _bar_html(language: Language, job: Job, ahead: int) -> str:
     return f'{bar}<p class="em-said" role="status">{job_words(language, job, ahead)}</p>{shown}'
 
 
-def presets_html(language: Language, found: Iterable[Readiness]) -> str:
+def presets_html(language: Language, found: Iterable[PresetStatus]) -> str:
     """Which presets can run here, and what mends the others."""
     lines = []
     for preset in found:
         what = say(language, "ready" if preset.ready else "not_ready")
-        mend = "".join(f"<br><code>{escape(line)}</code>" for line in preset.mend)
+        mend = "".join(f"<br><code>{escape(line)}</code>" for line in preset.fix)
         summary = escape(PRESETS[preset.preset].summary)
         lines.append(f"<li><b>{escape(preset.preset)}</b>: {summary}; {what}{mend}</li>")
     return f'<ul class="em-presets">{"".join(lines)}</ul>'

@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 
-from echomimic.apps.doctor import Readiness
+from echomimic.apps.doctor import PresetStatus
 from echomimic.apps.web.jobs import Jobs
 from echomimic.apps.web.look import Looker
 from echomimic.apps.web.settings import Settings
@@ -18,12 +18,12 @@ class Studio:
     settings: Settings
     jobs: Jobs = field(init=False)
     looker: Looker = field(default_factory=Looker)
-    _presets: tuple[Readiness, ...] = ()
+    _presets: tuple[PresetStatus, ...] = ()
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.settings)
 
-    async def presets(self) -> tuple[Readiness, ...]:
+    async def presets(self) -> tuple[PresetStatus, ...]:
         """Which presets can run here, found out in another process: it loads all that diffusion needs.
 
         What is ready stays ready; what is not is looked at again, for the user may have run what mends it.
@@ -36,7 +36,7 @@ class Studio:
             )
             said, _ = await asked.communicate()
             found = json.loads(said)["presets"]
-            self._presets = tuple(Readiness(each["preset"], each["ready"], tuple(each["mend"])) for each in found)
+            self._presets = tuple(PresetStatus(each["preset"], each["ready"], tuple(each["fix"])) for each in found)
         return self._presets
 
     def close(self) -> None:

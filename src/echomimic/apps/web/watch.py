@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from echomimic.apps.cli.reporter import Pace
+from echomimic.apps.cli.reporter import RateEstimator
 from echomimic.apps.jobs.previews import LONGEST_SIDE, Previews
 from echomimic.apps.web.look import to_jpeg
 from echomimic.types import Picture
@@ -18,7 +18,7 @@ class Watch:
     """A `Previewing` progress. `check` raises where the video is to be stopped."""
 
     def __init__(self, check: Callable[[], None], previews: Previews) -> None:
-        self._check, self._previews, self._pace = check, previews, Pace()
+        self._check, self._previews, self._pace = check, previews, RateEstimator()
         self._looked = time.monotonic()
         self._due = 0.0
         self.done = self.total = 0

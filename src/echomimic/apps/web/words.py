@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from echomimic.apps.option_specs import Control
+from echomimic.apps.option_specs import OptionSpec
 
 Language = Literal["en", "zh"]
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
@@ -157,14 +157,14 @@ class _Brace:
         return "{" + self._name + "}"
 
 
-def option_label(language: Language, control: Control) -> str:
+def option_label(language: Language, control: OptionSpec) -> str:
     """The name of an option for people."""
     if language == "zh" and control.name in OPTIONS_ZH:
         return OPTIONS_ZH[control.name][0]
     return control.name.replace("_", " ").capitalize()
 
 
-def option_help(language: Language, control: Control) -> str:
+def option_help(language: Language, control: OptionSpec) -> str:
     """The sentence of help of an option."""
     return OPTIONS_ZH[control.name][1] if language == "zh" and control.name in OPTIONS_ZH else control.help
 

@@ -1,0 +1,94 @@
+"""File names that are not UTF-8, and standard streams that are closed, full or read only in part, in a real process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX shells, signals and file names")
+PORTRAIT, VOICE, VIDEO = (os.fsdecode(name) for name in (b"caf\xe9.png", b"voi\xff.wav", b"out\xe8.mp4"))
+SHORT = ["--preset", "mesh", "--frames", "3", "--size", "64"]
+
+
+@pytest.fixture
+def folder(portrait_file: Path, voice_file: Path, tmp_path: Path) -> Path:
+    """A portrait and a voice under plain names and under names that are not UTF-8."""
+    for source, names in ((portrait_file, ("me.png", PORTRAIT)), (voice_file, ("voice.wav", VOICE))):
+        for name in names:
+            (tmp_path / name).write_bytes(source.read_bytes())
+    return tmp_path
+
+
+def shell(folder: Path, line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which $E is the command."""
+    command = f"{sys.executable} -m echomimic animate me.png voice.wav {' '.join(SHORT)}"
+    every = {**os.environ, "E": command, **environment}
+    return subprocess.run(["bash", "-c", line], cwd=folder, env=every, capture_output=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_names_that_are_not_utf8(folder: Path, encoding: str, flags: list[str]) -> None:
+    names = [PORTRAIT, VOICE, "-o", VIDEO, "--save-motion", os.fsdecode(b"m\xe8.json")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C.UTF-8" if encoding == "utf-8" else "C"}
+    command = [sys.executable, "-m", "echomimic", "animate", *names, *SHORT, *flags]
+    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert (made.returncode, b"error" in made.stderr) == (0, False), made.stderr
+    assert (folder / VIDEO).stat().st_size > 500
+    last = made.stdout.decode(encoding).splitlines()[-1]
+    assert json.loads(last)["path"] == VIDEO if flags else last.startswith("out\\udce8.mp4: 3 frames")
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".gif", ""])
+def test_every_container_takes_a_title_that_is_not_utf8(folder: Path, suffix: str) -> None:
+    from echomimic.apps.cli.main import run
+
+    assert run(["animate", str(folder / PORTRAIT), str(folder / VOICE), "-o", str(folder / f"o{suffix}"), *SHORT]) == 0
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_stop_the_run(folder: Path, streams: str) -> None:
+    made = shell(folder, f"$E -o o.mp4 {streams}")
+    assert (made.returncode, b"Traceback" in made.stderr) == (0, False), made.stderr
+    assert (folder / "o.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_full_stdout_is_named_and_the_video_is_there(folder: Path) -> None:
+    made = shell(folder, "$E -o o.mp4 > /dev/full")
+    assert made.returncode == 1
+    line = made.stderr.decode().splitlines()[-1]
+    assert line == "error: stdout cannot be written (No space left on device); the video is complete: o.mp4"
+    assert (folder / "o.mp4").is_file()
+
+
+def test_a_full_stderr_does_not_stop_the_run(folder: Path) -> None:
+    assert shell(folder, "$E -o o.mp4 2> /dev/full").returncode == 0
+    assert (folder / "o.mp4").is_file()
+
+
+def test_a_reader_that_has_gone_ends_the_run_with_a_line(folder: Path) -> None:
+    made = shell(folder, "$E -o o.mp4 --json | true; exit ${PIPESTATUS[0]}")
+    assert made.returncode == 141
+    assert made.stderr.decode().splitlines()[-1].startswith("error: stdout was closed by the program that read it")
+    assert not list(folder.glob(".echomimic-part*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_remove_the_unfinished_file(folder: Path, number: int, code: int) -> None:
+    command = [sys.executable, "-m", "echomimic", "animate", "me.png", "voice.wav", "--preset", "mesh"]
+    command += ["--frames", "100000", "--size", "64", "-o", "o.mp4"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while not list(folder.glob(".echomimic-part*")) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.splitlines()[-1] == b"error: stopped; nothing was written"
+    assert not list(folder.glob(".echomimic-part*"))
+    assert not (folder / "o.mp4").exists()
