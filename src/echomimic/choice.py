@@ -26,7 +26,7 @@ def choose_preset(name: str, motion: Motion | None = None, weights: Path | None 
     if not _has_accelerator():
         return find_preset(
             "mesh"
-        ), f"the files of {ready[0]} are here but no GPU: --preset {ready[0]} takes it all the same"
+        ), f"the files of {ready[0]} are here but no GPU: `preset` {ready[0]} uses them all the same"
     return find_preset(ready[0]), "its files are here and a GPU to run it"
 
 

@@ -150,7 +150,7 @@ class Options:
         return self
 
 
-_WORDS = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: --face-box 120,80,200,240"}
+_WORDS = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240"}
 
 OPTION_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Options))
 

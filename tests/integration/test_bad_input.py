@@ -189,6 +189,13 @@ BAD: dict[str, tuple[Make, str]] = {
     "seed negative": (flags("--seed", "-1"), "seed is -1"),
     "framing unknown": (flags("--framing", "wide"), "'full' or 'crop'"),
     "preset unknown": (flags("--preset", "v9"), "mesh"),
+    "an address as picture": (lambda f: ["https://a.b/c//d.png", "voice.wav"], "https://a.b/c"),
+    "an address as sound": (lambda f: ["me.png", "s3://bucket/voice.wav"], "s3://bucket/voice.wav is an address"),
+    "an address as motion": (flags("--motion", "http://a.b/c.npz"), "http://a.b/c.npz is an address"),
+    "stdout as output": (flags("-o", "-"), "give one with -o"),
+    "stdout as motion": (flags("--save-motion", "-"), "'-'"),
+    "output name of 300 bytes": (flags("-o", "a" * 296 + ".mp4"), "a shorter one with -o"),
+    "motion name of 300 bytes": (flags("--save-motion", "a" * 296 + ".npz"), "300 bytes"),
     "flag unknown": (flags("--colour", "red"), "--colour"),
 }
 

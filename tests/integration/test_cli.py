@@ -32,7 +32,7 @@ class Calls:
     def animate(self, *arguments: object, **options: object) -> Clip:
         self.arguments.append(arguments)
         self.options.append(options)
-        note("two faces: the largest is taken")
+        note("faces_found", "two faces: the largest is taken")
         progress = options["progress"]
         assert callable(progress)
         for done in range(1, self.frames + 1):
@@ -138,7 +138,7 @@ def test_json_is_one_object_a_line_and_nothing_else(calls: Calls, capsys: Captur
     said = capsys.readouterr()
     found = events(said.out)
     assert said.err == ""
-    assert found[0] == {"event": "note", "text": "two faces: the largest is taken"}
+    assert found[0] == {"event": "note", "text": "two faces: the largest is taken", "code": "faces_found"}
     assert {event["event"] for event in found[1:-1]} == {"progress"}
     assert (found[-2]["done"], found[-2]["total"]) == (20, 20)
     assert (found[-1]["event"], found[-1]["path"], found[-1]["frames"]) == ("done", "me-voice.mp4", 20)

@@ -103,7 +103,10 @@ def test_an_import_that_fails_in_any_way_is_reported(
     ("script", "device"),
     [
         ("sleep 60", "no GPU (nvidia-smi fails: no answer within 0.5 s)"),
-        ("echo 'driver/library version mismatch' >&2; exit 18", "no GPU (nvidia-smi fails: driver/library version mism"),
+        (
+            "echo 'driver/library version mismatch' >&2; exit 18",
+            "no GPU (nvidia-smi fails: driver/library version mism",
+        ),
         ("echo NVIDIA A10", "NVIDIA A10"),
         ("exit 0", "no GPU found"),
     ],

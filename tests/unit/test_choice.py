@@ -46,4 +46,4 @@ def test_auto_takes_what_the_motion_can_drive_where_there_is_a_gpu(
     monkeypatch.setattr(choice, "_has_accelerator", lambda: False)
     preset, why = choose_preset("auto", motion)
     assert preset.name == "mesh"
-    assert f"--preset {expected}" in why
+    assert f"`preset` {expected}" in why

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from echomimic.apps.comfy import fields, motions
 from echomimic.apps.comfy import host as hosts
+from echomimic.apps.comfy import motions
 from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError, WeightsError
 from echomimic.landmarks.crop import CROP
 from echomimic.media import read_picture, speech_from_samples, write_clip
@@ -118,18 +118,6 @@ def test_errors_name_widgets(native: Callable[..., str], published: Callable[...
     with pytest.raises(FaceError, match="face_box x,y,w,h, which EchoMimic Sampler has"):
         published("V1", image=GREY)
     assert list((host.root / "temp").glob("*")) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("lower --size or --context-frames", "lower size or context_frames"),
-        ("(--face N takes another)", "(face N takes another)"),
-        ("fetch v2 --to X: --sizes, --preset", "fetch v2 --to X: --sizes, --preset"),
-    ],
-)
-def test_flags_are_widgets_here(line: str, said: str) -> None:
-    assert fields.in_widgets(line) == said
 
 
 def test_sides_that_the_network_cannot_make(published: Callable[..., Any]) -> None:

@@ -41,7 +41,7 @@ def test_of_several_faces_the_largest_is_taken_and_said_so_or_the_one_asked_for(
     assert len(find_faces(TWO)) == 2
     with collect_notes() as notes:
         pick_face(portrait, make_options({}))
-    assert "2 faces in two.png" in notes[0] and "--face" in notes[0]
+    assert "2 faces in two.png" in notes[0] and "`face`" in notes[0]
     assert pick_face(portrait, make_options({"face": 1})).box[0] < 400
     assert pick_face(portrait, make_options({"face": 2})).box[0] > 400
 
@@ -49,7 +49,7 @@ def test_of_several_faces_the_largest_is_taken_and_said_so_or_the_one_asked_for(
 @pytest.mark.parametrize(
     ("pixels", "options", "words"),
     [
-        (np.full((200, 300, 3), 90, np.uint8), {}, ("no face found in p.png (300x200)", "--face-box x,y,w,h")),
+        (np.full((200, 300, 3), 90, np.uint8), {}, ("no face found in p.png (300x200)", "`face_box` x,y,w,h")),
         (ASTRONAUT[::2, ::2], {}, ("px; expected at least 64", "larger picture")),
         (TWO, {"face": 3}, ("face 3 of p.png", "expected 1 to 2")),
         (ASTRONAUT, {"face_box": (600, 10, 50, 50)}, ("not inside p.png (512x512)",)),

@@ -6,7 +6,8 @@ from dataclasses import fields
 import pytest
 
 from echomimic.apps.cli.main import animate
-from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.cli.reporter import spell_as_flags
+from echomimic.apps.option_specs import OPTION_SPECS, spell_options
 from echomimic.errors import OptionError
 from echomimic.options import GROUPS, OPTION_NAMES, Options, make_options
 from echomimic.presets import PRESETS, find_preset
@@ -99,3 +100,10 @@ def test_options_are_frozen_and_have_no_field_without_a_test_above() -> None:
     with pytest.raises(AttributeError):
         setattr(Options(), "fps", 30)  # noqa: B010
     assert len(fields(Options)) == len(OPTION_SPECS)
+
+
+def test_messages_name_options_in_the_words_of_the_front_end() -> None:
+    message = "lower `size` or `context_frames`; a`b`"
+    assert spell_options(message) == "lower size or context_frames; ab"
+    assert spell_as_flags(message).startswith("lower --size or --context-frames")
+    assert spell_as_flags("give it with `output` X") == "give it with -o X"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import repeat
 
 from echomimic import __version__
 from echomimic.choice import missing_files
@@ -78,8 +79,8 @@ def examine() -> Health:
     """
     with ThreadPoolExecutor(PROBES) as pool:
         device = pool.submit(_device)
-        core = list(pool.map(lambda item: _check_package(*item, "mesh"), _CORE.items()))
-        extra = list(pool.map(lambda item: _check_package(*item, "diffusion"), _DIFFUSION.items()))
+        core = list(pool.map(_check_package, _CORE, _CORE.values(), repeat("mesh")))
+        extra = list(pool.map(_check_package, _DIFFUSION, _DIFFUSION.values(), repeat("diffusion")))
     return Health(
         version=__version__,
         python=platform.python_version(),

@@ -21,7 +21,7 @@ def convert_file(file: WeightFile, source: Path, folder: Path, dtype: Format = "
 
     target = folder / f"{file.name}.safetensors"
     if target.exists() and target.samefile(source):
-        raise WeightsError(f"{target} would be written over itself; give another folder: --to DIR")
+        raise WeightsError(f"{target} would be written over itself; give another folder with `to`")
     wanted = None if dtype == "stored" else {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
     tensors = {
         file.prefix + name: (
@@ -36,7 +36,7 @@ def convert_file(file: WeightFile, source: Path, folder: Path, dtype: Format = "
         part.replace(target)
     except OSError as error:
         raise WeightsError(
-            f"{target} cannot be written: {error.strerror or error}; free some space or use --to"
+            f"{target} cannot be written: {error.strerror or error}; free some space or give another folder with `to`"
         ) from None
     finally:
         part.unlink(missing_ok=True)

@@ -141,7 +141,7 @@ def _check_kind(preset: Preset, motion: Motion | None) -> None:
     if isinstance(motion, wanted) or (motion is None and preset.drive == "mask"):
         return
     found = "no motion" if motion is None else f"a {type(motion).__name__}"
-    raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: --motion TRACK")
+    raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: give one with `motion`")
 
 
 def room_mask(track: LandmarkTrack, size: tuple[int, int], margin: float) -> Picture:

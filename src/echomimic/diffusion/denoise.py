@@ -144,8 +144,8 @@ class Denoiser:
         recipe, tried = self.recipe.smaller(frames), min(self.recipe.size, frames)
         if recipe is None:
             raise DeviceError(
-                f"a window of {tried} frames does not fit the device's memory; lower --size or --context-frames, "
-                "or try --offload or --dtype bfloat16",
+                f"a window of {tried} frames does not fit the device's memory; lower `size` or `context_frames`, "
+                "or try `offload` or `dtype` bfloat16",
                 code="out_of_memory",
             ) from None
         self.recipe = recipe

@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in here:
         raise DeviceError(
-            f"device is {name!r}; this machine and this torch have {', '.join(here)}: use --device auto",
+            f"device is {name!r}; this machine and this torch have {', '.join(here)}: use `device` auto",
             code="device_unknown",
         )
     if (device.index or 0) >= (torch.accelerator.device_count() if device.type != "cpu" else 1):

@@ -75,7 +75,7 @@ def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bo
                 raise
             if len(some) == 1:
                 raise DeviceError(
-                    "a frame does not fit the device's memory; lower --size or try --offload", code="out_of_memory"
+                    "a frame does not fit the device's memory; lower `size` or try `offload`", code="out_of_memory"
                 ) from None
             batch = len(some) // 2
             continue

@@ -83,7 +83,7 @@ def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "compare.json") as part:
         whole = {"a": names[0], "b": names[1], "metrics": [asdict(row) for row in rows]}
-        part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
     if can_draw():
         cells = [
             (
@@ -99,7 +99,7 @@ def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str
             for row in rows
         ]
         with atomic_path(folder / "compare.html") as part:
-            part.write_text(render_comparison(names, cells), encoding="utf-8")
+            part.write_text(render_comparison(names, cells), encoding="utf-8", errors="backslashreplace")
 
 
 def _values(report: Report, name: str) -> dict[str, float]:

@@ -47,7 +47,11 @@ def check_clip(path: str | Path, progress: Progress | None = None) -> QualityChe
     place = path.with_name(f"{path.stem}.report.json")
     report = {"card": make_card(settings, Networks(), [about]), "clips": [clip]}
     with atomic_path(place) as part:
-        part.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
     return QualityCheck(place, found.metrics, warnings)
 
 

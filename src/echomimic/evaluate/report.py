@@ -139,4 +139,4 @@ def _table(records: list[Record]) -> str:
 
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -88,7 +88,7 @@ def _chosen_face(portrait: Portrait, number: int | None) -> Face:
     if not faces:
         raise FaceError(
             f"no face found in {portrait.name} ({portrait.width}x{portrait.height}); expected one seen from the front: "
-            "say where it is with --face-box x,y,w,h"
+            "say where it is with `face_box` x,y,w,h"
         )
     if number is not None:
         if number > len(faces):
@@ -101,7 +101,7 @@ def _chosen_face(portrait: Portrait, number: int | None) -> Face:
     if len(faces) > 1:
         note(
             "largest_face_used",
-            "{count} faces in {name}: taking the largest, number {number} from the left (--face N takes another)",
+            "{count} faces in {name}: taking the largest, number {number} from the left (`face` N takes another)",
             count=len(faces),
             name=portrait.name,
             number=largest + 1,

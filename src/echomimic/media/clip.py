@@ -30,6 +30,7 @@ def write_clip(
     untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
     flow = iter(frames)
+    tags = {name: text.encode("utf-8", "replace").decode() for name, text in tags.items()}  # file names may be no UTF-8
     try:
         path = check_output(path)
         with atomic_path(path) as part:

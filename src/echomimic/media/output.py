@@ -16,6 +16,9 @@ WANTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a
 TEMPORARY = ".echomimic-part-"
 """How the names of unfinished files begin. Only a killed process leaves one behind; it may be deleted."""
 
+LONGEST_NAME = 255
+"""Bytes of a file name on every common file system."""
+
 _FRAME = re.compile(r"frame_\d{6,}\.png")
 
 
@@ -32,6 +35,7 @@ def check_output(path: str | Path) -> Path:
     """
     path = Path(path)
     try:
+        _check_name(path)
         _check_kind(path)
         check_place(path)
     except PermissionError:
@@ -39,6 +43,18 @@ def check_output(path: str | Path) -> Path:
     except OSError as fault:
         raise OutputError(f"{path} cannot be written ({fault.strerror}); expected {WANTED}") from None
     return path
+
+
+def _check_name(path: Path) -> None:
+    """OutputError for "-", because results are renamed into place, and for a name that no file system takes."""
+    if str(path) == "-":
+        raise OutputError("stdout cannot be an output; expected the name of a file: give one with `output`")
+    size = len(os.fsencode(path.name))
+    if size > LONGEST_NAME:
+        raise OutputError(
+            f"the name of the output has {size} bytes ({path.name[:24]}…); expected at most {LONGEST_NAME}: "
+            "give a shorter one with `output`"
+        )
 
 
 def _check_kind(path: Path) -> None:
@@ -57,7 +73,8 @@ def _check_kind(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """OutputError unless the folder above is there and lets us write."""
+    """OutputError unless the folder above exists and is writable."""
+    _check_name(path)
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
         raise OutputError(f"folder {parent} does not exist; expected one to write {path.name} in: make it first")

@@ -1,6 +1,8 @@
 """Open what the user handed in: judged by content, and when it cannot be used, named in one line."""
 
 import codecs
+import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 _HEAD = 4096
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 _TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
 
 
 def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
     """`path` as a Path if it is a file with something in it that may be read; else `error` in one line."""
     path = Path(path)
+    refuse_address(path, error)
     try:
         if not path.exists():
             raise error(f"{path} does not exist; expected {wanted}: check the path")
@@ -35,6 +39,13 @@ def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
         raise error(f"{path} may not be read; expected {wanted}: change its permissions") from None
     except OSError as fault:
         raise error(f"{path} cannot be read ({fault.strerror}); expected {wanted}: check the path") from None
+
+
+def refuse_address(path: str | Path, error: type[InputError]) -> None:
+    """Raise `error` if `path` is a URL; only files are read."""
+    if _ADDRESS.match(str(path)) and not os.path.lexists(path):
+        address = _ADDRESS.sub(r"\1://", str(path), count=1)  # Path made one slash of two
+        raise error(f"{address} is an address; only files are read: download it, then give the file")
 
 
 def is_text(file: BinaryIO) -> bool:

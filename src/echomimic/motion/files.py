@@ -4,6 +4,7 @@ from pathlib import Path
 
 from echomimic.errors import MotionError, OutputError
 from echomimic.media.output import check_place
+from echomimic.media.source import refuse_address
 from echomimic.motion import archive, text
 from echomimic.motion.schema import (
     FORMAT,
@@ -64,6 +65,7 @@ def load_motion(
     if image_size is not None:
         check_canvas(image_size, "the wanted motion")
     path = Path(path)
+    refuse_address(path, MotionError)
     if not path.exists():
         raise MotionError(f"there is no motion at {path}; expected a file or a folder")
     if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():

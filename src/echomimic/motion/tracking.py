@@ -95,7 +95,7 @@ def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> 
     if len(faces) > 1 and person is None:
         note(
             "largest_face_followed",
-            "{name} shows {count} faces; the largest is followed, number {number} (--person takes another)",
+            "{name} shows {count} faces; the largest is followed, number {number} (`person` N takes another)",
             name=path.name,
             count=len(faces),
             number=number,

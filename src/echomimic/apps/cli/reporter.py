@@ -1,4 +1,4 @@
-"""Output of the command line: a progress bar on a terminal, plain lines in a log, one JSON object a line for programs."""
+"""Output of the command line: a bar on a terminal, plain lines in a log, one JSON object a line for programs."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from echomimic.apps.option_specs import spell_options
 from echomimic.errors import EchoMimicError
@@ -24,6 +24,8 @@ JSON_SECONDS = 0.1
 
 class StdoutError(EchoMimicError):
     """stdout cannot be written: its reader has closed it (exit code 141), or its device is full or gone."""
+
+    code = "stdout_not_writable"
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -39,7 +41,7 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int) -> None:
         """Show that `done` of `total` frames are rendered."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, code: str = "") -> None:
         """Show one note."""
 
     def done(self, clip: Clip) -> None:
@@ -80,9 +82,9 @@ class JsonReporter:
             self._printed_at = monotonic()
             print_json("progress", done=done, total=total, speed=round(rate, 2), left=round(left, 2))
 
-    def note(self, text: str) -> None:
-        """Print the text of the note."""
-        print_json("note", text=text)
+    def note(self, text: str, code: str = "") -> None:
+        """Print the text of the note, and its code if it has one."""
+        print_json("note", text=text, **({"code": code} if code else {}))
 
     def done(self, clip: Clip) -> None:
         """Print every field of the clip."""
@@ -110,7 +112,7 @@ class PlainReporter:
             self._tenth = 10 * done // total
             self.line(f"{done} of {total} frames, {rate:.0f} a second, {left:.0f} s left")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, code: str = "") -> None:
         """Print one line on stderr."""
         self.line(f"note: {text}")
 
@@ -167,7 +169,7 @@ def print_line(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
-        _discard_stdout()
+        _discard(sys.stdout)
         raise stdout_error(error) from None
 
 
@@ -178,19 +180,21 @@ def stdout_error(error: OSError) -> StdoutError:
     return StdoutError(f"stdout cannot be written ({error.strerror})")
 
 
-def _discard_stdout() -> None:
-    """Point file descriptor 1 at the null device, so that what is still buffered raises nothing at exit."""
+def _discard(stream: TextIO) -> None:
+    """Point a stream's descriptor at the null device, so that what is still buffered raises nothing at exit."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
 
 
 def print_error(text: str) -> None:
-    """Print one line on stderr, if it can be written: the work goes on without it."""
-    with suppress(OSError):
+    """Print one line on stderr; if it cannot be written, the work goes on without it."""
+    try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
 
 
 def print_json(event: str, **values: object) -> None:
@@ -229,7 +233,7 @@ class _NoteHandler(logging.Handler):
         self._reporter = reporter
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._reporter.note(spell_as_flags(record.getMessage()))
+        self._reporter.note(spell_as_flags(record.getMessage()), getattr(record.msg, "code", ""))
 
 
 @contextmanager
@@ -267,7 +271,7 @@ def open_standard_streams() -> None:
                 os.dup2(null, descriptor)
                 os.close(null)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,11 +1,10 @@
 """The options as widgets of nodes: a loop over `OPTION_SPECS`."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
+from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
 from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS
 from echomimic.presets import PRESETS
@@ -19,7 +18,6 @@ HOSTS = ("device",)
 MACHINE = tuple(c.name for c in OPTION_SPECS if c.group == GROUPS["machine"] and c.name not in HOSTS)
 RENDER = tuple(c.name for c in OPTION_SPECS if c.group != GROUPS["machine"])
 _BY_NAME = {control.name: control for control in OPTION_SPECS}
-_FLAGS = re.compile("|".join(f"--{control.flag}(?![a-z-])" for control in OPTION_SPECS))
 
 
 def make_inputs(io: Any, names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Any]:
@@ -37,18 +35,13 @@ def given(values: Mapping[str, Any]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value != unset(_BY_NAME[name])}
 
 
-def in_widgets(text: str) -> str:
-    """A line with the command line's names of options as those of widgets: face_box for --face-box."""
-    return _FLAGS.sub(lambda found: found[0][2:].replace("-", "_"), text)
-
-
 @contextmanager
-def told_in_widgets() -> Iterator[None]:
-    """The errors of the block name widgets."""
+def rewrite_option_names() -> Iterator[None]:
+    """Errors of the block name options as the widgets do: without marks."""
     try:
         yield
     except EchoMimicError as error:
-        raise type(error)(in_widgets(str(error))) from error
+        raise type(error)(spell_options(str(error)), code=error.code) from error
 
 
 def unset(control: OptionSpec) -> object:

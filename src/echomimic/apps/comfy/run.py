@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echomimic.apps.comfy import host
-from echomimic.apps.comfy.fields import in_widgets, told_in_widgets
+from echomimic.apps.comfy.fields import rewrite_option_names
 from echomimic.apps.comfy.motions import Driver, aligned
 from echomimic.apps.comfy.peak import Peak
 from echomimic.apps.comfy.watch import Watch
+from echomimic.apps.option_specs import spell_options
 from echomimic.errors import PictureError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
@@ -118,7 +119,7 @@ def render(
     given: dict[str, Any] = {**model.machine, **options}
     watch, peak = Watch(), Peak(str(model.machine["device"]) if "device" in model.machine else None)
     engine = Watched(model, watch, keep, cut)
-    with collect_notes() as notes, told_in_widgets(), host.out_of_memory_told():
+    with collect_notes() as notes, rewrite_option_names(), host.out_of_memory_told():
         settings = make_options(given, model.preset.defaults)
         framing = _framing(portrait, settings, model.preset)
         clip = api.animate(
@@ -145,7 +146,7 @@ def render(
 
 def lines_of(notes: Sequence[str]) -> list[str]:
     """Notes as a report has them."""
-    return [f"note: {in_widgets(text)}" for text in notes]
+    return [f"note: {spell_options(text)}" for text in notes]
 
 
 def _why(clip: Clip, speech: Speech, asked: int) -> str:
@@ -193,7 +194,7 @@ def crop(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Pl
     from echomimic.landmarks.crop import frame_portrait
     from echomimic.landmarks.face import pick_face
 
-    with collect_notes() as notes, told_in_widgets():
+    with collect_notes() as notes, rewrite_option_names():
         settings = make_options({**options, "framing": "crop"})
         framing = frame_portrait(portrait, pick_face(portrait, settings), settings)
     place = Place(framing, (portrait.width, portrait.height))

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
 from echomimic.apps.jobs.previews import Previews
+from echomimic.apps.option_specs import spell_options
 from echomimic.errors import Cancelled, EchoMimicError, InputError, OutputError
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def perform(order: dict[str, Any], output: Output, watch: Watch) -> None:
 
 
 def _plain(text: str, folder: str) -> str:
-    """A message in one line, without the server's paths."""
-    return " ".join(text.replace(f"{folder}{os.sep}", "").replace(folder, "the job").split())
+    """A message in one line, with the plain names of options and without the server's paths."""
+    return " ".join(spell_options(text).replace(f"{folder}{os.sep}", "").replace(folder, "the job").split())
 
 
 def _animate(order: dict[str, Any], watch: Watch) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def run_server(
     try:
         listener = _listen(host, port)
     except OSError as fault:
-        raise OutputError(f"{host}:{port} cannot be listened on ({fault.strerror}); choose another --port") from None
+        raise OutputError(f"{host}:{port} cannot be listened on ({fault.strerror}); choose another `port`") from None
     with listener:
         try:
             app = create_app(settings)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from echomimic.apps.jobs.job_types import Kind, Way
-from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
+from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
 from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.errors import OptionError
@@ -66,7 +66,7 @@ def read_wishes(kind: Kind, way: Way, given: Mapping[str, Any], settings: Settin
     try:
         options = make_options(asked, {} if preset == "auto" else find_preset(preset).defaults)
     except OptionError as error:
-        raise Problem(422, "invalid_option", str(error)) from None
+        raise Problem(422, "invalid_option", spell_options(str(error))) from None
     _check_length(options, settings)
     return {**wishes, "options": {name: getattr(options, name) for name in asked}}
 

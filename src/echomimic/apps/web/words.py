@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from echomimic.apps.option_specs import OptionSpec
+from echomimic.apps.option_specs import OptionSpec, spell_options
 
 Language = Literal["en", "zh"]
 LANGUAGES: dict[Language, str] = {"en": "English", "zh": "中文"}
@@ -182,5 +182,5 @@ def preferred(accepted: str) -> Language:
 def plain(text: str, folder: Path) -> str:
     """A message in one line, with the names of files below `folder` only."""
     inside = re.escape(str(folder)) + r"(?:[/\\](?:(?:new-)?[0-9a-f]{32,}|[0-9])(?=[/\\]))*[/\\]?"
-    text = re.sub(inside, "", text)
+    text = re.sub(inside, "", spell_options(text))
     return " ".join(text.replace(f"{folder}{os.sep}", "").split())
