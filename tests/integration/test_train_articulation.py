@@ -14,16 +14,16 @@ import torch
 from echomimic.errors import SetupError
 from echomimic.mesh.articulation import load_network
 from echomimic.mesh.logmel import RATE
-from echomimic.train.articulation import synthesis, text
+from echomimic.train.articulation import sentences, synthesis
 from echomimic.train.articulation.augment import degrade, no_voice
-from echomimic.train.articulation.codecs import CODECS, through
+from echomimic.train.articulation.codecs import CODECS, apply_codec
 from echomimic.train.articulation.corpus import Example, examples, features_of, join
 from echomimic.train.articulation.export import agreement, save
 from echomimic.train.articulation.labels import CHANNELS, Segment, canonical_segments, make_labels
 from echomimic.train.articulation.measure import Closures, correlation, count_closures
 from echomimic.train.articulation.phones import CLASS_OF, CONSONANTS, VOWELS, canonical
 from echomimic.train.articulation.synthesis import Utterance
-from echomimic.train.articulation.training import Settings, train
+from echomimic.train.articulation.training import TrainingConfig, train
 
 PAPA = [
     Segment(0.0, 0.3, "pau"), Segment(0.3, 0.4, "p"), Segment(0.4, 0.6, "aa"), Segment(0.6, 0.7, "p"),
@@ -104,11 +104,11 @@ def test_short_pauses_hold_the_mouth():
 
 
 def test_sentences_repeat_with_their_seed():
-    assert text.english(20, 1) == text.english(20, 1) != text.english(20, 2)
-    assert len(text.other("cs", 33, 0)) == 33
+    assert sentences.english(20, 1) == sentences.english(20, 1) != sentences.english(20, 2)
+    assert len(sentences.other("cs", 33, 0)) == 33
     assert all(
         character not in "abcdefghijklmnopqrstuvwxyz"
-        for character in text.made_up(__import__("random").Random(0), "ru")
+        for character in sentences.nonsense(__import__("random").Random(0), "ru")
     )
 
 
@@ -129,7 +129,7 @@ def test_codecs_keep_length_and_time(codec):
         draw.standard_normal(2 * RATE) * (np.sin(np.arange(2 * RATE) / 3000) > 0), np.hanning(9), "same"
     )
     samples = (0.3 * samples / np.abs(samples).max()).astype(np.float32)
-    back = through(codec, samples)
+    back = apply_codec(codec, samples)
     assert back.shape == samples.shape
     assert correlation(back[RATE // 2 :], samples[RATE // 2 :]) > 0.7
 
@@ -174,7 +174,7 @@ def trained():
             features[round(start * 100) : round(end * 100), slice(0, 10) if phone == "aa" else slice(30, 40)] += 2
         made.append(Example(features.astype(np.float16), make_labels(segments, 600), True))
     torch.set_num_threads(1)
-    return train(made, Settings(width=16, steps=(40, 20), batch=4, crop=300, rate=1e-2)), made
+    return train(made, TrainingConfig(width=16, steps=(40, 20), batch=4, crop=300, rate=1e-2)), made
 
 
 def test_a_tiny_network_learns_closures(trained, tmp_path, caplog):

@@ -1,6 +1,6 @@
 """Build the face template: `python -m echomimic.train.template PICTURE… -o template.safetensors`.
 
-The template is the mean of the meshes of free portraits, made symmetric: no person's face, no fitted model.
+The template is the symmetric mean of the meshes of freely licensed portraits.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Speech to mouth: rebuild the shipped network from synthesised, phone-labelled speech and nothing else.
+"""Train the shipped speech-to-mouth network on synthesized speech with phone labels.
 
-`python -m echomimic.train.articulation` makes the speech, the labels, the network and its card in some minutes.
+`python -m echomimic.train.articulation` makes the speech, the labels, the network and its model card.
 """

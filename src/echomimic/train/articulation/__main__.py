@@ -1,4 +1,4 @@
-"""`python -m echomimic.train.articulation`: rebuild the shipped weights, their card, and on request the demo voice."""
+"""`python -m echomimic.train.articulation`: rebuild the shipped weights and their model card, or the demo voice."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from echomimic.errors import EchoMimicError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the tool; 0 where it worked."""
+    """Run the tool; return its exit code."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -22,18 +22,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    """Import torch and the synthesisers only when something is to be made."""
+    """Import torch and the synthesizers only if they are needed."""
     import torch
 
     from echomimic.train.articulation.build import build
     from echomimic.train.articulation.demo_voice import write_demo_voice
-    from echomimic.train.articulation.training import Settings
+    from echomimic.train.articulation.training import TrainingConfig
 
     torch.set_num_threads(given.threads)
     if given.demo_voice:
         write_demo_voice(given.out / "demo_voice.flac")
         return
-    settings = Settings(width=given.width, steps=tuple(given.steps), seed=given.seed)
+    settings = TrainingConfig(width=given.width, steps=tuple(given.steps), seed=given.seed)
     build(given.out, settings, given.copies, given.share)
 
 

@@ -1,4 +1,4 @@
-"""What may happen to a voice on its way here: rooms, noise, equalisers, clipping, level, speed."""
+"""Audio augmentation: rooms, noise, equalizers, clipping, level."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ Random = np.random.Generator
 
 
 def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> Floats:
-    """A voice (N,) as a poor microphone in a lively place would hear it; `voices` babble in the background."""
+    """Degrade a voice (N,) by random effects; `voices` are the source of babble noise."""
     sound = samples.astype(np.float64) / (samples.std() + 1e-6)
     if draw.random() < 0.25:
         sound = sound * np.interp(np.arange(len(sound)), np.linspace(0, len(sound), 5), 10 ** draw.normal(0, 0.15, 5))
@@ -87,7 +87,7 @@ def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int1
 
 
 def _room(draw: Random) -> _Doubles:
-    """An echo: noise that dies away within 0.12 to 0.7 seconds, behind the direct sound."""
+    """A room impulse response: direct sound and noise that decays within 0.12 to 0.7 seconds."""
     length = int(RATE * draw.uniform(0.12, 0.7))
     echo: _Doubles = (
         draw.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * draw.uniform(0.015, 0.09)
@@ -98,7 +98,7 @@ def _room(draw: Random) -> _Doubles:
 
 
 def _equalise(sound: _Doubles, draw: Random) -> _Doubles:
-    """A random tone: eight bands up or down by some 4.5 dB, and sometimes no highs or no lows."""
+    """A random equalizer: eight bands with a spread of 4.5 dB, sometimes with a low-pass or high-pass."""
     spectrum, hertz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / RATE)
     bands = np.concatenate([[0], np.cumsum(draw.uniform(600, 1800, 7))])
     gain = 10 ** (np.interp(hertz, bands, draw.normal(0, 4.5, 8)) / 20)

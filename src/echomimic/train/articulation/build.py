@@ -1,4 +1,4 @@
-"""The whole way: voices, clips, network, figures, weight file and card."""
+"""The whole pipeline: voices, clips, network, figures, weight file and model card."""
 
 import logging
 import time
@@ -11,14 +11,14 @@ import numpy as np
 from echomimic.mesh.articulation import Network, hear
 from echomimic.mesh.lips import shape_mouth, to_frames
 from echomimic.mesh.logmel import RATE
-from echomimic.train.articulation.card import write_card
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.demo_voice import demo_utterance
 from echomimic.train.articulation.export import agreement, save, to_numpy
 from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, make_labels
 from echomimic.train.articulation.measure import Closures, correlation, count_closures, total
+from echomimic.train.articulation.model_card import write_card
 from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, speak
-from echomimic.train.articulation.training import Settings, train
+from echomimic.train.articulation.training import TrainingConfig, train
 from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ FPS = 25.0
 
 @dataclass(frozen=True)
 class Figures:
-    """How a network does on a voice: closures, and r between predicted and labelled gap and width."""
+    """Figures on one voice: closures, and correlation of predicted with labelled gap and width."""
 
     voice: str
     closures: Closures
@@ -35,10 +35,10 @@ class Figures:
     width: float
 
 
-def build(folder: Path, settings: Settings, copies: int, share: float = 1.0) -> Path:
+def build(folder: Path, settings: TrainingConfig, copies: int, share: float = 1.0) -> Path:
     """Make `articulation.safetensors` and its card in `folder`; `share` of the usual sentences are spoken.
 
-    Raises SetupError where a synthesiser is missing. The held-out voices are spoken for the figures only.
+    Raises SetupError if a synthesizer is missing. The held-out voices are used for the figures only.
     """
     check_tools()
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def minutes(utterances: Iterable[Utterance]) -> float:
 
 
 def measure(network: Network, utterances: Sequence[Utterance], voice: str) -> Figures:
-    """Closures of the final mouth curves at 25 fps, and how gap and width follow their labels."""
+    """Measure closures of the final mouth curves at 25 fps and the correlation of gap and width with their labels."""
     counts: list[Closures] = []
     follow: list[tuple[float, float]] = []
     for utterance in utterances:

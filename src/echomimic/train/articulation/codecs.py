@@ -1,4 +1,4 @@
-"""Lossy codecs through PyAV: what telephones and web videos do to a voice."""
+"""Degrade voices by the lossy codecs of telephones and web videos, through PyAV."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,11 +30,11 @@ CODECS: tuple[Codec | None, ...] = (
     Codec("libopus", "ogg", 28_000),
     Codec("pcm_mulaw", "wav", 64_000, 8_000),
 )
-"""What a clip may go through; None leaves it as it is."""
+"""Codecs to choose from; None leaves a clip as it is."""
 
 
-def through(codec: Codec, samples: Floats) -> Floats:
-    """Sound (N,) at 16 kHz encoded and decoded again: (N,), its delay taken back."""
+def apply_codec(codec: Codec, samples: Floats) -> Floats:
+    """Sound (N,) at 16 kHz encoded and decoded: (N,), with the codec's delay removed."""
     file = BytesIO()
     _encode(codec, samples, file)
     file.seek(0)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from echomimic.mesh.logmel import RATE, levelled, mel_blocks
 from echomimic.train.articulation.augment import Random, degrade, no_voice
-from echomimic.train.articulation.codecs import CODECS, Codec, through
+from echomimic.train.articulation.codecs import CODECS, Codec, apply_codec
 from echomimic.train.articulation.labels import Labels, Segment, make_labels
 from echomimic.train.articulation.phones import PAUSE
 from echomimic.train.articulation.synthesis import Utterance
@@ -46,7 +46,7 @@ def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterato
         for sound in _through_codecs(sounds, draw):
             yield _example(sound, clean=False)
     for _ in range(max(1, len(utterances) * copies // 30)):
-        yield _example(_nobody(draw), clean=False)
+        yield _example(_without_voice(draw), clean=False)
 
 
 def features_of(samples: Floats) -> npt.NDArray[np.float16]:
@@ -99,7 +99,7 @@ def _change_speed(sound: Sound, draw: Random) -> Sound:
 
 
 def _through_codecs(sounds: list[Sound], draw: Random) -> Iterator[Sound]:
-    """Each clip through a codec chosen by chance; clips of one codec are encoded in one go."""
+    """Apply a random codec to each clip; clips with the same codec are encoded together."""
     choice = draw.integers(len(CODECS), size=len(sounds))
     for k, codec in enumerate(CODECS):
         chosen = [sound for sound, number in zip(sounds, choice, strict=True) if number == k]
@@ -108,13 +108,13 @@ def _through_codecs(sounds: list[Sound], draw: Random) -> Iterator[Sound]:
 
 def _coded(codec: Codec, sounds: list[Sound]) -> Iterator[Sound]:
     ends = np.cumsum([len(sound.samples) for sound in sounds])[:-1]
-    decoded = through(codec, np.concatenate([sound.samples for sound in sounds]))
+    decoded = apply_codec(codec, np.concatenate([sound.samples for sound in sounds]))
     for sound, samples in zip(sounds, np.split(decoded, ends), strict=True):
         yield replace(sound, samples=samples)
 
 
-def _nobody(draw: Random) -> Sound:
-    """Noise or music that begins and ends suddenly, and nobody who speaks."""
+def _without_voice(draw: Random) -> Sound:
+    """Noise or music without a voice that starts and ends abruptly."""
     edges, length = draw.uniform(0, 1.5, 2), draw.uniform(3, 8)
     parts = [int(RATE * seconds) for seconds in (edges[0], length, edges[1])]
     silence = [1e-5 * draw.standard_normal(part).astype(np.float32) for part in (parts[0], parts[2])]

@@ -1,4 +1,4 @@
-"""The demo voice: a few neutral sentences by flite's voice slt, whose licence lets anybody use what it says."""
+"""The demo voice: neutral sentences by flite's voice slt, whose licence permits any use of its output."""
 
 import tempfile
 from pathlib import Path

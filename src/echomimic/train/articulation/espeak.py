@@ -1,4 +1,4 @@
-"""espeak-ng through its C library, which tells the time of every phone."""
+"""Speak with espeak-ng through its C library, which reports the time of every phone."""
 
 import ctypes
 import random
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from echomimic.errors import SetupError
-from echomimic.train.articulation import text
+from echomimic.train.articulation import sentences
 from echomimic.types import Floats
 
 _ENGLISH = ("en-us", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-rp", "en-029")
@@ -44,7 +44,7 @@ def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]
     pairs = [(draw.choice(_ENGLISH) + draw.choice(_VARIANTS), line) for line in kept]
     for k in range(len(english) - len(kept)):
         language = _LANGUAGES[k % len(_LANGUAGES)]
-        pairs.append((language + draw.choice(_VARIANTS), draw.choice(text.OTHERS[language])))
+        pairs.append((language + draw.choice(_VARIANTS), draw.choice(sentences.OTHERS[language])))
     return pairs
 
 

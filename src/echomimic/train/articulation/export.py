@@ -1,4 +1,4 @@
-"""From a trained network to the shipped file: float16, the curves that ship, scales folded in, no pickles."""
+"""Export a trained network as safetensors: float16, shipped curves only, normalization folded into the head."""
 
 from pathlib import Path
 

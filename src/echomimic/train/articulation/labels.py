@@ -1,7 +1,8 @@
 """Phones to mouth curves: a table made by hand from phonetics, and dominance blending over time.
 
-Each phone pulls every curve towards its target, the more the nearer it is: a strong consonant (p, w, sh) wins over
-its neighbours, a weak one (k, h) takes their shape (Cohen and Massaro 1993). Nothing here was fitted to a recording.
+Each phone pulls every curve towards its target with a weight that falls off with distance in time: consonants of high
+dominance (p, w, sh) override their neighbours, those of low dominance (k, h) take their shape (Cohen and Massaro 1993).
+Nothing here was fitted to a recording.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ from echomimic.types import Floats
 
 LABEL_RATE = 100
 CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "jaw", "round")
-"""The first six ship; jaw and round only help the network to learn."""
+"""The first six ship; jaw and round are auxiliary targets."""
 REST_GAP = 0.25
-"""Where the lips drift in a pause. It is weak: a short pause keeps the mouth as it was."""
+"""Target of the gap in a pause, of low dominance: a short pause keeps the mouth as it was."""
 AHEAD = 0.01
 """Seconds by which the lips precede the sound."""
 

@@ -1,4 +1,4 @@
-"""Figures for the card: do the lips shut on p, b and m, and only there; do curves follow their labels."""
+"""Figures for the model card: lip closures on p, b and m, and correlation of curves with their labels."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Closures:
 def count_closures(closure: Floats, segments: Sequence[Segment], fps: float, at: float = 0.5) -> Closures:
     """Compare the shut stretches of a closure curve (T,) at `fps` with the labials of canonical segments.
 
-    A labial is hit where the lips are shut in a frame that touches it or its neighbour frame; neighbouring labials
-    (as in "lamp post") count as one. A closure is right where it touches a labial or its neighbour frame. Closures
+    A labial is hit if the lips are shut in a frame that touches it or its neighbour frame; neighbouring labials
+    (as in "lamp post") count as one. A closure is right if it touches a labial or its neighbour frame. Closures
     that lie wholly in a pause are not counted: the mouth rests there.
     """
     labials = _joined([s for s in segments if s.phone in LABIALS])

@@ -11,7 +11,7 @@ DILATIONS: tuple[int, ...] = (1, 2, 4, 8, 16, 2, 1)
 class Articulator(nn.Module):
     """Log-mel (batch, 40, T) at 100 Hz to curves, closure and phones (batch, n, T / 2) at 50 Hz.
 
-    The attribute names are those of the weight file. A frame hears about 0.7 s on each side.
+    The attribute names are those of the weight file. The receptive field is about 0.7 s on each side.
     """
 
     def __init__(self, width: int, curves: int, phones: int, dropout: float = 0.15) -> None:
@@ -32,5 +32,5 @@ class Articulator(nn.Module):
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """The tanh form, which numpy can say too."""
+    """The tanh approximation, which the numpy implementation uses too."""
     return F.gelu(x, approximate="tanh")

@@ -1,4 +1,4 @@
-"""Phone names of four synthesisers and many languages, brought to one set of about 45."""
+"""Phone names of four synthesisers and many languages, mapped to one set of about 45."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -14,7 +14,7 @@ CLASSES: tuple[str, ...] = (
     PAUSE, "p", "b", "m", "fv", "thdh", "sz", "shch", "tdnl", "kgh", "r", "w", "y",
     "aa", "ae", "ao", "eh", "er", "ih", "iy", "uw", "ax",
 )  # fmt: skip
-"""What the network is asked to tell apart while it learns; dropped from the shipped weights."""
+"""Classes of the auxiliary phone loss, whose head does not ship."""
 _CLASS_MEMBERS = {
     "fv": "f v", "thdh": "th dh", "sz": "s z", "shch": "sh zh ch jh", "tdnl": "t d n l rr", "kgh": "k g ng hh",
     "ax": "ax ah", "uw": "uw uh yy", "er": "er oe", "ao": "ao o", "eh": "eh e",

@@ -17,7 +17,7 @@ from scipy.signal import resample_poly
 
 from echomimic.errors import SetupError
 from echomimic.mesh.logmel import RATE
-from echomimic.train.articulation import espeak, text
+from echomimic.train.articulation import espeak, sentences
 from echomimic.train.articulation.labels import Segment, canonical_segments
 from echomimic.types import Floats
 
@@ -108,8 +108,8 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
 
 def _sentences(voice: Voice, count: int, seed: int) -> list[str]:
     if voice.language in ("en", "ipa"):
-        return text.english(count, seed)
-    return text.other(voice.language, count, seed)
+        return sentences.english(count, seed)
+    return sentences.other(voice.language, count, seed)
 
 
 def _flite(voice: Voice, lines: list[str], draw: random.Random) -> Iterator[Utterance]:

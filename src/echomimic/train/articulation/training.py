@@ -1,4 +1,4 @@
-"""The training loop: one CPU thread, some minutes."""
+"""The training loop on a CPU: random crops, two one-cycle schedules, weights averaged."""
 
 import logging
 import time
@@ -21,13 +21,13 @@ from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
 _EDGE = 15
-"""Outputs at each end of a training crop that do not count: they see too little."""
+"""Outputs at each end of a crop that the loss ignores, since their receptive field is cut off."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train: `steps` of each cycle, each at half the `rate` of the one before; `crop` in frames at 100 Hz; clean
-    clips are drawn `clean_weight` times as often."""
+class TrainingConfig:
+    """Settings: `steps` of each cycle, each at half the learning `rate` of the one before; `crop` in frames at 100 Hz;
+    clean clips are drawn `clean_weight` times as often."""
 
     width: int = 128
     steps: tuple[int, ...] = (3500, 2000)
@@ -59,10 +59,10 @@ class _Batch:
     phones: Tensor
 
 
-def train(examples: list[Example], settings: Settings) -> Trained:
+def train(examples: list[Example], settings: TrainingConfig) -> Trained:
     """Train on clips of at least `settings.crop` frames; each cycle starts from where the last one ended.
 
-    The mean of what the cycles end with is kept: it does better on voices that did not train than any of them.
+    Returns the mean of the networks at the ends of the cycles, which generalizes better to unseen voices.
     """
     torch.manual_seed(settings.seed)
     usable = [example for example in examples if len(example.features) >= settings.crop]
@@ -79,15 +79,15 @@ def train(examples: list[Example], settings: Settings) -> Trained:
 
 @torch.no_grad()
 def _mean_of(networks: list[Articulator]) -> Articulator:
-    """A network whose weights are the mean of those of `networks`."""
+    """A network with the mean weights of `networks`."""
     mean = deepcopy(networks[0])
     for parameter, *others in zip(mean.parameters(), *(n.parameters() for n in networks), strict=True):
         parameter.copy_(torch.stack(others).mean(dim=0))
     return mean
 
 
-def _run_cycle(network: Articulator, batches: Iterator[_Batch], settings: Settings, cycle: int) -> Articulator:
-    """The learning rate up and down once (Smith and Topin 2017); the averaged weights come out."""
+def _run_cycle(network: Articulator, batches: Iterator[_Batch], settings: TrainingConfig, cycle: int) -> Articulator:
+    """One cycle of the learning rate (Smith and Topin 2017); returns the exponentially averaged weights."""
     if cycle:
         torch.manual_seed(settings.seed + cycle)
     steps, rate = settings.steps[cycle], settings.rate / 2**cycle
@@ -102,7 +102,7 @@ def _run_cycle(network: Articulator, batches: Iterator[_Batch], settings: Settin
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        _follow(average, network)
+        _update_average(average, network)
         recent += (loss.item() - recent) / min(step, 100)
         if step % 250 == 0 or step == steps:
             _log.info(
@@ -112,13 +112,13 @@ def _run_cycle(network: Articulator, batches: Iterator[_Batch], settings: Settin
 
 
 @torch.no_grad()
-def _follow(average: Articulator, network: Articulator) -> None:
-    """Let the averaged weights move half a percent towards the present ones."""
+def _update_average(average: Articulator, network: Articulator) -> None:
+    """Exponential moving average of the weights with decay 0.995."""
     for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
         slow.lerp_(fast, 0.005)
 
 
-def objective(network: Articulator, batch: _Batch, settings: Settings) -> Tensor:
+def objective(network: Articulator, batch: _Batch, settings: TrainingConfig) -> Tensor:
     """Squared error of curves and of their speed, plus closures (balanced) and phones as classes."""
     inner = slice(_EDGE, -_EDGE)
     curves, closure, phones = (part[..., inner] for part in network(batch.features))
@@ -135,8 +135,10 @@ def objective(network: Articulator, batch: _Batch, settings: Settings) -> Tensor
     return loss
 
 
-def _batches(examples: list[Example], mean: Floats, spread: Floats, settings: Settings, cycle: int) -> Iterator[_Batch]:
-    """Random crops, with features disturbed a little so that no voice is learned by heart."""
+def _batches(
+    examples: list[Example], mean: Floats, spread: Floats, settings: TrainingConfig, cycle: int
+) -> Iterator[_Batch]:
+    """Random crops with augmented features (against overfitting to single voices)."""
     draw = np.random.default_rng([settings.seed, cycle] if cycle else settings.seed)
     weight = np.array([len(e.features) ** 0.5 * (settings.clean_weight if e.clean else 1.0) for e in examples])
     for _ in range(settings.steps[cycle]):
@@ -145,7 +147,7 @@ def _batches(examples: list[Example], mean: Floats, spread: Floats, settings: Se
             example = examples[k]
             start = int(draw.integers(0, len(example.features) - settings.crop + 1))
             taken = slice(start, start + settings.crop)
-            features.append(_disturbed(example.features[taken].astype(np.float32), draw).T)
+            features.append(_augment(example.features[taken].astype(np.float32), draw).T)
             heard = slice(start, start + settings.crop, 2)
             curves.append(((example.labels.curves[heard] - mean) / spread).T)
             closure.append(example.labels.closure[heard])
@@ -153,8 +155,8 @@ def _batches(examples: list[Example], mean: Floats, spread: Floats, settings: Se
         yield _Batch(*(torch.from_numpy(np.stack(part)) for part in (features, curves, closure, phones)))
 
 
-def _disturbed(features: Floats, draw: Random) -> Floats:
-    """Features (T, 40) with the bands shifted a little, tilted, noisy, and with patches missing."""
+def _augment(features: Floats, draw: Random) -> Floats:
+    """Features (T, 40) with bands shifted, a spectral tilt, noise and masked patches."""
     at = np.clip(np.arange(BANDS) * draw.uniform(0.93, 1.08), 0, BANDS - 1)
     low, high = at.astype(int), np.minimum(at.astype(int) + 1, BANDS - 1)
     moved = features[:, low] * (1 - at + low) + features[:, high] * (at - low)

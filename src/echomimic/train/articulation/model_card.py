@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from echomimic.mesh.logmel import RATE
 from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance
-from echomimic.train.articulation.training import Settings
+from echomimic.train.articulation.training import TrainingConfig
 
 if TYPE_CHECKING:
     from echomimic.train.articulation.build import Figures
@@ -19,7 +19,7 @@ Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimi
 | | |
 |---|---|
 | trained on | {minutes:.0f} minutes that synthesisers spoke, with the times of their phones; nothing filmed |
-| text | sentences and made-up words written for this project (`train/articulation/text.py`) |
+| text | sentences and made-up words written for this project (`train/articulation/sentences.json`) |
 | targets | a table made by hand from phonetics (`train/articulation/labels.py`) |
 | copies | each utterance once clean and {copies} times degraded: rooms, noise, codecs, equalisers, speed |
 | network | convolutions, {width} wide, {steps} steps of training, seed {seed} |
@@ -58,7 +58,7 @@ knows the phones of some twelve languages; others are heard through them.
 def write_card(
     path: Path,
     spoken: Mapping[str, Sequence[Utterance]],
-    settings: Settings,
+    settings: TrainingConfig,
     copies: int,
     figures: Sequence["Figures"],
     agreement: float,
