@@ -13,9 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from echomimic.mesh.articulation import hear, opening, width, with_mouth
-from echomimic.mesh.lips import shape_mouth
-from echomimic.mesh.logmel import HOP, RATE, mel_blocks
+from echomimic.mesh.speech_to_face import (
+    HOP,
+    SAMPLE_RATE,
+    analyze_speech,
+    lip_opening,
+    mel_blocks,
+    shape_mouth,
+    with_mouth,
+)
 from echomimic.types import Curves
 
 SHARED = Path(os.environ.get("ECHOMIMIC_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -25,13 +31,13 @@ _ROW = "{:28} {:6} {:8.3f} {:6.3f} {:17.3f} {:6.3f}"
 
 def mouth_of(samples: np.ndarray, frames: int) -> Curves:
     """The curves that the engine would render."""
-    return with_mouth(Curves.rest(frames, FPS), shape_mouth(hear([samples]), frames, FPS))
+    return with_mouth(Curves.rest(frames, FPS), shape_mouth(analyze_speech([samples]), frames, FPS))
 
 
 def energy(samples: np.ndarray, frames: int) -> np.ndarray:
     """Loudness in decibels of each video frame: what a mouth without a network would follow."""
     power = np.concatenate(list(mel_blocks([samples]))).sum(axis=1)
-    at = np.minimum(((np.arange(frames) + 0.5) * RATE / HOP / FPS).astype(int), len(power) - 1)
+    at = np.minimum(((np.arange(frames) + 0.5) * SAMPLE_RATE / HOP / FPS).astype(int), len(power) - 1)
     return np.maximum(10 * np.log10(power[at] + 1e-9), 10 * np.log10(np.quantile(power, 0.95)) - 40)
 
 
@@ -55,8 +61,8 @@ def judge_tracks() -> None:
         curves, loud = mouth_of(samples, len(filmed_opening)), energy(samples, len(filmed_opening))
         rows.append(
             [
-                r(opening(curves), filmed_opening),
-                r(width(curves), filmed_width),
+                r(lip_opening(curves), filmed_opening),
+                r(curves["spread"], filmed_width),
                 r(loud, filmed_opening),
                 r(loud, filmed_width),
             ]
@@ -84,7 +90,7 @@ def judge_closures() -> None:
         counts = []
         for spoken in utterances:
             samples = spoken.samples.astype(np.float32) / 32768
-            curves = mouth_of(samples, round(len(samples) / RATE * FPS))
+            curves = mouth_of(samples, round(len(samples) / SAMPLE_RATE * FPS))
             counts.append(count_closures(curves["closure"], spoken.segments, FPS))
         c = total(counts)
         print(f"{name:44} p, b, m {c.spoken:4}  recall {c.recall:.3f}  precision {c.precision:.3f}")
@@ -102,8 +108,8 @@ def judge_closures() -> None:
 
 def judge_speed(seconds: int = 60) -> None:
     """CPU time of sound to curves, everything included but decoding."""
-    samples = (0.1 * np.random.default_rng(0).standard_normal(seconds * RATE)).astype(np.float32)
-    mouth_of(samples[:RATE], 25)
+    samples = (0.1 * np.random.default_rng(0).standard_normal(seconds * SAMPLE_RATE)).astype(np.float32)
+    mouth_of(samples[:SAMPLE_RATE], 25)
     start = time.process_time()
     mouth_of(samples, seconds * 25)
     print(f"CPU {(time.process_time() - start) / seconds * 1000:.1f} ms per second of speech")

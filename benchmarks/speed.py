@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def render_speed(person: Portrait, framing: str, seconds: float = 4.0) -> float:
-    """Frames per CPU-second of `Scene.frame` alone, layering on."""
+    """Frames per CPU-second of `Renderer.frame` alone, layering on."""
     engine = MeshEngine()
     options = make_options({"size": SIZE, "framing": framing})
     scene = engine.stage(person, options).scene

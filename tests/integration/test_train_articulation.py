@@ -12,8 +12,7 @@ pytest.importorskip("scipy", reason="the extra 'train' is not installed")
 import torch
 
 from echomimic.errors import SetupError
-from echomimic.mesh.articulation import load_network
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE, load_network
 from echomimic.train.articulation import sentences, synthesis
 from echomimic.train.articulation.augment import degrade, no_voice
 from echomimic.train.articulation.codecs import CODECS, apply_codec
@@ -37,14 +36,14 @@ def column(curves: np.ndarray, name: str) -> np.ndarray:
 
 
 def buzz(seconds: float) -> np.ndarray:
-    time = np.arange(int(seconds * RATE)) / RATE
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (0.2 * np.sign(np.sin(2 * np.pi * 130 * time)) * np.clip(np.sin(2 * np.pi * 3 * time), 0, 1)).astype(
         np.float32
     )
 
 
 def utterance(seed: int = 0) -> Utterance:
-    samples = buzz(2.0) + 0.001 * np.random.default_rng(seed).standard_normal(2 * RATE)
+    samples = buzz(2.0) + 0.001 * np.random.default_rng(seed).standard_normal(2 * SAMPLE_RATE)
     return Utterance((samples * 32767).astype(np.int16), PAPA, "buzz")
 
 
@@ -126,12 +125,12 @@ def test_missing_synthesisers_are_named_in_one_line(monkeypatch, tmp_path):
 def test_codecs_keep_length_and_time(codec):
     draw = np.random.default_rng(0)
     samples = np.convolve(
-        draw.standard_normal(2 * RATE) * (np.sin(np.arange(2 * RATE) / 3000) > 0), np.hanning(9), "same"
+        draw.standard_normal(2 * SAMPLE_RATE) * (np.sin(np.arange(2 * SAMPLE_RATE) / 3000) > 0), np.hanning(9), "same"
     )
     samples = (0.3 * samples / np.abs(samples).max()).astype(np.float32)
     back = apply_codec(codec, samples)
     assert back.shape == samples.shape
-    assert correlation(back[RATE // 2 :], samples[RATE // 2 :]) > 0.7
+    assert correlation(back[SAMPLE_RATE // 2 :], samples[SAMPLE_RATE // 2 :]) > 0.7
 
 
 def test_degraded_voices_stay_finite_and_differ():
@@ -139,15 +138,17 @@ def test_degraded_voices_stay_finite_and_differ():
     voices = [utterance().samples]
     for _ in range(20):
         poor = degrade(buzz(1.0), draw, voices)
-        assert poor.shape == (RATE,) and poor.dtype == np.float32
+        assert poor.shape == (SAMPLE_RATE,) and poor.dtype == np.float32
         assert np.isfinite(poor).all() and 0.05 < np.abs(poor).max() <= 1
-        assert np.isfinite(no_voice(RATE, draw)).all()
+        assert np.isfinite(no_voice(SAMPLE_RATE, draw)).all()
 
 
 def test_joined_utterances_keep_their_times():
     sound = join([utterance(), utterance(1)], np.random.default_rng(3))
-    assert sound.segments[-1].end == pytest.approx(len(sound.samples) / RATE, abs=1e-3)
-    loud = np.array([np.abs(sound.samples[int(s.start * RATE) : int(s.end * RATE)]).mean() for s in sound.segments])
+    assert sound.segments[-1].end == pytest.approx(len(sound.samples) / SAMPLE_RATE, abs=1e-3)
+    loud = np.array(
+        [np.abs(sound.samples[int(s.start * SAMPLE_RATE) : int(s.end * SAMPLE_RATE)]).mean() for s in sound.segments]
+    )
     assert loud[[s.phone == "aa" for s in sound.segments]].mean() > 5 * loud[-1]
     starts, ends = [s.start for s in sound.segments[1:]], [s.end for s in sound.segments[:-1]]
     np.testing.assert_allclose(starts, ends, atol=1e-3)
@@ -213,7 +214,7 @@ def test_closures_in_a_pause_do_not_count():
 
 
 def test_features_of_silence_are_finite():
-    assert np.isfinite(features_of(np.zeros(RATE, np.float32))).all()
+    assert np.isfinite(features_of(np.zeros(SAMPLE_RATE, np.float32))).all()
 
 
 @pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
@@ -223,7 +224,7 @@ def test_flite_speaks_with_the_times_of_its_phones():
     again = list(synthesis.speak(voice, 2, seed=1))
     assert [u.segments for u in spoken] == [u.segments for u in again]
     for u in spoken:
-        assert u.segments[-1].end == pytest.approx(len(u.samples) / RATE, abs=0.1)
+        assert u.segments[-1].end == pytest.approx(len(u.samples) / SAMPLE_RATE, abs=0.1)
         assert {s.phone for s in u.segments} <= VOWELS | CONSONANTS | {"pau"}
 
 

@@ -7,8 +7,7 @@ from skimage import data
 from echomimic.errors import FaceError
 from echomimic.landmarks.detectors import selfie_mask
 from echomimic.landmarks.face import find_faces, pick_face
-from echomimic.mesh.inpaint import fill_background
-from echomimic.mesh.segmentation import person_matte
+from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.types import Portrait
@@ -74,7 +73,7 @@ def test_the_matte_holds_the_face_and_the_plate_paints_the_person_over():
     matte = person_matte(ASTRONAUT, face.landmarks)
     assert matte is not None and matte.shape == (512, 512)
     assert matte[120, 225] > 0.95 and matte[30, 480] < 0.05
-    plate = fill_background(ASTRONAUT, matte)
+    plate = inpaint_background(ASTRONAUT, matte)
     far = matte < 0.001
     assert np.abs(plate[far].astype(int) - ASTRONAUT[far]).mean() < 2
     assert np.abs(plate[120, 225].astype(int) - ASTRONAUT[120, 225]).sum() > 30

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.eyeball import make_eyeball
+from echomimic.mesh.eyes import build_eyeball
 from echomimic.mesh.openings import FINER
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.scene import Scene
+from echomimic.mesh.renderer import Renderer
 from echomimic.types import Picture
 from helpers.mesh_faces import portrait, row
 
@@ -35,7 +35,7 @@ def drawn_eye(scale: float = 3.0, wide: float = 1.15) -> tuple[Picture, np.ndarr
 
 def test_an_iris_is_found_where_it_ends_in_white() -> None:
     picture, landmarks, middle, radius = drawn_eye()
-    ball = make_eyeball(picture, landmarks, EYE)
+    ball = build_eyeball(picture, landmarks, EYE)
     assert ball.radius == pytest.approx(radius, rel=0.06)
     assert abs(ball.iris[0] - middle[0]) < 1.5
 
@@ -43,7 +43,7 @@ def test_an_iris_is_found_where_it_ends_in_white() -> None:
 @pytest.mark.parametrize("way", [1, -1])
 def test_behind_the_lids_the_iris_is_round_and_the_rest_white(way: int) -> None:
     picture, landmarks, middle, radius = drawn_eye()
-    ball = make_eyeball(picture, landmarks, EYE)
+    ball = build_eyeball(picture, landmarks, EYE)
     rim = EYE.lower if way > 0 else EYE.upper
     edge = way * float((landmarks[list(rim), 1] * way).max())
     x, far = middle[0], middle[1] + way * radius
@@ -55,7 +55,7 @@ def test_behind_the_lids_the_iris_is_round_and_the_rest_white(way: int) -> None:
 
 def test_an_eye_without_an_iris_to_be_seen_keeps_what_the_landmarks_say() -> None:
     landmarks = portrait()[1].astype(np.float64)
-    ball = make_eyeball(np.full((512, 512, 3), 90, np.uint8), landmarks, EYE)
+    ball = build_eyeball(np.full((512, 512, 3), 90, np.uint8), landmarks, EYE)
     assert np.array_equal(ball.iris, landmarks[EYE.iris[0], :2])
 
 
@@ -69,9 +69,9 @@ def test_the_upper_lid_goes_along_with_the_eye(angle: float, least: float, most:
 
 def test_an_eye_that_looks_up_shows_white_below_its_iris() -> None:
     picture, landmarks, middle, _ = drawn_eye(2.0, 0.9)
-    scene = Scene(picture, landmarks)
-    low = scene.rig.points(row(gaze_y=-20))[EYE.lower[3]]
-    under = scene.frame(row(gaze_y=-20))[int(low[1]) - 2, round(middle[0])]
+    renderer = Renderer(picture, landmarks)
+    low = renderer.rig.points(row(gaze_y=-20))[EYE.lower[3]]
+    under = renderer.frame(row(gaze_y=-20))[int(low[1]) - 2, round(middle[0])]
     assert under.mean() > 190
 
 
@@ -80,7 +80,7 @@ def test_a_shut_eye_shows_nothing_of_the_eye_even_above_a_rim_that_was_found_too
     picture[(picture == WHITE).all(2)] = DARK
     height = float((landmarks[list(EYE.lower), 1] - landmarks[list(EYE.upper), 1]).max())
     landmarks[list(EYE.upper), 1] += 0.2 * height
-    scene = Scene(picture, landmarks)
-    column = scene.frame(row(blink=1))[:, round(middle[0])].astype(int)
+    renderer = Renderer(picture, landmarks)
+    column = renderer.frame(row(blink=1))[:, round(middle[0])].astype(int)
     other = np.abs(column - SKIN).max(1) > 30
     assert 0 < other.sum() < 0.3 * height, "a line of lashes, no more"

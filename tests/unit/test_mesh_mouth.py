@@ -3,22 +3,22 @@ import pytest
 
 from echomimic.landmarks import topology as mesh
 from echomimic.mesh.openings import below, blend, cover, fill_opening, smooth_curve
-from echomimic.mesh.scene import Scene
+from echomimic.mesh.renderer import Renderer
 from echomimic.types import Floats, Picture
 from helpers.mesh_faces import portrait, row
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Scene(*portrait())
+def renderer() -> Renderer:
+    return Renderer(*portrait())
 
 
-def mouth(scene: Scene, curves: Floats, frame: Picture | None = None) -> Floats:
+def mouth(renderer: Renderer, curves: Floats, frame: Picture | None = None) -> Floats:
     """The pixels between the lips."""
-    points = scene.landmarks(curves)
+    points = renderer.landmarks(curves)
     rim = points[[*mesh.UPPER_CURVE, *mesh.LOWER_CURVE[::-1]], :2].astype(np.float64)
-    inside = cover(rim, (0, 0, *scene.size)) > 0.99
-    frame = scene.frame(curves) if frame is None else frame
+    inside = cover(rim, (0, 0, *renderer.size)) > 0.99
+    frame = renderer.frame(curves) if frame is None else frame
     return frame[inside].astype(np.float32)
 
 
@@ -54,20 +54,20 @@ def test_a_painted_over_mouth_shows_no_teeth() -> None:
     assert np.array_equal(filled[:50], pixels[:50])
 
 
-def test_a_wide_open_mouth_is_dark_inside_and_has_teeth(scene: Scene) -> None:
-    inside = mouth(scene, row(jaw=0.9)).mean(1)
-    skin = scene.mouth.colours.skin.mean()
+def test_a_wide_open_mouth_is_dark_inside_and_has_teeth(renderer: Renderer) -> None:
+    inside = mouth(renderer, row(jaw=0.9)).mean(1)
+    skin = renderer.mouth.colours.skin.mean()
     assert np.percentile(inside, 15) < 0.4 * skin
     assert np.percentile(inside, 98) > 0.6 * skin
 
 
-def test_the_tongue_rises(scene: Scene) -> None:
-    down, up = mouth(scene, row(jaw=0.6)), mouth(scene, row(jaw=0.6, tongue=1))
+def test_the_tongue_rises(renderer: Renderer) -> None:
+    down, up = mouth(renderer, row(jaw=0.6)), mouth(renderer, row(jaw=0.6, tongue=1))
     assert (up[:, 0] - up[:, 2]).mean() > (down[:, 0] - down[:, 2]).mean()
 
 
-def test_closed_lips_show_nothing_of_the_mouth(scene: Scene) -> None:
-    closed = scene.frame(row(closure=1, jaw=0.5)).astype(int)
-    x, y = np.round(scene.landmarks(row(closure=1, jaw=0.5))[13, :2]).astype(int)
+def test_closed_lips_show_nothing_of_the_mouth(renderer: Renderer) -> None:
+    closed = renderer.frame(row(closure=1, jaw=0.5)).astype(int)
+    x, y = np.round(renderer.landmarks(row(closure=1, jaw=0.5))[13, :2]).astype(int)
     lips = closed[y - 2 : y + 3, x - 3 : x + 4].reshape(-1, 3)
     assert (lips[:, 0] > lips[:, 2]).all(), "lips, not teeth and not a dark hole"

@@ -55,16 +55,16 @@ def test_a_rim_tells_above_from_below() -> None:
 
 
 def test_points_move_with_the_pixels_under_them() -> None:
-    from echomimic.mesh.scene import Scene
+    from echomimic.mesh.renderer import Renderer
 
     pixels, landmarks = portrait()
     marked = pixels.copy()
     x, y = np.round(landmarks[mesh.CHEEKS[1], :2]).astype(int)
     marked[y - 1 : y + 2, x - 1 : x + 2] = (0, 255, 0)
-    scene = Scene(marked, landmarks)
+    renderer = Renderer(marked, landmarks)
     curves = row(yaw=8, jaw=0.4, roll=4)
-    frame = scene.frame(curves).astype(int)
+    frame = renderer.frame(curves).astype(int)
     green = frame[..., 1] - np.maximum(frame[..., 0], frame[..., 2])
     found = np.array(np.unravel_index(int(green.argmax()), green.shape))[::-1]
     start = (x, y) - landmarks[mesh.CHEEKS[1], :2]
-    assert np.linalg.norm(found - start - scene.landmarks(curves)[mesh.CHEEKS[1], :2]) < 2
+    assert np.linalg.norm(found - start - renderer.landmarks(curves)[mesh.CHEEKS[1], :2]) < 2

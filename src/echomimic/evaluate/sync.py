@@ -8,11 +8,15 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.media import sound_blocks
-from echomimic.mesh.articulation import hear, with_mouth
-from echomimic.mesh.articulation import opening as curve_opening
-from echomimic.mesh.lips import CLOSE_AT, HEARD_RATE, shape_mouth
-from echomimic.mesh.logmel import RATE
-from echomimic.signals import runs
+from echomimic.mesh.speech_to_face import (
+    FEATURE_RATE,
+    SAMPLE_RATE,
+    analyze_speech,
+    labials,
+    lip_opening,
+    shape_mouth,
+    with_mouth,
+)
 from echomimic.types import Curves, Floats, Speech
 
 _DRIFT = 1.0
@@ -70,12 +74,11 @@ def expected_mouth(speech: Speech, frames: int, fps: float, start: float = 0.0) 
 
     Times are relative to the first picture, which is shown `start` seconds after the file begins.
     """
-    heard = hear(sound_blocks(speech, RATE))
+    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
     count = frames + math.ceil(start * fps)
-    gap = curve_opening(with_mouth(Curves.rest(count, fps), shape_mouth(heard, count, fps)))
+    gap = lip_opening(with_mouth(Curves.rest(count, fps), shape_mouth(features, count, fps)))
     at = np.arange(frames) + start * fps
-    shut = runs((heard.closure > CLOSE_AT) & (heard.level > 1.5))
-    closures = tuple((first / HEARD_RATE - start, last / HEARD_RATE - start) for first, last in shut)
+    closures = tuple((first / FEATURE_RATE - start, last / FEATURE_RATE - start) for first, last in labials(features))
     return ExpectedMouth(np.interp(at, np.arange(count), gap).astype(np.float32), closures)
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
 from echomimic.landmarks.face import Face, pick_face
-from echomimic.mesh.inpaint import fill_background
+from echomimic.mesh.background import inpaint_background
 from echomimic.mesh.landmarks_to_curves import read_curves
-from echomimic.mesh.performance import perform
-from echomimic.mesh.scene import Scene
-from echomimic.mesh.segmentation import person_matte
+from echomimic.mesh.speech_to_face import predict_curves
+from echomimic.mesh.renderer import Renderer
+from echomimic.mesh.background import person_matte
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.regions import combine_curves
 from echomimic.options import Options
@@ -32,7 +32,7 @@ AHEAD = 3
 class Stage:
     """A portrait set up for rendering: its scene, how it is framed, and the face that speaks."""
 
-    scene: Scene
+    scene: Renderer
     framing: Crop
     face: Face
 
@@ -68,13 +68,13 @@ class MeshEngine:
         """The curves to render: the motion's own at the clip's rate and length, or those of the voice."""
         frames = clip_length(speech, motion, options)
         if motion is None:
-            return perform(speech, options, frames)
+            return predict_curves(speech, options, frames)
         if not isinstance(motion, LandmarkTrack):
             raise MotionError("the motion is a pose track; expected face landmarks: preset v2 takes pose tracks")
         curves = _at(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
         if motion.parts is None:
             return curves
-        return combine_curves(perform(speech, options, frames), curves, motion.parts)
+        return combine_curves(predict_curves(speech, options, frames), curves, motion.parts)
 
     def stage(self, portrait: Portrait, options: Options) -> Stage:
         """Find the face, frame the picture and build its scene; the last one is kept."""
@@ -95,8 +95,8 @@ def _set_up(portrait: Portrait, options: Options) -> Stage:
     framing = frame_portrait(portrait, face, options)
     pixels, landmarks = framing.cut(portrait.pixels), framing.points(face.landmarks)
     matte = _matte(portrait, framing, pixels, landmarks) if options.still_background else None
-    plate = None if matte is None else fill_background(pixels, matte)
-    return Stage(Scene(pixels, landmarks, matte, plate), framing, face)
+    plate = None if matte is None else inpaint_background(pixels, matte)
+    return Stage(Renderer(pixels, landmarks, matte, plate), framing, face)
 
 
 def _matte(portrait: Portrait, framing: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:
@@ -114,7 +114,7 @@ def _at(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
     return Curves(sample_at(curves.values.astype(np.float64), when).astype(np.float32), fps)
 
 
-def _render(scene: Scene, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:
+def _render(scene: Renderer, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:
     """Frames in order from a few threads, never more than a handful ahead of whoever takes them."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one frame per thread beats one frame on many threads

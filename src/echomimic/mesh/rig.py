@@ -12,10 +12,16 @@ import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
 from echomimic.landmarks.head_pose import rotation_matrix
-from echomimic.mesh import handles
 from echomimic.types import CURVE_NAMES, Floats
 
 Array = npt.NDArray[np.float64]
+Handles = dict[int, tuple[float, float, float]]
+"""Displacements of some points in the head's axes: x right, y down, z away."""
+
+COLUMNS = (np.arange(9) - 4) / 5.0
+"""Where the nine columns of a lip lie between the corners, -1..1."""
+_MIDDLE = 1 - COLUMNS**2
+_ZERO = (0.0, 0.0, 0.0)
 
 OPEN = 0.05
 """Lips further apart than this share of the mouth's width are closed before the rig starts from them."""
@@ -139,30 +145,30 @@ class Rig:
         known |= mesh.JAW_LINE
         corner = 0.4
         for depth, ring in enumerate(mesh.UPPER_RINGS):
-            known |= dict(zip(ring, corner * np.abs(handles.COLUMNS) ** (2.4 + 0.4 * depth), strict=True))
+            known |= dict(zip(ring, corner * np.abs(COLUMNS) ** (2.4 + 0.4 * depth), strict=True))
         for ring in mesh.LOWER_RINGS:
-            known |= dict(zip(ring, corner + (1 - corner) * (1 - handles.COLUMNS**2) ** 0.6, strict=True))
+            known |= dict(zip(ring, corner + (1 - corner) * (1 - COLUMNS**2) ** 0.6, strict=True))
         known |= {p: corner for pair in mesh.CORNERS for p in pair}
         return self._spread(known)
 
     def _handles(self) -> Array:
         """(9, 478, 3) in the head's axes: the controls that are sums of moved handles."""
         mouth = [
-            *(handles.jaw_narrows(), handles.spread(), handles.rounded(), handles.upper_lip(), handles.tuck()),
-            *(handles.press(), handles.smile(1.0), handles.smile(-1.0)),
+            *(_jaw_narrows_handles(), _spread_handles(), _rounded_handles(), _upper_lip_handles(), _tuck_handles()),
+            *(_press_handles(), _smile_handles(1.0), _smile_handles(-1.0)),
         ]
         hold = dict.fromkeys((*_still(self.rest, self.frame), *mesh.CHIN_BONE), (0.0, 0.0, 0.0))
         moved = self._spread_all([hold | known for known in mouth]) * self.frame.mouth_width
         below = (self.rest @ self.frame.axes[1])[: mesh.SKIN]
         held = np.flatnonzero(below > below[mesh.NOSE_TIP]).tolist()
-        brow = self._spread_all([dict.fromkeys(held, (0.0, 0.0, 0.0)) | handles.brow()]) * self.frame.face_width
+        brow = self._spread_all([dict.fromkeys(held, (0.0, 0.0, 0.0)) | _brow_handles()]) * self.frame.face_width
         return np.concatenate([moved, brow])
 
     def _spread(self, known: dict[int, float]) -> Array:
         index = np.array(list(known), np.int64)
         return harmonic(self.rest, index, np.array(list(known.values()))[:, None])[:, 0]
 
-    def _spread_all(self, controls: list[handles.Known]) -> Array:
+    def _spread_all(self, controls: list[Handles]) -> Array:
         """(n, 478, 3): the controls spread over the mesh; those that hold the same points are solved at once."""
         groups: dict[frozenset[int], list[int]] = {}
         for k, known in enumerate(controls):
@@ -319,3 +325,93 @@ def harmonic(points: Array, known: npt.NDArray[np.int64], values: Array) -> Arra
     field[known] = values
     field[free] = np.linalg.solve(laplace[np.ix_(free, free)], -laplace[np.ix_(free, known)] @ values)
     return field
+
+
+def _ring(ring: tuple[int, ...], x: Array, y: Array, z: Array) -> Handles:
+    return {p: (float(a), float(b), float(c)) for p, a, b, c in zip(ring, x, y, z, strict=True)}
+
+
+def _lips(x: Array, upper: Array, lower: Array, z: Array, corner: tuple[float, float, float]) -> Handles:
+    """Lips moved as wholes: `x`, `z` and the y of `upper` and `lower` by column; the right corner by `corner`."""
+    known: Handles = {}
+    for rings, y in ((mesh.UPPER_RINGS, upper), (mesh.LOWER_RINGS, lower)):
+        for ring in rings:
+            known |= _ring(ring, x, y, z)
+    for left, right in mesh.CORNERS:
+        known |= {left: (-corner[0], corner[1], corner[2]), right: corner}
+    return known
+
+
+def _thicken(known: Handles, upper: float, lower: float) -> Handles:
+    """The outer rim of the upper and the lower lip moved up and down by that much, the rings between in proportion."""
+    for rings, way in ((mesh.UPPER_RINGS, -upper), (mesh.LOWER_RINGS, lower)):
+        for ring, share in zip(rings, (0.0, 0.3, 0.65, 1.0), strict=True):
+            for p, column in zip(ring, _MIDDLE, strict=True):
+                x, y, z = known[p]
+                known[p] = (x, y + float(way * share * column), z)
+    return known
+
+
+def _jaw_narrows_handles() -> Handles:
+    """The corners come in a little as the jaw drops."""
+    zero = 0 * COLUMNS
+    return _lips(-0.045 * COLUMNS, zero, zero, zero, (-0.045, 0.0, 0.01))
+
+
+def _spread_handles() -> Handles:
+    """Corners out as in "ee": the lips thin and lie against the teeth."""
+    bend = 0.012 * COLUMNS**2
+    known = _lips(0.12 * COLUMNS, -0.008 - bend, 0.004 - bend, 0.02 + 0 * COLUMNS, (0.12, -0.02, 0.05))
+    return _thicken(known, -0.016, -0.02) | _cheeks(0.02, -0.01)
+
+
+def _rounded_handles() -> Handles:
+    """Corners in and lips out as in "oo"."""
+    known = _lips(-0.17 * COLUMNS, -0.01 * _MIDDLE, 0.01 * _MIDDLE, -0.1 * _MIDDLE, (-0.17, 0.0, -0.02))
+    return _thicken(known, 0.035, 0.03) | _cheeks(-0.02, 0.0)
+
+
+def _upper_lip_handles() -> Handles:
+    """The upper lip raised off the teeth."""
+    known = _lips(0 * COLUMNS, -0.1 * _MIDDLE**0.7, 0 * COLUMNS, -0.01 * _MIDDLE, (0.0, -0.012, 0.0))
+    return _thicken(known, -0.02, 0.0)
+
+
+def _tuck_handles() -> Handles:
+    """The lower lip rolled in under the upper teeth; the rig lifts it there."""
+    known = _lips(0 * COLUMNS, -0.035 * _MIDDLE, -0.03 * _MIDDLE, 0.05 * _MIDDLE, _ZERO)
+    return _thicken(known, 0.0, -0.06)
+
+
+def _press_handles() -> Handles:
+    """Lips pressed together: they thin a little."""
+    known = _lips(0 * COLUMNS, 0 * COLUMNS, 0 * COLUMNS, 0.02 * _MIDDLE, (0.01, 0.0, 0.0))
+    return _thicken(known, -0.03, -0.045)
+
+
+def _smile_handles(way: float) -> Handles:
+    """Corners up and out (`way` +1) or down (-1); the lips follow in one bow, without hooks."""
+    bow = np.abs(COLUMNS) ** 1.5
+    if way < 0:
+        return _lips(0.01 * COLUMNS, 0.095 * bow - 0.012, 0.09 * bow - 0.012, 0 * COLUMNS, (0.01, 0.1, 0.01))
+    lips = _lips(0.1 * COLUMNS, 0.028 - 0.14 * bow, 0.026 - 0.14 * bow, 0.02 + 0 * COLUMNS, (0.1, -0.125, 0.05))
+    return _thicken(lips, -0.018, -0.018) | _cheeks(0.026, -0.055)
+
+
+def _cheeks(out: float, down: float) -> Handles:
+    half = len(mesh.CHEEKS) // 2
+    left, right = mesh.CHEEKS[:half], mesh.CHEEKS[half:]
+    fade = (1.0, 1.0, 0.8, 0.4, 0.3)
+    known = {p: (-out * f, down * f, 0.0) for p, f in zip(left, fade, strict=True)}
+    return known | {p: (out * f, down * f, 0.0) for p, f in zip(right, fade, strict=True)}
+
+
+def _brow_handles() -> Handles:
+    """Brows raised, in face widths; the forehead follows, lids and bridge of the nose hold."""
+    known: Handles = {}
+    for eye, points in zip(mesh.EYES, mesh.BROWS, strict=True):
+        known |= dict.fromkeys((*eye.upper_curve, *eye.lower_curve, *eye.cheek_side), _ZERO)
+        known |= dict.fromkeys(eye.crease, (0.0, -0.003, 0.0))
+        known |= dict.fromkeys(points[:5], (0.0, -0.042, 0.0)) | dict.fromkeys(points[5:], (0.0, -0.042, 0.0))
+    top = (10, 338, 297, 332, 284, 251, 109, 67, 103, 54, 21)
+    return known | dict.fromkeys(top, (0.0, -0.006, 0.0)) | dict.fromkeys((6, 197, 127, 356, 234, 454), _ZERO)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import fftconvolve
 
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.types import Floats
 
 _Doubles = npt.NDArray[np.float64]
@@ -55,8 +55,8 @@ def music(length: int, draw: Random) -> _Doubles:
     """Chords of decaying harmonics, of unit spread (N,)."""
     sound, at = np.zeros(length), 0
     while at < length:
-        until = min(length, at + int(RATE * draw.uniform(0.2, 1.5)))
-        time = np.arange(until - at) / RATE
+        until = min(length, at + int(SAMPLE_RATE * draw.uniform(0.2, 1.5)))
+        time = np.arange(until - at) / SAMPLE_RATE
         root, decay = draw.uniform(80, 400), draw.uniform(0.5, 4)
         for interval in draw.choice([1, 1.2, 1.25, 1.5, 2, 2.5, 3], 3):
             for harmonic in range(1, 5):
@@ -88,18 +88,18 @@ def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int1
 
 def _room(draw: Random) -> _Doubles:
     """A room impulse response: direct sound and noise that decays within 0.12 to 0.7 seconds."""
-    length = int(RATE * draw.uniform(0.12, 0.7))
+    length = int(SAMPLE_RATE * draw.uniform(0.12, 0.7))
     echo: _Doubles = (
         draw.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length) * draw.uniform(0.015, 0.09)
     )
-    echo[: int(0.002 * RATE)] = 0
+    echo[: int(0.002 * SAMPLE_RATE)] = 0
     echo[0] = 1
     return echo
 
 
 def _equalise(sound: _Doubles, draw: Random) -> _Doubles:
     """A random equalizer: eight bands with a spread of 4.5 dB, sometimes with a low-pass or high-pass."""
-    spectrum, hertz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / RATE)
+    spectrum, hertz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
     bands = np.concatenate([[0], np.cumsum(draw.uniform(600, 1800, 7))])
     gain = 10 ** (np.interp(hertz, bands, draw.normal(0, 4.5, 8)) / 20)
     if draw.random() < 0.25:

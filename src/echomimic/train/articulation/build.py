@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echomimic.mesh.articulation import Network, hear
-from echomimic.mesh.lips import shape_mouth, to_frames
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE, Network, analyze_speech, shape_mouth, to_frames
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.demo_voice import demo_utterance
 from echomimic.train.articulation.export import agreement, save, to_numpy
@@ -62,7 +60,7 @@ def build(folder: Path, settings: TrainingConfig, copies: int, share: float = 1.
 
 def minutes(utterances: Iterable[Utterance]) -> float:
     """Length of all utterances together."""
-    return sum(len(utterance.samples) for utterance in utterances) / RATE / 60
+    return sum(len(utterance.samples) for utterance in utterances) / SAMPLE_RATE / 60
 
 
 def measure(network: Network, utterances: Sequence[Utterance], voice: str) -> Figures:
@@ -70,8 +68,8 @@ def measure(network: Network, utterances: Sequence[Utterance], voice: str) -> Fi
     counts: list[Closures] = []
     follow: list[tuple[float, float]] = []
     for utterance in utterances:
-        heard = hear([utterance.samples.astype(np.float32) / 32768], network)
-        frames = round(len(utterance.samples) / RATE * FPS)
+        heard = analyze_speech([utterance.samples.astype(np.float32) / 32768], network)
+        frames = round(len(utterance.samples) / SAMPLE_RATE * FPS)
         counts.append(count_closures(shape_mouth(heard, frames, FPS)[:, 4], utterance.segments, FPS))
         curves = make_labels(utterance.segments, 2 * len(heard)).curves[:: LABEL_RATE // 50]
         follow.append(

@@ -6,7 +6,7 @@ from io import BytesIO
 import av
 import numpy as np
 
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.types import Floats
 
 
@@ -17,7 +17,7 @@ class Codec:
     encoder: str
     container: str
     bits: int
-    rate: int = RATE
+    rate: int = SAMPLE_RATE
 
 
 CODECS: tuple[Codec | None, ...] = (
@@ -51,7 +51,7 @@ def _encode(codec: Codec, samples: Floats, file: BytesIO) -> None:
         stream.layout = "mono"
         stream.bit_rate = codec.bits
         frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
-        frame.sample_rate = RATE
+        frame.sample_rate = SAMPLE_RATE
         resampler = av.AudioResampler(stream.format, "mono", codec.rate, frame_size=stream.frame_size or 1024)
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(piece))
@@ -59,7 +59,7 @@ def _encode(codec: Codec, samples: Floats, file: BytesIO) -> None:
 
 
 def _decode(file: BytesIO, name: str) -> Floats:
-    resampler = av.AudioResampler("s16", "mono", RATE)
+    resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
     pieces: list[Floats] = []
     with av.open(file, format="aac" if name == "adts" else name) as container:
         for frame in container.decode(audio=0):
@@ -70,8 +70,8 @@ def _decode(file: BytesIO, name: str) -> Floats:
 
 def _delay(before: Floats, after: Floats) -> int:
     """By how many samples `after` lags behind `before`, at most a tenth of a second, from their correlation."""
-    length = min(len(before), len(after), 60 * RATE)
+    length = min(len(before), len(after), 60 * SAMPLE_RATE)
     product = np.fft.rfft(after[:length], 2 * length) * np.conj(np.fft.rfft(before[:length], 2 * length))
-    match, reach = np.fft.irfft(product), RATE // 10
+    match, reach = np.fft.irfft(product), SAMPLE_RATE // 10
     lags = np.concatenate([match[-reach:], match[: reach + 1]])
     return int(np.argmax(lags)) - reach

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh.logmel import RATE, levelled, mel_blocks
+from echomimic.mesh.speech_to_face import SAMPLE_RATE, mel_blocks, normalized_log_mel
 from echomimic.train.articulation.augment import Random, degrade, no_voice
 from echomimic.train.articulation.codecs import CODECS, Codec, apply_codec
 from echomimic.train.articulation.labels import Labels, Segment, make_labels
@@ -51,7 +51,7 @@ def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterato
 
 def features_of(samples: Floats) -> npt.NDArray[np.float16]:
     """Levelled log-mel (T, 40) of sound (N,) in -1..1 at 16 kHz."""
-    return levelled(np.concatenate(list(mel_blocks([samples])))).astype(np.float16)
+    return normalized_log_mel(np.concatenate(list(mel_blocks([samples])))).astype(np.float16)
 
 
 def _example(sound: Sound, clean: bool) -> Example:
@@ -74,19 +74,19 @@ def join(utterances: Sequence[Utterance], draw: Random) -> Sound:
     segments: list[Segment] = []
     at = 0.0
     for spoken in utterances:
-        pause = int(RATE * draw.choice([0.0, 0.1, 0.4, 0.9, 1.5]))
+        pause = int(SAMPLE_RATE * draw.choice([0.0, 0.1, 0.4, 0.9, 1.5]))
         sound = spoken.samples.astype(np.float32) / 32768
         pieces += [
             np.zeros(pause, np.float32),
             sound * np.float32(10 ** draw.normal(0, 0.1) * 0.1 / (sound.std() + 1e-6)),
         ]
-        segments.append(Segment(at, at + pause / RATE, PAUSE))
-        at += pause / RATE
+        segments.append(Segment(at, at + pause / SAMPLE_RATE, PAUSE))
+        at += pause / SAMPLE_RATE
         segments += [Segment(start + at, end + at, phone) for start, end, phone in spoken.segments]
-        at += len(sound) / RATE
-    tail = int(RATE * draw.uniform(0, 0.8))
+        at += len(sound) / SAMPLE_RATE
+    tail = int(SAMPLE_RATE * draw.uniform(0, 0.8))
     samples = np.concatenate([*pieces, np.zeros(tail, np.float32)])
-    segments.append(Segment(at, len(samples) / RATE, PAUSE))
+    segments.append(Segment(at, len(samples) / SAMPLE_RATE, PAUSE))
     return Sound(samples, [segment for segment in segments if segment.length > 1e-4])
 
 
@@ -116,7 +116,7 @@ def _coded(codec: Codec, sounds: list[Sound]) -> Iterator[Sound]:
 def _without_voice(draw: Random) -> Sound:
     """Noise or music without a voice that starts and ends abruptly."""
     edges, length = draw.uniform(0, 1.5, 2), draw.uniform(3, 8)
-    parts = [int(RATE * seconds) for seconds in (edges[0], length, edges[1])]
+    parts = [int(SAMPLE_RATE * seconds) for seconds in (edges[0], length, edges[1])]
     silence = [1e-5 * draw.standard_normal(part).astype(np.float32) for part in (parts[0], parts[2])]
     samples = np.concatenate([silence[0], no_voice(parts[1], draw), silence[1]])
-    return Sound(samples, [Segment(0.0, len(samples) / RATE, PAUSE)])
+    return Sound(samples, [Segment(0.0, len(samples) / SAMPLE_RATE, PAUSE)])

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from echomimic.mesh.articulation import CHANNELS as SHIPPED
-from echomimic.mesh.articulation import Network, network_from
+from echomimic.mesh.speech_to_face import CHANNELS as SHIPPED
+from echomimic.mesh.speech_to_face import Network, network_from
 from echomimic.train.articulation.labels import CHANNELS
 from echomimic.train.articulation.network import DILATIONS
 from echomimic.train.articulation.training import Trained

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance
 from echomimic.train.articulation.training import TrainingConfig
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _CARD = """# articulation.safetensors
 
 Speech to mouth curves: log-mel frames in, {channels} out, 50 times a second.
-Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimic.mesh.articulation` in numpy.
+Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimic.mesh.speech_to_face` in numpy.
 
 | | |
 |---|---|
@@ -64,7 +64,7 @@ def write_card(
     agreement: float,
 ) -> None:
     """Write the card of a network that was just trained and measured."""
-    lengths = {name: sum(len(u.samples) for u in utterances) / RATE / 60 for name, utterances in spoken.items()}
+    lengths = {name: sum(len(u.samples) for u in utterances) / SAMPLE_RATE / 60 for name, utterances in spoken.items()}
     text = _CARD.format(
         channels="gap, width, upper lip, tuck, tongue, speech and closure",
         minutes=sum(length for name, length in lengths.items() if name not in HELD_OUT),

@@ -1,9 +1,9 @@
-"""The network in torch: a stack of dilated convolutions. `echomimic.mesh.articulation` runs the same in numpy."""
+"""The network in torch: a stack of dilated convolutions. `echomimic.mesh.speech_to_face` runs the same in numpy."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echomimic.mesh.logmel import BANDS
+from echomimic.mesh.speech_to_face import BANDS
 
 DILATIONS: tuple[int, ...] = (1, 2, 4, 8, 16, 2, 1)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from echomimic.errors import SetupError
-from echomimic.mesh.logmel import RATE
+from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.train.articulation import espeak, sentences
 from echomimic.train.articulation.labels import Segment, canonical_segments
 from echomimic.types import Floats
@@ -102,7 +102,7 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
         "espeak": _espeak,
     }
     for spoken in speakers[voice.tool](voice, lines, draw):
-        if len(spoken.segments) > 3 and abs(spoken.segments[-1].end - len(spoken.samples) / RATE) < 0.5:
+        if len(spoken.segments) > 3 and abs(spoken.segments[-1].end - len(spoken.samples) / SAMPLE_RATE) < 0.5:
             yield spoken
 
 
@@ -187,6 +187,6 @@ def _read_wave(path: Path) -> tuple[Floats, int]:
 
 def resample(samples: Floats, rate: int) -> npt.NDArray[np.int16]:
     """Sound (N,) in -1..1 at `rate` Hz to int16 at 16 kHz."""
-    common = np.gcd(rate, RATE)
-    moved = samples if rate == RATE else resample_poly(samples, RATE // common, rate // common)
+    common = np.gcd(rate, SAMPLE_RATE)
+    moved = samples if rate == SAMPLE_RATE else resample_poly(samples, SAMPLE_RATE // common, rate // common)
     return np.clip(moved * 32767, -32768, 32767).astype(np.int16)

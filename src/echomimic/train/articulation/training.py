@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echomimic.mesh.logmel import BANDS
+from echomimic.mesh.speech_to_face import BANDS
 from echomimic.train.articulation.augment import Random
 from echomimic.train.articulation.corpus import Example
 from echomimic.train.articulation.labels import CHANNELS

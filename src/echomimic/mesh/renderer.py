@@ -24,7 +24,7 @@ _REACH = 0.35
 """How far a frame may carry the person beyond where the portrait shows them, in face widths."""
 
 
-class Scene:
+class Renderer:
     """A portrait of any size with the face at `landmarks` (478, 3) pixels.
 
     `matte` (H, W) float32 in 0..1 is the person, `plate` (H, W, 3) uint8 the background filled in behind; without
@@ -76,7 +76,7 @@ class Scene:
         self.mouth.paint(frame, self._portrait, pose)
         out = self.pixels.copy()
         left, top, right, bottom = self.box
-        out[top:bottom, left:right] = self._over_plate(frame[top:bottom, left:right])
+        out[top:bottom, left:right] = self._composite_background(frame[top:bottom, left:right])
         return out
 
     def _pose(self, row: Floats) -> Pose:
@@ -107,12 +107,12 @@ class Scene:
         motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), 0.8), np.float32)
         return enlarge(backward(motion, field.grid, grid, 4, FINER), grid, box)
 
-    def _over_plate(self, frame: Pixels) -> Picture:
+    def _composite_background(self, frame: Pixels) -> Picture:
         """The moved person laid over the background."""
         if self.plate is None:
             return frame
         left, top, right, bottom = self.box
-        return over_plate(frame, self.plate[top:bottom, left:right])
+        return composite(frame, self.plate[top:bottom, left:right])
 
     def _face_margin(self) -> tuple[float, float, float, float]:
         side = 0.12 * self.rig.frame.face_height
@@ -149,18 +149,18 @@ class Scene:
         The matte is raised wherever the picture is darker than what would show through, so that thin hair, which
         mattes miss, still moves with the head.
         """
-        plate = _join(plate, source)
+        plate = _feather(plate, source)
         box = (0, 0, *self.size)
         face = cv2.GaussianBlur(cover(self._flat[list(mesh.OVAL)], box), (0, 0), 0.01 * self.rig.frame.face_width + 0.5)
         alpha = np.maximum(matte, face)
         through = (source.astype(np.float32) + 1) / (plate.astype(np.float32) + 1)
         alpha = np.maximum(alpha, 1 - through.min(2))
         hidden = np.ceil(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-        person = cv2.subtract(source, _show(plate, hidden))
+        person = cv2.subtract(source, _visible_background(plate, hidden))
         return np.dstack([person, hidden]), np.ascontiguousarray(plate)
 
 
-def _join(plate: Picture, picture: Picture) -> Picture:
+def _feather(plate: Picture, picture: Picture) -> Picture:
     """The plate with the rim of its hole eased into the picture: a step there would wander about with the head."""
     hole = (plate != picture).any(2).astype(np.uint8)
     depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(plate.shape))
@@ -168,12 +168,14 @@ def _join(plate: Picture, picture: Picture) -> Picture:
     return blend(picture, plate, share * share * (3 - 2 * share))
 
 
-def over_plate(person: Pixels, plate: Picture) -> Picture:
+def composite(person: Pixels, plate: Picture) -> Picture:
     """The person (h, w, 4), premultiplied, over the plate (h, w, 3)."""
-    return np.asarray(cv2.add(cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), _show(plate, person[..., 3])), np.uint8)
+    return np.asarray(
+        cv2.add(cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), _visible_background(plate, person[..., 3])), np.uint8
+    )
 
 
-def _show(plate: Picture, hidden: Pixels) -> Picture:
+def _visible_background(plate: Picture, hidden: Pixels) -> Picture:
     """What shows of the plate behind a layer of that alpha."""
     clear = cv2.cvtColor(cv2.bitwise_not(hidden), cv2.COLOR_GRAY2BGR)
     return np.asarray(cv2.multiply(plate, clear, scale=1 / 255), np.uint8)

@@ -7,15 +7,15 @@ import pytest
 from echomimic.landmarks import topology as mesh
 from echomimic.landmarks.face import find_faces
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.scene import Scene, over_plate
+from echomimic.mesh.renderer import Renderer, composite
 from echomimic.types import CURVES, Floats, Picture
 from helpers.mesh_faces import portrait, row
 
 
 @pytest.fixture(scope="module")
-def layered() -> Scene:
+def layered() -> Renderer:
     pixels, landmarks = portrait()
-    return Scene(pixels, landmarks, *layers(pixels, landmarks))
+    return Renderer(pixels, landmarks, *layers(pixels, landmarks))
 
 
 def layers(pixels: Picture, landmarks: Floats) -> tuple[Floats, Picture]:
@@ -37,12 +37,12 @@ def everything(seed: int) -> Floats:
     return np.array([c.low + (c.high - c.low) * d for c, d in zip(CURVES, draw, strict=True)], np.float32)
 
 
-def test_a_frame_has_the_pictures_shape_and_kind(layered: Scene) -> None:
+def test_a_frame_has_the_pictures_shape_and_kind(layered: Renderer) -> None:
     frame = layered.frame(row(jaw=0.4, yaw=5))
     assert frame.shape == layered.pixels.shape and frame.dtype == np.uint8 and frame.flags.c_contiguous
 
 
-def test_at_rest_the_layers_give_the_picture_back(layered: Scene) -> None:
+def test_at_rest_the_layers_give_the_picture_back(layered: Renderer) -> None:
     frame, picture = layered.frame(row()).astype(int), layered.pixels.astype(int)
     off = np.abs(frame - picture).max(2)
     points = layered.rig.landmarks
@@ -54,12 +54,12 @@ def test_at_rest_the_layers_give_the_picture_back(layered: Scene) -> None:
     assert off.max() <= 2
 
 
-def test_the_background_stands_still(layered: Scene) -> None:
+def test_the_background_stands_still(layered: Renderer) -> None:
     frame = layered.frame(row(yaw=10, roll=6, shift_x=0.1))
     assert np.array_equal(frame[:120, :60], layered.pixels[:120, :60])
 
 
-def test_a_frame_is_a_function_of_its_row(layered: Scene) -> None:
+def test_a_frame_is_a_function_of_its_row(layered: Renderer) -> None:
     rows = [everything(seed) for seed in range(8)]
     alone = [layered.frame(r) for r in rows]
     with ThreadPoolExecutor(4) as pool:
@@ -73,9 +73,9 @@ def test_faces_of_any_size_and_every_extreme(scale: float) -> None:
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale * 0.9))
     picture = cv2.resize(pixels, size)
     points = landmarks * np.array([scale, scale * 0.9, scale], np.float32)
-    scene = Scene(np.asarray(picture, np.uint8), points)
+    renderer = Renderer(np.asarray(picture, np.uint8), points)
     for seed in range(3):
-        assert scene.frame(everything(seed)).shape == (size[1], size[0], 3)
+        assert renderer.frame(everything(seed)).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (60, 0), (0, 40)])
@@ -84,33 +84,33 @@ def test_a_face_at_the_pictures_edge_is_no_fault(corner: tuple[int, int]) -> Non
     low = np.floor(landmarks[:468, :2].min(0)).astype(int) + corner
     picture = np.ascontiguousarray(pixels[low[1] : low[1] + 110, low[0] : low[0] + 110])
     points = landmarks - np.array([low[0], low[1], 0], np.float32)
-    scene = Scene(picture, points)
+    renderer = Renderer(picture, points)
     for seed in range(3):
-        assert scene.frame(everything(seed)).shape == picture.shape
+        assert renderer.frame(everything(seed)).shape == picture.shape
 
 
 def test_without_a_matte_motion_ends_inside_the_picture() -> None:
     pixels, landmarks = portrait()
-    frame = Scene(pixels, landmarks).frame(row(yaw=10, shift_x=0.2, sway=1, breath=1))
+    frame = Renderer(pixels, landmarks).frame(row(yaw=10, shift_x=0.2, sway=1, breath=1))
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         assert np.abs(frame[edge].astype(int) - pixels[edge].astype(int)).mean() < 1
 
 
-def test_over_plate_keeps_what_it_covers() -> None:
+def test_composite_keeps_what_it_covers() -> None:
     person = np.dstack([np.full((4, 4, 3), 90, np.uint8), np.full((4, 4), 255, np.uint8)])
     plate = np.full((4, 4, 3), 200, np.uint8)
-    assert (over_plate(person, plate) == 90).all()
-    assert (over_plate(np.zeros((4, 4, 4), np.uint8), plate) == 200).all()
+    assert (composite(person, plate) == 90).all()
+    assert (composite(np.zeros((4, 4, 4), np.uint8), plate) == 200).all()
 
 
 def test_a_face_finder_sees_what_was_asked_for() -> None:
     pixels, landmarks = portrait()
-    scene = Scene(pixels, landmarks)
+    renderer = Renderer(pixels, landmarks)
     asked, seen = [], []
     for k, jaw in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
         curves = row(jaw=jaw, yaw=4 * (k - 2), blink=(0, 1, 0, 1, 0)[k])
-        asked.append(_measures(scene.landmarks(curves)))
-        seen.append(_measures(find_faces(scene.frame(curves))[0].landmarks))
+        asked.append(_measures(renderer.landmarks(curves)))
+        seen.append(_measures(find_faces(renderer.frame(curves))[0].landmarks))
     for a, b in zip(np.transpose(asked), np.transpose(seen), strict=True):
         assert np.corrcoef(a, b)[0, 1] > 0.9
 
@@ -130,4 +130,4 @@ def _measures(points: Floats) -> tuple[float, float, float]:
 def test_points_are_the_rigs() -> None:
     pixels, landmarks = portrait()
     curves = everything(4)
-    assert np.array_equal(Scene(pixels, landmarks).landmarks(curves), Rig(landmarks).points(curves))
+    assert np.array_equal(Renderer(pixels, landmarks).landmarks(curves), Rig(landmarks).points(curves))

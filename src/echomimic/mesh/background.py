@@ -1,0 +1,148 @@
+"""Separate the person from the background, and inpaint the background behind the person.
+
+Close to the person's outline, rows and columns of the background are extended, so that straight structures continue;
+further in, which is never visible, the fill is smooth.
+"""
+
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from echomimic.landmarks.detectors import selfie_mask
+from echomimic.landmarks.topology import SKIN
+from echomimic.types import Floats, Picture
+
+_T = TypeVar("_T", bound=np.generic)
+Hole = npt.NDArray[np.bool_]
+
+COVERAGE = (0.06, 0.92)
+"""Fractions of the picture that a plausible person covers."""
+FACE_COVERAGE = 0.9
+"""Fraction of the face landmarks that a plausible matte contains."""
+EDGE = 9 / 512
+"""Radius of the edge refinement, as a fraction of the longer side."""
+GROW = 13 / 512
+"""Margin around the matte that is inpainted, as a fraction of the longer side: mattes miss thin hair."""
+EXTEND = 30 / 512
+"""Depth to which rows and columns are extended into the hole, as a fraction of the longer side."""
+DETAIL = 512
+"""Longer side, in pixels, at which the hole is filled."""
+RUN = 6
+"""Pixels along a row or column whose evenness weights its extension."""
+
+
+def person_matte(pixels: Picture, landmarks: Floats) -> Floats | None:
+    """Matte (H, W) float32 in 0..1 of the person in `pixels`; None if the segmentation is implausible.
+
+    Selfie segmentation, with its edge refined by a guided filter (He et al., 2010).
+    """
+    rough = np.clip((selfie_mask(pixels) - 0.25) / 0.5, 0, 1).astype(np.float32)
+    matte = _refine_edges(rough, pixels)
+    return matte if _plausible(matte, landmarks) else None
+
+
+def inpaint_background(pixels: Picture, matte: Floats) -> Picture:
+    """`pixels` (H, W, 3) with the person of `matte` (H, W) replaced by the continued background."""
+    reach = max(3, round(max(matte.shape) * GROW) | 1)
+    hole = cv2.dilate((matte > 0.08).astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
+    if not hole.any() or hole.all():
+        return pixels
+    filled = cv2.resize(_fill(*_shrink(pixels, hole)), matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.where(hole[..., None], filled, pixels), 0, 255).astype(np.uint8)
+
+
+def _refine_edges(rough: Floats, pixels: Picture) -> Floats:
+    """Guided filter of a rough matte by the picture's brightness."""
+    guide = pixels.astype(np.float32).mean(2) / 255
+    radius = max(2, round(max(rough.shape) * EDGE))
+    window = (2 * radius + 1, 2 * radius + 1)
+
+    def blur(values: Floats) -> Floats:
+        return np.asarray(cv2.boxFilter(values, -1, window), np.float32)
+
+    mean_guide, mean_rough = blur(guide), blur(rough)
+    covariance = blur(guide * rough) - mean_guide * mean_rough
+    slope = covariance / (blur(guide * guide) - mean_guide**2 + 1e-4)
+    offset = mean_rough - slope * mean_guide
+    return np.asarray(np.clip(blur(slope) * guide + blur(offset), 0, 1), np.float32)
+
+
+def _plausible(matte: Floats, landmarks: Floats) -> bool:
+    height, width = matte.shape
+    x = np.clip(landmarks[:SKIN, 0].astype(int), 0, width - 1)
+    y = np.clip(landmarks[:SKIN, 1].astype(int), 0, height - 1)
+    return COVERAGE[0] < float(matte.mean()) < COVERAGE[1] and float(matte[y, x].mean()) > FACE_COVERAGE
+
+
+def _shrink(pixels: Picture, hole: Hole) -> tuple[Floats, Hole]:
+    """Both at most `DETAIL` pixels on the longer side."""
+    scale = min(1.0, DETAIL / max(hole.shape))
+    size = (max(8, round(hole.shape[1] * scale)), max(8, round(hole.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    covered = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return small, np.asarray(covered > 0)
+
+
+def _fill(colour: Floats, hole: Hole) -> Floats:
+    """Fill the hole: extended rows and columns near its edge, smooth further in."""
+    extended, reached = _extend(colour, hole)
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
+    weight = np.where(reached, np.exp(-((depth / (max(hole.shape) * EXTEND)) ** 2)), 0)[..., None]
+    filled = cv2.GaussianBlur(extended * weight + _smooth_fill(colour, hole) * (1 - weight), (0, 0), 0.8)
+    return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
+
+
+def _smooth_fill(colour: Floats, hole: Hole) -> Floats:
+    """Pull-push over an image pyramid: a hole gets the colour of the nearest coarser level that has one."""
+    known = (~hole).astype(np.float32)
+    levels = [(colour * known[..., None], known)]
+    while min(levels[-1][1].shape) > 4:
+        finer, weight = levels[-1]
+        levels.append((np.asarray(cv2.pyrDown(finer), np.float32), np.asarray(cv2.pyrDown(weight), np.float32)))
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-3)[..., None]
+    for finer, weight in reversed(levels[:-1]):
+        coarse = cv2.resize(filled, (finer.shape[1], finer.shape[0]), interpolation=cv2.INTER_LINEAR)
+        known_here = np.clip(weight * 4, 0, 1)[..., None]
+        filled = finer / np.maximum(weight, 1e-3)[..., None] * known_here + coarse * (1 - known_here)
+    return np.asarray(filled, np.float32)
+
+
+def _extend(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
+    """Extend every row and column into the hole from both ends; near and even ones weigh most.
+
+    Returns the colours and the pixels that were reached.
+    """
+    total = np.zeros_like(colour)
+    weight = np.zeros(hole.shape, np.float32)
+    for transpose in (False, True):
+        for mirror in (False, True):
+            part, part_weight = _extend_right(_turned(colour, transpose, mirror), _turned(hole, transpose, mirror))
+            total += _turned_back(part, transpose, mirror)
+            weight += _turned_back(part_weight, transpose, mirror)
+    return total / np.maximum(weight, 1e-9)[..., None], weight > 0
+
+
+def _extend_right(colour: Floats, hole: Hole) -> tuple[Floats, Floats]:
+    """The last known colour of each row extended to the right, times its weight, and the weight."""
+    columns = np.arange(hole.shape[1])
+    last = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)
+    start = np.maximum(last, RUN)
+    rows = np.arange(len(hole))[:, None]
+    steps = np.abs(np.diff(colour, axis=1, prepend=colour[:, :1])).mean(2)
+    change = np.cumsum(np.where(hole, 0, steps), axis=1)
+    uneven = (change[rows, start] - change[rows, start - RUN]) / RUN
+    weight = 1 / ((columns - last + 1.0) ** 1.5 * (uneven + 1) ** 2)
+    weight = np.where(last >= RUN, weight, 0).astype(np.float32)
+    return colour[rows, start] * weight[..., None], weight
+
+
+def _turned(array: npt.NDArray[_T], transpose: bool, mirror: bool) -> npt.NDArray[_T]:
+    turned = np.swapaxes(array, 0, 1) if transpose else array
+    return turned[:, ::-1] if mirror else turned
+
+
+def _turned_back(array: npt.NDArray[_T], transpose: bool, mirror: bool) -> npt.NDArray[_T]:
+    straight = array[:, ::-1] if mirror else array
+    return np.swapaxes(straight, 0, 1) if transpose else straight

@@ -1,0 +1,450 @@
+"""Speech to face curves on one CPU thread: log-mel features, a small convolutional network, mouth shaping, idle motion.
+
+The weights come from `python -m echomimic.train.articulation`, which trains on synthesised speech only. Sound is
+processed as a stream: only the resulting curves grow with its length.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+
+from echomimic.data import data_path
+from echomimic.media.loudness import level_loudness
+from echomimic.media.sound import sound_blocks
+from echomimic.mesh.idle import Cues, find_cues, idle_motion
+from echomimic.options import Options
+from echomimic.signals import gaussian_smooth, runs
+from echomimic.types import MOUTH_CURVES, Curves, Floats, Speech
+
+_Doubles = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+
+SAMPLE_RATE = 16_000
+HOP = 160
+WINDOW = 400
+FFT = 512
+BANDS = 40
+BIN = 100
+"""Mel frames per second, over which loudness statistics are pooled."""
+REACH = 12
+"""Seconds on each side that contribute to the level of a frame."""
+FLOOR = 1e-3
+"""Noise floor added 30 dB below the loud frames, so that clean and noisy recordings give similar features."""
+QUIET = 0.07
+"""Frame energy of white noise at -60 dB of full scale; the level of a frame is never below it."""
+_PRE_EMPHASIS = 0.97
+
+CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "closure")
+"""Outputs of the network; `closure` is a logit."""
+FEATURE_RATE = 50
+"""Outputs per second."""
+CLOSURE_THRESHOLD = 0.5
+"""Probability of a labial from which the lips shut."""
+_CHUNK = 40 * BIN
+_MARGIN = (2 * REACH + 2) * BIN
+_TRACT_WARPS = (0.95, 1.0, 1.05)
+_EDGE = BIN
+"""Frames of silence added at both ends: the network was trained with the onset and offset of speech."""
+
+_SPEECH_THRESHOLD, _SPEECH_LEVEL = 0.5, 1.5
+_PAUSE = 1.0
+"""Seconds: in shorter pauses the mouth follows the network."""
+_HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
+_ENDS = 0.12
+"""Seconds in which the mouth opens and closes if a recording starts or stops in mid-speech."""
+_ATTACK = 0.03
+"""Seconds in which the lips close, and open again."""
+_LOUDNESS_SHARE = 0.25
+"""Fraction of the jaw opening that follows loudness."""
+_CORNER_SMOOTHING, _CORNER_GAIN = 0.04, 1.7
+"""Lip corners move slowly (seconds), and the network underestimates them."""
+_GAP_SHUT, _GAP_GAIN = 0.12, 1.2
+"""Predicted gap at which the lips just part, and `jaw` per unit of gap."""
+
+
+@dataclass(frozen=True)
+class SpeechFeatures:
+    """Articulation at 50 Hz, each field (T,).
+
+    The first seven are the network's channels, `closure` as a probability. `level` is the surrounding loudness in
+    units of `QUIET`; `loudness` is the frame's energy in decibels relative to that level.
+    """
+
+    gap: Floats
+    width: Floats
+    upper_lip: Floats
+    tuck: Floats
+    tongue: Floats
+    speech: Floats
+    closure: Floats
+    level: Floats
+    loudness: Floats
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+
+def predict_curves(speech: Speech, options: Options, frames: int) -> Curves:
+    """All 18 curves of `frames` frames at `options.fps`: the mouth from the voice, the rest from seed and rhythm.
+
+    The mouth rests after the end of the voice. The same voice, options and count give the same curves.
+    """
+    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+    voice = speech_flags(features).astype("float32")
+    cues = Cues(to_frames(voice, frames, options.fps), *find_cues(voice, features.loudness, FEATURE_RATE))
+    idle = idle_motion(frames, options.fps, options.seed, options.motion_strength, options.blink_rate, cues)
+    curves = Curves.rest(frames, options.fps).replace(**idle)
+    return with_mouth(curves, shape_mouth(features, frames, options.fps, options.mouth_strength))
+
+
+def analyze_speech(blocks: Iterable[Floats], network: "Network | None" = None) -> SpeechFeatures:
+    """Run the network over blocks (n,) of 16 kHz mono sound in -1..1, of any sizes; quiet speech is raised first."""
+    network = network or _shipped()[0]
+    powers = _with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE)))
+    pieces = [_run_network(power, start, stop, network) for power, start, stop in _windows(powers)]
+    joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 :]
+    columns = {name: joined[:, k] for k, name in enumerate((*CHANNELS, "level", "loudness"))}
+    closure = 1 / (1 + np.exp(-np.clip(columns.pop("closure"), -30, 30)))
+    return SpeechFeatures(**columns, closure=closure)
+
+
+def predict_mouth(blocks: Iterable[Floats], frames: int, fps: float, strength: float = 1.0) -> Floats:
+    """Mouth curves (frames, 6) in the order of `MOUTH_CURVES` from blocks of 16 kHz sound; at rest after its end."""
+    return shape_mouth(analyze_speech(blocks), frames, fps, strength)
+
+
+def lip_opening(curves: Curves) -> Floats:
+    """Visible distance of the lips (T,): jaw times (1 - closure)."""
+    return curves["jaw"] * (1 - curves["closure"])
+
+
+def with_mouth(curves: Curves, values: Floats) -> Curves:
+    """The curves with the mouth replaced by `values` (T, 6)."""
+    return curves.replace(**{name: values[:, k] for k, name in enumerate(MOUTH_CURVES)})
+
+
+# Log-mel features
+
+
+def mel_filters() -> Floats:
+    """(257, 40) triangular filters from 50 to 7600 Hz, equally wide on the mel scale, each with peak 1."""
+    low, high = 2595 * np.log10(1 + np.array([50.0, 7600.0]) / 700)
+    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
+    hertz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)[:, None]
+    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def mel_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
+    """Turn blocks of 16 kHz sound (n,) in -1..1 into blocks of mel power (frames, 40); frame k is centred at k / 100 s.
+
+    Values that are not finite count as silence.
+    """
+    filters, window = mel_filters(), np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    pending, last = np.zeros(WINDOW // 2, np.float32), np.float32(0)
+    for block in _with_tail(blocks):
+        block = np.nan_to_num(np.asarray(block, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        if not len(block):
+            continue
+        sharpened = block - np.float32(_PRE_EMPHASIS) * np.concatenate([[last], block[:-1]])
+        last = block[-1]
+        pending = np.concatenate([pending, sharpened])
+        count = (len(pending) - WINDOW) // HOP + 1
+        if count > 0:
+            frames = np.lib.stride_tricks.sliding_window_view(pending, WINDOW)[::HOP][:count]
+            spectrum = np.fft.rfft(frames * window, FFT, axis=1)
+            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+            yield power @ filters
+            pending = pending[count * HOP :]
+
+
+def _with_tail(blocks: Iterable[Floats]) -> Iterator[Floats]:
+    """The blocks, then half a window of silence for the last frames."""
+    yield from blocks
+    yield np.zeros(WINDOW // 2, np.float32)
+
+
+def frame_level(power: Floats) -> Floats:
+    """Loudness around each frame of mel power (T, 40), as (T,): a mean within `REACH` seconds, weighted by loudness.
+
+    Frames of digital silence do not count.
+    """
+    energy = power.sum(axis=1)
+    starts = range(0, len(energy), BIN)
+    loud = np.array([np.quantile(energy[k : k + BIN], 0.8) for k in starts], np.float64)
+    weight = np.array([np.count_nonzero(energy[k : k + BIN]) / BIN for k in starts])
+    return np.maximum(np.float32(QUIET), _per_frame(np.sqrt(_local_mean(loud**2, weight)), len(energy)))
+
+
+def normalized_log_mel(power: Floats) -> Floats:
+    """Mel power (T, 40) to network input (T, 40): logarithm, with zero mean and unit spread in each band.
+
+    Mean and spread are those of the sounding frames within `REACH` seconds, so long recordings can be processed piece
+    by piece.
+    """
+    level = frame_level(power)
+    logs = np.log(power + (level * (FLOOR / BANDS))[:, None])
+    sounding = 0.02 + 1 / (1 + np.exp(-4 * (np.log10(power.sum(axis=1) / level + 1e-9) + 2.2)))
+    sums = [_per_second(x) for x in (sounding[:, None], sounding[:, None] * logs, sounding[:, None] * logs**2)]
+    weight, mean, square = (_local_mean(total, np.ones(len(total))) for total in sums)
+    mean, square = mean / weight, square / weight
+    spread = np.sqrt(np.maximum(square - mean**2, 0)) + 0.3
+    return ((logs - _per_frame(mean, len(power))) / _per_frame(spread, len(power))).astype(np.float32)
+
+
+def _per_second(values: Floats) -> _Doubles:
+    """Sums over whole seconds: (T, n) to (seconds, n)."""
+    return np.add.reduceat(values.astype(np.float64), np.arange(0, len(values), BIN), axis=0)
+
+
+def _local_mean(values: _Doubles, weight: _Doubles) -> _Doubles:
+    """Weighted mean over neighbouring seconds: full weight up to 6 seconds away, none from `REACH` on."""
+    second = np.arange(len(values))
+    near = np.clip((REACH - np.abs(second[:, None] - second)) / (REACH / 2), 0, 1) * weight
+    return (near / (near.sum(axis=1, keepdims=True) + 1e-9)) @ values
+
+
+def _per_frame(values: _Doubles, frames: int) -> Floats:
+    """Values at the middle of each second, interpolated linearly to frames."""
+    at = np.clip((np.arange(frames) + 0.5) / BIN - 0.5, 0, len(values) - 1)
+    low = at.astype(int)
+    high = np.minimum(low + 1, len(values) - 1)
+    weight = (at - low).reshape(-1, *[1] * (values.ndim - 1))
+    return (values[low] * (1 - weight) + values[high] * weight).astype(np.float32)
+
+
+# The network
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights as matrices: `stem` and `blocks` hold one (in, out) matrix per tap, `head` is (width, 7)."""
+
+    stem: Floats
+    stem_bias: Floats
+    blocks: tuple[Floats, ...]
+    block_biases: tuple[Floats, ...]
+    dilations: tuple[int, ...]
+    head: Floats
+    head_bias: Floats
+
+    def __call__(self, features: Floats) -> Floats:
+        """Normalised log-mel (T, 40) at 100 Hz to the channels (T / 2 rounded up, 7) at 50 Hz."""
+        padded = np.pad(features, ((2, 3), (0, 0)))
+        count = (len(features) + 1) // 2
+        hidden = _gelu(
+            sum(padded[k : k + 2 * count : 2][:count] @ tap for k, tap in enumerate(self.stem)) + self.stem_bias
+        )
+        for taps, bias, step in zip(self.blocks, self.block_biases, self.dilations, strict=True):
+            padded = np.pad(hidden, ((step, step), (0, 0)))
+            hidden = hidden + _gelu(sum(padded[k * step : k * step + count] @ tap for k, tap in enumerate(taps)) + bias)
+        return hidden @ self.head + self.head_bias
+
+
+def _gelu(x: Floats) -> Floats:
+    """GELU in its tanh form (Hendrycks and Gimpel 2016)."""
+    inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (1 + np.tanh(inner))
+
+
+def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> Network:
+    """A network from tensors with torch's names: `stem`, `blocks.N` and `head`, each with `.weight` and `.bias`."""
+    dilations = tuple(dilations)
+    weights = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+    def taps(name: str) -> Floats:
+        return np.ascontiguousarray(weights[f"{name}.weight"].transpose(2, 1, 0))
+
+    return Network(
+        taps("stem"),
+        weights["stem.bias"],
+        tuple(taps(f"blocks.{k}") for k in range(len(dilations))),
+        tuple(weights[f"blocks.{k}.bias"] for k in range(len(dilations))),
+        dilations,
+        np.ascontiguousarray(weights["head.weight"][:, :, 0].T),
+        weights["head.bias"],
+    )
+
+
+def load_network(path: Path) -> tuple[Network, dict[str, str]]:
+    """The network in a weight file (float16 safetensors), and the file's metadata."""
+    with safe_open(path, "np") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    return network_from(tensors, map(int, metadata["dilations"].split())), metadata
+
+
+@cache
+def _shipped() -> tuple[Network, dict[str, str]]:
+    return load_network(data_path("articulation.safetensors"))
+
+
+def _with_edges(powers: Iterable[Floats]) -> Iterator[Floats]:
+    silence = np.zeros((_EDGE, BANDS), np.float32)
+    yield silence
+    yield from powers
+    yield silence
+
+
+def _windows(powers: Iterable[Floats]) -> Iterator[tuple[Floats, int, int]]:
+    """Overlapping pieces of a long recording: (power, start, stop), where only start..stop is new.
+
+    A piece holds all that the levels of its new frames depend on, and starts on a whole second, so the pieces give
+    exactly what the whole would.
+    """
+    kept, done = np.zeros((0, BANDS), np.float32), 0
+    for power in powers:
+        kept = np.concatenate([kept, power])
+        while len(kept) >= done + _CHUNK + _MARGIN:
+            yield kept[: done + _CHUNK + _MARGIN], done, done + _CHUNK
+            dropped = max(0, done + _CHUNK - _MARGIN)
+            kept, done = kept[dropped:], done + _CHUNK - dropped
+    if len(kept) > done:
+        yield kept, done, len(kept)
+
+
+def _augmented_mean(features: Floats, network: Network) -> Floats:
+    """Test-time augmentation: the mean output over three vocal-tract warps and shifts of 10 ms.
+
+    It gives steadier curves and fewer false closures than a single pass.
+    """
+    total = np.zeros(((len(features) + 1) // 2, len(CHANNELS)), np.float32)
+    for warp in _TRACT_WARPS:
+        warped = _warp_bands(features, warp)
+        between = network(warped[1:]) if len(warped) > 1 else network(warped)
+        later = np.concatenate([between, between[-1:]])[: len(total)]
+        earlier = np.concatenate([between[:1], between])[: len(total)]
+        total += 0.5 * network(warped) + 0.25 * (earlier + later)
+    return total / np.float32(len(_TRACT_WARPS))
+
+
+def _warp_bands(features: Floats, warp: float) -> Floats:
+    """Features (T, 40) with band k taken from `warp * k`."""
+    at = np.clip(np.arange(BANDS) * warp, 0, BANDS - 1)
+    low = at.astype(int)
+    weight = (at - low).astype(np.float32)
+    return features[:, low] * (1 - weight) + features[:, np.minimum(low + 1, BANDS - 1)] * weight
+
+
+def _run_network(power: Floats, start: int, stop: int, network: Network) -> Floats:
+    """Channels, level and loudness of the frames from `start` to `stop`, at 50 Hz."""
+    first, last = max(0, start - BIN), min(len(power), stop + BIN)
+    outputs = _augmented_mean(normalized_log_mel(power)[first:last], network)
+    outputs = outputs[(start - first) // 2 : (stop - first + 1) // 2]
+    level, energy = frame_level(power)[start:stop:2], power.sum(axis=1)[start:stop:2]
+    decibels = 10 * np.log10(energy / level + 1e-6)
+    return np.concatenate([outputs, (level / QUIET)[:, None], decibels[:, None]], axis=1)
+
+
+# Mouth shapes
+
+
+def speech_flags(features: SpeechFeatures) -> _Flags:
+    """(T,) where somebody speaks, without gaps or bursts under 0.06 s; never in near-silence."""
+    flags: _Flags = (features.speech > _SPEECH_THRESHOLD) & (features.level > _SPEECH_LEVEL)
+    return _without_short_runs(_without_short_runs(flags, 3, True), 3, False)
+
+
+def labials(features: SpeechFeatures) -> list[tuple[int, int]]:
+    """(start, stop) of each stretch in which the lips should be shut, in frames at 50 Hz."""
+    return runs((features.closure > CLOSURE_THRESHOLD) & (features.level > _SPEECH_LEVEL))
+
+
+def shape_mouth(features: SpeechFeatures, frames: int, fps: float, strength: float = 1.0) -> Floats:
+    """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound."""
+    gate = _gate(speech_flags(features))
+    firm = gate * min(1.0, strength)
+    wide = gate * np.float32(strength)
+    loud = np.clip(1 + _smooth(features.loudness, 0.03) / 25, 0, 1.2)
+    jaw = np.clip((features.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_SHARE + _LOUDNESS_SHARE * loud)
+    columns = [
+        to_frames(jaw * wide, frames, fps),
+        to_frames(_smooth(features.width, _CORNER_SMOOTHING) * _CORNER_GAIN * wide, frames, fps),
+        to_frames(features.upper_lip * wide, frames, fps),
+        to_frames(np.clip((features.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps),
+        _peaks(_closures(features.closure) * firm, frames, fps),
+        to_frames(np.clip(features.tongue / 0.8, 0, 1) * firm, frames, fps),
+    ]
+    result: Floats = np.stack(columns, axis=1)
+    return result.clip(np.array([0, -1, 0, 0, 0, 0], np.float32), np.float32(1), out=result)
+
+
+def to_frames(values: Floats, frames: int, fps: float) -> Floats:
+    """Sample a curve (T,) at 50 Hz in the middle of each video frame (frames,), averaged over frames above 20 ms."""
+    points = max(1, int(np.ceil(FEATURE_RATE / fps)))
+    total, known = np.zeros(frames, np.float32), np.append(values, np.float32(0))
+    for offset in (np.arange(points) + 0.5) / points:
+        total += np.interp((np.arange(frames) + offset) * (FEATURE_RATE / fps), np.arange(len(known)), known)
+    return total / np.float32(points)
+
+
+def _without_short_runs(flags: _Flags, length: int, value: bool) -> _Flags:
+    """Flags with stretches of `value` shorter than `length` inverted."""
+    result = flags.copy()
+    for start, stop in runs(flags == value):
+        if stop - start < length:
+            result[start:stop] = not value
+    return result
+
+
+def _gate(speaks: _Flags) -> Floats:
+    """1 during speech and short pauses; in longer ones and at both ends held, then closed (T,)."""
+    active = speaks.copy()
+    for start, stop in runs(~speaks):
+        if start > 0 and stop < len(speaks) and stop - start < _PAUSE * FEATURE_RATE:
+            active[start:stop] = True
+    times = np.arange(len(active)) / FEATURE_RATE
+    spoken = np.flatnonzero(active)
+    if not len(spoken):
+        return np.zeros(len(active), np.float32)
+    after = np.searchsorted(spoken, np.arange(len(active)), "right") - 1
+    since = np.where(after >= 0, times - times[spoken[np.maximum(after, 0)]], np.inf)
+    until = np.where(after + 1 < len(spoken), times[spoken[np.minimum(after + 1, len(spoken) - 1)]] - times, np.inf)
+    last = times[-1] - times[spoken[-1]]
+    haste = np.where(times > times[spoken[-1]], min(1.0, max(0.05, last / (_HOLD + _FALL))), 1.0)
+    falling = np.clip(1 - (since / haste - _HOLD) / _FALL, 0, 1)
+    rise = np.where(times < times[spoken[0]], min(_RISE, max(times[spoken[0]], 1e-3)), _RISE)
+    rising = np.clip(1 - until / rise, 0, 1)
+    ends = np.minimum(times, times[-1] - times) / _ENDS
+    return _ease(np.clip(ends, 0, 1) * np.maximum(falling, rising))
+
+
+def _closures(probability: Floats) -> Floats:
+    """1 over the core of every likely labial, with short ramps on both sides (T,).
+
+    The lips part at the burst, before the phone ends, so stretches of four and more lose one frame at each end.
+    """
+    shut = np.zeros(len(probability), np.bool_)
+    for start, stop in runs(probability > CLOSURE_THRESHOLD):
+        trim = 1 if stop - start > 3 else 0
+        shut[start + trim : stop - trim] = True
+    at, core = np.arange(len(shut)), np.flatnonzero(shut)
+    if not len(core):
+        return np.zeros(len(shut), np.float32)
+    right = np.clip(np.searchsorted(core, at), 0, len(core) - 1)
+    away = np.minimum(np.abs(core[right] - at), np.abs(core[np.maximum(right - 1, 0)] - at)) / FEATURE_RATE
+    return _ease(np.clip(1 - away / _ATTACK, 0, 1))
+
+
+def _smooth(values: Floats, seconds: float) -> Floats:
+    return gaussian_smooth(values, seconds * FEATURE_RATE)
+
+
+def _ease(x: Floats) -> Floats:
+    return (x * x * (3 - 2 * x)).astype(np.float32)
+
+
+def _peaks(values: Floats, frames: int, fps: float) -> Floats:
+    """The largest value of a curve (T,) within each video frame (frames,), so that no short closure is lost."""
+    known = np.append(values, np.float32(0))
+    edges = np.arange(frames + 1) / fps * FEATURE_RATE
+    first = np.ceil(edges[:-1]) if fps < FEATURE_RATE else np.floor(edges[:-1])
+    first = np.minimum(first.astype(int), len(known) - 1)
+    last = np.minimum(np.ceil(edges[1:]).astype(int), len(known))
+    return np.array([known[a : max(b, a + 1)].max() for a, b in zip(first, last, strict=True)], np.float32)
