@@ -7,8 +7,8 @@ import pytest
 from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyes import build_eyeball
 from echomimic.mesh.openings import FINER
-from echomimic.mesh.rig import Rig
 from echomimic.mesh.renderer import Renderer
+from echomimic.mesh.rig import Rig
 from echomimic.types import Picture
 from helpers.mesh_faces import portrait, row
 

@@ -6,8 +6,8 @@ import pytest
 
 from echomimic.landmarks import topology as mesh
 from echomimic.landmarks.face import find_faces
-from echomimic.mesh.rig import Rig
 from echomimic.mesh.renderer import Renderer, composite
+from echomimic.mesh.rig import Rig
 from echomimic.types import CURVES, Floats, Picture
 from helpers.mesh_faces import portrait, row
 

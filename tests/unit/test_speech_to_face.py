@@ -19,8 +19,8 @@ from echomimic.mesh.speech_to_face import (
     shape_mouth,
     with_mouth,
 )
-from echomimic.signals import runs
 from echomimic.options import Options
+from echomimic.signals import runs
 from echomimic.types import CURVES, MOUTH_CURVES, Curves, Speech
 
 REST = np.zeros(6, np.float32)

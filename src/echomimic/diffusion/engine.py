@@ -18,6 +18,7 @@ from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.diffusion.whisper import RATE, encode, log_mel, original_frames, windows_of_frames
 from echomimic.media import sound_blocks
+from echomimic.media.loudness import level_loudness
 from echomimic.motion.clip_timing import clip_length
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.notes import note
@@ -135,7 +136,8 @@ class _Run:
 
     def hear(self, speech: Speech) -> Tensor:
         """Speech features (rows, 5, 384), half a megabyte a second or less."""
-        mel = log_mel(sound_blocks(speech, RATE))
+        blocks = sound_blocks(speech, RATE)
+        mel = log_mel(blocks if self.options.exact else level_loudness(blocks, RATE))
         with resident(self.networks.speech, self.device, self.options.offload):
             return encode(self.networks.speech, mel, exact=self.options.exact).to(self.dtype)
 

@@ -94,6 +94,8 @@ class _Leveller:
         """The next block with its gain."""
         first, last = self._applied // self._rate - 1, (self._applied + len(block)) // self._rate + 1
         gains = [self._gain(second) for second in range(first, last + 1)]
+        if not len(block):
+            return block
         position = np.arange(self._applied, self._applied + len(block)) / self._hop - 0.5
         self._applied += len(block)
         if any(gains):

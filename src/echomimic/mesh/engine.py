@@ -13,11 +13,10 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
 from echomimic.landmarks.face import Face, pick_face
-from echomimic.mesh.background import inpaint_background
+from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.landmarks_to_curves import read_curves
-from echomimic.mesh.speech_to_face import predict_curves
 from echomimic.mesh.renderer import Renderer
-from echomimic.mesh.background import person_matte
+from echomimic.mesh.speech_to_face import predict_curves
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.regions import combine_curves
 from echomimic.options import Options

@@ -30,7 +30,7 @@ _BLINK = CURVE_NAMES.index("blink")
 _GAZE = (CURVE_NAMES.index("gaze_x"), CURVE_NAMES.index("gaze_y"))
 
 _HEM = 0.04
-"""Distance from the rims at which the eyeball begins if the eye looks straight on, in eye heights; nearer are lashes."""
+"""Distance from the rims at which the eyeball begins if the eye looks ahead, in eye heights; nearer are lashes."""
 _WET = (0.1, 0.2)
 """The same below the upper and above the lower rim if the eye turns: the wet edges stay with the lids."""
 _FADE = 0.2
@@ -102,7 +102,7 @@ class Eye:
         return replace(pose, moved=moved)
 
     def _dark_above(self, picture: Pixels, points: Array) -> Array:
-        """(n, 1) pixels of dark above the upper rim beyond the thickness of a lash line: the mesh rim is that much low."""
+        """(n, 1) pixels by which the mesh rim is too low: dark above it, beyond the thickness of a lash line."""
         height = float(self._lash.max())
         steps = np.linspace(0, 0.45, 19)
         at = points[list(self.eye.upper_curve), None, :2] - (steps[:, None] * height) * self._down[:2]
@@ -184,7 +184,7 @@ class _EyeReader:
         return Eyeball(still, turning, corner, self.iris, self.radius)
 
     def _texture(self, place: Array, made: Array, hem: tuple[float, float]) -> Pixels:
-        """(N, 3): visible colours at points (N, 2), blended into the synthesised ones (`made`) where a lid hides them."""
+        """(N, 3): visible colours at points (N, 2), blended into the synthesised `made` where a lid hides them."""
         bare, hidden = self._visible(place, hem)
         share = smoothstep(hidden / self.radius, 0.0, _FADE)[:, None]
         seen = self._read(bare, cv2.INTER_CUBIC)
@@ -270,7 +270,7 @@ def _ring_colours(colours: Array, far: Array) -> Array:
 
 
 def _extrapolated(colours: Array, weight: Array, shape: tuple[int, int]) -> Array:
-    """(N, 3): colours (N, 3) of a grid where their weight (N,) is high, elsewhere extrapolated with growing smoothing."""
+    """(N, 3): colours (N, 3) of a grid where their weight (N,) is high, elsewhere extrapolated ever more smoothly."""
     known = np.dstack([(colours * weight[:, None]).reshape(*shape, 3), weight.reshape(shape)]).astype(np.float32)
     total = known.sum((0, 1))
     filled = np.broadcast_to(total[:3] / total[3] if total[3] > 0 else np.median(colours, 0), (*shape, 3))

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.media import sound_blocks
+from echomimic.media.loudness import level_loudness
 from echomimic.signals import gaussian_smooth, runs
 from echomimic.types import Floats, Speech
 
@@ -57,7 +58,7 @@ def _levels(speech: Speech) -> Iterator[Array]:
     pitch = np.fft.rfftfreq(WINDOW, 1 / RATE)
     band = (pitch >= _LOW) & (pitch <= _HIGH)
     left: Floats = np.zeros(WINDOW // 2, np.float32)
-    for block in sound_blocks(speech, RATE):
+    for block in level_loudness(sound_blocks(speech, RATE), RATE):
         samples = np.concatenate([left, block])
         count = max(0, (len(samples) - WINDOW) // HOP + 1)
         if count:
