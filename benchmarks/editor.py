@@ -24,7 +24,7 @@ from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
 from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS
 from echomimic.media import read_video
-from echomimic.motion import draw_curve, load_motion, save_motion, write_edit
+from echomimic.motion import draw_curve, load_motion, read_edit, save_motion
 from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
 
@@ -214,7 +214,7 @@ def saved(track: LandmarkTrack, lines: list[tuple[str, list[Key]]]) -> LandmarkT
     """The track with curves drawn, as the editor saves it and reads it again."""
     for name, drawn in lines:
         track = draw_curve(track, name, drawn)
-    edits = tuple(write_edit("draw_curve", name, drawn) for name, drawn in lines)
+    edits = tuple(read_edit({"op": "draw_curve", "curve": name, "keys": drawn}) for name, drawn in lines)
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_motion(save_motion(Path(folder) / "edited.npz", track, edits))
     assert isinstance(loaded, LandmarkTrack)

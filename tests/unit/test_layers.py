@@ -14,7 +14,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "notes", "options", "signals", "types"}),
     frozenset({"checkpoints", "landmarks", "media", "motion"}),
     frozenset({"presets", "mesh", "diffusion"}),
-    frozenset({"api", "choice"}),
+    frozenset({"api", "choice", "editing"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

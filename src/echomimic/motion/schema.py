@@ -1,17 +1,23 @@
-"""What a motion must be before it is saved, edited or rendered: shapes, units, ranges, in one place."""
+"""The header of motion files, and the checks of shapes, units and ranges that every motion passes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.topology import POINTS
+from echomimic.motion.edits import Edit, read_saved_edits
 from echomimic.notes import note
 from echomimic.signals import fill_gaps
-from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Motion, PoseTrack
+from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, Motion, PoseTrack
 
-FORMAT = "echomimic-motion"
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+FORMAT: Literal["echomimic-motion"] = "echomimic-motion"
 VERSION = 1
 UNITS = {
     "landmarks": "points: x, y, z in pixels of the canvas, x right, y down, z away from the viewer",
@@ -23,19 +29,62 @@ MAX_FPS = 1000.0
 MAX_SIDE = 100_000
 
 
-@dataclass(frozen=True)
-class Fields:
-    """What a file held, still unchecked: arrays by name, and the few words beside them."""
+class MotionHeader(BaseModel):
+    """What a motion file says beside its arrays: the same words in `.npz`, `.json` and `.csv`."""
 
-    kind: str
-    fps: float
-    image_size: tuple[int, int]
-    arrays: dict[str, npt.NDArray[np.generic]]
-    curve_names: tuple[str, ...] = ()
-    curves_fps: float | None = None
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    format: Literal["echomimic-motion"] = FORMAT
     version: int = VERSION
-    edits: tuple[str, ...] = ()
+    kind: str
+    units: str = ""
+    fps: float
+    image_size: tuple[int, int] = Field(alias="canvas")
+    edits: tuple[Edit, ...] = ()
+    curve_names: tuple[str, ...] | None = None
+    curves_fps: float | None = None
     parts: tuple[str, ...] | None = None
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _read_edits(cls, values: Any, info: ValidationInfo) -> Any:
+        listed = values if isinstance(values, (list, tuple)) else [values]
+        return read_saved_edits(listed, (info.context or {}).get("where", "this motion"))
+
+    @classmethod
+    def of(cls, motion: Motion, edits: Sequence[Edit] = ()) -> "MotionHeader":
+        """The header of a motion that is to be saved."""
+        curves = motion.curves if isinstance(motion, LandmarkTrack) else None
+        return cls(
+            kind=kind_of(motion),
+            units=UNITS[kind_of(motion)],
+            fps=motion.fps,
+            image_size=(int(motion.image_size[0]), int(motion.image_size[1])),
+            edits=tuple(edits),
+            curve_names=None if curves is None else CURVE_NAMES,
+            curves_fps=None if curves is None else curves.fps,
+            parts=motion.parts if isinstance(motion, LandmarkTrack) else None,
+        )
+
+    @classmethod
+    def read(cls, words: Mapping[str, Any], where: str) -> "MotionHeader":
+        """The header from a file's words. MotionError if one is missing or of the wrong type."""
+        version = words.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise MotionError(f"{where} is of version {version}; this program reads up to {VERSION}: update it")
+        try:
+            return cls.model_validate(words, context={"where": where})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            if first["type"] == "missing":
+                raise MotionError(f"{where} has no '{name}'; expected a motion file of this program") from None
+            raise MotionError(f"{where}: {name} is {str(first['input'])[:60]!r}, no number; expected numbers") from None
+
+    def words(self) -> dict[str, Any]:
+        """The header as plain data, with each edit as its record."""
+        said = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"edits"})
+        return {**said, "edits": [edit.record() for edit in self.edits]}
 
 
 def kind_of(motion: Motion) -> str:
@@ -129,55 +178,45 @@ def without_nan(track: LandmarkTrack) -> LandmarkTrack:
     return replace(track, points=points, valid=track.valid & rows)
 
 
-def motion_from_fields(fields: Fields, where: str) -> Motion:
-    """A checked motion from what a file held."""
-    if fields.version > VERSION:
-        raise MotionError(f"{where} is of version {fields.version}; this program reads up to {VERSION}: update it")
-    if fields.kind == "landmarks":
-        return check_motion(_landmarks_from(fields, where), where)
-    if fields.kind == "pose":
-        arrays = [numbers(_array(fields, name, where), f"{where}: {name}") for name in ("body", "hands", "face")]
-        return check_motion(PoseTrack(arrays[0], arrays[1], arrays[2], fields.fps, fields.image_size), where)
-    raise MotionError(f"{where} holds motion of the kind {fields.kind!r}; expected 'landmarks' or 'pose'")
+def motion_from(header: MotionHeader, arrays: Arrays, where: str) -> Motion:
+    """A checked motion from the header and the arrays of a file."""
+    if header.kind == "landmarks":
+        return check_motion(_landmarks_from(header, arrays, where), where)
+    if header.kind == "pose":
+        parts = [numbers(_array(header, arrays, name, where), f"{where}: {name}") for name in ("body", "hands", "face")]
+        return check_motion(PoseTrack(parts[0], parts[1], parts[2], header.fps, header.image_size), where)
+    raise MotionError(f"{where} holds motion of the kind {header.kind!r}; expected 'landmarks' or 'pose'")
 
 
-def _landmarks_from(fields: Fields, where: str) -> LandmarkTrack:
-    points = numbers(_array(fields, "points", where), f"{where}: points")
-    curves = fields.arrays.get("curves")
-    lines = None if curves is None else _curves_from(fields, numbers(curves, f"{where}: curves"), where)
-    return LandmarkTrack(points, fields.image_size, fields.fps, _flags(fields, len(points), where), lines, fields.parts)
-
-
-def _flags(fields: Fields, frames: int, where: str) -> npt.NDArray[np.bool_]:
-    """Which frames count: what the file says, in true and false or 1 and 0; all of them where it says nothing."""
-    if "valid" not in fields.arrays:
-        return np.ones(frames, bool)
-    valid = fields.arrays["valid"]
+def _landmarks_from(header: MotionHeader, arrays: Arrays, where: str) -> LandmarkTrack:
+    points = numbers(_array(header, arrays, "points", where), f"{where}: points")
+    values = arrays.get("curves")
+    curves = None if values is None else _curves_from(header, numbers(values, f"{where}: curves"), where)
+    valid = arrays.get("valid", np.ones(len(points), bool))
     if valid.dtype.kind not in "biu":
         raise MotionError(f"{where}: valid is {valid.dtype}; expected true or false for each frame")
-    return valid.astype(np.bool_)
+    return LandmarkTrack(points, header.image_size, header.fps, valid.astype(np.bool_), curves, header.parts)
 
 
-def _array(fields: Fields, name: str, where: str) -> npt.NDArray[np.generic]:
-    if name not in fields.arrays:
-        raise MotionError(f"{where} has no '{name}'; expected it in motion of the kind {fields.kind!r}")
-    return fields.arrays[name]
+def _array(header: MotionHeader, arrays: Arrays, name: str, where: str) -> npt.NDArray[np.generic]:
+    if name not in arrays:
+        raise MotionError(f"{where} has no '{name}'; expected it in motion of the kind {header.kind!r}")
+    return arrays[name]
 
 
 def numbers(values: npt.NDArray[np.generic], what: str) -> Floats:
-    """`values` as float32; MotionError where they are no numbers."""
+    """`values` as float32. MotionError if they are no numbers."""
     if values.dtype.kind not in "fiu":
         raise MotionError(f"{what} is of the type {values.dtype}; expected numbers")
     return np.asarray(values, np.float32)
 
 
-def _curves_from(fields: Fields, values: Floats, where: str) -> Curves:
+def _curves_from(header: MotionHeader, values: Floats, where: str) -> Curves:
     """Curves by their stored names, so that files from before or after a change of columns can be read."""
-    names = fields.curve_names
+    names = header.curve_names or ()
     if values.ndim != 2 or values.shape[1] != len(names):
         raise MotionError(f"{where}: curves of shape {values.shape} with {len(names)} names; expected a name a column")
-    own = {curve.name for curve in CURVES}
-    unknown, absent = [n for n in names if n not in own], sorted(own - set(names))
+    unknown, absent = [n for n in names if n not in CURVE_NAMES], sorted(set(CURVE_NAMES) - set(names))
     if unknown:
         note(
             "curves_unknown",
@@ -192,8 +231,8 @@ def _curves_from(fields: Fields, values: Floats, where: str) -> Curves:
             where=where,
             curves=", ".join(absent),
         )
-    rest = Curves.rest(len(values), check_fps(fields.curves_fps or fields.fps, where))
+    rest = Curves.rest(len(values), check_fps(header.curves_fps or header.fps, where))
     for column, name in enumerate(names):
-        if name in own:
-            rest[name][:] = values[:, column]  # as stored, not held to its range: a file comes back as it was saved
+        if name in CURVE_NAMES:
+            rest[name][:] = values[:, column]  # not clipped to the range: a file comes back as it was saved
     return rest

@@ -1,6 +1,5 @@
 """`echomimic track` and `echomimic motion …`: get a motion, look at it, change it, align it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from echomimic.apps.cli.reporter import print_json, reporting
 from echomimic.errors import MotionError
+from echomimic.motion.edits import Edit
 from echomimic.types import Motion
 
 motion_app = typer.Typer(
@@ -45,7 +45,7 @@ def track(
         from echomimic import motion
 
         found = motion.track_video(video, pose, person, reporter.progress)
-        _save(output, found, (f"track {video.name}",), as_json)
+        save(output, found, (motion.Comment(text=f"track {video.name}"),), as_json)
 
 
 @motion_app.command()
@@ -61,7 +61,7 @@ def convert(
         from echomimic import motion
 
         size = None if image_size is None else _pair(image_size, "canvas", int)
-        _save(output, motion.load_motion(source, fps, size, pose), motion.load_edits(source))
+        save(output, motion.load_motion(source, fps, size, pose), motion.load_edits(source))
 
 
 @motion_app.command()
@@ -78,7 +78,7 @@ def show(
         found = motion.load_motion(source)
         words, edits = _preflight(found, portrait, voice), motion.load_edits(source)
         if as_json:
-            print_json("motion", **_facts(found), edits=edits, warnings=words)
+            print_json("motion", **_facts(found), edits=[edit.record() for edit in edits], warnings=words)
             return
         typer.echo(_described(found))
         for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in words)):
@@ -127,7 +127,7 @@ def hands(
         size = (768, 768) if picture is None else (picture.width, picture.height)
         speech = media.read_speech(voice)
         made = motion.gesture_track(speech, fps, None, seed, found, size, strength)
-        _save(output, made, (f"hands {voice.name} seed {seed}",))
+        save(output, made, (motion.Comment(text=f"hands {voice.name} seed {seed}"),))
 
 
 @motion_app.command()
@@ -149,13 +149,14 @@ def align(
         from echomimic.types import LandmarkTrack
 
         found, picture = motion.load_motion(source), media.read_picture(portrait)
-        size, words = (picture.width, picture.height), (*motion.load_edits(source), f"align {portrait.name}")
+        size = (picture.width, picture.height)
+        edits = (*motion.load_edits(source), motion.Comment(text=f"align {portrait.name}"))
         if isinstance(found, LandmarkTrack):
             landmarks = pick_face(picture, Options(face=face)).landmarks
-            _save(output, motion.align_motion(found, landmarks, size), words)
+            save(output, motion.align_motion(found, landmarks, size), edits)
             return
         person = body.find_body(picture)
-        _save(output, motion.align_pose(found, person, size, from_start), words)
+        save(output, motion.align_pose(found, person, size, from_start), edits)
         typer.echo(motion.propose_framing(person, size, found).words)
 
 
@@ -168,7 +169,8 @@ def _pair(text: str, what: str, kind: type[Any]) -> Any:
     return first, second
 
 
-def _save(output: Path, found: Motion, edits: tuple[str, ...], as_json: bool = False) -> None:
+def save(output: Path, found: Motion, edits: tuple[Edit, ...], as_json: bool = False) -> None:
+    """Save a motion and say what it is."""
     from echomimic import motion
 
     motion.save_motion(output, found, edits)
@@ -176,15 +178,6 @@ def _save(output: Path, found: Motion, edits: tuple[str, ...], as_json: bool = F
         print_json("saved", path=str(output), **_facts(found))
     else:
         typer.echo(f"{output}: {_described(found)}")
-
-
-def edit(source: Path, output: Path, words: str, change: Callable[[Any], Motion]) -> None:
-    """Read, change, save; the words of the change are kept in the file."""
-    with reporting(False):
-        from echomimic import motion
-
-        found = motion.load_motion(source)
-        _save(output, change(found), (*motion.load_edits(source), words))
 
 
 def _facts(found: Motion) -> dict[str, object]:

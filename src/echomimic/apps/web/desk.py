@@ -18,9 +18,9 @@ from starlette.requests import Request
 from echomimic.apps.demo import demo_portrait, demo_voice
 from echomimic.apps.web.jobs import Job, Order, named_after
 from echomimic.apps.web.qualities import quality_options
-from echomimic.apps.web.session import Kind, Session
 from echomimic.apps.web.settings import MB
 from echomimic.apps.web.studio import Studio
+from echomimic.editing import EditingSession, Kind
 from echomimic.errors import InputError, OptionError
 from echomimic.options import make_options
 from echomimic.presets import find_preset
@@ -29,7 +29,7 @@ _KEPT = 6
 """Sessions that stay open; each holds a portrait set up for rendering, some tens of megabytes."""
 _KEPT_FRAMES = 100_000
 """And that all together have no more frames than this: a track takes some 12 kB for each."""
-_KEPT_LINES = TypeAdapter(dict[Kind, list[str]])
+_KEPT_EDITS = TypeAdapter(dict[Kind, list[str | dict[str, Any]]])
 _BLOCK = 1 << 20
 _FIELD = 1_000_000
 _LONGEST_SUFFIX = 12
@@ -55,7 +55,7 @@ class Desk:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.folder = studio.settings.folder / "sessions"
-        self._sessions: OrderedDict[str, tuple[Session, float]] = OrderedDict()
+        self._sessions: OrderedDict[str, tuple[EditingSession, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ class Desk:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def begin(self, files: Mapping[str, Path], fields: Mapping[str, str]) -> Session:
+    def begin(self, files: Mapping[str, Path], fields: Mapping[str, str]) -> EditingSession:
         """A session with an uploaded portrait and voice, perhaps a saved track, perhaps edits to apply."""
         if "example" in fields:
             files = {"portrait": demo_portrait(), "voice": demo_voice()}
@@ -87,16 +87,16 @@ class Desk:
         with self._opened(files["portrait"], files["voice"], {}) as session:
             if "track" in files:
                 self.load(session, files)
-            session.edit(_lines(fields.get("edits", "{}")))
+            session.apply(_edits(fields.get("edits", "{}")))
         return session
 
-    def open(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Session:
+    def open(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> EditingSession:
         """A session with copies of these files."""
         with self._opened(portrait, voice, given) as session:
             return session
 
     @contextmanager
-    def _opened(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Iterator[Session]:
+    def _opened(self, portrait: Path, voice: Path, given: Mapping[str, Any]) -> Iterator[EditingSession]:
         """A session with copies of these files; kept where all that is done to it first goes well."""
         home = self.folder / uuid4().hex
         copies = []
@@ -104,7 +104,7 @@ class Desk:
             (home / str(place)).mkdir(parents=True)
             copies.append(Path(shutil.copy(source, home / str(place) / source.name)))
         try:
-            session = Session(copies[0], copies[1], given, id=home.name)
+            session = EditingSession(copies[0], copies[1], given, id=home.name)
             yield session
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
@@ -113,22 +113,22 @@ class Desk:
             self._sessions[session.id] = session, time.monotonic()
         self.tidy()
 
-    def again(self, session: Session, files: Mapping[str, Path]) -> Session:
+    def again(self, session: EditingSession, files: Mapping[str, Path]) -> EditingSession:
         """The same portrait, options and edits with another voice."""
         if "voice" not in files:
             raise OptionError("a voice is needed; expected a file")
         with self._opened(session.portrait_file, files["voice"], session.given) as other:
-            other.edit(session.lines)
+            other.apply(session.edits)
         return other
 
-    def load(self, session: Session, files: Mapping[str, Path]) -> Kind:
+    def load(self, session: EditingSession, files: Mapping[str, Path]) -> Kind:
         """Go on with an uploaded track, of a face or of hands; gives which of them it was."""
         if "track" not in files:
             raise OptionError("a saved track is needed; expected a file")
         with session.lock:
             return session.load(files["track"])
 
-    def find(self, name: str) -> Session:
+    def find(self, name: str) -> EditingSession:
         """The session of that id; GoneError where it is not here."""
         with self._lock:
             if name not in self._sessions:
@@ -139,11 +139,11 @@ class Desk:
             self._sessions[name] = session, time.monotonic()
             return session
 
-    def home(self, session: Session) -> Path:
+    def home(self, session: EditingSession) -> Path:
         """The folder of a session."""
         return self.folder / session.id
 
-    def render(self, session: Session, preset: str, quality: str) -> Job:
+    def render(self, session: EditingSession, preset: str, quality: str) -> Job:
         """Put the track that the preset follows in the queue: hands for V2, for all others the face."""
         chosen = find_preset(preset)
         longer = max(session.portrait.pixels.shape[:2])
@@ -152,7 +152,7 @@ class Desk:
         if chosen.engine == "diffusion":  # the network sees the crop, also where it is put back into the whole
             options = replace(options, framing="crop")
         with session.lock:
-            edited = session.of("hands" if chosen.drive == "hands" else "face")
+            edited = session.editor("hands" if chosen.drive == "hands" else "face")
             track = edited.save(self.home(session) / f"{uuid4().hex}.npz", options)
         try:
             return self.studio.jobs.submit(Order(session.portrait_file, session.voice_file, track, preset, given))
@@ -188,11 +188,11 @@ async def _kept(upload: UploadFile, folder: Path) -> Path:
     return path
 
 
-def _lines(text: str) -> dict[Kind, list[str]]:
+def _edits(text: str) -> dict[Kind, list[str | dict[str, Any]]]:
     """Edits by what they change, as the browser kept them."""
     try:
-        return _KEPT_LINES.validate_json(text)
+        return _KEPT_EDITS.validate_json(text)
     except ValidationError:
         raise OptionError(
-            'the edits are no lists of lines; expected JSON like {"face": ["…"], "hands": ["…"]}'
+            'the edits are no lists of edits; expected JSON like {"face": [{"op": "mirror"}], "hands": []}'
         ) from None

@@ -13,11 +13,11 @@ from echomimic.apps.web.advice import trouble_of
 from echomimic.apps.web.desk import Desk
 from echomimic.apps.web.editor_state import change_state, changed, edited_state, job_state, rounded, session_state
 from echomimic.apps.web.editor_words import editor_page
-from echomimic.apps.web.history import History
 from echomimic.apps.web.jobs import in_one_line, named_after
 from echomimic.apps.web.look import to_data_url, to_jpeg
-from echomimic.apps.web.session import Kind
+from echomimic.editing import EditHistory, Kind
 from echomimic.errors import EchoMimicError, OptionError
+from echomimic.motion import read_edits
 
 STATIC = Path(__file__).parent / "static"
 
@@ -29,9 +29,9 @@ class Seen(BaseModel):
 
 
 class Lines(Seen):
-    """Edits, and the frame to show after them."""
+    """Edits as records or as lines of Python, and the frame to show after them."""
 
-    lines: list[str]
+    lines: list[str | dict[str, Any]]
     at: int = 0
     instead: bool = False
     close: bool = False
@@ -117,27 +117,27 @@ def _add_looking(router: APIRouter, desk: Desk) -> None:
     def save(name: str, kind: Kind) -> FileResponse:
         session = desk.find(name)
         words = [session.portrait_file.stem, session.voice_file.stem, *(["hands"] if kind == "hands" else [])]
-        path = session.of(kind).save(desk.home(session) / f"{named_after(*words)}.npz")
+        path = session.editor(kind).save(desk.home(session) / f"{named_after(*words)}.npz")
         return FileResponse(path, filename=path.name)
 
     @router.get("/sessions/{name}/{kind}/frame/{number}")
     def frame(name: str, kind: Kind, number: int, close: bool = False) -> Response:
-        picture = to_jpeg(desk.find(name).of(kind).picture(number, close))
+        picture = to_jpeg(desk.find(name).editor(kind).picture(number, close))
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
 def _add_edits(router: APIRouter, desk: Desk) -> None:
     @router.post("/sessions/{name}/{kind}/try")
     def attempt(name: str, kind: Kind, wanted: Lines) -> dict[str, Any]:
-        edited = desk.find(name).of(kind)
-        track: Any = edited.history.tried(wanted.lines)
+        edited = desk.find(name).editor(kind)
+        track: Any = edited.history.preview(read_edits(wanted.lines))
         picture = to_data_url(to_jpeg(edited.picture(wanted.at, wanted.close, track)))
         after = edited.values(track)
         return {"curves": rounded(after, changed(edited.values(), after)), "frame": picture}
 
-    def changing(change: Callable[[History[Any]], None], name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
+    def changing(change: Callable[[EditHistory[Any]], None], name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
         session = desk.find(name)
-        edited = session.of(kind)
+        edited = session.editor(kind)
         with session.lock:
             before, same = edited.values(), seen.revision == session.revision
             change(edited.history)
@@ -145,22 +145,23 @@ def _add_edits(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/sessions/{name}/{kind}/edits")
     def edit(name: str, kind: Kind, wanted: Lines) -> dict[str, Any]:
-        return changing(lambda history: history.edit(wanted.lines, wanted.instead), name, kind, wanted)
+        return changing(lambda history: history.apply(read_edits(wanted.lines), wanted.instead), name, kind, wanted)
 
     @router.post("/sessions/{name}/{kind}/undo")
     def undo(name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
-        return changing(History.undo, name, kind, seen)
+        return changing(EditHistory.undo, name, kind, seen)
 
     @router.post("/sessions/{name}/{kind}/redo")
     def redo(name: str, kind: Kind, seen: Seen) -> dict[str, Any]:
-        return changing(History.redo, name, kind, seen)
+        return changing(EditHistory.redo, name, kind, seen)
 
 
 def _add_renders(router: APIRouter, desk: Desk) -> None:
     @router.post("/sessions/{name}/render")
     def render(name: str, wanted: Wanted) -> dict[str, Any]:
-        job = desk.render(desk.find(name), wanted.preset, wanted.quality)
-        return job_state(job, desk.studio.jobs.ahead(job))
+        session = desk.find(name)
+        job = desk.render(session, wanted.preset, wanted.quality)
+        return job_state(job, desk.studio.jobs.ahead(job)) | {"warnings": session.warnings(wanted.preset)}
 
     @router.get("/jobs/{name}")
     def follow(name: str) -> dict[str, Any]:

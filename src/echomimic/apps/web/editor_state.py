@@ -1,5 +1,6 @@
 """What the editor is told, as plain values: a session, what is edited in it, a job."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,21 +10,23 @@ from echomimic import motion
 from echomimic.apps.doctor import quick_check
 from echomimic.apps.web.jobs import Job
 from echomimic.apps.web.look import to_data_url
-from echomimic.apps.web.session import Edited, Kind, Session
+from echomimic.editing import EditingSession, FaceEditor, HandsEditor, Kind
+from echomimic.motion import Edit
 from echomimic.presets import PRESETS
 from echomimic.types import Curve, Floats
 
+Edited = FaceEditor | HandsEditor
 Values = dict[str, Floats]
 
 
-def session_state(session: Session) -> dict[str, Any]:
+def session_state(session: EditingSession) -> dict[str, Any]:
     """All that does not change while a session is open, and the face."""
     return {
         "portrait": session.portrait_file.name,
         "voice": session.voice_file.name,
         "peaks": session.peaks,
         "closures": session.face.closures,
-        "lines": session.lines,
+        "lines": {kind: shown(edits) for kind, edits in session.edits.items()},
         "first": session.kind,
         "presets": presets_state(),
         "face": edited_state(session, "face"),
@@ -43,9 +46,9 @@ def presets_state() -> list[dict[str, Any]]:
     ]
 
 
-def edited_state(session: Session, kind: Kind) -> dict[str, Any]:
+def edited_state(session: EditingSession, kind: Kind) -> dict[str, Any]:
     """All that the editor shows of the face or of the hands."""
-    edited = session.of(kind)
+    edited = session.editor(kind)
     width, height = edited.size
     track = edited.history.track
     return change_state(session, kind, tuple(line.name for line in edited.table)) | {
@@ -58,23 +61,28 @@ def edited_state(session: Session, kind: Kind) -> dict[str, Any]:
     }
 
 
-def change_state(session: Session, kind: Kind, names: tuple[str, ...]) -> dict[str, Any]:
+def change_state(session: EditingSession, kind: Kind, names: tuple[str, ...]) -> dict[str, Any]:
     """What an edit may change: the list of edits, and the curves called `names`."""
-    edited = session.of(kind)
+    edited = session.editor(kind)
     history, values = edited.history, edited.values()
     fps = history.track.fps
     keys = {line.name: _keys(values[line.name], line, edited.usual, fps) for line in edited.table if line.name in names}
     return {
         "kind": kind,
         "revision": session.revision,
-        "edits": history.edits,
-        "undone": history.undone,
-        "past": history.past,
+        "edits": shown(history.edits),
+        "undone": [shown(step) for step in history.undone],
+        "past": shown(history.baked),
         "parts": getattr(history.track, "parts", None),
         "curves": rounded(values, names),
         "keys": keys,
         "notes": edited.notes,
     }
+
+
+def shown(edits: Iterable[Edit]) -> list[str]:
+    """Edits as lines of Python."""
+    return [str(edit) for edit in edits]
 
 
 def _keys(values: Floats, line: Curve, usual: float, fps: float) -> list[tuple[float, float]]:

@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.topology import EYES, POINTS, SKIN
-from echomimic.motion.archive import read_array, read_header
-from echomimic.motion.people import Person, pose_track, read_openpose, read_v2
+from echomimic.motion.files import READABLE, kind_of_file, read_array, read_array_header, read_json
+from echomimic.motion.importers.people import Person, pose_track, read_openpose, read_v2
 from echomimic.motion.safe_pickle import MAX_BYTES, read_pickle
-from echomimic.motion.text import read_json
 from echomimic.notes import note
 from echomimic.signals import fill_gaps
 from echomimic.types import Floats, LandmarkTrack, Motion
@@ -45,21 +44,19 @@ def read_foreign(path: Path, fps: float | None = None, image_size: tuple[int, in
 
 
 def _read_file(path: Path, wanted: Wanted) -> Motion:
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise MotionError(
-            f"{path} is of no kind that this program reads; expected .npz, .json, .csv, .pkl, .npy, or a folder of "
-            "<number>.pkl (V1), <number>.npy (V2) or <name>_<number>.json (OpenPose)"
-        )
-    return _motion([_READERS[suffix](path)], [0], wanted, str(path))
+    kind = kind_of_file(path)
+    if kind not in _READERS:
+        raise MotionError(f"{path} is of no kind that this program reads; expected {READABLE}")
+    return _motion([_READERS[kind](path)], [0], wanted, str(path))
 
 
 def _read_folder(path: Path, wanted: Wanted) -> Motion:
     found: dict[str, dict[int, Path]] = {}
     for entry in path.iterdir():
         number = re.search(r"(\d+)\D*$", entry.stem)
-        if entry.suffix.lower() in _READERS and number and len(number[1].lstrip("0")) < 10:
-            same = found.setdefault(entry.suffix.lower(), {}).setdefault(int(number[1]), entry)
+        kind = entry.suffix.lower().removeprefix(".")
+        if kind in _READERS and number and len(number[1].lstrip("0")) < 10:
+            same = found.setdefault(kind, {}).setdefault(int(number[1]), entry)
             if same is not entry:
                 names = " and ".join(sorted((same.name, entry.name)))
                 raise MotionError(
@@ -68,8 +65,8 @@ def _read_folder(path: Path, wanted: Wanted) -> Motion:
     if not found:
         raise MotionError(f"{path} holds no motion; expected files named 0.pkl, 1.pkl … (V1) or 0.npy, 1.npy … (V2)")
     if len(found) > 1:
-        raise MotionError(f"{path} holds {' and '.join(sorted(found))} files; expected one kind: sort them apart")
-    (suffix, files), *_ = found.items()
+        raise MotionError(f"{path} holds .{' and .'.join(sorted(found))} files; expected one kind: sort them apart")
+    (kind, files), *_ = found.items()
     numbers = sorted(files)
     span = numbers[-1] - numbers[0] + 1
     if len(numbers) < _LEAST_SHARE * span:
@@ -77,7 +74,7 @@ def _read_folder(path: Path, wanted: Wanted) -> Motion:
             f"{path} numbers its frames {numbers[0]} to {numbers[-1]} but holds {len(numbers)} of {span}; expected "
             "no more than half to be missing"
         )
-    return _motion([_READERS[suffix](files[n]) for n in numbers], [n - numbers[0] for n in numbers], wanted, str(path))
+    return _motion([_READERS[kind](files[n]) for n in numbers], [n - numbers[0] for n in numbers], wanted, str(path))
 
 
 def _read_pickle(path: Path) -> Any:
@@ -88,7 +85,7 @@ def _read_npy(path: Path) -> Any:
     """A plain `.npy`, or V2's: a header that promises one object, then a pickle."""
     try:
         with path.open("rb") as file:
-            _, _, dtype = read_header(file)
+            _, _, dtype = read_array_header(file)
             if not dtype.hasobject:
                 file.seek(0)
                 return read_array(file, path.stat().st_size, str(path))
@@ -97,7 +94,7 @@ def _read_npy(path: Path) -> Any:
         raise MotionError(f"{path} cannot be read as .npy: {str(error).splitlines()[0]}") from None
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {".pkl": _read_pickle, ".npy": _read_npy, ".json": read_json}
+_READERS: dict[str, Callable[[Path], Any]] = {"pkl": _read_pickle, "npy": _read_npy, "json": read_json}
 
 
 def _motion(frames: list[Any], numbers: list[int], wanted: Wanted, where: str) -> Motion:

@@ -1,0 +1,518 @@
+"""Editing a motion interactively: edits with undo and redo on the face and the hands of one portrait and one voice."""
+
+import threading
+import wave
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+from uuid import uuid4
+
+import cv2
+import numpy as np
+
+from echomimic import motion
+from echomimic.diffusion.condition_images import draw_motion
+from echomimic.errors import FaceError, MotionError
+from echomimic.landmarks.body import Body, find_body
+from echomimic.landmarks.topology import SHOULDERS
+from echomimic.media import read_picture, read_speech, sound_blocks
+from echomimic.mesh.engine import MeshEngine, Stage
+from echomimic.mesh.landmarks_to_curves import read_curves
+from echomimic.mesh.rig import Rig
+from echomimic.motion.clip_timing import clip_length, clip_times
+from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, apply_edits, read_edits
+from echomimic.motion.gestures import portrait_gestures
+from echomimic.motion.regions import CURVES_OF
+from echomimic.motion.time_edits import frames_at
+from echomimic.notes import collect_notes
+from echomimic.options import Options, make_options
+from echomimic.presets import PRESETS, find_preset
+from echomimic.types import (
+    CURVES,
+    Curves,
+    Floats,
+    LandmarkTrack,
+    Motion,
+    Picture,
+    Portrait,
+    PoseTrack,
+    Progress,
+    Speech,
+)
+
+Kind = Literal["face", "hands"]
+Track = TypeVar("Track", LandmarkTrack, PoseTrack)
+Step = tuple[Edit, ...]
+"""Edits that were applied together, and are undone together."""
+
+CLOSED = 0.5
+"""Closure from which lips count as closed."""
+_FRAME_SIDE = 640
+"""The longer side of the frame at the cursor: enough to judge lips by, and quick to render."""
+_RATE, _PEAKS = 24_000, 100
+"""Samples a second of the voice as it is played, and points a second of its wave form."""
+_MARGIN, _FAR = 0.35, 0.6
+"""Margin around the face of a close-up in face sizes; the fraction of the picture's width below which one is useful."""
+_VISIBLE = 0.5
+"""Score from which a shoulder counts as visible."""
+_OPACITY, _SHADE = 0.85, 0.5
+"""Opacity of a drawn hand, and how much the photo around it is darkened, so that its thin lines stay visible."""
+_STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
+_REPLAY_SECONDS = 1.0
+"""How long the edits of a loaded track may take to be applied again; if they take longer they cannot be undone."""
+
+
+def edit_motion(
+    track: Any,
+    edits: Iterable[Edit],
+    load: Callable[[str], Motion] | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """The motion after each edit in turn; the landmarks of a face follow where a curve is edited.
+
+    A face without curves has them read off its landmarks first. `load` reads the motions that `blend` and `concat`
+    name. `progress` is called before each edit; raising from it cancels.
+    """
+    edits = tuple(edits)
+    for number, edit in enumerate(edits):
+        if progress is not None:
+            progress(number, len(edits))
+        face_of = None
+        if isinstance(edit, CurveEdit) and isinstance(track, LandmarkTrack):
+            if track.curves is None:
+                track = replace(track, curves=read_curves(track))
+            neutral = int(np.argmin(np.abs(track.curves.values).sum(axis=1)))
+            face_of = Rig(track.points[neutral]).points
+        track = apply_edits(track, [edit], EditContext(load, face_of))
+    return track
+
+
+@dataclass
+class EditHistory(Generic[Track]):
+    """A track and the edits that made it: `track` is `base` after all `steps`."""
+
+    base: Track
+    track: Track = field(init=False)
+    steps: tuple[Step, ...] = ()
+    undone: tuple[Step, ...] = ()
+    baked: Step = ()
+    """Edits of a loaded track that cannot be undone, because the track before them is not known."""
+    revision: int = 0
+    """How often the track has changed."""
+
+    def __post_init__(self) -> None:
+        self.track = self.base
+
+    @property
+    def edits(self) -> Step:
+        """The edits that can be undone."""
+        return _flat(self.steps)
+
+    @property
+    def all_edits(self) -> Step:
+        """Every edit that is in the track."""
+        return (*self.baked, *self.edits)
+
+    def preview(self, edits: Sequence[Edit]) -> Track:
+        """The track after more edits, which are not kept."""
+        return _apply(self.track, edits)
+
+    def apply(self, edits: Sequence[Edit], replace_last: bool = False, progress: Progress | None = None) -> None:
+        """Apply edits as one step and keep them; with `replace_last` in place of the last step.
+
+        MotionError if an edit does not fit; nothing has changed then.
+        """
+        kept = self.steps[:-1] if replace_last else self.steps
+        if len(_flat(kept)) + len(edits) > MAX_EDITS:
+            raise MotionError(f"the track has {MAX_EDITS} edits, the most that can be undone; save it and load it again")
+        before = _apply(self.base, _flat(kept)) if replace_last else self.track
+        self._set(_apply(before, edits, progress), (*kept, tuple(edits)), ())
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        if self.steps:
+            *kept, last = self.steps
+            self._set(_apply(self.base, _flat(kept)), tuple(kept), (*self.undone, last))
+
+    def redo(self) -> None:
+        """Apply the last step again that was taken back."""
+        if self.undone:
+            step = self.undone[-1]
+            self._set(self.preview(step), (*self.steps, step), self.undone[:-1])
+
+    def restart(self, base: Track, edits: Step = (), baked: Step = (), progress: Progress | None = None) -> None:
+        """Go on from another base after `edits`; those that are `baked` into it cannot be undone."""
+        track = _apply(base, edits, progress)
+        self.base, self.baked = base, baked
+        self._set(track, tuple((edit,) for edit in edits), ())
+
+    def _set(self, track: Track, steps: tuple[Step, ...], undone: tuple[Step, ...]) -> None:
+        self.track, self.steps, self.undone = track, steps, undone
+        self.revision += 1
+
+
+def _flat(steps: Iterable[Step]) -> Step:
+    return tuple(edit for step in steps for edit in step)
+
+
+def _apply(track: Any, edits: Sequence[Edit], progress: Progress | None = None) -> Any:
+    """The track after edits. MotionError for one that would change its length, which the voice gives."""
+    for edit in edits:
+        if not edit.keeps_length:
+            raise MotionError(f"{edit.op} changes the length of the motion; expected an edit that keeps it with the voice")
+    return apply_edits(track, edits, progress=progress)
+
+
+def _restarted(history: EditHistory[Any], heard: Any, loaded: Any, edits: Step, same: Callable[[Any, Any], bool]) -> None:
+    """Go on from a loaded track; its edits can be undone if they give the same from the track of this very voice."""
+    try:
+        made: Any = _apply(heard, edits, _time_limit())
+    except (MotionError, TimeoutError):
+        made = None
+    if made is not None and same(made, loaded):
+        history.restart(heard, edits=edits)
+    else:
+        history.restart(loaded, baked=edits)
+
+
+def _time_limit() -> Progress:
+    """A progress callback that raises TimeoutError after `_REPLAY_SECONDS`."""
+    from time import monotonic
+
+    end = monotonic() + _REPLAY_SECONDS
+
+    def check(_done: int, _total: int) -> None:
+        if monotonic() > end:
+            raise TimeoutError
+
+    return check
+
+
+class FaceEditor:
+    """The face: the track that the presets follow that take a face, and the mesh engine that draws it.
+
+    Its tracks hold curves and no landmarks, which `save` adds: so edits are quick and take little memory.
+    """
+
+    table = CURVES
+    downward: tuple[str, ...] = ()
+    """Curves that grow downwards in the picture, and are drawn so."""
+    usual = 1.0
+    """How much of their range the curves usually take up."""
+
+    def __init__(self, portrait: Portrait, speech: Speech, options: Options) -> None:
+        self._portrait, self._speech, self._options = portrait, speech, options
+        self._engine = MeshEngine()
+        self._load_notes: tuple[str, ...] = ()
+        self.stage: Stage = self._engine.stage(portrait, options)
+        self.heard = self._track(None)
+        """The track of the voice, without edits."""
+        self.history: EditHistory[LandmarkTrack] = EditHistory(self.heard)
+
+    def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
+        curves = self._engine.curves(self._speech, loaded, self._options)
+        points = np.zeros((len(curves), 0, 3), np.float32)
+        parts = None if loaded is None else loaded.parts
+        return LandmarkTrack(points, self.size, curves.fps, np.ones(len(curves), bool), curves, parts)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame."""
+        return self.stage.framing.width, self.stage.framing.height
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of the track, a line each: how it was loaded, and edits that have no effect."""
+        parts = self.history.track.parts
+        if parts is None:
+            return self._load_notes
+        edited = {edit.curve for edit in self.history.all_edits if isinstance(edit, CurveEdit)}
+        idle = [
+            f"the edits of {', '.join(sorted(edited & set(names)))} have no effect: {part} is not ticked, and follows "
+            "the voice"
+            for part, names in CURVES_OF.items()
+            if part not in parts and edited & set(names)
+        ]
+        return (*self._load_notes, *idle)
+
+    def values(self, track: LandmarkTrack | None = None) -> dict[str, Floats]:
+        """The curves (T,) that are rendered, by name."""
+        curves = self.curves(track)
+        return {curve.name: curves[curve.name] for curve in CURVES}
+
+    def curves(self, track: LandmarkTrack | None = None) -> Curves:
+        """What is rendered: the track's curves, and the voice's for the parts that the track does not drive."""
+        track = track or self.history.track
+        assert track.curves is not None
+        assert self.heard.curves is not None
+        if track.parts is None:
+            return track.curves
+        return motion.combine_curves(self.heard.curves, track.curves, track.parts)
+
+    def picture(self, number: int, close: bool = False, track: LandmarkTrack | None = None) -> Picture:
+        """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it; with `close` the head alone."""
+        frame = self.render(self.stage, number, track)
+        left, top, right, bottom = self.head if close else (0, 0, *self.size)
+        return frame[top:bottom, left:right]
+
+    def render(self, stage: Stage, number: int, track: LandmarkTrack | None = None) -> Picture:
+        """The frame of that number on any stage of this portrait."""
+        curves = self.curves(track)
+        return stage.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
+
+    @cached_property
+    def head(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a close-up, in pixels of a frame."""
+        points = self.stage.framing.points(self.stage.face.landmarks)[:, :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        margin = _MARGIN * (high - low).max()
+        left, top = np.clip(low - margin, 0, self.size).astype(int)
+        right, bottom = np.clip(high + margin, 0, self.size).astype(int)
+        return int(left), int(top), int(right), int(bottom)
+
+    @property
+    def far(self) -> bool:
+        """Whether the head is so small in the picture that a close-up shows more."""
+        left, _, right, _ = self.head
+        return right - left < _FAR * self.size[0]
+
+    @cached_property
+    def closures(self) -> list[tuple[float, float]]:
+        """The seconds between which the voice closes the lips."""
+        assert self.heard.curves is not None
+        shut = np.concatenate([[False], self.heard.curves["closure"] >= CLOSED, [False]]).astype(int)
+        starts, ends = np.flatnonzero(np.diff(shut) > 0), np.flatnonzero(np.diff(shut) < 0)
+        return [(float(a / self.heard.fps), float(b / self.heard.fps)) for a, b in zip(starts, ends, strict=True)]
+
+    def load(self, loaded: LandmarkTrack, edits: Step) -> None:
+        """Go on with a saved track; its edits can be undone if they made it from this very voice."""
+        with collect_notes() as notes:
+            fitted = self._track(loaded)
+        self._load_notes = tuple(notes)
+        _restarted(self.history, self.heard, fitted, edits, _same_face)
+
+    def save(self, path: Path, options: Options | None = None) -> Path:
+        """Write the track with its edits; with `options`, framed as they ask for."""
+        stage = self.stage if options is None else MeshEngine().stage(self._portrait, options)
+        image_size = (stage.framing.width, stage.framing.height)
+        resolved = replace(self.history.track, curves=self.curves(), image_size=image_size)
+        return motion.save_motion(
+            path, motion.follow_curves(resolved, stage.scene.landmarks), self.history.all_edits
+        )
+
+
+def _same_face(a: LandmarkTrack, b: LandmarkTrack) -> bool:
+    if a.curves is None or b.curves is None or len(a) != len(b) or a.parts != b.parts:
+        return False
+    return bool(np.abs(a.curves.values - b.curves.values).max() < 1e-4)
+
+
+class HandsEditor:
+    """The hands: the track that the V2 presets follow, gestures made from the voice or those of a loaded track.
+
+    `options` are those of V2, whose frame rate differs from the face's. FaceError if the portrait shows no shoulders.
+    """
+
+    table = motion.POSE_CURVES
+    downward = ("left_y", "right_y")
+    usual = 0.15
+    far = False
+
+    def __init__(
+        self, portrait: Portrait, speech: Speech, options: Options, face: FaceEditor, frame_options: Options
+    ) -> None:
+        self._portrait, self._speech, self._options = portrait, speech, options
+        self._face, self._frame_options = face, frame_options
+        self._body = visible_body(portrait)
+        with collect_notes() as notes:
+            self.heard = portrait_gestures(portrait, speech, options, self._body)
+        self._load_notes = tuple(notes)
+        self.history: EditHistory[PoseTrack] = EditHistory(self.heard)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of the track, a line each: also what its edits have made too fast to be drawn well."""
+        return tuple(dict.fromkeys((*self._load_notes, *motion.preflight(self.history.track))))
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The whole picture, as V2 sees it; the face's own stage if that shows it already."""
+        if self._frame_options.framing == "full":
+            return self._face.stage
+        return MeshEngine().stage(self._portrait, replace(self._frame_options, framing="full"))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame."""
+        return self.stage.framing.width, self.stage.framing.height
+
+    def values(self, track: PoseTrack | None = None) -> dict[str, Floats]:
+        """The curves (T,) by name."""
+        return motion.pose_curves(track or self.history.track)
+
+    def picture(self, number: int, _close: bool = False, track: PoseTrack | None = None) -> Picture:
+        """(H, W, 3) uint8: the mesh engine's frame at that moment, and over it the hands as the network sees them."""
+        track = track or self.history.track
+        number = int(np.clip(number, 0, len(track) - 1))
+        photo = self._face.render(self.stage, round(number / track.fps * self._face.history.track.fps))
+        return _overlaid(photo, draw_motion(track, number, self.size))
+
+    def load(self, loaded: PoseTrack, edits: Step) -> None:
+        """Go on with a saved track; its edits can be undone if they made it from this very voice."""
+        size = self._portrait.width, self._portrait.height
+        with collect_notes() as notes:
+            frames = clip_length(self._speech, loaded, self._options)
+            fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
+        self._load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
+        _restarted(self.history, self.heard, fitted, edits, _same_hands)
+
+    def save(self, path: Path, _options: Options | None = None) -> Path:
+        """Write the track with its edits; it is in fractions of the picture, whatever the video's size."""
+        return motion.save_motion(path, self.history.track, self.history.all_edits)
+
+
+def _overlaid(photo: Picture, hands: Picture) -> Picture:
+    """The photo with drawn hands over it, a little bolder than the network sees them."""
+    hands = np.asarray(cv2.dilate(hands, _STROKE), np.uint8)
+    drawn = hands.max(axis=2)
+    left, top, width, height = cv2.boundingRect(drawn)
+    margin = len(_GLOW)
+    part = np.s_[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
+    near = cv2.blur(cv2.dilate(drawn[part], _GLOW), _GLOW.shape)[..., None] / np.float32(255)
+    opacity = np.float32(_OPACITY) * (drawn[part] > 0)[..., None]
+    shown = photo.copy()
+    if width:  # else no hand is in the picture
+        shown[part] = photo[part] * (1 - _SHADE * near) * (1 - opacity) + hands[part] * opacity
+    return shown
+
+
+def visible_body(portrait: Portrait) -> Body:
+    """The body of a portrait that shows its shoulders. FaceError if it does not, or if nobody is found."""
+    body = find_body(portrait)
+    places, scores = body.body[list(SHOULDERS), :2], body.body[list(SHOULDERS), 2]
+    if (scores < _VISIBLE).any() or (places < 0).any() or (places > 1).any():
+        raise FaceError(
+            f"{portrait.name} shows no shoulders to hang hands on; expected head and shoulders, best with both hands: "
+            "use another picture"
+        )
+    return body
+
+
+def _same_hands(a: PoseTrack, b: PoseTrack) -> bool:
+    return a.hands.shape == b.hands.shape and bool(np.abs(a.hands - b.hands).max() < 1e-5)
+
+
+@dataclass
+class EditingSession:
+    """A portrait, a voice, and the motion that is edited: the face, and the hands once they are asked for."""
+
+    portrait_file: Path
+    voice_file: Path
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Options that were set before the editor was opened."""
+    id: str = field(default_factory=lambda: uuid4().hex)
+    kind: Kind = "face"
+    """What is shown first: the kind that was loaded last."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.portrait = read_picture(self.portrait_file)
+        self.speech = read_speech(self.voice_file)
+        longer = max(self.portrait.pixels.shape[:2])
+        size = {} if self.given.get("size") or longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
+        self.options: Options = make_options({**self.given, **size})
+        self.face = FaceEditor(self.portrait, self.speech, self.options)
+        self._hands: HandsEditor | FaceError | None = None
+
+    @property
+    def hands(self) -> HandsEditor:
+        """Made on first use, which takes a while. FaceError if the portrait shows no shoulders."""
+        with self.lock:
+            if self._hands is None:
+                options = make_options(self.given, find_preset("v2").defaults)
+                try:
+                    self._hands = HandsEditor(self.portrait, self.speech, options, self.face, self.options)
+                except FaceError as error:
+                    self._hands = error
+        if isinstance(self._hands, FaceError):
+            raise FaceError(str(self._hands))
+        return self._hands
+
+    def editor(self, kind: Kind) -> FaceEditor | HandsEditor:
+        """The face or the hands."""
+        return self.face if kind == "face" else self.hands
+
+    @property
+    def edits(self) -> dict[Kind, Step]:
+        """Every edit, by what it changes."""
+        hands = self._hands.history.all_edits if isinstance(self._hands, HandsEditor) else ()
+        return {"face": self.face.history.all_edits, "hands": hands}
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change of the face or of the hands."""
+        hands = self._hands.history.revision if isinstance(self._hands, HandsEditor) else 0
+        return self.face.history.revision + hands
+
+    def apply(self, edits: Mapping[Kind, Sequence[object]], progress: Progress | None = None) -> None:
+        """Apply edits by what they change, records or lines of Python, each as one step.
+
+        Notes, and edits that change a motion's length, are left out: the voice gives the length here.
+        """
+        for kind, each in edits.items():
+            for edit in read_edits(each):
+                if edit.keeps_length and edit.op != "note":
+                    self.editor(kind).history.apply([edit], progress=progress)
+
+    def warnings(self, preset: str) -> tuple[str, ...]:
+        """What of the edits a render with this preset leaves out, a line each."""
+        takes = "hands" if PRESETS[preset].drive == "hands" else "face"
+        other: Kind = "face" if takes == "hands" else "hands"
+        lost = [edit for edit in self.edits[other] if edit.op != "note"]
+        said = [f"preset {preset} follows the {takes}: {len(lost)} edits of the {other} have no effect"] if lost else []
+        return (*said, *(self.face.notes if takes == "face" else ()))
+
+    def load(self, path: Path) -> Kind:
+        """Go on with a saved track, of a face or of hands; gives which of them it was."""
+        loaded, edits = motion.load_motion(path), motion.load_edits(path)
+        if isinstance(loaded, LandmarkTrack):
+            self.face.load(loaded, edits)
+        else:
+            self.hands.load(loaded, edits)
+        self.kind = "face" if isinstance(loaded, LandmarkTrack) else "hands"
+        return self.kind
+
+    @property
+    def frames(self) -> int:
+        """The length of the face's track in frames, by which the memory goes that the session takes."""
+        return len(self.face.heard)
+
+    @cached_property
+    def peaks(self) -> list[float]:
+        """The peak level of the voice, `_PEAKS` times a second, 0..1."""
+        loud = np.concatenate([*_peaks(sound_blocks(self.speech, _RATE), _RATE // _PEAKS)])
+        return [round(float(each), 3) for each in loud / max(float(loud.max()), 1e-6)]
+
+    def write_voice(self, path: Path) -> Path:
+        """The voice as a WAV that every browser plays; renamed into place, since it may be read meanwhile."""
+        part = path.with_name(f"{uuid4().hex}.part")
+        with wave.open(str(part), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(_RATE)
+            for block in sound_blocks(self.speech, _RATE):
+                file.writeframes((np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+        return part.replace(path)
+
+
+def _peaks(blocks: Iterable[Floats], step: int) -> Iterator[Floats]:
+    """The peak of every `step` samples, block by block, since hours of sound do not fit into memory at once."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        sound = np.concatenate([rest, np.abs(block)])
+        whole = len(sound) // step * step
+        yield sound[:whole].reshape(-1, step).max(axis=1)
+        rest = sound[whole:]
+    yield rest.max(initial=0.0, keepdims=True)

@@ -1,0 +1,413 @@
+"""Edits of a motion as records: checked data that the command line, the editor and saved tracks share.
+
+The record `{"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.7]]}` stands for the call
+`draw_curve(track, 'jaw', [(0.4, 0.7)])` of `echomimic.motion`, and that call is how it is shown to people. Records can
+be applied again to another motion, for instance to that of another voice. Their limits bound the time that one takes.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from echomimic.errors import MotionError
+from echomimic.types import Floats, Motion, Progress
+
+MAX_EDITS = 1000
+"""Edits that one saved track may list."""
+MAX_TEXT = 4 << 20
+"""Characters that the edits of one saved track may have together."""
+MAX_KEYS = 20_000
+MAX_SECONDS = 36_000.0
+_MAX_LINE = 100_000
+_MAX_NOTE = 500
+
+Seconds = Annotated[float, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
+Duration = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+Seam = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Gain = Annotated[float, Field(ge=-1000, le=1000)]
+Key = tuple[Seconds, float]
+Keys = Annotated[tuple[Key, ...], Field(min_length=1, max_length=MAX_KEYS)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Regions = Annotated[tuple[Name, ...], Field(max_length=20)]
+
+_REGIONS = "face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face"
+
+
+def _help(text: str, metavar: str | None = None) -> Any:
+    return Field(description=text, json_schema_extra={"metavar": metavar})
+
+
+@dataclass(frozen=True)
+class EditContext:
+    """What some edits need beside the track.
+
+    `load` reads the other motions that `blend` and `concat` name; without it they are refused. `face_of` gives the
+    landmarks (478, 3) of a row of curves: with it the points of a face follow when a curve is edited.
+    """
+
+    load: Callable[[str], Motion] | None = None
+    face_of: Callable[[Floats], Floats] | None = None
+
+    def motion(self, name: str) -> Motion:
+        """The motion called `name`. MotionError if other motions cannot be read here."""
+        if self.load is None:
+            raise MotionError(f"the edit needs the motion {name!r}, which is not at hand here; apply it in a shell")
+        return self.load(name)
+
+
+class BaseEdit(BaseModel):
+    """One edit: `op` is a function of `echomimic.motion`, and the other fields are its arguments in order.
+
+    Required fields are positional arguments in Python and on the command line, the others are keywords and flags.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    op: Any
+    command: ClassVar[str | None] = None
+    """The name on the command line, if it differs from `op`."""
+    keeps_length: ClassVar[bool] = True
+    """Whether the motion has as many frames afterwards: only then can the edit be applied in the editor."""
+
+    def arguments(self, context: EditContext) -> dict[str, Any]:
+        """The keyword arguments of the function."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "op"}
+
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008 - frozen
+        """The track after this edit. MotionError if it does not fit the track."""
+        from echomimic import motion
+
+        return getattr(motion, self.op)(track, **self.arguments(context))
+
+    def record(self) -> dict[str, Any]:
+        """The edit as plain data for JSON, without the values that are defaults."""
+        return {"op": self.op, **self.model_dump(mode="json", exclude_defaults=True)}
+
+    def __str__(self) -> str:
+        """The edit as a call in Python."""
+        given = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name != "op" and (field.is_required() or value != field.default):
+                given.append(_literal(value) if field.is_required() else f"{name}={_literal(value)}")
+        return f"{self.op}({', '.join(['track', *given])})"
+
+
+class Select(BaseEdit):
+    """Say which parts of a face drive; the voice moves the rest."""
+
+    op: Literal["select"] = "select"
+    parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ("eyes", "brows", "pupils", "nose")
+
+
+class Resample(BaseEdit):
+    """The same motion at another frame rate."""
+
+    op: Literal["resample"] = "resample"
+    keeps_length: ClassVar[bool] = False
+    fps: Annotated[float, Field(gt=0, le=1000), _help("frames a second", "FPS")]
+
+
+class Trim(BaseEdit):
+    """Keep the frames between two moments."""
+
+    op: Literal["trim"] = "trim"
+    keeps_length: ClassVar[bool] = False
+    start: Annotated[Seconds, _help("second to start at; negative counts from the end")] = 0.0
+    end: Annotated[Seconds | None, _help("second to end before")] = None
+
+
+class Loop(BaseEdit):
+    """Repeat a motion until it lasts so long."""
+
+    op: Literal["loop"] = "loop"
+    keeps_length: ClassVar[bool] = False
+    seconds: Annotated[Duration, _help("length of the result", "SECONDS")]
+    seam: Annotated[Seam | None, _help("start over with a seam of so many seconds, instead of going back and forth")] = (
+        None
+    )
+
+
+class Stretch(BaseEdit):
+    """Make the whole motion slower or faster, so that it lasts so long."""
+
+    op: Literal["stretch"] = "stretch"
+    keeps_length: ClassVar[bool] = False
+    seconds: Annotated[Duration, _help("length of the result", "SECONDS")]
+
+
+class Smooth(BaseEdit):
+    """Average over time, against trembling."""
+
+    op: Literal["smooth"] = "smooth"
+    seconds: Annotated[Seam, _help("standard deviation of the average, in seconds")] = 0.12
+
+
+class Amplify(BaseEdit):
+    """Make everything, or some parts, move GAIN times as far; 0 holds still."""
+
+    op: Literal["amplify"] = "amplify"
+    gain: Annotated[Gain, _help("how many times as far", "GAIN")]
+    parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ()
+
+
+class Retime(BaseEdit):
+    """Move moments to others; the time between them is stretched."""
+
+    op: Literal["retime"] = "retime"
+    keeps_length: ClassVar[bool] = False
+    marks: Annotated[
+        Annotated[tuple[tuple[Seconds, Seconds], ...], Field(min_length=1, max_length=MAX_KEYS)],
+        _help("the second that goes to another: 0.4=0.8", "OLD=NEW…"),
+    ]
+
+
+class Blend(BaseEdit):
+    """Mix two motions, or take some parts from the other."""
+
+    op: Literal["blend"] = "blend"
+    keeps_length: ClassVar[bool] = False
+    other: Annotated[Name, _help("the motion to take from", "OTHER")]
+    share: Annotated[float, Field(ge=0, le=1), _help("how much of OTHER")] = 0.5
+    parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ()
+
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+        from echomimic import motion
+
+        return motion.blend(track, context.motion(self.other), self.share, self.parts)
+
+    def __str__(self) -> str:
+        rest = super().__str__().removeprefix(f"blend(track, {self.other!r}")
+        return f"blend(track, load_motion({self.other!r}){rest}"
+
+
+class Offset(BaseEdit):
+    """Move a motion in time or in the picture."""
+
+    op: Literal["offset"] = "offset"
+    seconds: Annotated[Seconds, _help("later by so many seconds; negative for earlier")] = 0.0
+    x: Annotated[float, _help("to the right: pixels for faces, fractions of the picture for poses")] = 0.0
+    y: Annotated[float, _help("down, likewise")] = 0.0
+
+
+class Mirror(BaseEdit):
+    """What the left did, the right does."""
+
+    op: Literal["mirror"] = "mirror"
+
+
+class CurveEdit(BaseEdit):
+    """An edit of one curve of a face or of hands."""
+
+    curve: Annotated[Name, _help("jaw, blink, yaw, left_x, …: see docs/motion.md", "CURVE")]
+
+    def arguments(self, context: EditContext) -> dict[str, Any]:  # noqa: D102
+        return {**super().arguments(context), "face_of": context.face_of}
+
+
+class SetCurve(CurveEdit):
+    """Set one whole curve of a face or of hands by keyframes; the points follow."""
+
+    op: Literal["set_curve"] = "set_curve"
+    command: ClassVar[str | None] = "set"
+    keys: Annotated[Keys, _help("keyframes: 0=0 0.8=10", "SECOND=VALUE…")]
+
+
+class DrawCurve(CurveEdit):
+    """Draw one curve between its first and its last keyframe; the rest of it stays, and the points follow."""
+
+    op: Literal["draw_curve"] = "draw_curve"
+    command: ClassVar[str | None] = "draw"
+    keys: Annotated[Keys, _help("keyframes: 0.4=0 0.8=10", "SECOND=VALUE…")]
+
+
+class ScaleCurve(CurveEdit):
+    """Make one curve move GAIN times as far from its rest, in all or between two seconds; 0 mutes it."""
+
+    op: Literal["scale_curve"] = "scale_curve"
+    command: ClassVar[str | None] = "scale"
+    gain: Annotated[Gain, _help("how many times as far", "GAIN")]
+    start: Annotated[Seconds, _help("second to start at")] = 0.0
+    end: Annotated[Seconds | None, _help("second to end at")] = None
+
+
+class Concat(BaseEdit):
+    """Join motions one after the other."""
+
+    op: Literal["concat"] = "concat"
+    keeps_length: ClassVar[bool] = False
+    others: Annotated[
+        Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)],
+        _help("motions of one kind, in order", "OTHER…"),
+    ]
+    seam: Annotated[Seam, _help("seconds over which each seam is blended")] = 0.2
+
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+        from echomimic import motion
+
+        return motion.concat([track, *(context.motion(name) for name in self.others)], self.seam)
+
+    def __str__(self) -> str:
+        others = ", ".join(f"load_motion({name!r})" for name in self.others)
+        return f"concat([track, {others}], seam={_literal(self.seam)})"
+
+
+class Comment(BaseEdit):
+    """Words about how a motion was made; applying it changes nothing."""
+
+    op: Literal["note"] = "note"
+    text: Annotated[str, Field(max_length=_MAX_NOTE)]
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _short(cls, text: object) -> object:
+        return _shortened(" ".join(text.split()), _MAX_NOTE) if isinstance(text, str) else text
+
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+        return track
+
+    def __str__(self) -> str:
+        return f"# {self.text}"
+
+
+Edit = (
+    Select
+    | Resample
+    | Trim
+    | Loop
+    | Stretch
+    | Smooth
+    | Amplify
+    | Retime
+    | Blend
+    | Offset
+    | Mirror
+    | SetCurve
+    | DrawCurve
+    | ScaleCurve
+    | Concat
+    | Comment
+)
+EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for model in Edit.__args__}  # type: ignore[attr-defined]
+"""Every kind of edit by its `op`: the registry that the command line, the editor and the file formats are built on."""
+_RECORD: TypeAdapter[Edit] = TypeAdapter(Annotated[Edit, Field(discriminator="op")])
+
+
+def apply_edits(
+    track: Any, edits: Iterable[Edit], context: EditContext = EditContext(), progress: Progress | None = None  # noqa: B008
+) -> Any:
+    """The track after each edit in turn.
+
+    `progress` is called before each edit; raising from it cancels. MotionError names the edit that does not fit.
+    """
+    edits = tuple(edits)
+    for number, edit in enumerate(edits):
+        if progress is not None:
+            progress(number, len(edits))
+        try:
+            track = edit.apply(track, context)
+        except MotionError as error:
+            raise MotionError(f"{_shortened(str(edit), 80)}: {error}") from None
+    return track
+
+
+def read_edit(value: object) -> Edit:
+    """An edit from a record, or from the line of Python that shows it. MotionError in one line if it is neither."""
+    if isinstance(value, str):
+        value = _from_python(value)
+    elif isinstance(value, BaseEdit):
+        return value  # type: ignore[return-value]
+    try:
+        return _RECORD.validate_python(value)
+    except ValidationError as error:
+        raise MotionError(_problem(value, error)) from None
+
+
+def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
+    """As `read_edit`, for several. MotionError if there are more than `MAX_EDITS`."""
+    if len(values) > MAX_EDITS:
+        raise MotionError(f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and go on from it")
+    return tuple(read_edit(value) for value in values)
+
+
+def read_saved_edits(values: Sequence[object], where: str) -> tuple[Edit, ...]:
+    """The edits that a file lists: records, or what version 1 wrote: lines of Python and words of a shell.
+
+    What cannot be applied again becomes a `Comment`; so does a list that is longer than the limits.
+    """
+    size = sum(len(value) if isinstance(value, str) else len(str(value)) for value in values)
+    if len(values) > MAX_EDITS or size > MAX_TEXT:
+        return (Comment(text=f"{len(values)} edits of {where}, more than the {MAX_EDITS} that can be applied again"),)
+    return tuple(_read_saved(value) for value in values)
+
+
+def _read_saved(value: object) -> Edit:
+    try:
+        return read_edit(value)
+    except MotionError:
+        return Comment(text=str(value))
+
+
+def _from_python(line: str) -> dict[str, Any]:
+    """The record of a call such as `scale_curve(track, 'jaw', 0.5)`, which is parsed and never executed."""
+    shown = _shortened(line, 80)
+    wrong = MotionError(f"{shown!r} is no edit; expected a call such as scale_curve(track, 'jaw', 0.5)")
+    if len(line) > _MAX_LINE:
+        raise wrong
+    try:
+        call = ast.parse(line.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise wrong
+        first, *others = call.args
+        positional = [ast.literal_eval(each) for each in others]
+        named = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise wrong from None
+    op = call.func.id
+    if not isinstance(first, ast.Name) or first.id != "track" or len(named) != len(call.keywords):
+        raise wrong
+    if op not in EDITS:
+        raise MotionError(f"{shown!r}: {op!r} is no edit; expected one of {', '.join(EDITS)}")
+    names = [name for name in EDITS[op].model_fields if name != "op"]
+    if len(positional) > len(names):
+        raise wrong
+    return {"op": op, **dict(zip(names, positional, strict=False)), **named}
+
+
+def _problem(value: object, error: ValidationError) -> str:
+    """What is wrong with a record, and how the call should read."""
+    first = error.errors()[0]
+    op = value.get("op") if isinstance(value, dict) else None
+    if not isinstance(op, str) or op not in EDITS:
+        return f"{_shortened(repr(value), 80)} is no edit; expected a record with 'op', one of {', '.join(EDITS)}"
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the record"
+    given = _shortened(repr(first["input"]), 60)
+    return f"{op}: {place} is {given}: {first['msg'][:1].lower()}{first['msg'][1:]}; expected {signature(op)}"
+
+
+def signature(op: str) -> str:
+    """How a kind of edit is called: `scale_curve(track, curve, gain, start=0, end=None)`."""
+    words = [
+        name if field.is_required() else f"{name}={_literal(field.default)}"
+        for name, field in EDITS[op].model_fields.items()
+        if name != "op"
+    ]
+    return f"{op}({', '.join(['track', *words])})"
+
+
+def _literal(value: object) -> str:
+    """A value in Python: whole numbers without a point, nested pairs as a list of tuples."""
+    if isinstance(value, float) and value.is_integer():
+        return repr(int(value))
+    if isinstance(value, tuple):
+        pair = len(value) == 2 and all(isinstance(each, float) for each in value)
+        inside = ", ".join(_literal(each) for each in value)
+        return f"({inside})" if pair else f"[{inside}]"
+    return repr(value)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
