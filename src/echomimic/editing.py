@@ -124,9 +124,11 @@ class EditHistory(Generic[Track]):
 
         MotionError if an edit does not fit; nothing has changed then.
         """
-        kept = self.steps[:-1] if replace_last else self.steps
+        kept: tuple[Step, ...] = self.steps[:-1] if replace_last else self.steps
         if len(_flat(kept)) + len(edits) > MAX_EDITS:
-            raise MotionError(f"the track has {MAX_EDITS} edits, the most that can be undone; save it and load it again")
+            raise MotionError(
+                f"the track has {MAX_EDITS} edits, the most that can be undone; save it and load it again"
+            )
         before = _apply(self.base, _flat(kept)) if replace_last else self.track
         self._set(_apply(before, edits, progress), (*kept, tuple(edits)), ())
 
@@ -161,11 +163,15 @@ def _apply(track: Any, edits: Sequence[Edit], progress: Progress | None = None) 
     """The track after edits. MotionError for one that would change its length, which the voice gives."""
     for edit in edits:
         if not edit.keeps_length:
-            raise MotionError(f"{edit.op} changes the length of the motion; expected an edit that keeps it with the voice")
+            raise MotionError(
+                f"{edit.op} changes the length of the motion; expected an edit that keeps it with the voice"
+            )
     return apply_edits(track, edits, progress=progress)
 
 
-def _restarted(history: EditHistory[Any], heard: Any, loaded: Any, edits: Step, same: Callable[[Any, Any], bool]) -> None:
+def _restarted(
+    history: EditHistory[Any], heard: Any, loaded: Any, edits: Step, same: Callable[[Any, Any], bool]
+) -> None:
     """Go on from a loaded track; its edits can be undone if they give the same from the track of this very voice."""
     try:
         made: Any = _apply(heard, edits, _time_limit())
@@ -298,9 +304,7 @@ class FaceEditor:
         stage = self.stage if options is None else MeshEngine().stage(self._portrait, options)
         image_size = (stage.framing.width, stage.framing.height)
         resolved = replace(self.history.track, curves=self.curves(), image_size=image_size)
-        return motion.save_motion(
-            path, motion.follow_curves(resolved, stage.scene.landmarks), self.history.all_edits
-        )
+        return motion.save_motion(path, motion.follow_curves(resolved, stage.scene.landmarks), self.history.all_edits)
 
 
 def _same_face(a: LandmarkTrack, b: LandmarkTrack) -> bool:

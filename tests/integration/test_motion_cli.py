@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from test_motion_edits import face_track
-from test_motion_formats import v2_frame, write_v1, write_v2
-from test_motion_retarget import driver
 from typer.testing import CliRunner
 
 from echomimic.apps.cli.motion import track
@@ -18,6 +15,7 @@ from echomimic.errors import EchoMimicError
 from echomimic.media import write_clip
 from echomimic.motion import load_edits, load_motion, save_motion
 from echomimic.types import LandmarkTrack, PoseTrack
+from helpers.motion_samples import driver, face_track, v2_frame, write_v1, write_v2
 
 app = typer.Typer()
 app.command()(track)
@@ -72,6 +70,8 @@ def test_convert_all_kinds(tmp_path: Path, run: Run) -> None:
         (("offset", "--seconds", "-0.2", "--x", "3"), 50),
         (("mirror",), 50),
         (("set", "yaw", "0=0", "1=10", "2=-10"), 50),
+        (("draw", "jaw", "0.4=0", "0.8=0.5"), 50),
+        (("scale", "jaw", "0", "--start", "0.4"), 50),
     ],
 )
 def test_every_edit_saves_and_is_remembered(
@@ -81,8 +81,17 @@ def test_every_edit_saves_and_is_remembered(
     run("motion", "mirror", tmp_path / "out.npz", "-o", tmp_path / "twice.npz")
     assert len(load_motion(tmp_path / "out.npz")) == frames
     edits = load_edits(tmp_path / "twice.npz")
-    assert edits[0].startswith(words[0]) and edits[1] == "mirror"
+    assert edits[0].op.startswith(words[0]) and edits[1].op == "mirror"
     assert f"edit     {edits[0]}" in run("motion", "show", tmp_path / "twice.npz")
+
+
+def test_edits_are_replayed_on_another_motion(face: Path, tmp_path: Path, run: Run) -> None:
+    run("motion", "amplify", face, "0.5", "--parts", "mouth", "-o", tmp_path / "a.npz")
+    run("motion", "blend", tmp_path / "a.npz", face, "--parts", "head", "-o", tmp_path / "b.npz")
+    other = save_motion(tmp_path / "other.npz", face_track(30, seed=4))
+    run("motion", "replay", other, tmp_path / "b.npz", "-o", tmp_path / "c.npz")
+    assert load_edits(tmp_path / "c.npz") == load_edits(tmp_path / "b.npz")
+    assert len(load_motion(tmp_path / "c.npz")) == 30
 
 
 def test_set_moves_the_landmarks_even_without_curves(tmp_path: Path, run: Run) -> None:
@@ -101,7 +110,7 @@ def test_blend_and_concat(face: Path, pose: Path, tmp_path: Path, run: Run) -> N
     assert len(load_motion(out)) == 50
     run("motion", "concat", pose, pose, pose, "--seam", "0.2", "-o", out)
     assert len(load_motion(out)) == 30 * 3 - 2 * 5
-    assert load_edits(out) == ("concat pose.npz pose.npz",)
+    assert [edit.record() for edit in load_edits(out)] == [{"op": "concat", "others": ["pose.npz", "pose.npz"]}]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_track_align_and_hands(portrait_file: Path, voice_file: Path, tmp_path: 
     pixels = np.asarray(Image.open(portrait_file).convert("RGB").resize((256, 256)), np.uint8)
     write_clip(tmp_path / "v.mp4", iter([pixels] * 4), 25.0, None, {})
     said = run("track", tmp_path / "v.mp4", "-o", tmp_path / "t.npz")
-    assert "landmarks, 4 frames" in said and load_edits(tmp_path / "t.npz") == ("track v.mp4",)
+    assert "landmarks, 4 frames" in said and str(load_edits(tmp_path / "t.npz")[0]) == "# track v.mp4"
     run("motion", "align", tmp_path / "t.npz", portrait_file, "-o", tmp_path / "a.npz")
     aligned = load_motion(tmp_path / "a.npz")
     assert aligned.image_size == Image.open(portrait_file).size

@@ -12,12 +12,11 @@ from fastapi.testclient import TestClient
 
 from conftest import write_wav
 from echomimic.apps.web import desk as desks
-from echomimic.apps.web import session as sessions
 from echomimic.apps.web.app import create_app
 from echomimic.apps.web.desk import Desk, GoneError
-from echomimic.apps.web.session import Session
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio
+from echomimic.editing import EditingSession, _peaks
 from echomimic.errors import MotionError
 from echomimic.media import read_speech, sound_blocks
 
@@ -94,20 +93,20 @@ def test_an_error_names_the_file_and_not_its_folder(head_file: Path, voice_file:
 
 
 def test_the_voice_is_read_in_pieces(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
-    session = Session(head_file, voice_file)
+    session = EditingSession(head_file, voice_file)
     written = read_speech(session.write_voice(tmp_path / "voice.wav"))
     sound = np.abs(np.concatenate([*sound_blocks(written, 24_000)]))
     loud = [sound[at : at + 240].max() for at in range(0, len(sound), 240)]
     np.testing.assert_allclose(session.peaks[: len(loud)], loud / max(loud), atol=2e-3)
     assert [each.name for each in tmp_path.glob("*.part")] == []
     pieces = [np.array([0.1, -0.2, 0.3]), np.array([-0.4]), np.array([0.0, 0.1, -0.9])]
-    assert [float(each) for part in sessions._loudest(pieces, 2) for each in part] == [0.2, 0.4, 0.1, 0.9]
+    assert [float(each) for part in _peaks(pieces, 2) for each in part] == [0.2, 0.4, 0.1, 0.9]
 
 
 def test_a_track_of_another_length_says_what_is_done_with_it(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
     longer = write_wav(tmp_path / "longer.wav", 0.3 * np.sin(np.arange(24_000) / 9))
-    saved = Session(head_file, voice_file).face.save(tmp_path / "saved.npz")
-    session = Session(head_file, longer)
+    saved = EditingSession(head_file, voice_file).face.save(tmp_path / "saved.npz")
+    session = EditingSession(head_file, longer)
     assert not session.face.notes
     session.load(saved)
     assert "back and forth" in session.face.notes[0]

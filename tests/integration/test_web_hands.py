@@ -9,14 +9,14 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the page needs the web extra")
 from echomimic import motion
 from echomimic.apps.web.desk import Desk
-from echomimic.apps.web.hands_motion import shown_body
 from echomimic.apps.web.jobs import Job, Order
-from echomimic.apps.web.session import Session
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.studio import Studio
 from echomimic.diffusion.condition_images import draw_motion
+from echomimic.editing import EditingSession, visible_body
 from echomimic.errors import FaceError, MotionError
 from echomimic.media import read_picture, read_speech
+from echomimic.motion import read_edit
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.options import make_options
 from echomimic.presets import PRESETS
@@ -26,8 +26,8 @@ EDIT = "draw_curve(track, 'left_y', [(0.2, 0.8), (0.5, 0.6), (0.8, 0.8)])"
 
 
 @pytest.fixture
-def session(portrait_file: Path, voice_file: Path) -> Session:
-    return Session(portrait_file, voice_file)
+def session(portrait_file: Path, voice_file: Path) -> EditingSession:
+    return EditingSession(portrait_file, voice_file)
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def closeup(portrait_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_hands_are_those_that_v2_would_follow(session: Session, portrait_file: Path, voice_file: Path) -> None:
+def test_the_hands_are_those_that_v2_would_follow(
+    session: EditingSession, portrait_file: Path, voice_file: Path
+) -> None:
     options = make_options({}, PRESETS["v2"].defaults)
     wanted = portrait_gestures(read_picture(portrait_file), read_speech(voice_file), options)
     np.testing.assert_array_equal(session.hands.history.track.hands, wanted.hands)
@@ -53,16 +55,16 @@ def test_nobody_looks_for_a_body_before_it_is_asked_for(
     def never(_portrait: Portrait) -> None:
         raise AssertionError("the face editor looked for a body")
 
-    monkeypatch.setattr("echomimic.apps.web.hands_motion.find_body", never)
-    session = Session(portrait_file, voice_file)
-    session.edit({"face": ["scale_curve(track, 'jaw', 0)"]})
-    assert session.lines == {"face": ("scale_curve(track, 'jaw', 0)",), "hands": ()}
+    monkeypatch.setattr("echomimic.editing.find_body", never)
+    session = EditingSession(portrait_file, voice_file)
+    session.apply({"face": ["scale_curve(track, 'jaw', 0)"]})
+    assert session.edits == {"face": (read_edit("scale_curve(track, 'jaw', 0)"),), "hands": ()}
 
 
-def test_the_picture_shows_the_hands_where_they_are(session: Session) -> None:
+def test_the_picture_shows_the_hands_where_they_are(session: EditingSession) -> None:
     hands = session.hands
     before = hands.picture(12)
-    high = hands.history.tried(["draw_curve(track, 'left_y', [(0, 0.3), (0.96, 0.3)])"])
+    high = hands.history.preview([read_edit("draw_curve(track, 'left_y', [(0, 0.3), (0.96, 0.3)])")])
     moved = np.abs(hands.picture(12, track=high).astype(int) - before).max(axis=2) > 20
     rows, columns = np.nonzero(moved)
     assert rows.min() / hands.size[1] < 0.36
@@ -70,14 +72,14 @@ def test_the_picture_shows_the_hands_where_they_are(session: Session) -> None:
     np.testing.assert_array_equal(hands.picture(12), before)
 
 
-def test_edits_are_undone_and_saved_with_the_track(session: Session, tmp_path: Path) -> None:
+def test_edits_are_undone_and_saved_with_the_track(session: EditingSession, tmp_path: Path) -> None:
     hands = session.hands
-    session.edit({"hands": [EDIT, "scale_curve(track, 'right_x', 0)"], "face": ["scale_curve(track, 'yaw', 0)"]})
+    session.apply({"hands": [EDIT, "scale_curve(track, 'right_x', 0)"], "face": ["scale_curve(track, 'yaw', 0)"]})
     assert hands.values()["left_y"].min() == pytest.approx(0.6, abs=0.02)
     assert np.ptp(hands.values()["right_x"]) < 1e-6
     hands.history.undo()
-    assert hands.history.edits == (EDIT,)
-    assert session.face.history.edits == ("scale_curve(track, 'yaw', 0)",)  # each has its own undo
+    assert hands.history.edits == (read_edit(EDIT),)
+    assert session.face.history.edits == (read_edit("scale_curve(track, 'yaw', 0)"),)  # each has its own undo
     hands.history.redo()
     path = hands.save(tmp_path / "hands.npz")
     assert motion.load_edits(path) == hands.history.edits
@@ -87,16 +89,16 @@ def test_edits_are_undone_and_saved_with_the_track(session: Session, tmp_path: P
 
 
 def test_a_loaded_pose_track_goes_to_the_hands(
-    session: Session, portrait_file: Path, voice_file: Path, tmp_path: Path
+    session: EditingSession, portrait_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
-    session.edit({"hands": [EDIT]})
+    session.apply({"hands": [EDIT]})
     path = session.hands.save(tmp_path / "hands.npz")
-    again = Session(portrait_file, voice_file)
+    again = EditingSession(portrait_file, voice_file)
     assert again.load(path) == "hands"
-    assert again.hands.history.edits == (EDIT,)  # of this voice: it can be undone
-    other = Session(portrait_file, voice_file, {"seed": 3})
+    assert again.hands.history.edits == (read_edit(EDIT),)  # of this voice: it can be undone
+    other = EditingSession(portrait_file, voice_file, {"seed": 3})
     assert other.load(path) == "hands"
-    assert (other.hands.history.past, other.hands.history.edits) == ((EDIT,), ())
+    assert (other.hands.history.baked, other.hands.history.edits) == ((read_edit(EDIT),), ())
     np.testing.assert_allclose(other.hands.history.track.hands, session.hands.history.track.hands, atol=1e-5)
     foreign = motion.save_motion(tmp_path / "hands.json", session.hands.history.track)
     assert other.load(foreign) == "hands"
@@ -104,27 +106,27 @@ def test_a_loaded_pose_track_goes_to_the_hands(
 
 
 def test_without_shoulders_it_is_said_why(closeup: Path, voice_file: Path, tmp_path: Path) -> None:
-    session = Session(closeup, voice_file)
+    session = EditingSession(closeup, voice_file)
     with pytest.raises(FaceError, match=r"closeup shows no shoulders.*expected head and shoulders"):
         _ = session.hands
     with pytest.raises(FaceError):
-        session.edit({"hands": [EDIT]})
-    session.edit({"face": ["scale_curve(track, 'jaw', 0)"]})
+        session.apply({"hands": [EDIT]})
+    session.apply({"face": ["scale_curve(track, 'jaw', 0)"]})
     with pytest.raises(FaceError, match="no body found"):
-        shown_body(Portrait(np.full((128, 128, 3), 90, np.uint8)))
+        visible_body(Portrait(np.full((128, 128, 3), 90, np.uint8)))
 
 
-def test_hands_that_became_too_fast_are_said(session: Session) -> None:
+def test_hands_that_became_too_fast_are_said(session: EditingSession) -> None:
     assert not any("jump" in text for text in session.hands.notes)
-    session.edit({"hands": ["draw_curve(track, 'left_y', [(0.2, 0.9), (0.3, 0.3), (0.4, 0.9)])"]})
+    session.apply({"hands": ["draw_curve(track, 'left_y', [(0.2, 0.9), (0.3, 0.3), (0.4, 0.9)])"]})
     assert any("hands jump" in text for text in session.hands.notes)
     session.hands.history.undo()
     assert not any("jump" in text for text in session.hands.notes)
 
 
-def test_a_wrong_line_is_refused_in_one_line(session: Session) -> None:
+def test_a_wrong_line_is_refused_in_one_line(session: EditingSession) -> None:
     with pytest.raises(MotionError, match="unknown curve 'jaw'; expected one of left_x"):
-        session.edit({"hands": ["scale_curve(track, 'jaw', 0)"]})
+        session.apply({"hands": ["scale_curve(track, 'jaw', 0)"]})
     assert session.hands.history.edits == ()
 
 
@@ -149,10 +151,10 @@ def test_every_preset_is_given_the_track_that_it_follows(
         assert given[0].image_size == (512, 512)  # what the network sees: the crop
 
 
-def test_what_is_edited_is_what_the_network_is_shown(session: Session, tmp_path: Path) -> None:
+def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tmp_path: Path) -> None:
     shot_of = pytest.importorskip("echomimic.diffusion.conditioning", reason="needs the diffusion extra")
     preset, hands = PRESETS["v2"], session.hands
-    session.edit({"hands": [EDIT]})
+    session.apply({"hands": [EDIT]})
     saved = motion.load_motion(hands.save(tmp_path / "hands.npz"))
     options = make_options({"size": 256}, preset.defaults)
     shot = shot_of.take_shot(session.portrait, options, preset)
@@ -166,7 +168,7 @@ def test_what_is_edited_is_what_the_network_is_shown(session: Session, tmp_path:
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["0035", "0077"])
 def test_a_half_body(name: str, shared: Path, voice_file: Path) -> None:
-    hands = Session(shared / "data" / "half_body" / f"{name}.png", voice_file).hands
+    hands = EditingSession(shared / "data" / "half_body" / f"{name}.png", voice_file).hands
     assert hands.notes == ()
     first = {line: values[0] for line, values in hands.values().items()}
     assert first["left_x"] > 0.5 > first["right_x"]

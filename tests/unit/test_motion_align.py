@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from test_motion_edits import face_track
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.head_pose import align, angles, face_template, rotation_matrix
+from echomimic.landmarks.head_pose import align, angles, face_template
 from echomimic.landmarks.topology import LIPS
 from echomimic.motion import align_motion
 from echomimic.motion.sync import MetricFaces, apply_affine, fit_affine, sync_exactly
 from echomimic.types import Floats, LandmarkTrack
+from helpers.motion_samples import face_track, portrait_face
 
 SHARED = Path(os.environ.get("ECHOMIMIC_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 GOLDEN = SHARED / "golden" / "motion_sync.safetensors"
@@ -40,11 +40,6 @@ def test_an_affine_map_is_found_again() -> None:
     matrix = np.eye(4)
     matrix[:3] = random.normal(0, 1, (3, 4))
     np.testing.assert_allclose(fit_affine(points, apply_affine(matrix, points)), matrix, atol=1e-9)
-
-
-def portrait_face(yaw: float = 8.0, size: float = 170.0) -> Floats:
-    face = face_template() * np.array((1.1, 0.95, 1.0), np.float32)
-    return (face @ rotation_matrix(yaw, -4, 2).T * size + np.array((500, 420, 0))).astype(np.float32)
 
 
 def test_a_driver_at_rest_gives_the_portrait_itself() -> None:

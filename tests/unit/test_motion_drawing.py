@@ -1,13 +1,27 @@
 """Curves changed by hand: what is drawn is there, what is beside it stays, and lines of Python do it again."""
 
+import json
+import time
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from echomimic.errors import MotionError
-from echomimic.motion import curve_keys, draw_curve, follow_curves, load_edits, replay, save_motion, scale_curve
+from echomimic.errors import Cancelled, MotionError
+from echomimic.motion import (
+    apply_edits,
+    curve_keys,
+    draw_curve,
+    follow_curves,
+    load_edits,
+    read_edit,
+    save_motion,
+    scale_curve,
+)
 from echomimic.motion.curve_edits import find_curve
-from echomimic.motion.replaying import write_edit
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack
+from helpers.motion_samples import face_track
 
 
 def face(frames: int = 50) -> LandmarkTrack:
@@ -65,20 +79,23 @@ def test_landmarks_follow_the_curves() -> None:
     assert np.array_equal(followed.points[:, 0, 0], jaw(followed))
 
 
-def test_edits_are_saved_as_lines_and_replayed(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    lines = (
-        write_edit("draw_curve", "jaw", [(0.4, 0.1), (0.8, 0.9)]),
-        write_edit("scale_curve", "blink", 0.5, 0.0, 1.0),
-        "select(track, ['mouth', 'head'])",
-        "smooth(track, seconds=0.1)",
+def test_edits_are_saved_as_records_and_applied_again(tmp_path: Path) -> None:
+    edits = tuple(
+        read_edit(each)
+        for each in (
+            {"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.1], [0.8, 0.9]]},
+            "scale_curve(track, 'blink', 0.5, 0.0, 1.0)",
+            "select(track, ['mouth', 'head'])",
+            "smooth(track, seconds=0.1)",
+        )
     )
-    track = replay(face(), lines)
-    save_motion(tmp_path / "a.npz", track, lines)
-    assert load_edits(tmp_path / "a.npz") == lines
-    again = replay(face(), load_edits(tmp_path / "a.npz"))
+    track = apply_edits(face(), edits)
+    for name in ("a.npz", "a.json", "a.csv"):
+        assert load_edits(save_motion(tmp_path / name, track, edits)) == edits
+    again = apply_edits(face(), load_edits(tmp_path / "a.npz"))
     assert np.array_equal(jaw(again), jaw(track))
     assert again.parts == ("mouth", "head")
-    assert len(replay(face(30), lines)) == 30
+    assert len(apply_edits(face(30), edits)) == 30
 
 
 @pytest.mark.parametrize(
@@ -88,7 +105,6 @@ def test_edits_are_saved_as_lines_and_replayed(tmp_path) -> None:  # type: ignor
         "import os",
         "__import__('os').system('true')",
         "draw_curve(other, 'jaw', [(0, 0)])",
-        "trim(track, 1)",
         "scale_curve(track, open('x'))",
         "scale_curve(track, **{})",
         "scale_curve(track, 'jaw')",
@@ -102,5 +118,103 @@ def test_edits_are_saved_as_lines_and_replayed(tmp_path) -> None:  # type: ignor
 )
 def test_what_is_no_edit_is_refused_in_one_line(line: str) -> None:
     with pytest.raises(MotionError) as error:
-        replay(face(), [line])
+        apply_edits(face(), [read_edit(line)])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"op": "select", "parts": ["mouth", "head"]},
+        {"op": "resample", "fps": 30},
+        {"op": "trim", "start": 0.4, "end": 1.5},
+        {"op": "loop", "seconds": 3, "seam": 0.2},
+        {"op": "stretch", "seconds": 1.5},
+        {"op": "smooth", "seconds": 0.1},
+        {"op": "amplify", "gain": 1.5, "parts": ["mouth"]},
+        {"op": "retime", "marks": [[0.4, 0.8], [1.2, 1.2]]},
+        {"op": "offset", "seconds": 0.2, "x": 3},
+        {"op": "mirror"},
+        {"op": "set_curve", "curve": "jaw", "keys": [[0, 0], [1, 0.5]]},
+        {"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.7]]},
+        {"op": "scale_curve", "curve": "jaw", "gain": 0, "start": 0.5},
+    ],
+    ids=lambda record: record["op"],
+)
+def test_a_record_and_its_line_of_python_are_the_same(record: dict[str, Any]) -> None:
+    edit = read_edit(record)
+    assert read_edit(str(edit)) == edit
+    assert read_edit(edit.record()) == edit
+    assert apply_edits(face_track(), [edit]) is not None
+
+
+def test_edits_are_shown_as_python() -> None:
+    shown = [
+        ({"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.7]]}, "draw_curve(track, 'jaw', [(0.4, 0.7)])"),
+        ({"op": "scale_curve", "curve": "jaw", "gain": 0}, "scale_curve(track, 'jaw', 0)"),
+        ({"op": "trim", "end": 2.0}, "trim(track, end=2)"),
+        ({"op": "blend", "other": "b.npz", "share": 1}, "blend(track, load_motion('b.npz'), share=1)"),
+        ({"op": "concat", "others": ["b.npz"]}, "concat([track, load_motion('b.npz')], seam=0.2)"),
+        ({"op": "note", "text": "track v.mp4"}, "# track v.mp4"),
+    ]
+    for record, line in shown:
+        assert str(read_edit(record)) == line
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"op": "dance"}, "is no edit"),
+        ({"curve": "jaw"}, "is no edit"),
+        ({"op": "scale_curve", "curve": "jaw"}, "gain"),
+        ({"op": "scale_curve", "curve": "jaw", "gain": 1, "loud": 1}, "loud"),
+        ({"op": "smooth", "seconds": 1e9}, "less than or equal"),
+        ({"op": "smooth", "seconds": float("nan")}, "finite"),
+        ({"op": "amplify", "gain": 1e9}, "less than or equal"),
+        ({"op": "draw_curve", "curve": "jaw", "keys": [[0, 0]] * 20_001}, "at most 20000"),
+        ({"op": "draw_curve", "curve": "j" * 300, "keys": [[0, 0]]}, "at most 200"),
+        ({"op": "blend", "other": "b.npz"}, "not at hand"),
+    ],
+)
+def test_a_wrong_record_is_refused_in_one_line(record: dict[str, Any], words: str) -> None:
+    with pytest.raises(MotionError, match=words) as error:
+        apply_edits(face(), [read_edit(record)])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_what_version_1_saved_is_read(tmp_path: Path) -> None:
+    path = save_motion(tmp_path / "a.npz", face())
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["edits"] = np.array(["scale_curve(track, 'jaw', 0.5)", "trim 0 to None", "track v.mp4"])
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    assert [str(edit) for edit in load_edits(path)] == [
+        "scale_curve(track, 'jaw', 0.5)",
+        "# trim 0 to None",
+        "# track v.mp4",
+    ]
+
+
+def test_the_edits_of_a_file_are_limited(tmp_path: Path) -> None:
+    path = save_motion(tmp_path / "a.json", face())
+    words = json.loads(path.read_text())
+    for edits in (["smooth(track, 1000.0)"] * 10_000, ["smooth(track, 1000.0)" + " " * 99_000] * 900):
+        path.write_text(json.dumps({**words, "edits": edits}))
+        began = time.perf_counter()
+        (only,) = load_edits(path)
+        assert time.perf_counter() - began < 1
+        assert "more than the 1000" in str(only)
+
+
+def test_applying_edits_can_be_cancelled() -> None:
+    done: list[int] = []
+
+    def cancel_at_3(number: int, total: int) -> None:
+        done.append(number)
+        if number == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        apply_edits(face(), [read_edit({"op": "mirror"})] * 10, progress=cancel_at_3)
+    assert done == [0, 1, 2, 3]

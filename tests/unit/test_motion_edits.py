@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.head_pose import align, angles, face_template, rotation_matrix
-from echomimic.landmarks.topology import LIPS
+from echomimic.landmarks.head_pose import align, angles, face_template
 from echomimic.motion import (
     amplify,
     blend,
@@ -28,35 +27,10 @@ from echomimic.motion import (
 )
 from echomimic.motion.time_edits import on_canvas
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
+from helpers.motion_samples import face_track, pose_track
 
 frame_counts = st.integers(1, 60)
 rates = st.sampled_from([12.0, 24.0, 25.0, 30000 / 1001, 60.0])
-
-
-def face_track(frames: int = 50, fps: float = 25.0, seed: int = 0) -> LandmarkTrack:
-    """A face that turns, opens its mouth and drifts; with curves."""
-    random = np.random.default_rng(seed)
-    time = np.arange(frames) / fps
-    template = face_template()
-    points = np.empty((frames, 478, 3), np.float32)
-    for i, second in enumerate(time):
-        face = template.copy()
-        face[list(LIPS), 1] += 0.05 * np.sin(9 * second)
-        turned = face @ rotation_matrix(12 * np.sin(2 * second), 5 * np.cos(second), 3 * np.sin(second)).T
-        points[i] = turned * 100 + np.array((256 + 8 * np.sin(second), 250, 0)) + random.normal(0, 0.05, 3)
-    lines = Curves(random.uniform(0, 0.4, (frames, 18)).astype(np.float32), fps)
-    return LandmarkTrack(points, (512, 512), fps, np.ones(frames, bool), lines)
-
-
-def pose_track(frames: int = 50, fps: float = 25.0, seed: int = 0) -> PoseTrack:
-    random = np.random.default_rng(seed)
-    sway = 0.05 * np.sin(np.arange(frames) / fps * 3)[:, None, None]
-    parts = []
-    for shape in ((18,), (42,), (68,)):
-        points = np.tile(random.uniform(0.3, 0.7, (1, *shape, 3)), (frames, 1, 1))
-        points[..., :2] += sway
-        parts.append(points.astype(np.float32))
-    return PoseTrack(parts[0], parts[1].reshape(frames, 2, 21, 3), parts[2], fps)
 
 
 def seconds(track: LandmarkTrack | PoseTrack) -> float:

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import MotionError, OutputError
-from echomimic.motion import load_edits, load_motion, save_motion, select
+from echomimic.motion import load_edits, load_motion, read_edit, save_motion, select
 from echomimic.notes import collect_notes
 from echomimic.types import CURVE_NAMES, Curves, LandmarkTrack, Motion, PoseTrack
+
+EDITS = tuple(read_edit(record) for record in ({"op": "trim", "end": 1}, {"op": "mirror"}))
 
 
 def face_track(frames: int = 4, fps: float = 24000 / 1001, seed: int = 0, curves: bool = True) -> LandmarkTrack:
@@ -49,9 +51,9 @@ def assert_same(a: Motion, b: Motion) -> None:
     "motion", [face_track(), face_track(curves=False), select(face_track(), ("eyes",)), pose_track()]
 )
 def test_round_trip_is_exact(tmp_path: Path, suffix: str, motion: Motion) -> None:
-    path = save_motion(tmp_path / f"track{suffix}", motion, edits=("trim 0 1", "mirror"))
+    path = save_motion(tmp_path / f"track{suffix}", motion, edits=EDITS)
     assert_same(motion, load_motion(path))
-    assert load_edits(path) == ("trim 0 1", "mirror")
+    assert load_edits(path) == EDITS
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 

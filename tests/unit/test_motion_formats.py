@@ -14,43 +14,10 @@ from echomimic.errors import MotionError
 from echomimic.motion import load_motion, save_motion
 from echomimic.notes import collect_notes
 from echomimic.types import LandmarkTrack, PoseTrack
+from helpers.motion_samples import v2_frame, write_v1, write_v2
 
 SHARED = Path(os.environ.get("ECHOMIMIC_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample data beside the checkout")
-
-
-def v2_frame(people: int = 1, shift: float = 0.0, params: list[int] | None = None) -> dict[str, Any]:
-    random = np.random.default_rng(people)
-    return {
-        "bodies": {
-            "candidate": random.random((people * 18, 2)) * 0.2 + shift,
-            "subset": np.zeros((people, 18)),
-            "score": random.random((people, 18)),
-        },
-        "hands": random.random((people * 2, 21, 2)) + shift,
-        "hands_score": random.random((people * 2, 21)) + 0.4,
-        "faces": random.random((people, 68, 2)),
-        "faces_score": random.random((people, 68)),
-        "num": 3,
-        "draw_pose_params": params or [768, 768, 0, 768, 0, 768],
-    }
-
-
-def write_v1(
-    folder: Path, frames: int = 4, numbers: list[int] | None = None, shape: tuple[int, ...] = (478, 3)
-) -> Path:
-    folder.mkdir(exist_ok=True)
-    random = np.random.default_rng(1)
-    for number in numbers if numbers is not None else range(frames):
-        (folder / f"{number}.pkl").write_bytes(pickle.dumps(random.random(shape) * 512))
-    return folder
-
-
-def write_v2(folder: Path, frames: list[Any]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for i, frame in enumerate(frames):
-        np.save(folder / f"{i}.npy", frame, allow_pickle=True)
-    return folder
 
 
 def refusal(path: Path, **more: Any) -> str:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_motion_retarget import portrait_body
 
 from echomimic.landmarks.body import Body
 from echomimic.media import speech_from_samples
@@ -14,6 +13,7 @@ from echomimic.motion.gestures import MARGIN
 from echomimic.motion.rhythm import hear_rhythm
 from echomimic.motion.schema import check_motion
 from echomimic.types import Floats, Speech
+from helpers.motion_samples import portrait_body
 
 STRESSED = (0.6, 1.2, 1.9, 2.5, 4.6, 5.3, 6.0)
 

@@ -12,6 +12,7 @@ from echomimic.landmarks.topology import WRISTS
 from echomimic.media.sound import speech_from_samples
 from echomimic.motion import (
     POSE_CURVES,
+    apply_edits,
     curve_keys,
     draw_curve,
     find_curve,
@@ -21,7 +22,7 @@ from echomimic.motion import (
     mirror,
     pose_curves,
     read_curve,
-    replay,
+    read_edits,
     save_motion,
     scale_curve,
     select,
@@ -112,10 +113,12 @@ def test_a_mirror_swaps_the_curves() -> None:
 
 
 def test_lines_are_replayed_and_saved_with_hands(tmp_path) -> None:
-    lines = ("draw_curve(track, 'left_y', [(0.2, 0.5), (0.8, 0.4)])", "scale_curve(track, 'right_turn', 0.5)")
-    edited = replay(hands(), lines)
-    path = save_motion(tmp_path / "hands.npz", edited, lines)
-    assert load_edits(path) == lines
+    edits = read_edits(
+        ("draw_curve(track, 'left_y', [(0.2, 0.5), (0.8, 0.4)])", "scale_curve(track, 'right_turn', 0.5)")
+    )
+    edited = apply_edits(hands(), edits)
+    path = save_motion(tmp_path / "hands.npz", edited, edits)
+    assert load_edits(path) == edits
     assert np.array_equal(load_motion(path).hands, edited.hands)
 
 

@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_motion_align import portrait_face
-from test_motion_edits import face_track
-from test_motion_retarget import driver, portrait_body
 
 from echomimic.errors import OutputError
 from echomimic.landmarks.body import Body
 from echomimic.media import read_video
 from echomimic.motion import align_pose, preflight, preview_frames, preview_sheet, read_lines, write_preview
 from echomimic.types import LandmarkTrack, Portrait, PoseTrack
+from helpers.motion_samples import driver, face_track, portrait_body, portrait_face
 
 
 def test_lines_of_a_face_and_of_a_body() -> None:

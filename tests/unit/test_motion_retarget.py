@@ -16,38 +16,9 @@ from echomimic.motion import align_pose, load_motion
 from echomimic.motion.body_retarget import portrait_bones
 from echomimic.motion.half_body import frame_half_body, propose_framing
 from echomimic.types import Floats, Portrait, PoseTrack
+from helpers.motion_samples import driver, portrait_body, skeleton
 
 SIZE = (800, 1000)
-
-
-def skeleton(scale: float = 1.0, x: float = 0.5, y: float = 0.45, aspect: float = 1.0) -> tuple[Floats, Floats]:
-    """A body with its arms held out before it, and its hands, in shares of a picture."""
-    body = np.zeros((18, 3), np.float32)
-    places = {0: (0, -0.25), 1: (0, 0), 5: (0.2, 0), 2: (-0.2, 0), 6: (0.25, 0.3), 3: (-0.25, 0.3)}
-    places |= {7: (0.3, 0.1), 4: (-0.3, 0.1), 8: (-0.12, 0.5), 11: (0.12, 0.5)}
-    for joint, (dx, dy) in places.items():
-        body[joint] = (x + scale * dx * aspect, y + scale * dy, 1)
-    fan = np.array([(0.0, 0.0)] + [(0.02 * (f - 2) * k / 2, -0.04 * k) for f in range(5) for k in (1, 2, 3, 4)])
-    hands = np.ones((2, 21, 3), np.float32)
-    for side, wrist in enumerate(WRISTS):
-        hands[side, :, :2] = body[wrist, :2] + scale * fan * (aspect, 1)
-    return body, hands
-
-
-def portrait_body() -> Body:
-    body, hands = skeleton(0.8, 0.52, 0.4, aspect=1000 / 800)
-    return Body(body, hands, np.zeros((68, 3), np.float32))
-
-
-def driver(frames: int = 30, swing: float = 0.1, seed: int = 0) -> PoseTrack:
-    random = np.random.default_rng(seed)
-    body, hands = skeleton()
-    bodies, both = np.tile(body, (frames, 1, 1)), np.tile(hands, (frames, 1, 1, 1))
-    move = swing * np.sin(np.arange(frames)[:, None] / 5 + random.uniform(0, 6, 2))
-    for side, wrist in enumerate(WRISTS):
-        bodies[:, wrist, :2] += move
-        both[:, side, :, :2] += move[:, None]
-    return PoseTrack(bodies, both, np.zeros((frames, 68, 3), np.float32), 25.0)
 
 
 def pixels(points: Floats, size: tuple[int, int]) -> Floats:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_motion_edits import face_track
 
 from echomimic.errors import FaceError, MotionError
 from echomimic.landmarks.face import find_faces
@@ -16,6 +15,7 @@ from echomimic.motion.schema import check_motion
 from echomimic.motion.tracking import _even, _hand_without_gaps
 from echomimic.notes import collect_notes
 from echomimic.types import LandmarkTrack, Picture, PoseTrack
+from helpers.motion_samples import face_track
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from echomimic.motion.curve_edits import scale_curve as scale_curve
     from echomimic.motion.curve_edits import set_curve as set_curve
     from echomimic.motion.edits import EDITS as EDITS
+    from echomimic.motion.edits import Comment as Comment
     from echomimic.motion.edits import Edit as Edit
     from echomimic.motion.edits import EditContext as EditContext
-    from echomimic.motion.edits import Comment as Comment
     from echomimic.motion.edits import apply_edits as apply_edits
     from echomimic.motion.edits import read_edit as read_edit
     from echomimic.motion.edits import read_edits as read_edits

@@ -62,7 +62,7 @@ def _with_curve(motion: Track, name: str, values: Floats, face_of: FaceOf | None
 
 
 def set_curve(track: Track, curve: str, keys: Sequence[Key], face_of: FaceOf | None = None) -> Track:
-    """One whole curve set by keyframes (second, value), eased between them and held before the first and after the last.
+    """One whole curve set by keyframes (second, value), eased between them and held before and after them.
 
     A face must have curves; `face_of` gives the landmarks (478, 3) of a row of curves: with it the points follow. Hands
     (`hands.POSE_CURVES`) always follow. MotionError for a value outside the curve's range.

@@ -76,7 +76,7 @@ class BaseEdit(BaseModel):
         """The keyword arguments of the function."""
         return {name: getattr(self, name) for name in type(self).model_fields if name != "op"}
 
-    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008 - frozen
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:
         """The track after this edit. MotionError if it does not fit the track."""
         from echomimic import motion
 
@@ -126,9 +126,9 @@ class Loop(BaseEdit):
     op: Literal["loop"] = "loop"
     keeps_length: ClassVar[bool] = False
     seconds: Annotated[Duration, _help("length of the result", "SECONDS")]
-    seam: Annotated[Seam | None, _help("start over with a seam of so many seconds, instead of going back and forth")] = (
-        None
-    )
+    seam: Annotated[
+        Seam | None, _help("start over with a seam of so many seconds, instead of going back and forth")
+    ] = None
 
 
 class Stretch(BaseEdit):
@@ -174,7 +174,7 @@ class Blend(BaseEdit):
     share: Annotated[float, Field(ge=0, le=1), _help("how much of OTHER")] = 0.5
     parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ()
 
-    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102
         from echomimic import motion
 
         return motion.blend(track, context.motion(self.other), self.share, self.parts)
@@ -245,7 +245,7 @@ class Concat(BaseEdit):
     ]
     seam: Annotated[Seam, _help("seconds over which each seam is blended")] = 0.2
 
-    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102
         from echomimic import motion
 
         return motion.concat([track, *(context.motion(name) for name in self.others)], self.seam)
@@ -266,7 +266,7 @@ class Comment(BaseEdit):
     def _short(cls, text: object) -> object:
         return _shortened(" ".join(text.split()), _MAX_NOTE) if isinstance(text, str) else text
 
-    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: B008, D102
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102
         return track
 
     def __str__(self) -> str:
@@ -291,13 +291,16 @@ Edit = (
     | Concat
     | Comment
 )
-EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for model in Edit.__args__}  # type: ignore[attr-defined]
+EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for model in Edit.__args__}
 """Every kind of edit by its `op`: the registry that the command line, the editor and the file formats are built on."""
 _RECORD: TypeAdapter[Edit] = TypeAdapter(Annotated[Edit, Field(discriminator="op")])
 
 
 def apply_edits(
-    track: Any, edits: Iterable[Edit], context: EditContext = EditContext(), progress: Progress | None = None  # noqa: B008
+    track: Any,
+    edits: Iterable[Edit],
+    context: EditContext = EditContext(),
+    progress: Progress | None = None,
 ) -> Any:
     """The track after each edit in turn.
 
@@ -329,7 +332,9 @@ def read_edit(value: object) -> Edit:
 def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
     """As `read_edit`, for several. MotionError if there are more than `MAX_EDITS`."""
     if len(values) > MAX_EDITS:
-        raise MotionError(f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and go on from it")
+        raise MotionError(
+            f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and go on from it"
+        )
     return tuple(read_edit(value) for value in values)
 
 

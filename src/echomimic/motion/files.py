@@ -33,7 +33,9 @@ from echomimic.types import CURVE_NAMES, Floats, LandmarkTrack, Motion
 
 SUFFIXES = (".npz", ".json", ".csv")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif")
-READABLE = "a video, .npz, .json, .csv, .pkl, .npy, or a folder of <number>.pkl (V1), <number>.npy (V2) or OpenPose JSON"
+READABLE = (
+    "a video, .npz, .json, .csv, .pkl, .npy, or a folder of <number>.pkl (V1), <number>.npy (V2) or OpenPose JSON"
+)
 """What `load_motion` reads, for messages."""
 MAX_BYTES = 64 << 30
 _AXES = {"points": "xyz", "body": ("x", "y", "score"), "hands": ("x", "y", "score"), "face": ("x", "y", "score")}
@@ -199,7 +201,9 @@ def _read_npz(path: Path) -> tuple[MotionHeader, Arrays]:
         arrays = read_arrays(path)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
-        raise MotionError(f"{path} cannot be read ({why}); expected a motion file of this program: save it again") from None
+        raise MotionError(
+            f"{path} cannot be read ({why}); expected a motion file of this program: save it again"
+        ) from None
     if str(arrays.get("format")) != FORMAT:
         held = ", ".join(sorted(arrays)[:6]) or "nothing"
         raise MotionError(f"{path} is no motion file of this program (it holds {held}); expected {FORMAT!r}")

@@ -59,7 +59,7 @@ class MotionHeader(BaseModel):
             kind=kind_of(motion),
             units=UNITS[kind_of(motion)],
             fps=motion.fps,
-            image_size=(int(motion.image_size[0]), int(motion.image_size[1])),
+            canvas=(int(motion.image_size[0]), int(motion.image_size[1])),
             edits=tuple(edits),
             curve_names=None if curves is None else CURVE_NAMES,
             curves_fps=None if curves is None else curves.fps,
@@ -77,7 +77,7 @@ class MotionHeader(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            if first["type"] == "missing":
+            if name not in words:
                 raise MotionError(f"{where} has no '{name}'; expected a motion file of this program") from None
             raise MotionError(f"{where}: {name} is {str(first['input'])[:60]!r}, no number; expected numbers") from None
 
