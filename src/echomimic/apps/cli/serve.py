@@ -6,6 +6,7 @@ from typing import Any, get_origin
 import typer
 from pydantic import ValidationError
 
+from echomimic.apps.cli.reporter import print_error, print_line
 from echomimic.apps.server.settings import Settings, flag_fields
 from echomimic.errors import OptionError, SetupError
 
@@ -44,7 +45,7 @@ def make_settings(**given: Any) -> Settings:
         settings = Settings.from_environment(**given)
     except ValidationError as error:
         fault = error.errors()[0]
-        flag = f"--{str(fault['loc'][0]).replace('_', '-')}"
+        flag = f"`{fault['loc'][0]}`"
         what = str(fault["msg"]).replace("Input should be", "expected")
         raise OptionError(f"{flag} is {fault['input']!r}; {what[0].lower()}{what[1:]}") from None
     settings.check_access()
@@ -61,10 +62,10 @@ def run(settings: Settings) -> None:
         ) from None
 
     def say(address: str) -> None:
-        typer.echo(f"echomimic serves on {address} (Ctrl-C stops; jobs that run begin again next time)")
+        print_line(f"echomimic serves on {address} (Ctrl-C stops; jobs that run begin again next time)")
         if not settings.keys:
-            typer.echo("no API key is needed; set ECHOMIMIC_API_KEYS to require one", err=True)
+            print_error("no API key is needed; set ECHOMIMIC_API_KEYS to require one")
         if settings.is_public and not settings.allow_host:
-            typer.echo("requests under a host name are refused; --allow-host NAME accepts one", err=True)
+            print_error("requests under a host name are refused; --allow-host NAME accepts one")
 
     run_server(settings, say)

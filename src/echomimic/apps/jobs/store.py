@@ -334,7 +334,9 @@ def _lock(path: Path) -> sqlite3.Connection:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError:
         lock.close()
-        raise JobError("another server uses this data folder; stop it or choose another --data", "in_use") from None
+        raise JobError(
+            "another server uses this data folder; stop it or choose another `data` folder", "in_use"
+        ) from None
     return lock
 
 

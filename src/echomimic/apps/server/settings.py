@@ -95,8 +95,8 @@ class Settings(BaseModel):
         """Raise OptionError for a bad key, or if other machines could use the server without one."""
         if not self.keys and self.is_public and not self.no_key:
             raise OptionError(
-                f"--host {self.host} admits other machines, and there is no API key; expected keys in "
-                "ECHOMIMIC_API_KEYS or --key-file, or --no-key to accept everybody"
+                f"`host` {self.host} admits other machines, and there is no API key; expected keys in "
+                "ECHOMIMIC_API_KEYS or `key_file`, or `no_key` to accept everybody"
             )
 
     def accepts_host(self, header: str) -> bool:
