@@ -101,7 +101,7 @@ class SecurityMiddleware:
         """The owner of the request: text that differs from key to key but reveals none. Raises Problem."""
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not self._settings.accepts_host(host):
-            why = f"the Host header is {host[:100]!r}; expected a name under which this server was told to answer (allow_host)"
+            why = f"the Host header is {host[:100]!r}; expected this server or one of its allowed hosts"
             raise Problem(421, "unknown_host", why)
         path = scope["path"]
         is_public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
