@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "mediapipe", "cv2", "gradio", "fastapi", "diffusers", "scipy", "skimage", "matplotlib", "av")
+HEAVY = (
+    "torch",
+    "ai_edge_litert",
+    "mediapipe",
+    "cv2",
+    "gradio",
+    "fastapi",
+    "diffusers",
+    "scipy",
+    "skimage",
+    "matplotlib",
+    "av",
+)
 LINES = {
     "--help": 0,
     "--version": 0,

@@ -1,6 +1,6 @@
 """The networks that detect faces, bodies, hands and the person in a picture, behind six functions.
 
-This is the only module that knows which library runs them (mediapipe 0.10.21 today):
+This is the only module that knows what runs them (`landmarks.networks`, on ai-edge-litert):
 
     load_detectors()                                   import the library; SetupError if it cannot be loaded
     detect_faces(pixels, full_range, confidence)       -> list[Detection]
@@ -11,33 +11,31 @@ This is the only module that knows which library runs them (mediapipe 0.10.21 to
 
 `pixels` is (H, W, 3) uint8 RGB of any size. The landmarkers are context managers that yield a function; with
 `video=True` the function tracks from one call to the next, otherwise each call stands alone. Coordinates are fractions
-of the picture's width and height (z: of its width), but faces are in pixels.
+of the picture's width and height (z: of its width), but faces are in pixels. A network is loaded at its first use and
+kept for the life of the process; SetupError if its file is missing.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from echomimic.errors import SetupError
+from echomimic.landmarks.networks.detection import Box, Detection
 from echomimic.types import Floats, Picture
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A detected face: `box` x, y, width, height in pixels; `score` 0..1; `keypoints` (6, 2) in pixels.
-
-    The key points are right eye, left eye, nose tip, mouth, right ear, left ear; right and left are the person's own.
-    """
-
-    box: Box
-    score: float
-    keypoints: Floats
+__all__ = [
+    "BodyLandmarks",
+    "Box",
+    "Detection",
+    "HandLandmarks",
+    "body_landmarker",
+    "detect_faces",
+    "face_landmarker",
+    "hand_landmarker",
+    "load_detectors",
+    "selfie_mask",
+]
 
 
 @dataclass(frozen=True)
@@ -58,33 +56,18 @@ class BodyLandmarks:
     face: Floats | None
 
 
-def load_detectors() -> Any:
-    """Import mediapipe's solutions, which takes most of a second; SetupError where it cannot be loaded."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    try:
-        import mediapipe
-    except ImportError as error:
-        fix = "apt-get install libgl1" if "libGL" in str(error) else "pip install mediapipe==0.10.21"
-        raise SetupError(f"mediapipe cannot be loaded ({error}); expected version 0.10.21: {fix}") from None
-    return mediapipe.solutions
+def load_detectors() -> None:
+    """Import ai-edge-litert; SetupError if it cannot be loaded."""
+    from echomimic.landmarks.networks.runtime import load_runtime
+
+    load_runtime()
 
 
 def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float = 0.5) -> list[Detection]:
     """Faces of a picture; `full_range` finds smaller ones (down to about a thirtieth of the longer side)."""
-    height, width = pixels.shape[:2]
-    with load_detectors().face_detection.FaceDetection(
-        model_selection=int(full_range), min_detection_confidence=confidence
-    ) as model:
-        found = model.process(np.ascontiguousarray(pixels)).detections or []
-    size = np.array([width, height], np.float32)
-    detections = []
-    for detection in found:
-        box = detection.location_data.relative_bounding_box
-        points = np.array([(p.x, p.y) for p in detection.location_data.relative_keypoints], np.float32) * size
-        box_pixels = (box.xmin * width, box.ymin * height, box.width * width, box.height * height)
-        detections.append(Detection(box_pixels, float(detection.score[0]), points))
-    return detections
+    from echomimic.landmarks.networks.detection import FACE_FULL_RANGE, FACE_SHORT_RANGE
+
+    return (FACE_FULL_RANGE if full_range else FACE_SHORT_RANGE)(pixels, confidence)
 
 
 @contextmanager
@@ -92,73 +75,53 @@ def face_landmarker(
     *, video: bool = False, most: int = 1, confidence: float = 0.4
 ) -> Iterator[Callable[[Picture], list[Floats]]]:
     """A function that finds up to `most` faces: landmarks (478, 3) with irises, in pixels."""
-    model = load_detectors().face_mesh.FaceMesh(
-        static_image_mode=not video,
-        refine_landmarks=True,
-        max_num_faces=most,
-        min_detection_confidence=confidence,
-        min_tracking_confidence=confidence,
-    )
+    from echomimic.landmarks.networks.face_mesh import FaceMesh
 
-    def find(pixels: Picture) -> list[Floats]:
-        height, width = pixels.shape[:2]
-        found = model.process(np.ascontiguousarray(pixels)).multi_face_landmarks or []
-        return [_points(face) * np.array([width, height, width], np.float32) for face in found]
-
-    try:
-        yield find
-    finally:
-        model.close()
+    yield FaceMesh(video=video, most=most, confidence=confidence)
 
 
 @contextmanager
 def body_landmarker(*, video: bool = False) -> Iterator[Callable[[Picture], BodyLandmarks | None]]:
     """A function that finds one person's body, hands and face."""
-    model = load_detectors().holistic.Holistic(static_image_mode=not video, refine_face_landmarks=True)
+    from echomimic.landmarks.networks.body import Holistic
+
+    model = Holistic(video=video)
 
     def find(pixels: Picture) -> BodyLandmarks | None:
-        found = model.process(np.ascontiguousarray(pixels))
-        if found.pose_landmarks is None:
+        found = model(pixels)
+        if found is None:
             return None
-        pose = np.array([(p.x, p.y, p.z, p.visibility) for p in found.pose_landmarks.landmark], np.float32)
-        left, right, face = (
-            None if part is None else _points(part)
-            for part in (found.left_hand_landmarks, found.right_hand_landmarks, found.face_landmarks)
-        )
-        return BodyLandmarks(pose, (left, right), face)
+        left, right, face = (None if part is None else _fractions(part, pixels) for part in (*found.hands, found.face))
+        return BodyLandmarks(_fractions(found.pose, pixels), (left, right), face)
 
-    try:
-        yield find
-    finally:
-        model.close()
+    yield find
 
 
 @contextmanager
-def hand_landmarker(*, most: int = 2, confidence: float = 0.5) -> Iterator[Callable[[Picture], list[HandLandmarks]]]:
-    """A function that finds up to `most` hands, each picture by itself."""
-    model = load_detectors().hands.Hands(
-        static_image_mode=True, max_num_hands=most, min_detection_confidence=confidence
-    )
+def hand_landmarker(
+    *, video: bool = False, most: int = 2, confidence: float = 0.5
+) -> Iterator[Callable[[Picture], list[HandLandmarks]]]:
+    """A function that finds up to `most` hands."""
+    from echomimic.landmarks.networks.hands import Hands
+
+    model = Hands(video=video, most=most, confidence=confidence)
 
     def find(pixels: Picture) -> list[HandLandmarks]:
-        found = model.process(np.ascontiguousarray(pixels))
-        labels = [item.classification[0] for item in found.multi_handedness or []]
-        return [
-            HandLandmarks(_points(hand), ("Left", "Right").index(label.label), float(label.score))
-            for hand, label in zip(found.multi_hand_landmarks or [], labels, strict=True)
-        ]
+        return [HandLandmarks(_fractions(hand.points, pixels), hand.side, hand.score) for hand in model(pixels)]
 
-    try:
-        yield find
-    finally:
-        model.close()
+    yield find
 
 
 def selfie_mask(pixels: Picture) -> Floats:
     """Probability that a pixel shows a person: (H, W) float32 0..1."""
-    with load_detectors().selfie_segmentation.SelfieSegmentation(model_selection=0) as model:
-        return np.asarray(model.process(np.ascontiguousarray(pixels)).segmentation_mask, np.float32)
+    from echomimic.landmarks.networks.selfie import selfie_mask
+
+    return selfie_mask(pixels)
 
 
-def _points(found: Any) -> Floats:
-    return np.array([(p.x, p.y, p.z) for p in found.landmark], np.float32)
+def _fractions(points: Floats, pixels: Picture) -> Floats:
+    """Points in pixels as fractions of the picture; z as a fraction of its width, further columns unchanged."""
+    height, width = pixels.shape[:2]
+    size = np.ones(points.shape[1], np.float32)
+    size[:3] = width, height, width
+    return points / size

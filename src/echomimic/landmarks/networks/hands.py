@@ -1,0 +1,68 @@
+"""21 hand landmarks with handedness, and up to a number of hands in a picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from echomimic.landmarks.networks.detection import PALM
+from echomimic.landmarks.networks.regions import Region, angle_of, from_box, merged
+from echomimic.landmarks.networks.runtime import network
+from echomimic.types import Floats, Picture
+
+_SIZE = 224
+_DEPTH = 0.4
+"""The network's depths are this share of the scale of its x and y."""
+_PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+"""The landmarks that move little when fingers bend; a hand's region is made of them."""
+_WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
+
+
+@dataclass(frozen=True)
+class Hand:
+    """A hand: `points` (21, 3) in pixels; `side` 0 if it is labelled left, 1 if right, as in a mirror; the `score`."""
+
+    points: Floats
+    side: int
+    score: float
+
+
+def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> Hand | None:
+    """The hand in a region of the picture; None if there is none."""
+    points, presence, label, _ = network("hand_landmarks")(region.crop(pixels, _SIZE))
+    if presence[0, 0] <= confidence:
+        return None
+    shares = points.reshape(21, 3) / np.array([_SIZE, _SIZE, _SIZE * _DEPTH], np.float32)
+    left = float(label[0, 0])
+    side = int(left < 0.5)
+    return Hand(region.to_picture(shares), side, 1 - left if side else left)
+
+
+def region_of_hand(points: Floats) -> Region:
+    """Where to look for a hand with these landmarks (21, 3) in the next frame: about its palm, fingers upwards."""
+    knuckles = ((points[_INDEX] + points[_RING]) / 2 + points[_MIDDLE]) / 2
+    angle = angle_of(points[_WRIST], knuckles, 90)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    upright = points[list(_PALM), :2] @ rotation
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    x, y = rotation @ ((low + high) / 2)
+    return Region(float(x), float(y), float(high[0] - low[0]), float(high[1] - low[1]), angle).squared(2.0, -0.1)
+
+
+class Hands:
+    """Finds up to `most` hands in pictures; with `video` it follows those of the picture before."""
+
+    def __init__(self, *, video: bool = False, most: int = 2, confidence: float = 0.5) -> None:
+        self.video, self.most, self.confidence = video, most, confidence
+        self._followed: list[Region] = []
+
+    def __call__(self, pixels: Picture) -> list[Hand]:
+        """The hands in a picture."""
+        regions = self._followed
+        if len(regions) < self.most:
+            palms = PALM(pixels, self.confidence)[: self.most]
+            found = [from_box(palm.box, palm.keypoints, 0, 2, 90).squared(2.6, -0.5) for palm in palms]
+            regions = merged(found, regions)
+        hands = [hand for hand in (find_hand(pixels, region) for region in regions) if hand is not None]
+        if self.video:
+            self._followed = [region_of_hand(hand.points) for hand in hands]
+        return hands
