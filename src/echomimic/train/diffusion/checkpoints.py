@@ -1,0 +1,135 @@
+"""Checkpoints of a training run: folders of safetensors and JSON that exist whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from echomimic.errors import OptionError, OutputError, WeightsError
+from echomimic.train.diffusion.settings import TrainSettings
+
+_PART = ".part"
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    settings: TrainSettings,
+    parameters: Mapping[str, nn.Parameter],
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete all but the newest `keep`.
+
+    Raises OutputError if the disk is full; the older checkpoints stay.
+    """
+    target = folder / "steps" / f"{step:08d}"
+    part = target.with_name(target.name + _PART)
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        _save(part / "model.safetensors", {name: value.detach() for name, value in parameters.items()})
+        _save(part / "ema.safetensors", average)
+        _save(part / "optimizer.safetensors", optimizer_tensors(parameters, optimizer))
+        state = {"step": step, "settings": settings.digest(), "torch": torch.__version__}
+        _write_text(part / "state.json", json.dumps(state, indent=1))
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise OutputError(
+            f"the checkpoint of step {step} cannot be written to {folder} ({error.strerror}); "
+            "free some space and run again with --resume"
+        ) from None
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, the newest last."""
+    return sorted(path for path in (folder / "steps").glob("*") if path.is_dir() and path.suffix != _PART)
+
+
+def load_checkpoint(
+    path: Path,
+    settings: TrainSettings,
+    parameters: Mapping[str, nn.Parameter],
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Restore a run in place and return its step. Raises OptionError if it was made with other settings."""
+    state = read_state(path)
+    if state.get("settings") != settings.digest():
+        raise OptionError(f"{path} was made with other settings; expected the same to resume: start a new run folder")
+    device = next(iter(parameters.values())).device
+    saved = load_file(path / "model.safetensors", device=str(device))
+    if saved.keys() != parameters.keys():
+        raise WeightsError(f"{path} holds other parameters than this run trains; expected a checkpoint of this run")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(saved[name])
+        for name, tensor in load_file(path / "ema.safetensors").items():
+            average[name].copy_(tensor)
+    restore_optimizer(load_file(path / "optimizer.safetensors", device=str(device)), parameters, optimizer)
+    return int(state["step"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state.json of a checkpoint."""
+    try:
+        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WeightsError(
+            f"{path} is no whole checkpoint; expected a folder of `train run`, such as steps/00001000"
+        ) from None
+    return state
+
+
+def optimizer_tensors(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as `<parameter>|<entry>`, by name and never by index."""
+    return {
+        f"{name}|{entry}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for name, parameter in parameters.items()
+        for entry, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    for key, tensor in tensors.items():
+        name, _, entry = key.rpartition("|")
+        optimizer.state[parameters[name]][entry] = tensor
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable where the platform can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,226 @@
+"""The training loop on `accelerate`: steps, gradient clipping, averaged weights, checkpoints, logs."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from echomimic.errors import DeviceError, OptionError
+from echomimic.train.diffusion.batch import Batch, Sample
+from echomimic.train.diffusion.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from echomimic.train.diffusion.losses import latent_loss
+from echomimic.train.diffusion.settings import OptimizerSettings, TrainSettings
+from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, select_parameters
+
+MOST_SKIPPED = 20
+"""Steps in a row with a gradient that is not finite after which a run stops."""
+Report = Callable[[dict[str, Any]], None]
+
+
+class Samples(Protocol):
+    """A source of training samples, each a pure function of its number in the whole run."""
+
+    def sample(self, n: int) -> Sample:
+        """Sample `n` of the run."""
+        ...
+
+
+@dataclass
+class RunState:
+    """What a run changes: the step, the averaged weights by parameter name, and steps skipped in a row."""
+
+    step: int
+    average: dict[str, Tensor]
+    skipped: int = 0
+
+
+def train(
+    trainee: Trainee,
+    samples: Samples,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    report: Report | None = None,
+    after_step: Callable[[int, Trainee], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
+
+    Starts anew in an empty `folder`, or with `resume` from its newest checkpoint. Raises OptionError, OutputError, and
+    DeviceError if the loss stays NaN.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision="bf16" if settings.run.precision == "bfloat16" else "no")
+    _check_batch(settings, accelerator.num_processes)
+    parameters = select_parameters(trainee, settings.model.trained)
+    if settings.run.gradient_checkpointing:
+        checkpoint_layers(trainee.denoising)
+    trainee.to(accelerator.device)
+    optimizer = make_optimizer(parameters, settings.optimizer)
+    state = RunState(0, {name: value.detach().float().cpu().clone() for name, value in parameters.items()})
+    existing = list_checkpoints(folder)
+    if existing and not resume:
+        raise OptionError(f"{folder} holds a run already; expected an empty folder, or --resume")
+    if existing:
+        state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer)
+    model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
+    model.train()
+    step_of = _StepRunner(accelerator, model, trainee, parameters, optimizer, settings, state)
+    for batches in _step_batches(samples, settings, state.step, accelerator):
+        record = step_of.run(batches)
+        if accelerator.is_main_process:
+            _write_log(folder, record)
+            if report:
+                report(record)
+            last = state.step == settings.run.steps
+            if last or state.step % settings.run.checkpoint_every == 0:
+                save_checkpoint(folder, state.step, settings, parameters, state.average, optimizer, settings.run.keep)
+        if after_step:
+            after_step(state.step, trainee)
+    return state.average
+
+
+class _StepRunner:
+    """One optimizer step at a time."""
+
+    def __init__(
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        trainee: Trainee,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        settings: TrainSettings,
+        state: RunState,
+    ) -> None:
+        self.accelerator, self.model, self.trainee = accelerator, model, trainee
+        self.parameters, self.optimizer, self.settings, self.state = parameters, optimizer, settings, state
+
+    def run(self, batches: list[Batch]) -> dict[str, Any]:
+        """Accumulate the gradients of `batches`, step, and return the log record."""
+        began, losses = time.monotonic(), []
+        rate = learning_rate(self.state.step, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in batches:
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.autocast():
+                _, velocity = self.model(batch)
+            loss = latent_loss(self.trainee.schedule, batch, velocity, self.settings.loss)
+            torch.autograd.backward(loss / len(batches))
+            losses.append(loss.detach())
+        norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.optimizer.max_norm))
+        self._apply(norm)
+        loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
+        self.state.step += 1
+        seconds = time.monotonic() - began
+        return {"step": self.state.step, "loss": float(loss), "norm": norm, "rate": rate, "seconds": seconds}
+
+    def _apply(self, norm: float) -> None:
+        """Step the optimizer and the averages, unless the gradient is not finite."""
+        if not math.isfinite(norm):
+            self.state.skipped += 1
+            if self.state.skipped >= MOST_SKIPPED:
+                raise DeviceError(
+                    f"the gradient was not finite in {MOST_SKIPPED} steps in a row; lower optimizer.rate, "
+                    "or use run.precision = float32"
+                )
+            return
+        self.state.skipped = 0
+        self.optimizer.step()
+        update_average(self.state.average, self.parameters, self.settings.optimizer.ema, self.state.step)
+
+
+def update_average(average: dict[str, Tensor], parameters: Mapping[str, nn.Parameter], decay: float, step: int) -> None:
+    """Exponential moving average of the weights, with a warm-up of the decay: (1 + step) / (10 + step)."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            average[name].lerp_(parameter.detach().float().to(average[name].device), weight)
+
+
+def make_optimizer(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """AdamW, or its 8-bit form from bitsandbytes (extra `train-gpu`)."""
+    arguments: dict[str, Any] = {
+        "lr": settings.rate,
+        "betas": settings.betas,
+        "weight_decay": settings.weight_decay,
+        "eps": settings.eps,
+    }
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(parameters.values(), **arguments)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise OptionError(
+            "optimizer.kind adamw8bit needs bitsandbytes, which is not installed; expected the extra train-gpu"
+        ) from None
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters.values(), **arguments)
+    return optimizer
+
+
+def learning_rate(step: int, settings: TrainSettings) -> float:
+    """The learning rate of a step: linear warm-up, then constant or a cosine down to 0."""
+    optimizer = settings.optimizer
+    warm = min(1.0, (step + 1) / max(1, optimizer.warmup))
+    if optimizer.schedule == "constant":
+        return optimizer.rate * warm
+    return optimizer.rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.run.steps))
+
+
+class _Numbered(Dataset[Sample]):
+    """The samples of a run as a map-style dataset, for worker processes."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, n: int) -> Sample:
+        return self._samples.sample(n)
+
+
+def _step_batches(samples: Samples, settings: TrainSettings, first: int, accelerator: Any) -> Iterator[list[Batch]]:
+    """The batches of each remaining step that belong to this process."""
+    parts = settings.optimizer.accumulate
+    numbers = [
+        sample_numbers(step, part, settings, accelerator.process_index, accelerator.num_processes)
+        for step in range(first, settings.run.steps)
+        for part in range(parts)
+    ]
+    loader = DataLoader(
+        _Numbered(samples), batch_sampler=numbers, collate_fn=Batch.stack, num_workers=settings.run.workers
+    )
+    waiting: list[Batch] = []
+    for batch in loader:
+        waiting.append(batch)
+        if len(waiting) == parts:
+            yield waiting
+            waiting = []
+
+
+def sample_numbers(step: int, part: int, settings: TrainSettings, process: int, processes: int) -> list[int]:
+    """Numbers of the samples of one micro-batch of one process: together they are the samples of the step."""
+    total = settings.optimizer.batch
+    whole = list(range(step * total, (step + 1) * total))
+    return whole[process * settings.optimizer.accumulate + part :: processes * settings.optimizer.accumulate]
+
+
+def _check_batch(settings: TrainSettings, processes: int) -> None:
+    share = processes * settings.optimizer.accumulate
+    if settings.optimizer.batch % share:
+        raise OptionError(
+            f"optimizer.batch is {settings.optimizer.batch}; expected a multiple of processes x accumulate ({share})"
+        )
+
+
+def _write_log(folder: Path, record: dict[str, Any]) -> None:
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

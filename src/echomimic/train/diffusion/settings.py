@@ -1,0 +1,187 @@
+"""Settings of a training run: frozen dataclasses, read from TOML, each field overridable as `group.field=value`."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from echomimic.errors import OptionError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_CONFIG = ConfigDict(extra="forbid")
+Variant = Literal["mask", "landmarks", "hands"]
+Trained = Literal["picture", "motion", "motion+audio", "all"]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class DataSettings:
+    """`path` is a folder that `train prepare` wrote; a sample has `frames` consecutive frames (1: pictures).
+
+    `reference_distance` is the least distance in frames between the reference picture and the sample's frames.
+    """
+
+    path: str = ""
+    size: int = 512
+    frames: int = 12
+    reference_distance: int = 12
+    cached_latents: bool = False
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ModelSettings:
+    """`variant` is the condition picture; `trained` names what learns; `start` is a folder of published checkpoints."""
+
+    variant: Variant = "mask"
+    trained: Trained = "motion+audio"
+    start: str = ""
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class LossSettings:
+    """`weighting` of noise levels with its `floor`; `mouth` is the weight of the mouth's box in frames with speech."""
+
+    weighting: Literal["min-snr", "v"] = "min-snr"
+    gamma: float = 5.0
+    floor: float = 0.05
+    mouth: float = 3.0
+    spatial: float = 0.0
+    spatial_below: int = 700
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class DropSettings:
+    """Probabilities with which conditions are dropped: all three together, or one of them alone."""
+
+    all: float = 0.05
+    audio: float = 0.05
+    reference: float = 0.05
+    condition: float = 0.05
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class LandmarkSettings:
+    """Random Landmark Selection: probabilities of drawing no region, all regions, or the selected ones of inference.
+
+    The rest of the samples keep each region of a face with `each`. With all regions drawn, the audio is dropped with
+    `silent_with_all`. `jitter` is the share of samples whose drawn points are moved by a small similarity transform.
+    """
+
+    none: float = 0.10
+    all: float = 0.15
+    selected: float = 0.35
+    each: float = 0.5
+    silent_with_all: float = 0.5
+    jitter: float = 0.3
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class OptimizerSettings:
+    """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step."""
+
+    kind: Literal["adamw", "adamw8bit"] = "adamw"
+    rate: float = 1e-5
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = 500
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+    max_norm: float = 1.0
+    batch: int = 32
+    accumulate: int = 1
+    ema: float = 0.9999
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class RunSettings:
+    """`steps` in all; a checkpoint every `checkpoint_every` steps, the newest `keep` are kept."""
+
+    steps: int = 30_000
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    workers: int = 4
+    checkpoint_every: int = 1_000
+    keep: int = 3
+    alarm_every: int = 500
+    validate_every: int = 1_000
+    trackers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class TrainSettings:
+    """All settings of a run."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    drop: DropSettings = field(default_factory=DropSettings)
+    landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def digest(self) -> str:
+        """Hex digest of all settings that change the result: a run resumes only with the same."""
+        values = asdict(self)
+        for name in ("workers", "checkpoint_every", "keep", "alarm_every", "validate_every", "trackers"):
+            values["run"].pop(name)
+        values["data"].pop("path")
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Read a TOML file. Raises OptionError for a missing file, an unknown key or a value of the wrong type."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(
+            f"{path} cannot be read ({error.strerror}); expected a TOML file of training settings"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"{path} is no TOML ({error}); expected lines such as rate = 1e-5 under [optimizer]"
+        ) from None
+    return make_settings(values, overrides, str(path))
+
+
+def make_settings(values: dict[str, Any], overrides: Sequence[str] = (), where: str = "the settings") -> TrainSettings:
+    """Settings from nested values and from overrides such as `loss.spatial=0.05`."""
+    values = {group: dict(fields) if isinstance(fields, dict) else fields for group, fields in values.items()}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        group, dot, key = name.strip().partition(".")
+        if not (equals and dot and key):
+            raise OptionError(f"--set {text!r}; expected group.field=value, such as loss.spatial=0.05")
+        values.setdefault(group, {})[key] = _parse_value(value.strip())
+    try:
+        return TypeAdapter(TrainSettings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise OptionError(f"{where}: {place}: {first['msg']}; expected {_expected(first['loc'])}") from None
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value; words need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _expected(place: tuple[int | str, ...]) -> str:
+    """The groups, or the fields of a group, that settings may have."""
+    defaults = asdict(TrainSettings())
+    fields = defaults.get(str(place[0])) if len(place) > 1 else None
+    return f"one of {', '.join(fields if isinstance(fields, dict) else defaults)}"

@@ -1,0 +1,93 @@
+"""Networks and samples small enough to train in a test."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from echomimic.diffusion.attention import UNetConfig
+from echomimic.diffusion.condition_encoder import ConditionEncoder
+from echomimic.diffusion.unet import UNet
+from echomimic.train.diffusion.batch import Batch, Sample
+from echomimic.train.diffusion.losses import mouth_weights
+from echomimic.train.diffusion.randomness import drops_of_sample, noise_of_sample, timestep_of_sample
+from echomimic.train.diffusion.settings import TrainSettings, make_settings
+from echomimic.train.diffusion.targets import NoiseSchedule
+from echomimic.train.diffusion.trainee import Trainee
+
+CONFIG = UNetConfig(channels=(32, 32), layers=1, heads=2, motion_heads=2, audio_dim=16, groups=8)
+SIDE, FRAMES, TOKENS = 4, 3, 5
+
+
+def make_trainee(seed: int = 0, channels: int = 1) -> Trainee:
+    torch.manual_seed(seed)
+    reference = replace(CONFIG, audio_dim=None, motion=False, head=False)
+    encoder = ConditionEncoder(channels, CONFIG.channels[0], (4, 4, 4, 4))
+    return Trainee(UNet(CONFIG), UNet(reference), encoder, NoiseSchedule.of_inference())
+
+
+def small_settings(**groups: dict[str, object]) -> TrainSettings:
+    values: dict[str, dict[str, object]] = {
+        "optimizer": {"batch": 2, "warmup": 2, "rate": 1e-3},
+        "run": {"steps": 6, "precision": "float32", "workers": 0, "checkpoint_every": 2},
+        "model": {"trained": "all"},
+    }
+    values["run"]["gradient_checkpointing"] = False
+    for group, fields in groups.items():
+        values[group] = {**values.get(group, {}), **fields}
+    return make_settings(values)
+
+
+class SmallSamples:
+    """Random latents that depend on the sample number alone."""
+
+    def __init__(self, settings: TrainSettings, channels: int = 1) -> None:
+        self.settings, self.channels = settings, channels
+
+    def sample(self, n: int) -> Sample:
+        draw = np.random.default_rng([7, n])
+        seed, batch = self.settings.run.seed, self.settings.optimizer.batch
+        drops = drops_of_sample(seed, n, self.settings.drop)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.from_numpy(draw.standard_normal(shape, np.float32))
+
+        return Sample(
+            latents=normal(FRAMES, 4, SIDE, SIDE),
+            reference=normal(4, SIDE, SIDE),
+            audio=normal(FRAMES, TOKENS, 16),
+            condition=normal(1, self.channels, 8 * SIDE, 8 * SIDE).abs(),
+            noise=noise_of_sample(seed, n, (FRAMES, 4, SIDE, SIDE)),
+            timestep=torch.tensor(timestep_of_sample(seed, n, batch)),
+            mouth=mouth_weights((1, 1, 3, 3), (SIDE, SIDE), 3.0).expand(FRAMES, -1, -1, -1).contiguous(),
+            keep=torch.tensor([not drops.audio, not drops.condition, not drops.reference], dtype=torch.float32),
+        )
+
+
+def small_batch(count: int = 2, first: int = 0) -> Batch:
+    samples = SmallSamples(small_settings())
+    return Batch.stack([samples.sample(first + n) for n in range(count)])
+
+
+def run_training(folder: Path, steps: int, resume: bool, kill_at: int = 0, batch: int = 2) -> None:
+    """Train in a process of its own; with `kill_at` it dies of SIGKILL after that step."""
+    import os
+    import signal
+
+    from echomimic.train.diffusion.loop import train
+
+    torch.set_num_threads(1)
+    # a large eps, since Adam turns rounding noise into steps where the true gradient is zero (biases before a norm)
+    settings = small_settings(run={"steps": steps, "checkpoint_every": 1}, optimizer={"batch": batch, "eps": 1e-4})
+
+    def after_step(step: int, _: Trainee) -> None:
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(make_trainee(), SmallSamples(settings), settings, folder, resume=resume, after_step=after_step)
+
+
+if __name__ == "__main__":
+    run_training(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume", int(sys.argv[4]), int(sys.argv[5]))
