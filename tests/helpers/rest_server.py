@@ -1,4 +1,4 @@
-"""What the tests of the HTTP door share: a server on loopback, in this process, with a fake engine or the real one."""
+"""A server on loopback for the tests of the HTTP API, in this process, with a fake engine."""
 
 import http.client
 import json
@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
+from echomimic.apps.server import runner
 from echomimic.apps.server.app import create_app
 from echomimic.apps.server.settings import Settings
 from echomimic.client import Client
@@ -107,10 +108,9 @@ class Server:
 @contextmanager
 def serving(data: Path, **changes: Any) -> Iterator[Server]:
     """A server for the length of the block."""
-    settings = replace(Settings(data, worker=FAKE), **changes)
+    settings = Settings(**{"data": data, "worker_command": FAKE, **changes})
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_level="critical", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(runner._config(create_app(settings), settings))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
@@ -124,6 +124,5 @@ def serving(data: Path, **changes: Any) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
-    from echomimic.apps.server.runner import run_server
-
-    run_server(Settings(Path(sys.argv[1]), worker=FAKE), "127.0.0.1", int(sys.argv[2]), lambda *_: None)
+    own = Settings(data=Path(sys.argv[1]), port=int(sys.argv[2]), worker_command=FAKE)
+    runner.run_server(own, lambda _: None)

@@ -56,5 +56,5 @@ def predict(portrait: Portrait, speech: Speech, motion: object = None, **options
 if __name__ == "__main__":
     api.load = lambda *_, **__: FakeEngine()  # type: ignore[assignment]
     api.predict = predict  # type: ignore[assignment]
-    worker._warm = lambda: None
+    worker.load_libraries = lambda: None
     worker.main()

@@ -29,7 +29,7 @@ def start(data: Path, port: int) -> "subprocess.Popen[bytes]":
     until = time.monotonic() + 20
     while time.monotonic() < until and process.poll() is None:
         try:
-            Server(port, Settings(data)).ask("GET", "/healthz")
+            Server(port, Settings(data=data)).ask("GET", "/healthz")
             return process
         except OSError:
             time.sleep(0.05)

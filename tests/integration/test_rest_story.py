@@ -73,12 +73,10 @@ def test_the_python(address: str, folder: Path) -> None:
 
 
 def test_every_code_is_on_the_page() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for source in SOURCES for path in source.glob("*.py"))
-    codes = set(re.findall(r'(?:Problem\(\s*\d+,|_problem\(|code=|code = )\s*"(\w+)"', text)) - {
-        "server_fault",
-        "in_use",
-        "refused",
-    }
+    text = "".join(path.read_text(encoding="utf-8") for source in SOURCES for path in source.rglob("*.py"))
+    codes = set(re.findall(r'(?:Problem\(\s*\d+,|_error\(|code=|code = )\s*"(\w+)"', text))
+    codes |= set(re.findall(r'JobError\([^()]*?,\s*"(\w+)"', text)) - {"in_use"}
+    codes -= {"server_fault", "refused"}
     assert len(codes) > 25
     assert {code for code in codes if f"`{code}`" not in PAGE} == set()
-    assert Problem(404, "x", "a\nb").as_dict()["detail"] == "a b"
+    assert Problem(404, "x", "a\nb").detail == "a b"

@@ -29,7 +29,7 @@ from echomimic.apps.cli.reporter import (
     spell_as_flags,
     stdout_error,
 )
-from echomimic.apps.cli.serve import serve
+from echomimic.apps.cli.serve import add_serve
 from echomimic.apps.cli.web import web
 from echomimic.apps.cli.weights import app as weights_app
 from echomimic.errors import EchoMimicError
@@ -175,7 +175,8 @@ def presets(as_json: _Json = False) -> None:
 
 
 # commands that have files of their own; they import heavy modules when they run
-for _command in (track, serve, web, evaluate):
+add_serve(app)
+for _command in (track, web, evaluate):
     app.command()(_command)
 app.add_typer(motion_app, name="motion")
 app.add_typer(weights_app, name="weights")

@@ -1,1 +1,1 @@
-"""Jobs: request, queue, worker process, store and events."""
+"""Jobs: request, runner, worker process, store, queue and events."""

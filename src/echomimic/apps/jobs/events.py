@@ -1,4 +1,4 @@
-"""What is known of jobs beyond their row: how far they are, their latest preview; and a bell for who is waiting."""
+"""Progress of running jobs, in memory, with one asyncio.Event per job for its subscribers."""
 
 import asyncio
 import time
@@ -6,70 +6,71 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class News:
-    """How far a running job is. `previews` counts the pictures that there have been; `preview` is the last, a JPEG."""
+class JobProgress:
+    """Progress of a running attempt; `preview` is the latest preview (JPEG) and `previews` their count."""
 
+    attempt: int = 0
     done: int = 0
     total: int = 0
     preview: bytes = b""
     previews: int = 0
     _first: tuple[float, int] | None = field(default=None, repr=False)
 
-    def move(self, done: int, total: int) -> None:
-        """`done` frames of `total` are made."""
+    def update(self, done: int, total: int) -> None:
+        """Set the number of finished frames and of all."""
         self._first = self._first or (time.monotonic(), done)
         self.done, self.total = done, total
 
     @property
     def speed(self) -> float:
-        """Frames a second, counted from the first one; 0 where that is not known."""
+        """Frames a second since the first report; 0 if unknown."""
         if self._first is None or self.done <= self._first[1]:
             return 0.0
         return (self.done - self._first[1]) / max(time.monotonic() - self._first[0], 1e-6)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at that speed."""
+        """Estimated seconds for the rest; None if unknown."""
         return (self.total - self.done) / self.speed if self.speed else None
 
 
-class Board:
-    """News of the jobs that run, and bells that ring when something changed. Lives on the event loop."""
+class JobEvents:
+    """Progress of the running jobs, and notification of changes. Everything but `progress` needs the event loop."""
 
     def __init__(self) -> None:
-        self._news: dict[str, News] = {}
-        self._bells: dict[str, asyncio.Event] = {}
+        self._progress: dict[str, JobProgress] = {}
+        self._changes: dict[str, asyncio.Event] = {}
 
-    def news(self, name: str) -> News:
-        """The news of a job; a blank page where there are none."""
-        return self._news.get(name) or News()
+    def progress(self, name: str) -> JobProgress:
+        """The progress of a running job; an empty one, with attempt 0, for any other."""
+        return self._progress.get(name) or JobProgress()
 
-    def begin(self, name: str) -> News:
-        """A blank page for a job that begins."""
-        self._news[name] = News()
-        self.ring(name)
-        return self._news[name]
+    def begin(self, name: str, attempt: int) -> JobProgress:
+        """Start to follow an attempt at a job."""
+        self._progress[name] = JobProgress(attempt)
+        self.notify(name)
+        return self._progress[name]
 
-    def drop(self, name: str) -> None:
-        """The job has ended."""
-        self._news.pop(name, None)
-        self.ring(name)
+    def end(self, name: str) -> None:
+        """Forget the progress of a job that no longer runs."""
+        self._progress.pop(name, None)
+        self.notify(name)
 
-    def ring(self, name: str) -> None:
-        """Wake all who wait for that job."""
-        bell = self._bells.pop(name, None)
-        if bell:
-            bell.set()
+    def notify(self, name: str) -> None:
+        """Wake all subscribers of a job."""
+        change = self._changes.pop(name, None)
+        if change:
+            change.set()
 
-    def bell(self, name: str) -> asyncio.Event:
-        """Rings at the next change. Ask for it before looking at the job, so that no change is missed."""
-        return self._bells.setdefault(name, asyncio.Event())
+    def subscribe(self, name: str) -> asyncio.Event:
+        """An event that is set at the next change; subscribe before reading the job, so that no change is missed."""
+        return self._changes.setdefault(name, asyncio.Event())
 
-    @staticmethod
-    async def heard(bell: asyncio.Event, seconds: float) -> bool:
-        """Wait for a bell, at most so long; whether it rang."""
-        try:
-            await asyncio.wait_for(bell.wait(), seconds)
-        except asyncio.TimeoutError:
-            return False
-        return True
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for at most `seconds`; whether it was set."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True

@@ -1,15 +1,23 @@
-"""Jobs in SQLite: what was asked for, what became of it. A kill at any moment loses none."""
+"""Persistent state: one SQLite row and one folder per job. A kill at any moment loses no accepted job.
+
+Files are on disk before the row is written; a row that is final never changes again.
+"""
 
 import json
+import os
 import secrets
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from echomimic.apps.jobs.request import JobError
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Values = Mapping[str, Any]
@@ -18,14 +26,14 @@ STATES: tuple[State, ...] = ("queued", "running", "succeeded", "failed", "cancel
 
 _COLUMNS = (
     "id, kind, owner, state, request, created, started, finished, crashes, restarts, attempt, bytes, deleted, "
-    "result, error, ticket"
+    "result, error, ticket, content"
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, owner TEXT NOT NULL,
     state TEXT NOT NULL, request TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL,
     crashes INTEGER NOT NULL DEFAULT 0, restarts INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0, deleted REAL, result TEXT, error TEXT, ticket TEXT,
+    bytes INTEGER NOT NULL DEFAULT 0, deleted REAL, result TEXT, error TEXT, ticket TEXT, content TEXT,
     UNIQUE (owner, kind, ticket)
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state, place);
@@ -35,9 +43,10 @@ CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, kind, place);
 
 @dataclass(frozen=True)
 class Job:
-    """One row: times are seconds since 1970; `request`, `result` and `error` are what their names say, as JSON.
+    """One row. Times are seconds since 1970.
 
-    `ticket` is the client's own name for its request, under which it is taken once only.
+    `idempotency_key` is the client's name for its request, accepted once per owner and kind; `content` is the digest
+    of the files and fields that came with it.
     """
 
     id: str
@@ -55,26 +64,29 @@ class Job:
     deleted: float | None = None
     result: Values = field(default_factory=dict)
     error: Values = field(default_factory=dict)
-    ticket: str | None = None
+    idempotency_key: str | None = None
+    content: str | None = None
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the job has ended."""
         return self.state not in UNFINISHED
 
 
 def new_id() -> str:
-    """A name that nobody can guess."""
+    """Random 128-bit id in hexadecimal."""
     return secrets.token_hex(16)
 
 
 class Store:
-    """The table of jobs. Writing waits for the disk (call it in a thread); reading does not wait for writing."""
+    """The table of jobs. All methods block: call them in a thread. Reading does not wait for writing."""
 
     def __init__(self, path: Path) -> None:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._writer, self._reader = (self._connect(path) for _ in range(2))
         self._writer.executescript(_SCHEMA)
+        if "content" not in {row[1] for row in self._writer.execute("PRAGMA table_info(jobs)")}:  # made by 0.1.0
+            self._writer.execute("ALTER TABLE jobs ADD COLUMN content TEXT")
 
     @staticmethod
     def _connect(path: Path) -> sqlite3.Connection:
@@ -84,37 +96,40 @@ class Store:
         return connection
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         self._writer.close()
         self._reader.close()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
+        """One write transaction."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
             finally:
-                if self._writer.in_transaction:  # the block has failed, or the disk is too full for its end
+                if self._writer.in_transaction:  # the block raised, or COMMIT failed on a full disk
                     self._writer.execute("ROLLBACK")
 
-    def add(self, job: Job, most_waiting: int) -> bool:
-        """Queue a job; False where `most_waiting` wait already. sqlite3.IntegrityError where the ticket is taken."""
+    def add(self, job: Job, max_queued: int) -> bool:
+        """Queue a job; False if the queue is full. Raises sqlite3.IntegrityError if its idempotency key exists."""
         with self._writing() as table:
             (waiting,) = table.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
-            if waiting >= most_waiting:
+            if waiting >= max_queued:
                 return False
             table.execute(
-                "INSERT INTO jobs (id, kind, owner, state, request, created, bytes, ticket) "
-                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)",
-                (job.id, job.kind, job.owner, json.dumps(job.request), job.created, job.bytes, job.ticket),
+                "INSERT INTO jobs (id, kind, owner, state, request, created, bytes, ticket, content) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (
+                    *(job.id, job.kind, job.owner, json.dumps(job.request)),
+                    *(job.created, job.bytes, job.idempotency_key, job.content),
+                ),
             )
         return True
 
     def claim(self) -> Job | None:
-        """Take the job that has waited longest: it is running from now on."""
+        """Mark the oldest queued job as running and return it."""
         with self._writing() as table:
             row = table.execute("SELECT id FROM jobs WHERE state = 'queued' ORDER BY place LIMIT 1").fetchone()
             if row is None:
@@ -128,7 +143,7 @@ class Store:
     def finish(
         self, name: str, state: State, *, result: Values | None = None, error: Values | None = None, size: int = 0
     ) -> bool:
-        """Write down how a job ended; False where it had ended otherwise already: the first end counts."""
+        """Record the end of a job; False if it had ended before: the first end counts."""
         with self._writing() as table:
             done = table.execute(
                 "UPDATE jobs SET state = ?, finished = ?, result = ?, error = ?, bytes = ? "
@@ -138,64 +153,64 @@ class Store:
         return done.rowcount == 1
 
     def requeue(self, name: str) -> None:
-        """Back into the queue, at its old place, after its worker died."""
+        """Queue a job again at its old position after its worker crashed."""
         with self._writing() as table:
             table.execute(
                 "UPDATE jobs SET state = 'queued', crashes = crashes + 1 WHERE id = ? AND state = 'running'", (name,)
             )
 
-    def requeue_cut_off(self, most: int, error: Values) -> int:
-        """Queue again what ran when the server stopped, or mark it failed where that happened `most` times."""
+    def requeue_interrupted(self, max_restarts: int, error: Values) -> int:
+        """Queue again the jobs that ran when the server stopped; fail those to which it happened too often."""
         with self._writing() as table:
             table.execute(
                 "UPDATE jobs SET state = 'failed', finished = ?, error = ? WHERE state = 'running' AND restarts >= ?",
-                (time.time(), json.dumps(error), most),
+                (time.time(), json.dumps(error), max_restarts),
             )
             again = table.execute("UPDATE jobs SET state = 'queued', restarts = restarts + 1 WHERE state = 'running'")
         return again.rowcount
 
     def mark_deleted(self, name: str) -> None:
-        """The files of a finished job are about to go; its row stays for a while, to say so."""
+        """Mark a job as deleted; its row stays for a while, so that clients get 410 and not 404."""
         with self._writing() as table:
             table.execute("UPDATE jobs SET deleted = ?, bytes = 0 WHERE id = ?", (time.time(), name))
 
     def forget(self, before: float) -> None:
-        """Drop rows of jobs that were deleted before that time."""
+        """Delete the rows of jobs that were deleted before that time."""
         with self._writing() as table:
             table.execute("DELETE FROM jobs WHERE deleted < ?", (before,))
 
     def get(self, name: str) -> Job | None:
-        """The job of that name."""
+        """The job with that id."""
         return next(iter(self._jobs("id = ?", name)), None)
 
-    def with_ticket(self, owner: str, kind: str, ticket: str | None) -> Job | None:
-        """The job that somebody has asked for under that name."""
-        return next(iter(self._jobs("owner = ? AND kind = ? AND ticket = ?", owner, kind, ticket)), None)
+    def with_idempotency_key(self, owner: str, kind: str, key: str | None) -> Job | None:
+        """The job that was requested with that key."""
+        return next(iter(self._jobs("owner = ? AND kind = ? AND ticket = ?", owner, kind, key)), None)
 
     def newest(self, owner: str, kind: str, count: int) -> list[Job]:
-        """The newest jobs of somebody."""
+        """The newest jobs of an owner."""
         return self._jobs("owner = ? AND kind = ? AND deleted IS NULL ORDER BY place DESC LIMIT ?", owner, kind, count)
 
     def names(self) -> set[str]:
-        """All jobs whose files should be there."""
+        """The ids of all jobs that are not deleted."""
         return {name for (name,) in self._read("SELECT id FROM jobs WHERE deleted IS NULL")}
 
     def finished_before(self, when: float) -> list[Job]:
-        """What ended before that time and is not deleted yet."""
+        """The jobs that ended before that time and are not deleted."""
         return self._jobs("finished < ? AND deleted IS NULL", when)
 
     def position(self, name: str) -> int:
-        """How many jobs stand before this one in the queue, and itself."""
+        """Position in the queue, from 1."""
         mine = "(SELECT place FROM jobs WHERE id = ?)"
         return int(self._read(f"SELECT count(*) FROM jobs WHERE state = 'queued' AND place <= {mine}", name)[0][0])
 
     def counts(self) -> dict[State, int]:
-        """How many jobs there are in each state."""
+        """The number of jobs in each state."""
         found = dict(self._read("SELECT state, count(*) FROM jobs WHERE deleted IS NULL GROUP BY state"))
         return {state: int(found.get(state, 0)) for state in STATES}
 
     def bytes(self) -> int:
-        """What all jobs take on disk."""
+        """Disk usage of all jobs."""
         return int(self._read("SELECT coalesce(sum(bytes), 0) FROM jobs")[0][0])
 
     def _jobs(self, where: str, *values: object) -> list[Job]:
@@ -210,4 +225,124 @@ def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     for name in ("request", "result", "error"):
         values[name] = json.loads(values[name] or "{}")
-    return Job(**values)
+    return Job(idempotency_key=values.pop("ticket"), **values)
+
+
+INPUTS = ("portrait", "speech", "motion", "video")
+"""Names of input files; they have no suffix, since their format is detected from their content."""
+
+
+class JobFiles:
+    """The data folder: `jobs/<id>/` for each job and `incoming/<token>/` for each upload in progress.
+
+    No text from a client becomes part of a path. Raises JobError if another process uses the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._jobs, self._incoming = self.root / "jobs", self.root / "incoming"
+        for folder in (self.root, self._jobs, self._incoming):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(self.root / "lock")
+
+    def close(self) -> None:
+        """Release the lock of the data folder."""
+        self._lock.close()
+
+    def of(self, name: str) -> Path:
+        """The folder of a job."""
+        return self._jobs / name
+
+    def new_upload(self) -> Path:
+        """A new empty folder for an upload."""
+        folder = self._incoming / new_id()
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def adopt(self, upload: Path, name: str) -> None:
+        """Turn a complete upload into the folder of a job; it is on disk when this returns."""
+        for path in upload.iterdir():
+            _sync(path)
+        upload.rename(self.of(name))
+        _sync(self._jobs)
+
+    def remove(self, name: str) -> None:
+        """Delete the folder of a job."""
+        shutil.rmtree(self.of(name), ignore_errors=True)
+
+    def tidy(self, job: Job) -> None:
+        """Delete everything but the results of a finished job."""
+        self._keep(job.id, {path.name for path in self._results(job)} if job.state == "succeeded" else set())
+
+    def size(self, job: Job) -> int:
+        """Size of the results in bytes."""
+        return sum(path.stat().st_size for path in self._results(job) if path.exists())
+
+    def prepare(self, job: Job) -> None:
+        """Delete what an interrupted attempt left behind."""
+        self._keep(job.id, set(INPUTS))
+
+    def sweep(self, known: set[str]) -> None:
+        """Delete interrupted uploads, and folders whose job has no row; call it at the start."""
+        for folder in self._incoming.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._jobs.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def result(self, job: Job) -> Path:
+        """The path of the result; the file appears when it is complete."""
+        return self.of(job.id) / f"result.{job.request['format']}"
+
+    def motion(self, job: Job) -> Path:
+        """The path of the rendered motion."""
+        return self.of(job.id) / "motion.npz"
+
+    def live(self, job: Job) -> Path:
+        """The path of the fragmented mp4 that grows while an attempt runs."""
+        return self.of(job.id) / f"live-{job.attempt}.mp4"
+
+    def free(self) -> int:
+        """Free bytes of the disk."""
+        return shutil.disk_usage(self.root).free
+
+    def _results(self, job: Job) -> tuple[Path, Path]:
+        return self.result(job), self.motion(job)
+
+    def _keep(self, name: str, keep: set[str]) -> None:
+        for path in self.of(name).iterdir() if self.of(name).is_dir() else ():
+            if path.name not in keep:
+                with suppress(OSError):  # Windows refuses to delete a file that is being read
+                    path.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """Hold a lock that ends with this process, however it ends, on every system: an SQLite transaction."""
+    lock = sqlite3.connect(path, isolation_level=None, timeout=2, check_same_thread=False)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        lock.close()
+        raise JobError(
+            "another server uses this data folder; stop it or choose another `data` folder", "in_use"
+        ) from None
+    return lock
+
+
+def remove_abandoned_folders(prefix: str) -> None:
+    """Delete data folders in the system's temporary folder whose server was killed: nobody holds their lock."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{prefix}*/lock"):
+        with suppress(JobError, sqlite3.Error, OSError):
+            _lock(lock).close()
+            shutil.rmtree(lock.parent, ignore_errors=True)

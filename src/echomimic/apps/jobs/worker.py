@@ -1,234 +1,331 @@
-"""The process that renders: orders come in as lines of JSON, what happens goes out likewise.
+"""The worker process, which renders, and the server's handle to it; both speak JSON, one object a line.
 
-It is a process of its own so that a crash, a time limit or a lack of memory ends a job and not the server, and so
-that an idle server holds no engine. It ends when its input does: never does it outlive the server.
+Rendering has a process of its own so that a crash, a time limit or a lack of memory ends a job and not the server,
+and so that an idle server holds no engine. The process ends when its stdin does: it never outlives the server.
 """
 
+import asyncio
 import json
+import logging
 import os
+import re
 import shutil
+import signal
 import sys
 import threading
 import time
+import traceback
 from base64 import b64encode
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
-from echomimic.apps.jobs.previews import Previews
 from echomimic.apps.option_specs import spell_options
 from echomimic.errors import Cancelled, EchoMimicError, InputError, OutputError
 
 if TYPE_CHECKING:
-    from echomimic.types import Motion
+    from echomimic.apps.jobs.runner import EngineCache, JobRequest
+    from echomimic.types import Picture
 
-_SAY_EVERY = 0.1
-_LOOK_EVERY = 0.5
-_MOTIONS = {b"PK": ".npz", b"\x93NUMPY": ".npy", b"{": ".json", b"[": ".json", b"\x80": ".pkl"}
-"""How the files of motions begin; what begins otherwise is taken for .csv."""
+Message = dict[str, Any]
+_log = logging.getLogger("echomimic.worker")
+_MAX_LINE = 1 << 22
+_START_SECONDS = 120.0
+_STDERR_LINES = 60
+_PROGRESS_INTERVAL = 0.1
+_DISK_INTERVAL = 0.5
+_PREVIEW_INTERVAL = 0.5
+_PREVIEW_SHARE = 0.05
+"""At most this share of the time goes into pictures that are decoded for a preview only."""
+_PREVIEW_SIZE = 240
+_MOTION_SUFFIXES = {b"PK": ".npz", b"\x93NUMPY": ".npy", b"{": ".json", b"[": ".json", b"\x80": ".pkl"}
+"""How motion files begin; any other is read as .csv."""
 
 
-class Output:
-    """Says what happens, one JSON object a line, from any thread."""
+class WorkerDiedError(Exception):
+    """The worker process ended while it ran a job."""
+
+
+class WorkerStartError(Exception):
+    """The worker process ended, or did not answer, before it was ready."""
+
+
+class WorkerProcess:
+    """The server's handle to a worker process, which is started on demand."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+        self._stderr: asyncio.Task[None] | None = None
+        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._starting = asyncio.Lock()
+        self._is_ready = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process runs and has loaded what it needs."""
+        return self._is_ready and self._process is not None and self._process.returncode is None
+
+    async def ready(self) -> None:
+        """Start the process if it does not run, and wait until it is ready. Raises WorkerStartError."""
+        async with self._starting:
+            if self.is_ready:
+                return
+            try:
+                await self._start()
+                message = await asyncio.wait_for(self._read(), _START_SECONDS)
+            except (OSError, asyncio.TimeoutError) as fault:
+                await self.stop()
+                why = "no answer" if isinstance(fault, asyncio.TimeoutError) else fault.strerror
+                _log.error("the worker %s cannot start: %s", self._command, why)
+                raise WorkerStartError(str(why)) from None
+            if message is None or message["event"] != "ready":
+                raise WorkerStartError(await self._explain_end("the worker cannot start"))
+            self._is_ready = True
+
+    async def _start(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            return
+        self._is_ready = False
+        self._lines.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_MAX_LINE,
+            start_new_session=True,  # Ctrl-C is for the server, which then ends its workers
+        )
+        self._stderr = asyncio.create_task(self._follow_stderr(self._process))
+
+    async def _follow_stderr(self, process: asyncio.subprocess.Process) -> None:
+        """Copy stderr to the log, and keep its last lines."""
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            text = line.decode("utf-8", "replace").rstrip()
+            self._lines.append(text)
+            _log.info("worker %d: %s", process.pid, text)
+
+    async def _read(self) -> Message | None:
+        """The next message; None at the end."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    async def _explain_end(self, what: str) -> str:
+        """Log how the process ended with the end of its stderr; returns the reason in one line."""
+        assert self._process is not None
+        code = await self._process.wait()
+        if self._stderr:
+            await asyncio.wait([self._stderr], timeout=1)
+        how = _describe_exit(code)
+        _log.error("%s (%s):\n%s", what, how, "\n".join(self._lines))
+        self._process, self._is_ready = None, False
+        last = next((line for line in reversed(self._lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), "")
+        return f"{how}: {public_text(last)}" if last and code > 0 else how
+
+    def log_fault(self, name: str) -> None:
+        """Log the end of stderr after a job failed by a fault of ours."""
+        _log.error("job %s failed unexpectedly:\n%s", name, "\n".join(self._lines))
+
+    def send(self, order: Message) -> None:
+        """Send an order; the process must be ready."""
+        if self._process and self._process.stdin and self._process.returncode is None:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    async def follow(self, on_message: Callable[[Message], None]) -> Message:
+        """Pass on the messages of a job; returns the one that ends it. Raises WorkerDiedError."""
+        while (message := await self._read()) is not None:
+            if message["event"] in ("done", "failed"):
+                return message
+            on_message(message)
+        raise WorkerDiedError(await self._explain_end("the worker crashed"))
+
+    async def stop(self) -> None:
+        """Kill the process."""
+        process, self._process, self._is_ready = self._process, None, False
+        if process and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+    return f"{name}: out of memory?" if name == "SIGKILL" else name
+
+
+def public_text(text: str, folder: str = "") -> str:
+    """A message in one line for HTTP clients: without folders of the server, and with plain names of options."""
+    text = spell_options(text)
+    if folder:
+        text = text.replace(f"{folder}{os.sep}", "").replace(folder, "the job")
+    return " ".join(re.sub(r"(?<![\w/:.])(?:/[^\s/:'\"]+)+/(?=[^\s/])", "", text).split())
+
+
+class MessageWriter:
+    """Writes messages to the server, from any thread."""
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._lock = file, threading.Lock()
 
-    def say(self, event: str, **values: object) -> None:
-        """One line."""
+    def send(self, event: str, **values: object) -> None:
+        """Write one message."""
         with self._lock:
             self._file.write(json.dumps({"event": event, **values}) + "\n")
             self._file.flush()
 
 
-class Watch:
-    """The progress hook of a job: passes on how far it is, and stops it when that was asked for."""
+class ProgressReporter:
+    """A `Previewing` progress that reports to the server, and raises Cancelled once `stop` is set."""
 
-    def __init__(self, output: Output, live: Path | None, spare: int) -> None:
+    def __init__(self, writer: MessageWriter, spare_disk: int) -> None:
         self.stop = threading.Event()
-        self._spare, self._looked = spare, 0.0
-        self._output, self._previews = output, None if live is None else Previews(live)
-        self._said = 0.0
+        self._writer, self._spare = writer, spare_disk
+        self._reported = self._checked = self._next_preview = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Called for each frame; raises Cancelled."""
+        """Report the number of finished frames. Raises Cancelled, and OutputError on a full disk."""
+        self._check_cancelled()
+        now = time.monotonic()
+        if done == total or done == 1 or now - self._reported >= _PROGRESS_INTERVAL:
+            self._reported = now
+            self._writer.send("progress", done=done, total=total)
+        if now - self._checked >= _DISK_INTERVAL:
+            self._checked = now
+            if shutil.disk_usage(Path.cwd()).free < self._spare:
+                raise OutputError("the server's disk is nearly full; try again later, or ask for less", code="no_space")
+
+    def preview(self, make: "Callable[[], Picture]") -> None:
+        """Send a small JPEG of a frame if one is due."""
+        self._check_cancelled()
+        began = time.monotonic()
+        if began < self._next_preview:
+            return
+        self._writer.send("preview", jpeg=b64encode(_small_jpeg(make())).decode())
+        now = time.monotonic()
+        self._next_preview = now + max(_PREVIEW_INTERVAL, (now - began) / _PREVIEW_SHARE)
+
+    def _check_cancelled(self) -> None:
         if self.stop.is_set():
             raise Cancelled("the job was cancelled")
-        now = time.monotonic()
-        if done == total or done == 1 or now - self._said >= _SAY_EVERY:
-            self._said = now
-            self._output.say("progress", done=done, total=total)
-        if now - self._looked >= _LOOK_EVERY:
-            self._looked = now
-            self._look()
-
-    def _look(self) -> None:
-        """What is not worth doing for each frame."""
-        if shutil.disk_usage(Path.cwd()).free < self._spare:
-            raise OutputError("the server's disk is nearly full; try again later, or ask for less")
-        if self._previews and (picture := self._previews.latest()):
-            self._output.say("preview", jpeg=b64encode(picture).decode())
 
 
-def perform(order: dict[str, Any], output: Output, watch: Watch) -> None:
-    """Do one job in its folder, and say how it ended."""
-    os.chdir(order["folder"])
+def _small_jpeg(picture: "Picture") -> bytes:
+    from PIL import Image
+
+    image, file = Image.fromarray(picture), BytesIO()
+    image.thumbnail((_PREVIEW_SIZE, _PREVIEW_SIZE))
+    image.save(file, "JPEG", quality=75)
+    return file.getvalue()
+
+
+def perform(order: Message, writer: MessageWriter, progress: ProgressReporter, engines: "EngineCache") -> None:
+    """Run a job in its folder and send how it ended."""
+    from echomimic.apps.jobs.runner import run_job
+
+    folder = order["folder"]
     try:
-        result = _TASKS[order["kind"]](order, watch)
-        output.say("done", result=result)
+        os.chdir(folder)
+        clip = run_job(_request_of(order), progress, engines)
+        writer.send("done", result=_result_of(clip, order["kind"]))
     except EchoMimicError as error:
-        code = "bad_input" if isinstance(error, InputError) else "render_failed"
-        output.say("failed", code=code, detail=_plain(str(error), order["folder"]))
+        status = 422 if isinstance(error, InputError) else 500
+        writer.send("failed", status=status, code=error.code, detail=public_text(str(error), folder))
     except MemoryError:
-        output.say("failed", code="out_of_memory", detail="out of memory; expected less to do: lower the size")
+        detail = "out of memory; expected less to do: lower the size"
+        writer.send("failed", status=500, code="out_of_memory", detail=detail)
     except Exception as error:
-        what = f"unexpected {type(error).__name__}: {_plain(str(error), order['folder'])}; this is a fault of echomimic"
-        output.say("failed", code="render_failed", detail=what)
+        traceback.print_exc()
+        what = f"unexpected {type(error).__name__}: {public_text(str(error), folder)}"
+        detail = f"{what}; this is a fault of echomimic, and the server's log has the traceback"
+        writer.send("failed", status=500, code="render_failed", detail=detail, unexpected=True)
 
 
-def _plain(text: str, folder: str) -> str:
-    """A message in one line, with the plain names of options and without the server's paths."""
-    return " ".join(spell_options(text).replace(f"{folder}{os.sep}", "").replace(folder, "the job").split())
+def _request_of(order: Message) -> "JobRequest":
+    """The request of an order; file names are relative to the folder of the job."""
+    from echomimic.apps.jobs.runner import JobRequest
 
-
-def _animate(order: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    from echomimic import api
-
-    portrait, speech, motion = _read(order)
-    clip = api.animate(
-        portrait,
-        speech,
-        motion,
-        output=order["result"],
-        preset=order["request"]["preset"],
-        save_motion=order["motion"] if order["request"]["save_motion"] else None,
-        live=order["live"],
-        progress=watch,
-        **order["request"]["options"],
+    asked, is_video = order["request"], Path("video").exists()
+    return JobRequest(
+        Path(order["result"]),
+        kind=order["kind"],
+        portrait=None if is_video else Path("portrait"),
+        speech=None if is_video else Path("speech"),
+        motion=_motion_with_suffix(),
+        video=Path("video") if is_video else None,
+        preset=asked.get("preset") or "auto",
+        options=asked.get("options") or {},
+        save_motion=Path(order["motion"]) if asked.get("save_motion") else None,
+        live=Path(order["live"]) if order["live"] else None,
+        pose=bool(asked.get("pose")),
+        person=asked.get("person"),
+        max_pixels=order["limits"]["pixels"],
+        max_seconds=order["limits"]["seconds"],
     )
-    names = ("preset", "frames", "fps", "width", "height", "seconds", "seed", "took", "notes")
-    return {name: getattr(clip, name) for name in names}
 
 
-def _track(order: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    from echomimic.motion import save_motion
-    from echomimic.notes import collect_notes
-
-    began = time.monotonic()
-    with collect_notes() as notes:
-        track = _tracked(order, watch) if Path("video").exists() else _predicted(order, watch)
-        save_motion(order["result"], track)
-    facts = {"frames": len(track), "fps": track.fps, "width": track.image_size[0], "height": track.image_size[1]}
-    return {**facts, "seconds": len(track) / track.fps, "took": time.monotonic() - began, "notes": notes}
-
-
-def _predicted(order: dict[str, Any], watch: Watch) -> "Motion":
-    from echomimic import api
-
-    track = api.predict(*_read(order), **order["request"]["options"])
-    watch(len(track), len(track))
-    return track
-
-
-def _tracked(order: dict[str, Any], watch: Watch) -> "Motion":
-    from echomimic.media import read_video
-    from echomimic.motion import track_video
-
-    video, limits = read_video("video"), order["limits"]
-    if video.duration > limits["seconds"]:
-        raise _too_long(video.duration, limits["seconds"])
-    if video.width * video.height > limits["pixels"]:
-        raise _too_many_pixels("video", limits["pixels"])
-    return track_video("video", order["request"]["pose"], order["request"]["person"], watch)
-
-
-_TASKS = {"animation": _animate, "track": _track}
-
-
-def _read(order: dict[str, Any]) -> tuple[Any, Any, str | None]:
-    """The inputs, refused where they are past the limits."""
-    from echomimic.media import read_picture, read_speech
-    from echomimic.options import make_options
-
-    _check_pixels(order["limits"]["pixels"])
-    speech = read_speech("speech")
-    options = make_options(order["request"]["options"])
-    seconds = options.frames / options.fps or speech.duration
-    if seconds > order["limits"]["seconds"]:
-        raise _too_long(seconds, order["limits"]["seconds"])
-    return read_picture("portrait"), speech, _motion()
-
-
-def _motion() -> str | None:
-    """The motion under a name that says what it is, as motions need one; None where none was handed in."""
+def _motion_with_suffix() -> Path | None:
+    """The motion file under a name with the suffix of its format; None if there is none."""
     given = Path("motion")
     if not given.exists():
         return None
     with given.open("rb") as file:
-        head = file.read(64).lstrip()
-    suffix = next((suffix for start, suffix in _MOTIONS.items() if head.startswith(start)), ".csv")
-    named = given.with_suffix(suffix).with_stem("motion-in")
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    suffix = next((suffix for start, suffix in _MOTION_SUFFIXES.items() if head.startswith(start)), ".csv")
+    named = Path(f"motion-in{suffix}")
     shutil.copyfile(given, named)
-    return named.name
+    return named
 
 
-def _check_pixels(most: int) -> None:
-    """Refuse a huge picture by its header, before anything is unpacked."""
-    import warnings
-
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open("portrait") as image:
-                pixels = image.size[0] * image.size[1]
-        except Image.DecompressionBombError:
-            pixels = sys.maxsize
-        except (OSError, ValueError, SyntaxError):
-            return  # no picture of Pillow's: reading it says what is wrong
-    if pixels > most:
-        raise _too_many_pixels("portrait", most)
+def _result_of(clip: Any, kind: str) -> Message:
+    names = ["frames", "fps", "width", "height", "seconds", "took"] + ["preset", "seed"] * (kind == "animation")
+    return {name: getattr(clip, name) for name in names} | {"notes": [_note(each) for each in clip.notes]}
 
 
-def _too_many_pixels(what: str, most: int) -> InputError:
-    return InputError(f"the {what} has too many pixels; expected at most {most / 1e6:g} million: make it smaller")
+def _note(text: str) -> Message:
+    """A note with its code and values, so that a front end can translate it."""
+    return {"code": getattr(text, "code", ""), "text": public_text(text), "values": getattr(text, "values", {})}
 
 
-def _too_long(seconds: float, most: float) -> InputError:
-    return InputError(f"the video lasts {seconds:.0f} s; expected at most {most:.0f} s: cut it, or the voice")
+class OrderReader:
+    """Reads orders and cancellations from the server, and runs the orders one after another."""
 
-
-class _Orders:
-    """What the server wants: jobs one after another, and a stop of one that it regrets."""
-
-    def __init__(self, output: Output) -> None:
-        self._output, self._queue = output, SimpleQueue[dict[str, Any]]()
-        self._watches: dict[str, Watch] = {}
+    def __init__(self, writer: MessageWriter) -> None:
+        self._writer, self._queue = writer, SimpleQueue[Message]()
+        self._running: dict[str, ProgressReporter] = {}
 
     def listen(self, file: TextIO) -> None:
-        """Read orders until there are no more; then end the process at once, whatever it does."""
+        """Read until the server closes the pipe, then end the process at once."""
         for line in file:
             order = json.loads(line)
             if "cancel" not in order:
-                live = Path(order["live"]) if order["live"] else None
-                self._watches[order["id"]] = Watch(self._output, live, order["limits"]["spare"])
+                self._running[order["id"]] = ProgressReporter(self._writer, order["limits"]["spare"])
                 self._queue.put(order)
-            elif watch := self._watches.get(order["cancel"]):
-                watch.stop.set()
+            elif progress := self._running.get(order["cancel"]):
+                progress.stop.set()
         os._exit(0)
 
     def serve(self) -> None:
-        """Do what is ordered, for ever."""
-        _warm()
+        """Load the libraries, report ready, and run orders for ever."""
+        load_libraries()
+        from echomimic.apps.jobs.runner import EngineCache
+
+        engines = EngineCache()
+        self._writer.send("ready")
         while True:
             order = self._queue.get()
-            perform(order, self._output, self._watches[order["id"]])
-            del self._watches[order["id"]]
+            perform(order, self._writer, self._running[order["id"]], engines)
+            del self._running[order["id"]]
 
 
-def _warm() -> None:
-    """Load what the first job will need, while its upload is under way."""
+def load_libraries() -> None:
+    """Load what the first job needs, while its upload is in progress."""
     import numpy as np
 
     from echomimic import api
@@ -239,13 +336,18 @@ def _warm() -> None:
 
 
 def main() -> None:
-    """Serve orders on stdin; stdout is ours alone, for libraries write to it when they like."""
-    ours = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Run orders from stdin; stdout is reserved for messages, since libraries may print to it."""
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     os.environ.setdefault("MPLBACKEND", "Agg")
-    orders = _Orders(Output(ours))
+    orders = OrderReader(MessageWriter(messages))
     threading.Thread(target=orders.listen, args=(os.fdopen(os.dup(0), encoding="utf-8"),), daemon=True).start()
-    orders.serve()
+    try:
+        orders.serve()
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":

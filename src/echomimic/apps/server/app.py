@@ -1,104 +1,106 @@
-"""The HTTP application: the addresses, put together."""
+"""The HTTP application: the API under /v1, the page at / and the editor at /editor."""
 
-import errno
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from echomimic import __version__
-from echomimic.apps.jobs.job_types import KINDS
-from echomimic.apps.jobs.service import Service
+from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.request import JOB_TYPES
 from echomimic.apps.server.metrics import CONTENT_TYPE, Metrics
-from echomimic.apps.server.middleware import Door
-from echomimic.apps.server.multipart import disk_full
-from echomimic.apps.server.openapi import describe_with, files_of
-from echomimic.apps.server.page import make_page
-from echomimic.apps.server.problems import Problem, answer, request_id
-from echomimic.apps.server.routes import make_router
+from echomimic.apps.server.middleware import SecurityMiddleware
+from echomimic.apps.server.openapi import PAGE_CSS, describe_api, files_of, make_page, problems
+from echomimic.apps.server.problems import add_handlers
+from echomimic.apps.server.routes.jobs import make_jobs_router, make_presets_router
 from echomimic.apps.server.settings import Settings
+from echomimic.apps.server.state import AppState
+from echomimic.apps.server.streams import StreamLimit
+from echomimic.apps.server.uploads import Uploads
+
+_PAGES = ("ui", "editor")
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The server as an ASGI application; its folder is locked from now on. Raises Problem where that is in use."""
-    service = Service(settings)
+    """The server as an ASGI application, which holds the lock of its data folder. Raises JobError if it is in use."""
+    queue, streams = JobQueue(settings.jobs), StreamLimit(settings.streams)
+    state = AppState(settings, queue, Uploads(queue), streams)
 
     @asynccontextmanager
-    async def working(app: FastAPI) -> AsyncIterator[None]:
-        async with service.open():
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with queue.open():
             yield
 
     app = FastAPI(
         title="echomimic",
         version=__version__,
         summary="A portrait and a voice become a video of that person speaking",
-        lifespan=working,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
-    metrics = Metrics(service)
-    app.add_middleware(Door, settings=settings, metrics=metrics)
-    for kind in KINDS.values():
-        app.include_router(make_router(kind, service))
-    _add_pages(app, metrics, settings)
-    _add_handlers(app)
+    app.state.echomimic = state
+    metrics = Metrics(queue, streams)
+    app.add_middleware(SecurityMiddleware, settings=settings, metrics=metrics)
+    for job_type in JOB_TYPES.values():
+        app.include_router(make_jobs_router(job_type, state))
+    app.include_router(make_presets_router())
+    _add_system_routes(app, metrics, state)
+    _add_pages(app, state)
+    add_handlers(app)
     return app
 
 
-def _add_pages(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
-    """What is not about jobs."""
-    paper: dict[str, Any] = {}
+def _add_pages(app: FastAPI, state: AppState) -> None:
+    """The page and the editor: the routers that `make_router(state)` of routes/ui.py and routes/editor.py returns."""
+    found = [f"{__package__}.routes.{name}" for name in _PAGES]
+    found = [name for name in found if find_spec(name)]
+    for name in found:
+        app.include_router(import_module(name).make_router(state), include_in_schema=False)
+    if not found:
 
-    @app.get("/healthz", operation_id="health", summary="Whether the server is there")
+        @app.get("/", include_in_schema=False)
+        def home() -> RedirectResponse:
+            return RedirectResponse("/docs", 307)
+
+
+def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
+    """Health, metrics and the description of the API."""
+    api: dict[str, Any] = {}
+
+    @app.get("/healthz", operation_id="health", summary="Whether the server runs")
     async def health() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
+
+    @app.get("/readyz", operation_id="ready", summary="Whether a worker can start", responses=problems(503))
+    async def ready() -> dict[str, str]:
+        await state.queue.check_ready()
+        return {"status": "ready"}
 
     text = files_of("text/plain")
     text[200]["content"]["text/plain"]["schema"] = {"type": "string"}
 
     @app.get(
-        "/metrics", operation_id="metrics", summary="Numbers for Prometheus", response_class=Response, responses=text
+        "/metrics", operation_id="metrics", summary="Metrics for Prometheus", response_class=Response, responses=text
     )
-    async def numbers() -> Response:
+    def numbers() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> dict[str, Any]:
-        return paper
+        return api
 
-    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(make_page(paper, str(request.base_url).rstrip("/")))
+        return HTMLResponse(make_page(api, str(request.base_url).rstrip("/")))
 
-    paper.update(describe_with(app, settings))
+    @app.get("/docs.css", include_in_schema=False)
+    async def style() -> Response:
+        return Response(PAGE_CSS, media_type="text/css")
 
-
-def _add_handlers(app: FastAPI) -> None:
-    """Errors of the framework in the words of ours."""
-
-    @app.exception_handler(Problem)
-    async def problem(request: Request, problem: Problem) -> Response:
-        return answer(problem, request_id(request))
-
-    @app.exception_handler(sqlite3.OperationalError)
-    async def unwritten(request: Request, error: sqlite3.OperationalError) -> Response:
-        return answer(disk_full(OSError(errno.ENOSPC, str(error))), request_id(request))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        codes = {404: "no_such_address", 405: "method_not_allowed"}
-        code = codes.get(error.status_code, "refused")
-        why = f"{request.method} {request.url.path[:200]}: {error.detail}; expected an address of /openapi.json"
-        return answer(Problem(error.status_code, code, why, dict(error.headers or {})), request_id(request))
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
-        return answer(Problem(422, "invalid", f"{where}: {first['msg']}"), request_id(request))
+    api.update(describe_api(app, state.settings))

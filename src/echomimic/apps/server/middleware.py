@@ -1,11 +1,13 @@
-"""What every request passes: its name for the log, who may come in, the headers of every answer, the last resort."""
+"""ASGI middleware: request id, access control, limits of the body, security headers, access log, unexpected errors."""
 
+import asyncio
 import hmac
 import logging
 import re
 import time
 from collections.abc import MutableMapping
 from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -14,25 +16,35 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echomimic.apps.server.metrics import Metrics
-from echomimic.apps.server.problems import Problem, answer
-from echomimic.apps.server.settings import Settings
-from echomimic.apps.server.streams import CutOff
+from echomimic.apps.server.problems import Problem, problem_of
+from echomimic.apps.server.settings import MB, Settings
+from echomimic.apps.server.streams import StreamAborted
 
-_log = logging.getLogger("echomimic.rest")
+_log = logging.getLogger("echomimic.server")
+PUBLIC = frozenset({"/", "/editor", "/docs", "/docs.css", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"})
+PUBLIC_FOLDERS = ("/static/",)
+"""Addresses without private data: they need no key, and a link from another site may open them."""
+KEY_COOKIE = "echomimic-key"
+_MAX_BODY = 1_000_000
+"""Bytes of a body that is not a form."""
+_DRAIN_SECONDS = 2.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OPEN = frozenset({"/", "/healthz", "/openapi.json"})
-"""What anybody may see: that the server is there, and how to talk to it."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_METHODS = _SAFE | {"POST", "DELETE"}
+_METHODS = _SAFE | {"POST", "PUT", "DELETE"}
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
 }
 
 
-class Door:
-    """ASGI middleware round everything else."""
+class SecurityMiddleware:
+    """Wraps the whole application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
@@ -40,6 +52,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it here."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,9 +63,9 @@ class Door:
         name = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = name
-        status = 0
+        body, status = _Body(receive, headers, self._settings), 0
 
-        async def marked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -58,73 +73,121 @@ class Door:
                 own["X-Request-ID"] = name
                 for header, text in _HEADERS.items():
                     own.setdefault(header, text)
+                if status >= 400:
+                    await body.drain()
             await send(message)
 
         try:
             state["owner"] = self._admit(scope, headers)
-            await self._app(scope, receive, marked)
-        except Problem as problem:
-            await answer(problem, name)(scope, receive, marked)
-        except CutOff as why:
+            await self._app(scope, body.receive, send_with_headers)
+        except StreamAborted as why:
             _log.info("%s closed: %s", name, why)
-        except Exception:
-            _log.exception("request %s", name)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.code == "server_fault":
+                _log.exception("request %s", name)
             if not status:
-                fault = Problem(500, "server_fault", "a fault of the server; its log has the request_id: report it")
-                await answer(fault, name)(scope, receive, marked)
+                await problem.response(name)(scope, receive, send_with_headers)
         finally:
-            self._count(scope, status, time.monotonic() - began)
+            self._log_request(scope, name, status, time.monotonic() - began)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log_request(self, scope: Scope, name: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.answered(method, route, status, seconds)
-        name = scope["state"]["request_id"]
+        self._metrics.count_request(method, route, status, seconds)
         _log.info("%s %s %s %d %.3f s", name, method, ascii(scope["path"][:200]), status, seconds)
 
     def _admit(self, scope: Scope, headers: Headers) -> str:
-        """Who asks, as text that tells keys apart but is none. Raises Problem."""
-        self._check_host(headers)
-        if scope["method"] not in _SAFE and _is_foreign(headers):
-            why = "the request comes from a page of another site; expected a program, or a page of this server"
+        """The owner of the request: text that differs from key to key but reveals none. Raises Problem."""
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or not self._settings.accepts_host(host):
+            why = f"the Host header is {host[:100]!r}; expected this server or one of its allowed hosts"
+            raise Problem(421, "unknown_host", why)
+        path = scope["path"]
+        is_public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
+        if not (is_public and scope["method"] in _SAFE) and is_foreign(headers):
+            why = "the request comes from a page of another origin; expected a program, or a page of this server"
             raise Problem(403, "cross_site", why)
-        if not self._keys or scope["path"] in OPEN:
+        if not self._keys or is_public:
             return ""
-        given = {sha256(key.encode()).digest() for key in _given_keys(headers)}
+        given = {sha256(key.encode()).digest() for key in _keys_in(headers)}
         if len(given) != 1 or not self._is_known(*given):
-            why = "no API key that is known; expected 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            why = "no known API key; expected 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             raise Problem(401, "unauthorized", why, {"WWW-Authenticate": "Bearer"})
         return next(iter(given)).hex()[:32]
 
     def _is_known(self, given: bytes) -> bool:
-        """Each key is compared, and each comparison takes the same time."""
+        """Compare with every key, each in constant time."""
         return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
 
-    def _check_host(self, headers: Headers) -> None:
-        """Without keys the name in the request must be ours, or any page could reach us under a name of its own."""
-        if self._settings.keys or self._settings.any_host:
-            return
-        try:
-            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        except ValueError:
-            host = ""
-        if host not in self._settings.hosts:
-            why = f"the Host header names {host[:100]!r}; expected one of {', '.join(self._settings.hosts)}"
-            raise Problem(421, "unknown_host", why)
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a page of another origin, of this site or not, caused the request."""
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
-def _given_keys(headers: Headers) -> list[str]:
-    """The keys that a request brings; one that is brought in an unknown way is no key."""
+def _keys_in(headers: Headers) -> list[str]:
+    """The API keys of a request; one that is sent in an unknown way counts as a wrong key."""
     keys = headers.getlist("x-api-key")
     for line in headers.getlist("authorization"):
         scheme, _, token = line.partition(" ")
         keys.append(token.strip() if scheme.lower() == "bearer" else "")
-    return keys
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(KEY_COOKIE)
+    except CookieError:
+        cookie = None
+    return keys or ([cookie.value] if cookie else [])
 
 
-def _is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that a page of another site made it send this."""
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
-    origin = headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+class _Body:
+    """The body of a request, within limits of size and time."""
+
+    def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
+        self._receive, self._stall = receive, settings.stall_seconds
+        is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
+        self._limit = round(settings.max_upload * MB) if is_form else _MAX_BODY
+        self._until = time.monotonic() + settings.upload_seconds
+        length = headers.get("content-length", "")
+        self._promised = int(length) if length.isdecimal() and len(length) < 19 else 0
+        self._size, self._began, self._ended = 0, False, "content-length" not in headers
+        self._ended = self._ended and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        """The next message. Raises Problem if the body is too large or too slow."""
+        if self._ended:
+            return await self._receive()
+        if self._promised > self._limit:
+            raise self._too_large()
+        message = await self._next(min(self._stall, self._until - time.monotonic()))
+        self._size += len(message.get("body", b""))
+        if self._size > self._limit:
+            raise self._too_large()
+        return message
+
+    async def _next(self, seconds: float) -> Message:
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, seconds))
+        except asyncio.TimeoutError:
+            self._ended = True
+            raise Problem(408, "slow_upload", "the upload stalled or took too long; try again", _CLOSE) from None
+        self._ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a moment, so that a client that is still sending gets the answer."""
+        until = time.monotonic() + _DRAIN_SECONDS
+        try:
+            while not self._ended and time.monotonic() < until:
+                await self._next(until - time.monotonic())
+        except Problem:
+            return
+
+    def _too_large(self) -> Problem:
+        why = f"the request is larger than {self._limit / MB:g} MB; expected less: shrink the files"
+        return Problem(413, "too_large", why)
+
+
+_CLOSE = {"Connection": "close"}

@@ -1,58 +1,119 @@
-"""The server process: listens, says where, and serves until it is told to stop."""
+"""The server process: listens, reports its address, and serves until it is told to stop."""
 
+import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from echomimic.apps.jobs.request import JobError
 from echomimic.apps.server.app import create_app
-from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.errors import OutputError
 
-_GRACE = 3
+_GRACE_SECONDS = 2
+"""Time for open responses after the signal to stop."""
+_STOP_SECONDS = 4.0
+"""Time after which the process ends whatever still runs."""
 
 
-def run_server(
-    settings: Settings, host: str, port: int, say: Callable[[str, Settings], None], log: bool = False
-) -> None:
-    """Serve until a signal comes, with a line on stderr for each request if `log`; faults are logged in any case.
-
-    Raises OutputError where the port or the folder is not to be had.
-    """
+def run_server(settings: Settings, on_listening: Callable[[str], object]) -> None:
+    """Serve until a signal comes; `on_listening` gets the address. Raises OptionError, OutputError."""
     logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("echomimic.rest").setLevel(logging.INFO if log else logging.WARNING)
+    logging.getLogger("echomimic").setLevel(logging.INFO if settings.log else logging.WARNING)
+    settings.check_access()
     try:
-        listener = _listen(host, port)
+        listener = _listen(settings.host, settings.port)
     except OSError as fault:
-        raise OutputError(f"{host}:{port} cannot be listened on ({fault.strerror}); choose another `port`") from None
+        where = f"{settings.host}:{settings.port}"
+        raise OutputError(f"{where} cannot be listened on ({fault.strerror}); choose another `port`") from None
     with listener:
         try:
             app = create_app(settings)
-        except (Problem, OSError) as fault:
-            what = fault.detail if isinstance(fault, Problem) else f"it cannot be written ({fault.strerror})"
-            raise OutputError(f"{settings.data}: {what}") from None
-        say(_address(listener), settings)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
-        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends well on these, and then raises them once more
+        except JobError as fault:
+            raise OutputError(f"{settings.data}: {fault}") from None
+        except OSError as fault:
+            raise OutputError(f"{settings.data}: it cannot be written ({fault.strerror})") from None
+        on_listening(_address(listener))
+        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn handles these, and raises them again at the end
             signal.signal(stop, signal.SIG_IGN)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(_config(app, settings)).run(sockets=[listener])
+
+
+def _config(app: Any, settings: Settings) -> uvicorn.Config:
+    protocol: Any = partial(BoundedHeadersProtocol, header_seconds=settings.header_seconds)
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that ends in bounded time, even if a thread computes and cannot be interrupted."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        timer = threading.Timer(_STOP_SECONDS, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+        super().handle_exit(sig, frame)
+
+
+class BoundedHeadersProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose request head is not complete within `header_seconds`."""
+
+    def __init__(self, *given: Any, header_seconds: float, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._header_seconds = header_seconds
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._clear_timer()
+        elif self._header_timer is None:
+            self._set_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clear_timer()
+        super().connection_lost(exc)
+
+    def _set_timer(self) -> None:
+        self._header_timer = self.loop.call_later(self._header_seconds, self._close_if_waiting)
+
+    def _clear_timer(self) -> None:
+        if self._header_timer:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _close_if_waiting(self) -> None:
+        self._header_timer = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=2048)
     listener.setblocking(False)
-    # what is accepted inherits it; without, each small answer waits 40 ms for an acknowledgement
+    # accepted connections inherit this; otherwise each small response waits 40 ms for an acknowledgement
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -1,38 +1,149 @@
-"""What the person who starts the server decides."""
+"""Settings of the server: flags of `echomimic serve`, or environment variables ECHOMIMIC_*."""
 
-import sys
-from dataclasses import dataclass
+import ipaddress
+import os
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
+
+from echomimic.apps.jobs.request import WORKER_COMMAND, JobSettings
+from echomimic.errors import OptionError
 
 MB = 1_000_000
-WORKER = (sys.executable, "-m", "echomimic.apps.jobs.worker")
-"""The command of the process that renders."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where jobs live, who may come in, and how much anybody may ask for. Sizes are in bytes, times in seconds."""
+class Settings(BaseModel):
+    """Settings in the units of the command line; fields without a description are no flags."""
 
-    data: Path
-    keys: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
-    any_host: bool = False
-    allow_urls: bool = False
-    workers: int = 1
-    queue: int = 32
-    streams: int = 256
-    max_upload: int = 200 * MB
-    max_pixels: int = 50_000_000
-    max_seconds: float = 600.0
-    max_job_seconds: float = 3600.0
-    max_disk: int = 20_000 * MB
-    spare_disk: int = 500 * MB
-    upload_seconds: float = 300.0
-    stall_seconds: float = 30.0
-    keep_seconds: float = 86_400.0
-    remember_seconds: float = 7 * 86_400.0
-    idle_seconds: float = 900.0
-    warm: bool = False
-    crashes: int = 2
-    restarts: int = 20
-    worker: tuple[str, ...] = WORKER
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on; 127.0.0.1 is reached by this machine only")
+    port: int = Field(8765, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
+    allow_host: tuple[str, ...] = Field(
+        (), description="a host name by which clients call this server; may be repeated"
+    )
+    data: Path = Field(Path("echomimic-jobs"), description="folder of jobs and results")
+    key_file: Path | None = Field(None, description="file with API keys, one a line, besides ECHOMIMIC_API_KEYS")
+    no_key: bool = Field(False, description="accept everybody who can reach the address")
+    warm: bool = Field(False, description="load the engine at the start, so that the first job is as fast")
+    log: bool = Field(False, description="log each request to stderr")
+    workers: int = Field(1, ge=1, le=64, description="jobs that are rendered at the same time")
+    queue: int = Field(32, ge=1, le=100_000, description="jobs that may be queued; more are refused")
+    max_upload: float = Field(200, gt=0, description="MB of one request")
+    max_pixels: float = Field(50, ge=0.01, description="million pixels of a portrait")
+    max_seconds: float = Field(600, ge=0.1, description="seconds of a video")
+    max_time: float = Field(3600, ge=1, description="seconds of computation of a job")
+    max_disk: float = Field(20_000, gt=0, description="MB of all jobs and uploads")
+    keep: float = Field(24, gt=0, description="hours until a result is deleted")
+    idle: float = Field(15, gt=0, description="minutes without a job after which engines are released")
+
+    api_keys: tuple[str, ...] = Field((), repr=False)
+    streams: int = Field(256, ge=1)
+    upload_seconds: float = Field(300.0, gt=0)
+    stall_seconds: float = Field(30.0, gt=0)
+    header_seconds: float = Field(15.0, gt=0)
+    spare_disk: float = Field(500, ge=0)
+    worker_command: tuple[str, ...] = Field(WORKER_COMMAND)
+
+    @classmethod
+    def from_environment(cls, **given: Any) -> "Settings":
+        """The given settings, and those of ECHOMIMIC_PORT and its like for the others. Raises ValidationError."""
+        names = {name: f"ECHOMIMIC_{name.upper()}" for name in cls.model_fields if name != "worker_command"}
+        found = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
+        return cls(**{**found, **given})
+
+    @field_validator("api_keys", "allow_host", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        words = value.split(",") if isinstance(value, str) else value
+        return tuple(word.strip() for word in words if str(word).strip()) if isinstance(words, (list, tuple)) else words
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys of the environment and of the key file. Raises OptionError."""
+        given = [*self.api_keys]
+        if self.key_file is not None:
+            try:
+                lines = self.key_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError):
+                raise OptionError(
+                    f"{self.key_file} cannot be read; expected a text file with an API key a line"
+                ) from None
+            found = [line.strip() for line in lines if line.strip()]
+            if not found:
+                raise OptionError(f"{self.key_file} has no key in it; expected one a line")
+            given += found
+        for key in given:
+            if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
+                raise OptionError(
+                    f"an API key has {len(key)} characters, or spaces; expected 16 or more letters and digits: "
+                    "python -c 'import secrets; print(secrets.token_hex(16))'"
+                )
+        return tuple(given)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach the address."""
+        return not (self.host == "localhost" or _is_loopback(self.host))
+
+    def check_access(self) -> None:
+        """Raise OptionError for a bad key, or if other machines could use the server without one."""
+        if not self.keys and self.is_public and not self.no_key:
+            raise OptionError(
+                f"`host` {self.host} admits other machines, and there is no API key; expected keys in "
+                "ECHOMIMIC_API_KEYS or `key_file`, or `no_key` to accept everybody"
+            )
+
+    def accepts_host(self, header: str) -> bool:
+        """Whether a Host header names this server.
+
+        A page of another site can reach this server under a name of its own (DNS rebinding), but not under an address:
+        any is accepted if the server listens on all of the machine's.
+        """
+        try:
+            name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        if name in (*LOOPBACK, self.host.lower(), *(word.lower() for word in self.allow_host)):
+            return True
+        return self.host in ("0.0.0.0", "::", "") and _is_address(name)
+
+    @property
+    def jobs(self) -> JobSettings:
+        """The settings of the queue."""
+        return JobSettings(
+            self.data,
+            workers=self.workers,
+            max_queued=self.queue,
+            max_pixels=round(self.max_pixels * 1e6),
+            max_seconds=self.max_seconds,
+            max_job_seconds=self.max_time,
+            max_disk=round(self.max_disk * MB),
+            spare_disk=round(self.spare_disk * MB),
+            keep_seconds=self.keep * 3600,
+            idle_seconds=self.idle * 60,
+            warm=self.warm,
+            command=self.worker_command,
+        )
+
+
+def flag_fields() -> dict[str, FieldInfo]:
+    """The fields that are flags of the command line."""
+    return {name: field for name, field in Settings.model_fields.items() if field.description}
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback

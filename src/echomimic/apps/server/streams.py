@@ -1,92 +1,106 @@
-"""Answers that go on while a job does: its video as it grows, and what happens as events."""
+"""Responses that last as long as a job: its growing video, and its events."""
 
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import BinaryIO
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from echomimic.apps.jobs.service import Service
+from echomimic.apps.jobs.events import wait_for_event
+from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.request import JobError
 from echomimic.apps.jobs.store import Job
-from echomimic.apps.server.problems import Problem
-from echomimic.apps.server.schemas import describe_progress
+from echomimic.apps.server.problems import Problem, not_ready
+from echomimic.apps.server.schemas import describe_job, describe_progress
 
 _PIECE = 1 << 17
-_LOOK_EVERY = 0.05
-_BREATH = 15.0
+_POLL_SECONDS = 0.25
+HEARTBEAT_SECONDS = 2.0
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-Look = Callable[[], Job]
-"""Looks at the job as it is now; raises Problem where it is gone."""
+Find = Callable[[], Job]
+"""Reads the job as it is now; raises JobError if it is gone. Blocks."""
 
 
-class CutOff(Exception):  # noqa: N818 - not an error: the connection is closed, so that nobody takes a part for all
-    """What is being sent will never be complete."""
+class StreamAborted(Exception):  # noqa: N818 - no error: the connection is closed, so that a part never passes for all
+    """A response that has begun cannot be completed."""
 
 
-@contextmanager
-def _counted(service: Service) -> Iterator[None]:
-    """One of the long answers that are allowed at a time."""
-    if service.streams >= service.settings.streams:
-        why = f"{service.streams} streams are open, which is the most; close some or try again"
-        raise Problem(429, "too_many_streams", why, {"Retry-After": "5"})
-    service.streams += 1
-    try:
-        yield
-    finally:
-        service.streams -= 1
+class StreamLimit:
+    """Counts the open streams."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.count = limit, 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """One open stream. Raises Problem if there are too many."""
+        if self.count >= self.limit:
+            why = f"{self.count} streams are open, which is the limit; close some or try again"
+            raise Problem(429, "too_many_streams", why, {"Retry-After": "5"})
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
 
 
-async def live_response(service: Service, look: Look) -> StreamingResponse:
-    """The video of a job as fragmented mp4 from its beginning, as it is made; the answer begins when the video does."""
-    pieces = _follow(service, look)
-    first = await anext(pieces)
-    return StreamingResponse(_from_first(first, pieces), 200, _NO_STORE, "video/mp4")
+async def live_response(queue: JobQueue, limit: StreamLimit, find: Find) -> StreamingResponse:
+    """The video of a job as fragmented mp4, from its beginning; the response begins when the video does."""
+    pieces = _follow(queue, limit, find)
+    return StreamingResponse(_from_first(await anext(pieces), pieces), 200, _NO_STORE, "video/mp4")
 
 
 async def _from_first(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """All pieces. What goes wrong from here on closes the connection."""
+    """All pieces. An error after the first closes the connection."""
     yield first
     try:
         async for piece in pieces:
             yield piece
-    except Problem as problem:
-        raise CutOff(problem.detail) from None
+    except (Problem, JobError, OSError) as error:
+        raise StreamAborted(str(error)) from None
 
 
-async def _follow(service: Service, look: Look) -> AsyncIterator[bytes]:
-    """The bytes of the growing file, in order. Raises Problem where they end too early."""
-    with _counted(service):
-        job, bell = look(), service.board.bell(look().id)
-        while job.state == "queued":
-            await service.board.heard(bell, 1.0)
-            bell, job = service.board.bell(job.id), look()
-        with closing(_Growing(service, job)) as file:
+async def _follow(queue: JobQueue, limit: StreamLimit, find: Find) -> AsyncIterator[bytes]:
+    """The bytes of the growing file, in order. Raises Problem if they end too early."""
+    with limit.hold():
+        job = await run_in_threadpool(find)
+        change = queue.events.subscribe(job.id)
+        while (job := await run_in_threadpool(find)).state == "queued":
+            await wait_for_event(change, 1.0)
+            change = queue.events.subscribe(job.id)
+        file = _GrowingFile(queue, job)
+        try:
             while True:
-                now = look()  # before reading: what was written until it ended is read after that is known
-                if piece := file.read(now):
+                change = queue.events.subscribe(job.id)
+                running = queue.events.progress(job.id).attempt == job.attempt
+                now = job if running else await run_in_threadpool(find)  # before reading: the end is written before it
+                if piece := await run_in_threadpool(file.read, now):
                     yield piece
                 elif now.state == "succeeded":
                     return
                 elif now.final or now.attempt != job.attempt:
                     raise not_ready(now)
                 else:
-                    await service.board.heard(service.board.bell(job.id), _LOOK_EVERY)
+                    await wait_for_event(change, _POLL_SECONDS)
+        finally:
+            file.close()
 
 
-class _Growing:
-    """The file of a job that runs; the finished one, which is as playable, where that has gone already."""
+class _GrowingFile:
+    """The file of a running job; the result, which plays as well, if that file is gone already."""
 
-    def __init__(self, service: Service, job: Job) -> None:
-        self._paths = service.folders.live(job), service.folders.result(job)
+    def __init__(self, queue: JobQueue, job: Job) -> None:
+        self._live, self._result = queue.files.live(job), queue.files.result(job)
         self._file: BinaryIO | None = None
 
     def read(self, job: Job) -> bytes:
-        """What is new; empty where there is nothing."""
-        for path in self._paths if self._file is None else ():
-            if path == self._paths[0] or job.state == "succeeded":
+        """The new bytes; empty if there are none."""
+        for path in (self._live, self._result) if self._file is None else ():
+            if path == self._live or job.state == "succeeded":
                 try:
                     self._file = path.open("rb")
                     break
@@ -95,46 +109,39 @@ class _Growing:
         return self._file.read(_PIECE) if self._file else b""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file:
             self._file.close()
 
 
-def not_ready(job: Job) -> Problem:
-    """Why there is no result."""
-    if job.state == "failed":
-        return Problem(409, "job_failed", f"there is no result: {job.error.get('detail', 'the job has failed')}")
-    if job.state == "cancelled":
-        return Problem(409, "job_cancelled", "there is no result: the job has been cancelled")
-    return Problem(409, "not_finished", f"the job is {job.state}; the result is there when it has succeeded: wait")
-
-
-async def event_response(service: Service, look: Look) -> StreamingResponse:
-    """What happens to a job, as server-sent events: `job`, `progress` and `preview`; the last is a `job` that ended."""
-    events = _events(service, look)
+async def event_response(queue: JobQueue, limit: StreamLimit, find: Find) -> StreamingResponse:
+    """Server-sent events of a job: `job`, `progress`, `preview`, `heartbeat`; the last is the `job` that ended."""
+    events = _events(queue, limit, find)
     return StreamingResponse(_from_first(await anext(events), events), 200, _NO_STORE, "text/event-stream")
 
 
-async def _events(service: Service, look: Look) -> AsyncIterator[bytes]:
-    with _counted(service):
-        said, shown, moved = ("", -1), 0, -1
+async def _events(queue: JobQueue, limit: StreamLimit, find: Find) -> AsyncIterator[bytes]:
+    with limit.hold():
+        job = await run_in_threadpool(find)
+        sent, previews, done = ("", -1), 0, -1
         while True:
-            bell = service.board.bell(look().id)
-            job, news = look(), service.board.news(look().id)
-            if (job.state, job.attempt) != said:
-                said = job.state, job.attempt
-                yield _event("job", service.answer(job).model_dump_json())
+            change, progress = queue.events.subscribe(job.id), queue.events.progress(job.id)
+            if not sent[0] or progress.attempt != job.attempt:
+                job = await run_in_threadpool(find)
+            if (job.state, job.attempt) != sent:
+                sent = job.state, job.attempt
+                yield _event("job", (await run_in_threadpool(describe_job, job, queue)).model_dump_json())
             if job.final:
                 return
-            if news.done != moved:
-                moved = news.done
-                yield _event("progress", describe_progress(job, service.board).model_dump_json())
-            if news.previews > shown:
-                shown = news.previews
-                image = f"data:image/jpeg;base64,{b64encode(news.preview).decode()}"
-                yield _event("preview", json.dumps({"done": news.done, "image": image}))
-            if not await service.board.heard(bell, _BREATH):
-                yield b": still here\n\n"
+            if progress.done != done:
+                done = progress.done
+                yield _event("progress", describe_progress(job, queue.events).model_dump_json())
+            if progress.previews > previews:
+                previews = progress.previews
+                image = f"data:image/jpeg;base64,{b64encode(progress.preview).decode()}"
+                yield _event("preview", json.dumps({"done": progress.done, "image": image}))
+            if not await wait_for_event(change, HEARTBEAT_SECONDS):
+                yield _event("heartbeat", "{}")
 
 
 def _event(name: str, data: str) -> bytes:

@@ -1,139 +1,208 @@
-"""From a request to files in a folder and wishes in words, within limits of size and time."""
+"""Uploads: forms that are parsed as they arrive, with files written straight to disk, and requests made of them."""
 
-import asyncio
 import json
-import time
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from python_multipart.multipart import parse_options_header
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from echomimic.apps.jobs.job_types import Kind
-from echomimic.apps.server.fetching import fetch_all
-from echomimic.apps.server.multipart import Form, broken
+from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.server.problems import Problem
-from echomimic.apps.server.settings import MB, Settings
 
-_LARGEST_JSON = 64_000
-_DRAIN_SECONDS = 2.0
+_MAX_FIELD = 1000
+_MAX_FIELDS = 100
+_QUOTA_STEP = 4_000_000
+"""Bytes of an upload after which the disk is checked again."""
 
 
-class Body:
-    """The body of a request, piece by piece, no longer and no slower than the settings allow."""
+@dataclass
+class Upload:
+    """A received form: `files` lie in `folder` under the names of their fields; `filenames` is what they were called.
 
-    def __init__(self, request: Request, settings: Settings, most: int) -> None:
-        self._receive, self._most, self._stall = request.receive, most, settings.stall_seconds
-        self._until = time.monotonic() + settings.upload_seconds
-        self._size, self._ended = 0, False
-        length = request.headers.get("content-length", "")
-        self._promised = int(length) if length.isdigit() else 0
+    The client's names are for display only. `digest` identifies the content of the files.
+    """
 
-    async def read(self) -> bytes:
-        """The next piece; empty at the end. Raises Problem."""
-        if self._promised > self._most:
-            raise self._too_large()
-        chunk = b""
-        while not chunk and not self._ended:
-            chunk = await self._next(min(self._stall, self._until - time.monotonic()))
-            self._size += len(chunk)
-            if self._size > self._most:
-                raise self._too_large()
-        return chunk
+    folder: Path
+    files: dict[str, Path] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+    filenames: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
 
-    async def drain(self) -> None:
-        """Read on for a moment, so that a client that is still sending gets to see the answer."""
-        until = time.monotonic() + _DRAIN_SECONDS
+    def content(self, request: Mapping[str, Any]) -> str:
+        """A digest of the files and of the request that was made of the fields."""
+        return sha256(json.dumps([sorted(self.digests.items()), request], sort_keys=True).encode()).hexdigest()
+
+
+class Uploads:
+    """Receives uploads and counts their bytes until they are discarded or become jobs."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._open: dict[Path, Upload] = {}
+        queue.upload_bytes = lambda: sum(each.bytes for each in list(self._open.values()))
+
+    async def receive(self, request: Request, names: tuple[str, ...], max_field: int = _MAX_FIELD) -> Upload:
+        """Receive a form whose files are called `names`; to be discarded by the caller. Raises Problem, JobError."""
+        kind, parameters = parse_options_header(request.headers.get("content-type"))
+        if kind != b"multipart/form-data":
+            name = kind.decode("latin-1")[:100] or "missing"
+            raise Problem(415, "wrong_content_type", f"the content type is {name}; expected multipart/form-data")
+        boundary = parameters.get(b"boundary", b"")
+        if not boundary:
+            raise _broken("the content type has no boundary")
+        await run_in_threadpool(self._queue.check_disk)
+        upload = Upload(await run_in_threadpool(self._queue.files.new_upload))
+        self._open[upload.folder] = upload
         try:
-            while not self._ended and time.monotonic() < until:
-                await self._next(until - time.monotonic())
-        except Problem:
-            return
+            await self._receive_into(upload, request, _FormParser(boundary, upload, names, max_field))
+        except BaseException:
+            await self.discard(upload)
+            raise
+        return upload
 
-    async def _next(self, seconds: float) -> bytes:
+    async def _receive_into(self, upload: Upload, request: Request, parser: "_FormParser") -> None:
+        checked = 0
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, seconds))
-        except asyncio.TimeoutError:
-            raise Problem(
-                408, "slow_upload", "the upload stalled or took too long; expected it faster: try again"
-            ) from None
-        if message["type"] == "http.disconnect":
-            self._ended = True
-            raise broken("the client left")
-        self._ended = not message.get("more_body", False)
-        return bytes(message.get("body", b""))
+            async for chunk in request.stream():
+                await run_in_threadpool(parser.feed, chunk)
+                if upload.bytes - checked > _QUOTA_STEP:
+                    checked = upload.bytes
+                    await run_in_threadpool(self._queue.check_disk)
+        except ClientDisconnect:
+            raise _broken("the client left") from None
+        finally:
+            parser.close()
+        parser.check_complete()
 
-    def _too_large(self) -> Problem:
-        return Problem(
-            413, "too_large", f"the request is larger than {self._most / MB:g} MB; expected less: shrink the files"
-        )
-
-
-async def take_in(request: Request, folder: Path, kind: Kind, settings: Settings) -> dict[str, Any]:
-    """Put the files of a request into `folder`, named by their fields; returns the other fields. Raises Problem."""
-    given, parameters = parse_options_header(request.headers.get("content-type"))
-    if given == b"multipart/form-data":
-        body = Body(request, settings, settings.max_upload)
-        return await _finished(body, _take_form(body, parameters.get(b"boundary", b""), folder, kind))
-    if given == b"application/json":
-        body = Body(request, settings, _LARGEST_JSON)
-        return await _finished(body, _take_json(body, folder, kind, settings))
-    name = given.decode("latin-1")[:100] or "nothing"
-    raise Problem(415, "wrong_content_type", f"the content type is {name}; expected multipart/form-data")
+    async def discard(self, upload: Upload) -> None:
+        """Delete what is left of an upload."""
+        self._open.pop(upload.folder, None)
+        await run_in_threadpool(shutil.rmtree, upload.folder, True)
 
 
-async def _finished(body: Body, work: Any) -> dict[str, Any]:
-    try:
-        fields: dict[str, Any] = await work
-    except Problem as problem:
-        if problem.status != 408:
-            await body.drain()
-        raise
-    return fields
-
-
-async def _take_form(body: Body, boundary: bytes, folder: Path, kind: Kind) -> dict[str, Any]:
-    if not boundary:
-        raise broken("the content type names no boundary")
-    form = Form(boundary, folder, kind.files)
-    try:
-        while chunk := await body.read():
-            form.feed(chunk)
-    finally:
-        form.close()
-    form.check_whole()
-    check_files(kind, form.files)
-    return dict(form.fields)
-
-
-def check_files(kind: Kind, files: Mapping[str, object]) -> None:
-    """Raise Problem unless all that is needed is there, nothing else, and no file is empty (size 0)."""
-    way = kind.way(files)
-    for name in way.needs:
+def check_files(job_type: JobType, files: Mapping[str, Path]) -> InputVariant:
+    """The variant of inputs that was sent. Raises Problem for a missing, superfluous or empty file. Blocks."""
+    variant = job_type.variant(files)
+    for name in variant.required:
         if name not in files:
             raise Problem(422, "missing_field", f"field {name} is missing; expected a file: -F {name}=@FILE")
-    for name, size in files.items():
-        if name not in (*way.needs, *way.takes):
-            raise Problem(422, "unknown_field", f"field {name} does not go with {way.needs[0]}; expected one of them")
-        if size == 0:
-            raise Problem(422, "empty_file", f"field {name} is an empty file; expected one with something in it")
+    for name, path in files.items():
+        if name not in (*variant.required, *variant.optional):
+            raise Problem(
+                422, "unknown_field", f"field {name} does not go with {variant.required[0]}; omit one of them"
+            )
+        if path.stat().st_size == 0:
+            raise Problem(422, "empty_file", f"field {name} is an empty file; expected one with content")
+    return variant
 
 
-async def _take_json(body: Body, folder: Path, kind: Kind, settings: Settings) -> dict[str, Any]:
-    if not settings.allow_urls:
-        raise Problem(403, "urls_not_allowed", "this server takes no URLs; expected files as multipart/form-data")
-    text = b""
-    while chunk := await body.read():
-        text += chunk
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Problem(400, "broken_json", "the body is no JSON; expected an object with URLs and options") from None
-    if not isinstance(values, dict):
-        raise Problem(422, "broken_json", "the body is no JSON object; expected one with URLs and options")
-    urls = {name: values.pop(name) for name in kind.files if name in values}
-    check_files(kind, urls)
-    await run_in_threadpool(fetch_all, urls, folder, settings)
-    return values
+def _broken(why: str) -> Problem:
+    return Problem(400, "broken_form", f"the form cannot be read ({why}); expected multipart/form-data: send it again")
+
+
+class _FormParser:
+    """Parses a form piece by piece into an upload; files whose field is none of `names` are refused as fields."""
+
+    def __init__(self, boundary: bytes, upload: Upload, names: tuple[str, ...], max_field: int) -> None:
+        self._upload, self._names, self._max_field, self._complete = upload, names, max_field, False
+        self._header, self._value, self._name = b"", b"", ""
+        self._file: BinaryIO | None = None
+        self._digest = sha256()
+        self._text = bytearray()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._on_header,
+                    "on_header_value": self._on_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._open,
+                    "on_part_data": self._data,
+                    "on_part_end": self._end,
+                    "on_end": self._finish,
+                },
+            )
+        except FormParserError as fault:
+            raise _broken(str(fault)) from None
+
+    def feed(self, chunk: bytes) -> None:
+        """Parse some bytes. Raises Problem, OSError."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as fault:
+            raise _broken(str(fault)) from None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def check_complete(self) -> None:
+        """Raise Problem unless the form has ended."""
+        if not self._complete:
+            raise _broken("it is cut off")
+
+    def _begin(self) -> None:
+        self._header, self._value, self._name = b"", b"", ""
+        self._digest, self._text = sha256(), bytearray()
+
+    def _on_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            parameters = parse_options_header(self._value)[1]
+            self._name = parameters.get(b"name", b"").decode("utf-8", "replace")
+            filename = parameters.get(b"filename", b"").decode("utf-8", "replace")
+            if self._name in self._names:
+                self._upload.filenames.setdefault(self._name, filename[:200])
+        self._header, self._value = b"", b""
+
+    def _open(self) -> None:
+        upload = self._upload
+        if not self._name:
+            raise _broken("a part has no name")
+        if self._name in upload.files or self._name in upload.fields:
+            raise Problem(422, "repeated_field", f"field {self._name[:100]!r} is given twice; expected it once")
+        if len(upload.fields) >= _MAX_FIELDS:
+            raise _broken("too many fields")
+        if self._name in self._names:
+            upload.files[self._name] = upload.folder / self._name
+            self._file = upload.files[self._name].open("xb")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._file:
+            piece = data[start:end]
+            self._digest.update(piece)
+            self._upload.bytes += self._file.write(piece)
+        elif len(self._text) + end - start > self._max_field:
+            raise Problem(422, "long_field", f"field {self._name[:100]!r} is over {self._max_field} bytes long")
+        else:
+            self._text += data[start:end]
+
+    def _end(self) -> None:
+        if self._file:
+            self.close()
+            self._upload.digests[self._name] = self._digest.hexdigest()
+            return
+        try:
+            self._upload.fields[self._name] = self._text.decode()
+        except UnicodeDecodeError:
+            raise Problem(422, "not_text", f"field {self._name[:100]!r} is no UTF-8 text") from None
+
+    def _finish(self) -> None:
+        self._complete = True

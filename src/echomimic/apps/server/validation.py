@@ -1,27 +1,24 @@
-"""What a client asks for besides the files: fields read off `Options`, checked before a job is made."""
+"""The fields of a job request: their JSON Schema, read from `Options`, and their validation."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
-from echomimic.apps.jobs.job_types import Kind, Way
+from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
 from echomimic.apps.server.problems import Problem
-from echomimic.apps.server.settings import Settings
+from echomimic.choice import missing_files
 from echomimic.errors import OptionError
-from echomimic.options import Options, make_options
+from echomimic.options import make_options
 from echomimic.presets import PRESETS, find_preset
 
-_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_JSON = {int: "integer", float: "number", bool: "boolean", str: "string"}
-_OPTIONS = {control.name: control for control in OPTION_SPECS}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+_OPTIONS = {spec.name: spec for spec in OPTION_SPECS}
 _OWN: dict[str, dict[str, Any]] = {
-    "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "the way to render"},
-    "save_motion": {
-        "type": "boolean",
-        "default": False,
-        "description": "keep the motion that was rendered, under /motion",
-    },
-    "pose": {"type": "boolean", "default": False, "description": "body and hands, for V2, instead of the face"},
+    "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "how to render"},
+    "save_motion": {"type": "boolean", "default": False, "description": "keep the rendered motion, under /motion"},
+    "pose": {"type": "boolean", "default": False, "description": "track body and hands, for V2, instead of the face"},
     "person": {
         "type": "integer",
         "minimum": 1,
@@ -31,91 +28,105 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def field_schemas(kind: Kind, way: Way) -> dict[str, dict[str, Any]]:
-    """JSON Schema of each field that is no file."""
-    formats = {"type": "string", "enum": list(kind.formats), "default": kind.formats[0], "description": "what to make"}
-    own = {name: formats if name == "format" else _OWN[name] for name in way.fields}
-    return own | ({name: _schema(control) for name, control in _OPTIONS.items()} if way.options else {})
+def field_schemas(job_type: JobType, variant: InputVariant) -> dict[str, dict[str, Any]]:
+    """JSON Schema of each field that is not a file."""
+    formats = list(job_type.formats)
+    file_format = {"type": "string", "enum": formats, "default": formats[0], "description": "format of the result"}
+    own = {name: file_format if name == "format" else _OWN[name] for name in variant.fields}
+    return own | ({name: _schema(spec) for name, spec in _OPTIONS.items()} if variant.options else {})
 
 
-def _schema(control: OptionSpec) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": _JSON[control.kind], "description": f"{control.help} ({control.group})"}
-    if control.choices:
-        schema["enum"] = list(control.choices)
-    if control.name == "face_box":
+def _schema(spec: OptionSpec) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _JSON_TYPES[spec.kind], "description": f"{spec.help} ({spec.group})"}
+    if spec.choices:
+        schema["enum"] = list(spec.choices)
+    if spec.name == "face_box":
         schema["pattern"] = r"^\d{1,5}(\.\d{1,3})?(,\d{1,5}(\.\d{1,3})?){3}$"
-    if control.kind is str and not control.choices:
+    if spec.kind is str and not spec.choices:
         schema["maxLength"] = 100
-    bounds = {"minimum": control.low, "maximum": control.high}
-    schema |= {name: control.kind(bound) for name, bound in bounds.items() if bound is not None}
-    return schema | ({} if control.default is None else {"default": control.default})
+    bounds = {"minimum": spec.low, "maximum": spec.high}
+    schema |= {name: spec.kind(bound) for name, bound in bounds.items() if bound is not None}
+    return schema | ({} if spec.default is None else {"default": spec.default})
 
 
-def read_wishes(kind: Kind, way: Way, given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """A request as it is kept with the job, from text (of a form) or values (of JSON). Raises Problem."""
-    known = field_schemas(kind, way)
+def parse_request(
+    job_type: JobType, variant: InputVariant, given: Mapping[str, str], max_seconds: float
+) -> dict[str, Any]:
+    """A request as it is stored with the job, from the text fields of a form. Raises Problem. Blocks."""
+    known = field_schemas(job_type, variant)
     for name in given:
         if name not in known:
-            expected = ", ".join((*way.needs, *way.takes, *known))
+            expected = ", ".join((*variant.required, *variant.optional, *known))
             raise Problem(422, "unknown_field", f"unknown field {name!r}; expected {expected}")
-    wishes = {name: _own(name, given.get(name), known[name]) for name in way.fields}
-    if not way.options:
-        return wishes
-    asked = {name: _typed(name, given[name]) for name in given if name in _OPTIONS}
-    preset = str(wishes.get("preset", "auto"))
+    request = {name: _parse_own(name, given.get(name), known[name]) for name in variant.fields}
+    if not variant.options:
+        return request
+    preset = str(request.get("preset", "auto"))
+    check_preset(preset)
+    asked = {
+        name: _boolean(name, text) if _OPTIONS[name].kind is bool else text
+        for name, text in given.items()
+        if name in _OPTIONS
+    }
     try:
         options = make_options(asked, {} if preset == "auto" else find_preset(preset).defaults)
     except OptionError as error:
-        raise Problem(422, "invalid_option", spell_options(str(error))) from None
-    _check_length(options, settings)
-    return {**wishes, "options": {name: getattr(options, name) for name in asked}}
+        raise Problem(422, "option_invalid", spell_options(str(error))) from None
+    seconds = options.frames / options.fps
+    if seconds > max_seconds:
+        why = f"frames is {options.frames}, which lasts {seconds:.0f} s; expected at most {max_seconds:.0f} s"
+        raise Problem(422, "too_long", why)
+    return {**request, "options": {name: getattr(options, name) for name in asked}}
 
 
-def _own(name: str, value: object, schema: Mapping[str, Any]) -> object:
-    """The value of a field that is no option; None stands for one that was not given."""
-    if value is None:
+def _parse_own(name: str, text: str | None, schema: Mapping[str, Any]) -> object:
+    """The value of a field that is not an option."""
+    if text is None:
         return schema.get("default")
     if schema["type"] == "boolean":
-        return _truth(name, value)
+        return _boolean(name, text)
     if schema["type"] == "integer":
-        return _count(name, value, schema)
-    if value not in schema["enum"]:
-        raise Problem(422, "invalid_option", f"{name} is {value!r}; expected one of {', '.join(schema['enum'])}")
-    return value
+        low, high = schema["minimum"], schema["maximum"]
+        if not text.isdecimal() or len(text) > 9 or not low <= int(text) <= high:
+            raise Problem(422, "option_invalid", f"{name} is {text!r}; expected a whole number, {low} to {high}")
+        return int(text)
+    if text not in schema["enum"]:
+        raise Problem(422, "option_invalid", f"{name} is {text!r}; expected one of {', '.join(schema['enum'])}")
+    return text
 
 
-def _count(name: str, value: object, schema: Mapping[str, Any]) -> int:
-    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-    if not text.isdecimal() or len(text) > 9 or not schema["minimum"] <= int(text) <= schema["maximum"]:
-        limits = f"{schema['minimum']} to {schema['maximum']}"
-        raise Problem(422, "invalid_option", f"{name} is {value!r}; expected a whole number, {limits}")
-    return int(text)
+def _boolean(name: str, text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise Problem(422, "option_invalid", f"{name} is {text!r}; expected true or false")
+    return _BOOLEANS[text.lower()]
 
 
-def _truth(name: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or value.lower() not in _TRUTH:
-        raise Problem(422, "invalid_option", f"{name} is {value!r}; expected true or false")
-    return _TRUTH[value.lower()]
+def preset_status(name: str) -> dict[str, Any]:
+    """Whether a preset can run here, and what it lacks: names of files and packages, but no path. Blocks."""
+    preset = find_preset(name)
+    packages = [each for each in ("torch", "diffusers") if preset.engine == "diffusion" and find_spec(each) is None]
+    files = missing_files(name)
+    return {
+        "name": name,
+        "engine": preset.engine,
+        "ready": not files and not packages,
+        "missing_files": files,
+        "missing_packages": packages,
+        "defaults": dict(preset.defaults),
+    }
 
 
-def _typed(name: str, value: object) -> object:
-    """The value of an option: text stays for `Options` to read; what JSON brings must be of the right type."""
-    control = _OPTIONS[name]
-    if control.kind is bool:
-        return _truth(name, value)
-    numbers = (int, float) if control.kind is float else (control.kind,)
-    if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, numbers)):
-        raise Problem(422, "invalid_option", f"{name} is {value!r}; expected {_JSON[control.kind]}")
-    return value
-
-
-def _check_length(options: Options, settings: Settings) -> None:
-    seconds = options.frames / options.fps
-    if seconds > settings.max_seconds:
+def check_preset(name: str) -> None:
+    """Raise Problem if a preset cannot run here."""
+    if name == "auto":
+        return
+    status = preset_status(name)
+    if status["missing_packages"]:
+        what = ", ".join(status["missing_packages"])
         raise Problem(
-            422,
-            "too_long",
-            f"frames is {options.frames}, which lasts {seconds:.0f} s; expected at most {settings.max_seconds:.0f} s",
+            409, "package_missing", f"preset {name} needs packages that this server lacks: {what}; choose another"
         )
+    if status["missing_files"]:
+        what = ", ".join(status["missing_files"])
+        why = f"preset {name} needs checkpoint files that this server lacks: {what}; choose another, see /v1/presets"
+        raise Problem(409, "weights_missing", why)

@@ -1,33 +1,32 @@
-"""Who may come in, what the server says of itself, and what survives a stop."""
+"""Access, the description of the API, settings, and what survives a stop."""
 
 import json
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from echomimic.apps.cli import serve as serve_cli
 from echomimic.apps.cli.main import run
 from echomimic.apps.jobs import worker
-from echomimic.apps.jobs.job_types import ANIMATION, KINDS, Way
+from echomimic.apps.jobs.request import ANIMATION, JOB_TYPES, InputVariant, JobError, JobSettings, JobType
 from echomimic.apps.option_specs import OPTION_SPECS
-from echomimic.apps.server import runner as stand
+from echomimic.apps.server import runner
 from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
-from echomimic.apps.server.validation import field_schemas, read_wishes
+from echomimic.apps.server.validation import field_schemas, parse_request
 from echomimic.client import Client, ServerError
 from echomimic.errors import InputError
 from echomimic.options import OPTION_NAMES
 from helpers.rest_server import serving
 from helpers.rest_worker import SLOW
 
-SETTINGS = Settings(Path("nowhere"))
 KEYS = ("a-key-of-sixteen-letters", "another-key-of-letters")
 
 
 def test_keys(tmp_path: Path) -> None:
-    with serving(tmp_path, keys=KEYS) as server:
+    with serving(tmp_path, api_keys=KEYS) as server:
         assert server.ask("GET", "/healthz").status == 200
         refused = server.ask("GET", "/v1/animations")
         assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -71,24 +70,25 @@ def test_what_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
         assert not (tmp_path / "jobs" / "0123").exists()
 
 
-def test_a_job_that_is_cut_off_for_ever_is_given_up(tmp_path: Path) -> None:
+def test_a_job_that_is_interrupted_too_often_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(tmp_path) as server:
         job = server.until(server.post(seed=str(SLOW), frames="500").json, "running")
-    with serving(tmp_path, restarts=0) as server:
+    monkeypatch.setattr("echomimic.apps.server.settings.JobSettings", partial(JobSettings, max_restarts=0))
+    with serving(tmp_path) as server:
         failed = server.ended(job)
-        assert (failed["state"], failed["error"]["code"]) == ("failed", "cut_off")
+        assert (failed["state"], failed["error"]["code"]) == ("failed", "interrupted")
 
 
 def test_one_server_a_folder(tmp_path: Path) -> None:
-    with serving(tmp_path), pytest.raises(Problem, match="another server"):
-        stand.create_app(Settings(tmp_path))
+    with serving(tmp_path), pytest.raises(JobError, match="another server"):
+        runner.create_app(Settings(data=tmp_path))
 
 
-def test_the_paper_names_every_option_and_every_answer(tmp_path: Path) -> None:
-    with serving(tmp_path, keys=KEYS) as server:
-        paper = server.ask("GET", "/openapi.json").json
-        page = server.ask("GET", "/")
-    form = paper["paths"]["/v1/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+def test_the_description_names_every_option_and_every_answer(tmp_path: Path) -> None:
+    with serving(tmp_path, api_keys=KEYS) as server:
+        description = server.ask("GET", "/openapi.json").json
+        page = server.ask("GET", "/docs")
+    form = description["paths"]["/v1/animations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert list(form["properties"]) == [
         "portrait",
         "speech",
@@ -100,11 +100,11 @@ def test_the_paper_names_every_option_and_every_answer(tmp_path: Path) -> None:
     ]
     assert form["additionalProperties"] is False
     assert (form["properties"]["fps"]["minimum"], form["properties"]["fps"]["maximum"]) == (1.0, 120.0)
-    text = json.dumps(paper)
-    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) == set(paper["components"]["schemas"])
+    text = json.dumps(description)
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) == set(description["components"]["schemas"])
     assert page.headers["content-type"].startswith("text/html")
     assert not re.findall(rb"(?:src|href)=.?(?:https?:)?//", page.body), "nothing comes from elsewhere"
-    assert all(f"<code>{control.name}</code>".encode() in page.body for control in OPTION_SPECS)
+    assert all(f"<code>{spec.name}</code>".encode() in page.body for spec in OPTION_SPECS)
     assert str(tmp_path) not in text + page.body.decode()
 
 
@@ -125,20 +125,22 @@ def test_metrics(tmp_path: Path) -> None:
         assert line in text.splitlines()
 
 
-@pytest.mark.parametrize("way", [way for kind in KINDS.values() for way in kind.ways], ids=lambda way: way.needs[0])
-def test_every_default_may_be_given(way: Way) -> None:
-    kind = next(kind for kind in KINDS.values() if way in kind.ways)
-    fields = {name: schema["default"] for name, schema in field_schemas(kind, way).items() if "default" in schema}
-    wishes = read_wishes(kind, way, fields, SETTINGS)
-    assert read_wishes(kind, way, {name: str(value) for name, value in fields.items()}, SETTINGS) == wishes
+VARIANTS = [(job_type, variant) for job_type in JOB_TYPES.values() for variant in job_type.variants]
 
 
-def test_what_json_brings_has_the_right_type() -> None:
-    (way,) = ANIMATION.ways
-    assert read_wishes(ANIMATION, way, {"fps": "25"}, SETTINGS)["options"] == {"fps": 25.0}
-    for name, value in (("fps", True), ("seed", 1.5), ("framing", 3), ("still_background", 1), ("preset", [])):
+@pytest.mark.parametrize(("job_type", "variant"), VARIANTS, ids=lambda each: getattr(each, "name", None))
+def test_every_default_can_be_sent(job_type: JobType, variant: InputVariant) -> None:
+    schemas = field_schemas(job_type, variant)
+    fields = {name: str(schema["default"]) for name, schema in schemas.items() if "default" in schema}
+    assert set(parse_request(job_type, variant, fields, 600)) >= set(variant.fields)
+
+
+def test_fields_become_values_of_the_right_type() -> None:
+    (variant,) = ANIMATION.variants
+    assert parse_request(ANIMATION, variant, {"fps": "25"}, 600)["options"] == {"fps": 25.0}
+    for name, text in (("fps", "fast"), ("seed", "1.5"), ("framing", "3"), ("still_background", "2"), ("preset", "[]")):
         with pytest.raises(Problem):
-            read_wishes(ANIMATION, way, {name: value}, SETTINGS)
+            parse_request(ANIMATION, variant, {name: text}, 600)
 
 
 def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
@@ -151,16 +153,16 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         with pytest.raises(ServerError) as caught:
             server.client.animate(__file__, __file__, seed=-1)
-        assert (caught.value.status, caught.value.code) == (422, "invalid_option")
+        assert (caught.value.status, caught.value.code) == (422, "option_invalid")
         with pytest.raises(ServerError, match="speech holds text"):
             server.client.wait(server.client.animate(__file__, __file__))
 
 
 def test_a_worker_that_cannot_start_fails_the_job_and_not_the_server(tmp_path: Path) -> None:
-    with serving(tmp_path, worker=(str(tmp_path / "missing"),)) as server:
+    with serving(tmp_path, worker_command=(str(tmp_path / "missing"),)) as server:
         for _ in range(2):
             failed = server.ended(server.post().json)
-            assert (failed["state"], failed["error"]["code"]) == ("failed", "server_fault")
+            assert (failed["state"], failed["error"]["code"]) == ("failed", "worker_start_failed")
 
 
 Captured = pytest.CaptureFixture[str]
@@ -168,7 +170,7 @@ Captured = pytest.CaptureFixture[str]
 
 def test_serve_is_careful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     started: list[Settings] = []
-    monkeypatch.setattr(stand, "run_server", lambda settings, *_: started.append(settings))
+    monkeypatch.setattr(runner, "run_server", lambda settings, _: started.append(settings))
     monkeypatch.delenv("ECHOMIMIC_API_KEYS", raising=False)
     assert run(["serve", "--host", "0.0.0.0"]) == 2
     assert "--no-key" in capsys.readouterr().err
@@ -177,12 +179,18 @@ def test_serve_is_careful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert run(["serve", "--key-file", str(short)]) == 2
     assert "16 or more" in capsys.readouterr().err
     assert run(["serve", "--key-file", str(tmp_path / "none")]) == 2
+    assert run(["serve", "--workers", "0"]) == 2
+    assert "--workers is 0" in capsys.readouterr().err
     assert started == []
     assert run(["serve"]) == 0
-    assert (started[-1].keys, started[-1].any_host, started[-1].allow_urls) == ((), False, False)
+    assert (started[-1].keys, started[-1].is_public) == ((), False)
     monkeypatch.setenv("ECHOMIMIC_API_KEYS", ",".join(KEYS))
-    assert run(["serve", "--host", "0.0.0.0", "--max-upload", "5", "--keep", "2"]) == 0
-    assert (started[-1].keys, started[-1].max_upload, started[-1].keep_seconds) == (KEYS, 5_000_000, 7200)
+    monkeypatch.setenv("ECHOMIMIC_QUEUE", "7")
+    monkeypatch.setenv("ECHOMIMIC_MAX_UPLOAD", "6")
+    names = ("--allow-host", "a.example", "--allow-host", "b.example")
+    assert run(["serve", "--host", "0.0.0.0", "--max-upload", "5", "--keep", "2", *names]) == 0
+    assert (started[-1].keys, started[-1].max_upload, started[-1].jobs.keep_seconds) == (KEYS, 5, 7200)
+    assert (started[-1].queue, started[-1].allow_host) == (7, ("a.example", "b.example"))
 
 
 def test_a_port_that_is_taken(tmp_path: Path, capsys: Captured) -> None:
@@ -191,11 +199,24 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: Captured) -> None:
         assert "--port" in capsys.readouterr().err
 
 
-def test_messages_lose_the_folder_of_the_server() -> None:
+def test_messages_name_no_folder_and_no_flag() -> None:
     folder = "/srv/jobs/12"
-    assert worker._plain("/srv/jobs/12/speech is\nempty; see /srv/jobs/12", folder) == "speech is empty; see the job"
+    assert (
+        worker.public_text("/srv/jobs/12/speech is\nempty; see /srv/jobs/12", folder) == "speech is empty; see the job"
+    )
+    assert worker.public_text("vae is not in /home/me/weights/v1/vae.pth") == "vae is not in vae.pth"
+    assert worker.public_text("say where with `face_box`, or lower `size`") == "say where with face_box, or lower size"
 
 
-def test_who_may_call() -> None:
-    assert serve_cli._who_may_call("127.0.0.2", False, False) == (("127.0.0.1", "localhost", "::1", "127.0.0.2"), False)
-    assert serve_cli._who_may_call("0.0.0.0", True, False) == (("0.0.0.0",), True)
+def test_accepted_host_names() -> None:
+    local, everywhere = Settings(), Settings(host="0.0.0.0", allow_host="me.example")
+    for header in ("127.0.0.1:8765", "localhost", "[::1]:80", "LOCALHOST:1"):
+        assert local.accepts_host(header)
+        assert everywhere.accepts_host(header)
+    for header in ("evil.example", "192.168.1.5", "", "[::1", "localhost.evil.example", "127.0.0.1.evil.example"):
+        assert not local.accepts_host(header)
+    assert everywhere.accepts_host("192.168.1.5:8765"), "a page cannot rebind an address"
+    assert everywhere.accepts_host("me.example:8765")
+    assert not everywhere.accepts_host("evil.example")
+    assert Settings(host="127.0.0.2").accepts_host("127.0.0.2")
+    assert not Settings(host="127.0.0.2").is_public

@@ -1,0 +1,188 @@
+"""Run one job in this process: used by the worker process, the command line and ComfyUI."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from echomimic.errors import InputError
+from echomimic.types import Clip, Engine, Motion, Picture, Portrait, Previewing, Progress, Speech
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """Inputs, output and options of one job: an animation, or a track if `kind` says so.
+
+    A track is tracked in `video` or predicted from `portrait` and `speech`. `max_pixels` and `max_seconds` limit the
+    inputs; None means no limit.
+    """
+
+    output: Path
+    kind: str = "animation"
+    portrait: Path | Portrait | None = None
+    speech: Path | Speech | None = None
+    motion: Path | Motion | None = None
+    video: Path | None = None
+    preset: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    save_motion: Path | None = None
+    live: Path | None = None
+    weights: Path | None = None
+    pose: bool = False
+    person: int | None = None
+    max_pixels: int | None = None
+    max_seconds: float | None = None
+
+
+class EngineCache:
+    """Keeps the last engine, so that consecutive jobs of one preset load its networks once."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._engine: Engine | None = None
+
+    def get(self, request: JobRequest) -> Engine:
+        """The engine for a request. The previous one is released before another is loaded."""
+        from echomimic import api
+
+        key = _preset_name(request), request.weights
+        if self._engine is None or self._key != key:
+            self._engine = None
+            self._engine, self._key = api.load(key[0], weights=request.weights), key
+        return self._engine
+
+
+def run_job(request: JobRequest, progress: Progress | None = None, engines: EngineCache | None = None) -> Clip:
+    """Run a job and return what was made. A `Previewing` progress is offered every frame. Raises EchoMimicError."""
+    if request.kind == "track":
+        return _run_track(request, progress)
+    from echomimic import api
+
+    portrait, speech = _read_inputs(request)
+    engine = (engines or EngineCache()).get(request)
+    return api.animate(
+        portrait,
+        speech,
+        request.motion,
+        output=request.output,
+        preset=_preset_name(request),
+        save_motion=request.save_motion,
+        live=request.live,
+        weights=request.weights,
+        engine=PreviewedEngine(engine, progress) if isinstance(progress, Previewing) else engine,
+        progress=progress,
+        **request.options,
+    )
+
+
+class PreviewedEngine:
+    """An engine that offers each frame to a `Previewing` progress as it passes."""
+
+    def __init__(self, engine: Engine, progress: Previewing) -> None:
+        self._engine, self._progress = engine, progress
+
+    def frames(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        motion: Motion | None,
+        options: Any,
+        progress: Progress | None = None,
+    ) -> Iterator[Picture]:
+        """Yield the frames of the engine."""
+        for frame in self._engine.frames(portrait, speech, motion, options, progress):
+            self._progress.preview(lambda frame=frame: frame)  # type: ignore[misc]
+            yield frame
+
+
+def _preset_name(request: JobRequest) -> str:
+    """The name of the preset to use."""
+    if request.preset != "auto":
+        return request.preset
+    from echomimic.choice import choose_preset
+    from echomimic.motion import load_motion
+
+    motion = load_motion(request.motion) if isinstance(request.motion, Path) else request.motion
+    return choose_preset("auto", motion, request.weights)[0].name
+
+
+def _run_track(request: JobRequest, progress: Progress | None) -> Clip:
+    from echomimic.motion import save_motion
+    from echomimic.notes import collect_notes
+
+    began = time.monotonic()
+    with collect_notes() as notes:
+        track = _tracked(request, progress) if request.video else _predicted(request, progress)
+        save_motion(request.output, track)
+    (width, height), frames = track.image_size, len(track)
+    took = time.monotonic() - began
+    return Clip(
+        request.output, "", frames, track.fps, width, height, frames / track.fps, 0, took, request.output, tuple(notes)
+    )
+
+
+def _predicted(request: JobRequest, progress: Progress | None) -> Motion:
+    from echomimic import api
+
+    portrait, speech = _read_inputs(request)
+    track = api.predict(portrait, speech, request.motion, **request.options)
+    if progress:
+        progress(len(track), len(track))
+    return track
+
+
+def _tracked(request: JobRequest, progress: Progress | None) -> Motion:
+    from echomimic.media import read_video
+    from echomimic.motion import track_video
+
+    assert request.video is not None
+    video = read_video(request.video)
+    _check_seconds(video.duration, request)
+    _check_pixels("video", video.width * video.height, request)
+    return track_video(request.video, request.pose, request.person, progress)
+
+
+def _read_inputs(request: JobRequest) -> tuple[Any, Any]:
+    """The portrait and the speech, refused if they exceed the limits."""
+    from echomimic.media import read_picture, read_speech
+    from echomimic.options import make_options
+
+    portrait, speech = request.portrait, request.speech
+    if isinstance(portrait, Path) and request.max_pixels:
+        _check_pixels("portrait", _pixels_in_header(portrait), request)
+    if isinstance(speech, Path):
+        speech = read_speech(speech)
+    if speech is not None:
+        options = make_options(request.options)
+        _check_seconds(options.frames / options.fps or speech.duration, request)
+    return read_picture(portrait) if isinstance(portrait, Path) else portrait, speech
+
+
+def _pixels_in_header(path: Path) -> int:
+    """The number of pixels according to a picture's header, without decoding; 0 if Pillow does not know the format."""
+    import warnings
+
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                return int(image.size[0] * image.size[1])
+        except Image.DecompressionBombError:
+            return 2**62
+        except (OSError, ValueError, SyntaxError):
+            return 0
+
+
+def _check_pixels(what: str, pixels: int, request: JobRequest) -> None:
+    if request.max_pixels and pixels > request.max_pixels:
+        limit = f"{request.max_pixels / 1e6:g} million"
+        raise InputError(f"the {what} has too many pixels; expected at most {limit}: make it smaller")
+
+
+def _check_seconds(seconds: float, request: JobRequest) -> None:
+    if request.max_seconds and seconds > request.max_seconds:
+        limit = f"{request.max_seconds:.0f} s"
+        raise InputError(f"the video lasts {seconds:.0f} s; expected at most {limit}: cut it, or the voice")
