@@ -24,7 +24,7 @@ from echomimic.mesh.rig import Rig
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, apply_edits, read_edits
 from echomimic.motion.gestures import portrait_gestures
-from echomimic.motion.regions import CURVES_OF
+from echomimic.motion.regions import CURVES_OF, columns_of
 from echomimic.motion.time_edits import frames_at
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
@@ -83,10 +83,22 @@ def edit_motion(
         if isinstance(edit, CurveEdit) and isinstance(track, LandmarkTrack):
             if track.curves is None:
                 track = replace(track, curves=read_curves(track))
-            neutral = int(np.argmin(np.abs(track.curves.values).sum(axis=1)))
-            face_of = Rig(track.points[neutral]).points
+            face_of = _face_of(track, track.curves.values)
         track = apply_edits(track, [edit], EditContext(load, face_of))
     return track
+
+
+def _face_of(track: LandmarkTrack, rows: Floats) -> Callable[[Floats], Floats]:
+    """Gives the track's face (478, 3) under a row of curves, by a rig on its most neutral valid frame."""
+    head = columns_of(("head",))
+    amounts = np.abs(rows) / [curve.high - curve.low for curve in CURVES]
+    amounts[:, head] = 0
+    amounts[~track.valid] += 100
+    neutral = int(np.argmin(amounts.sum(axis=1)))
+    turned = np.zeros(len(CURVES), np.float32)
+    turned[head] = rows[neutral, head]
+    rig = Rig(track.points[neutral])
+    return lambda row: rig.points(row - turned)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 from echomimic.landmarks.body import Body
 from echomimic.landmarks.head_pose import face_template, rotation_matrix
 from echomimic.landmarks.topology import LIPS, WRISTS
+from echomimic.mesh.rig import Rig
 from echomimic.types import Curves, Floats, LandmarkTrack, PoseTrack
 
 
@@ -105,3 +106,27 @@ def write_v2(folder: Path, frames: list[Any]) -> Path:
     for i, frame in enumerate(frames):
         np.save(folder / f"{i}.npy", frame, allow_pickle=True)
     return folder
+
+
+def rigged_track(frames: int = 60, seed: int = 0, **held: float) -> LandmarkTrack:
+    """A face whose landmarks are exactly where its curves put them; curves named in `held` keep that value."""
+    random = np.random.default_rng(seed)
+    time = np.arange(frames) / 25
+    curves = Curves.rest(frames, 25.0)
+    for name, reach in {
+        "jaw": 0.3,
+        "yaw": 9,
+        "pitch": 6,
+        "roll": 5,
+        "gaze_x": 6,
+        "shift_x": 0.06,
+        "shift_y": 0.05,
+    }.items():
+        curves[name][:] = reach * np.sin(random.uniform(2, 5) * time + random.uniform(0, 6)) + (
+            reach if name == "jaw" else 0
+        )
+    for name, value in held.items():
+        curves[name][:] = value
+    rig = Rig(face_template() * 90 + np.array((256, 240, 0), np.float32))
+    points = np.stack([rig.points(row) for row in curves.values])
+    return LandmarkTrack(points, (512, 512), 25.0, np.ones(frames, bool), curves)

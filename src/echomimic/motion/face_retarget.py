@@ -6,6 +6,7 @@ lips and lids cannot cross.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,8 +143,8 @@ def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
         moves[:, indices] *= np.clip(own / max(other, 1e-6), 0.7, 1.4)
     start = _lips_together(portrait)
     moved = np.asarray(start + moves, np.float64)
-    _kept_apart(moved, start, LIP_PAIRS)
-    _kept_apart(moved, start, LID_PAIRS)
+    keep_apart(moved, start, LIP_PAIRS)
+    keep_apart(moved, start, LID_PAIRS)
     return moved
 
 
@@ -157,8 +158,8 @@ def _lips_together(shape: Array) -> Array:
     return closed
 
 
-def _kept_apart(shapes: Array, start: Array, pairs: tuple[tuple[int, int], ...]) -> None:
-    """Let upper points meet their lower ones half way where they would have passed them."""
+def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[tuple[int, int], ...]) -> None:
+    """Move crossed pairs of (upper, lower) points in `shapes` (T, 478, 3), in place, to where they meet half way."""
     for up, low in pairs:
         least = min(0.0, float(start[low, 1] - start[up, 1]))
         over = np.maximum(least - (shapes[:, low, 1] - shapes[:, up, 1]), 0) / 2

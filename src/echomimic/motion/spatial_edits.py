@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import Similarity, align, angles, face_template, rotation_matrix
-from echomimic.landmarks.topology import MIRRORED_BODY, MIRRORED_FACE_68, REGIONS
+from echomimic.landmarks.topology import LID_PAIRS, LIP_PAIRS, MIRRORED_BODY, MIRRORED_FACE_68, REGIONS
+from echomimic.motion.face_retarget import keep_apart
 from echomimic.motion.regions import SIGNED, columns_of, mirrored_landmarks
 from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
 from echomimic.motion.time_edits import Track, each_part, frames_at, mix, on_canvas, resample
-from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
+from echomimic.types import CURVE_NAMES, CURVES, Curves, Floats, LandmarkTrack, PoseTrack
 
 POSE_PARTS = ("body", "hands", "face")
 
@@ -30,41 +32,50 @@ def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
 def amplify(motion: Track, gain: float, parts: Sequence[str] = ()) -> Track:
     """Every departure from the motion's own usual position made `gain` times as far; 0 holds still.
 
-    `parts` of a face: eyes, brows, mouth, pupils, nose, head; of a pose: body, hands, face; all of them where empty.
-    Hands move further but keep their shape.
+    The usual position is the median over the valid frames, of landmarks as of curves. `parts` of a face: eyes, brows,
+    mouth, pupils, nose, head; of a pose: body, hands, face; all of them if empty. Hands move further but keep their
+    shape; lips and lids do not cross.
     """
     if not np.isfinite(gain):
         raise MotionError(f"amplify by {gain}; expected a number")
     if isinstance(motion, LandmarkTrack):
-        return _amplified_face(motion, gain, check_parts(tuple(parts) or FACE_PARTS, "amplify"))
-    return _amplified_pose(motion, gain, tuple(parts) or POSE_PARTS)
+        chosen = check_parts(tuple(parts) or FACE_PARTS, "amplify")
+        seen = motion.valid if motion.valid.any() else np.ones(len(motion), bool)
+        points = _amplified_points(motion.points, seen, gain, chosen) if motion.points.shape[1] else motion.points
+        curves = None if motion.curves is None else _amplified_curves(motion.curves, seen, gain, chosen)
+        return replace(motion, points=points, curves=curves)
+    return _amplified_pose(motion, gain, check_pose_parts(parts, "amplify"))
 
 
-def _amplified_face(track: LandmarkTrack, gain: float, parts: tuple[str, ...]) -> LandmarkTrack:
+def check_pose_parts(parts: Sequence[str], where: str) -> tuple[str, ...]:
+    """The parts of a pose, all of them if none is given. MotionError if one is unknown."""
+    unknown = [part for part in parts if part not in POSE_PARTS]
+    if unknown:
+        raise MotionError(f"{where}: unknown part {unknown[0]!r}; expected some of {', '.join(POSE_PARTS)}")
+    return tuple(parts) or POSE_PARTS
+
+
+def _amplified_points(points: Floats, seen: npt.NDArray[np.bool_], gain: float, parts: tuple[str, ...]) -> Floats:
+    """Landmarks (T, 478, 3): regions are amplified in the frame of the head, and the head in the image."""
     template = face_template()
-    fits = [align(points, template) for points in track.points]
-    faces = np.stack([fit.apply(points) for fit, points in zip(fits, track.points, strict=True)])
-    usual = _usual(faces, track)
+    fits = [align(face, template) for face in points]
+    faces = np.stack([fit.apply(face) for fit, face in zip(fits, points, strict=True)])
+    usual = np.median(faces[seen], axis=0)
     chosen = sorted({index for part in parts for index in REGIONS.get(part, ())})
     faces[:, chosen] = usual[chosen] + gain * (faces[:, chosen] - usual[chosen])
+    for part, pairs in (("mouth", LIP_PAIRS), ("eyes", LID_PAIRS)):
+        if part in parts:
+            keep_apart(faces, usual, pairs)
     if "head" in parts:
-        fits = _amplified_heads(fits, gain)
-    points = np.stack([fit.undo(face) for fit, face in zip(fits, faces, strict=True)])
-    lines = track.curves
-    return replace(track, points=points, curves=None if lines is None else _amplified_curves(lines, gain, parts))
+        fits = _amplified_heads(fits, seen, gain)
+    return np.stack([fit.undo(face) for fit, face in zip(fits, faces, strict=True)])
 
 
-def _usual(faces: Floats, track: LandmarkTrack) -> Floats:
-    """The face's usual shape: the median over the frames that count."""
-    seen = faces[track.valid] if track.valid.any() else faces
-    return np.asarray(np.median(seen, axis=0), np.float32)
-
-
-def _amplified_heads(fits: list[Similarity], gain: float) -> list[Similarity]:
+def _amplified_heads(fits: list[Similarity], seen: npt.NDArray[np.bool_], gain: float) -> list[Similarity]:
     """Poses moved away from the median pose. A fit takes a frame to the template, so the head's turn is its inverse."""
     turned = np.array([angles(fit.rotation.T) for fit in fits])
     origin = np.array([-fit.rotation.T @ fit.shift / fit.scale for fit in fits])
-    rest, place = np.median(turned, axis=0), np.median(origin, axis=0)
+    rest, place = np.median(turned[seen], axis=0), np.median(origin[seen], axis=0)
     moved = []
     for fit, turn, where in zip(fits, turned, origin, strict=True):
         rotation = rotation_matrix(*(rest + gain * (turn - rest))).T
@@ -73,17 +84,17 @@ def _amplified_heads(fits: list[Similarity], gain: float) -> list[Similarity]:
     return moved
 
 
-def _amplified_curves(lines: Curves, gain: float, parts: tuple[str, ...]) -> Curves:
-    columns = columns_of(parts)
-    values = lines.values.copy()
-    values[:, columns] *= gain
-    return Curves(values, lines.fps).replace()
+def _amplified_curves(curves: Curves, seen: npt.NDArray[np.bool_], gain: float, parts: tuple[str, ...]) -> Curves:
+    values = curves.values.copy()
+    usual = np.median(values[seen], axis=0)
+    for column in columns_of(parts):
+        curve = CURVES[column]
+        moved = usual[column] + gain * (values[:, column] - usual[column])
+        values[:, column] = np.clip(moved, curve.low, curve.high)
+    return Curves(values, curves.fps)
 
 
 def _amplified_pose(track: PoseTrack, gain: float, parts: tuple[str, ...]) -> PoseTrack:
-    unknown = [part for part in parts if part not in POSE_PARTS]
-    if unknown:
-        raise MotionError(f"amplify: unknown part {unknown[0]!r}; expected some of {', '.join(POSE_PARTS)}")
     hands = track.hands
     if "hands" in parts:
         wrists = hands[:, :, :1, :2]
@@ -116,8 +127,8 @@ def blend(a: Track, b: Track, share: float = 0.5, parts: Sequence[str] = ()) -> 
     if isinstance(one, LandmarkTrack) and isinstance(two, LandmarkTrack):
         return _blended_parts(one, two, share, check_parts(tuple(parts), "blend"))
     if isinstance(one, PoseTrack) and isinstance(two, PoseTrack):
-        mixed = mix(one, two, share)
-        return replace(one, **{part: getattr(mixed, part) for part in parts if part in POSE_PARTS})
+        mixed, chosen = mix(one, two, share), check_pose_parts(parts, "blend")
+        return replace(one, **{part: getattr(mixed, part) for part in chosen})
     return one
 
 
@@ -130,12 +141,17 @@ def _blended_parts(a: LandmarkTrack, b: LandmarkTrack, share: float, parts: tupl
         face, guest = home.apply(own), away.apply(other)
         face[chosen] += share * (guest[chosen] - face[chosen])
         points[i] = (_mid_pose(home, away, share) if "head" in parts else home).undo(face)
-    lines = a.curves
-    if lines is not None and b.curves is not None:
-        values, columns = lines.values.copy(), columns_of(parts)
+    return replace(a, points=points, valid=a.valid & b.valid, curves=_blended_curves(a, b, share, columns_of(parts)))
+
+
+def _blended_curves(a: LandmarkTrack, b: LandmarkTrack, share: float, columns: list[int]) -> Curves | None:
+    """The curves of a blend; none if they are not known, for the landmarks say more than half of them would."""
+    if a.curves is None or (columns and b.curves is None):
+        return None
+    values = a.curves.values.copy()
+    if b.curves is not None:
         values[:, columns] += share * (b.curves.values[:, columns] - values[:, columns])
-        lines = Curves(values, lines.fps)
-    return replace(a, points=points, valid=a.valid & b.valid, curves=lines)
+    return Curves(values, a.curves.fps)
 
 
 def _mid_pose(a: Similarity, b: Similarity, share: float) -> Similarity:
@@ -149,8 +165,10 @@ def _mid_pose(a: Similarity, b: Similarity, share: float) -> Similarity:
 def mirror(motion: Track) -> Track:
     """The motion as a mirror shows it: what the left did, the right does."""
     if isinstance(motion, LandmarkTrack):
-        points = motion.points[:, mirrored_landmarks()] * np.array((-1, 1, 1), np.float32)
-        points[..., 0] += motion.image_size[0]
+        points = motion.points
+        if points.shape[1]:
+            points = points[:, mirrored_landmarks()] * np.array((-1, 1, 1), np.float32)
+            points[..., 0] += motion.image_size[0]
         lines = motion.curves
         signs = np.array([-1.0 if name in SIGNED else 1.0 for name in CURVE_NAMES], np.float32)
         return replace(motion, points=points, curves=None if lines is None else Curves(lines.values * signs, lines.fps))

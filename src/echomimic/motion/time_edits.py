@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.motion.schema import check_fps, kind_of
+from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
+from echomimic.motion.schema import MAX_FRAMES, check_fps, kind_of
 from echomimic.signals import sample_at
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack
 
 Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
 Times = npt.NDArray[np.float64]
 _FEWEST = 1
+_FEW, _BLOCK = 32, 64
+"""Weights on either side up to which a convolution is summed directly, and columns that are convolved together."""
 
 
 def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
@@ -45,9 +48,12 @@ def each_part(track: PoseTrack, change: Callable[[Floats], Floats]) -> PoseTrack
 
 def _seen_between(values: Floats, when: Times) -> Floats:
     """As `sample_at`, for points whose last number is a score."""
-    mixed = sample_at(values, when)
     low = np.floor(when).astype(int)
-    a, b = values[low], values[np.minimum(low + 1, len(values) - 1)]
+    return _with_lone(sample_at(values, when), values[low], values[np.minimum(low + 1, len(values) - 1)])
+
+
+def _with_lone(mixed: Floats, a: Floats, b: Floats) -> Floats:
+    """Points mixed from `a` and `b`, with the place of the other where one was not seen (score 0)."""
     for one, other in ((a, b), (b, a)):
         lone = (one[..., 2] <= 0) & (other[..., 2] > 0)
         mixed[lone, :2] = other[lone, :2]
@@ -57,13 +63,14 @@ def _seen_between(values: Floats, when: Times) -> Floats:
 def resample(motion: Track, fps: float) -> Track:
     """The same motion at another frame rate: as long in seconds, to half a frame."""
     check_fps(fps, "the wanted motion")
-    count = max(_FEWEST, round(len(motion) / motion.fps * fps))
+    count = _count(max(len(motion) / motion.fps, _FEWEST / fps), fps)
     return frames_at(motion, np.arange(count) * (motion.fps / fps), fps)
 
 
 def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
     """The frames from `start` to `end` in seconds; a negative time counts from the end."""
     length = len(motion) / motion.fps
+    _check_finite(start=start, end=end or 0.0)
     first, last = (_moment(second, length) for second in (start, length if end is None else end))
     low, high = round(first * motion.fps), round(last * motion.fps)
     if high - low < _FEWEST:
@@ -88,7 +95,8 @@ def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
     when = np.arange(count, dtype=np.float64)
     if seam is None:
         return frames_at(motion, last - np.abs(when % (2 * last) - last))
-    lap = min(round(seam * motion.fps), len(motion) // 2)
+    _check_finite(seam=seam)
+    lap = min(max(0, round(seam * motion.fps)), len(motion) // 2)
     period = len(motion) - lap
     place = when % period
     share = np.clip((place + 1) / (lap + 1), 0, 1)
@@ -97,10 +105,20 @@ def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
 
 
 def _count(seconds: float, fps: float) -> int:
+    """Frames of a motion that is to last so long. MotionError if they are none, or too many."""
     count = round(seconds * fps) if np.isfinite(seconds) else 0
-    if count < _FEWEST:
-        raise MotionError(f"a motion of {seconds:g} s was asked for; expected at least a frame, {1 / fps:.3f} s")
+    if not _FEWEST <= count <= MAX_FRAMES:
+        raise MotionError(
+            f"a motion of {seconds:g} s was asked for; expected at least a frame, {1 / fps:.3f} s, and at most "
+            f"{MAX_FRAMES} frames, {MAX_FRAMES / fps:.0f} s"
+        )
     return count
+
+
+def _check_finite(**values: float) -> None:
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise MotionError(f"{name} is {value}; expected a number")
 
 
 def stretch(motion: Track, seconds: float) -> Track:
@@ -127,60 +145,96 @@ def retime(motion: Track, marks: Sequence[tuple[float, float]]) -> Track:
 
 
 def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) -> Track:
-    """Later by `seconds` (earlier where negative), its length kept by holding an end; and moved by `x`, `y`.
+    """Later by `seconds` (earlier if negative), its length kept by holding an end; and moved by `x`, `y`.
 
-    `x` and `y` are pixels of the canvas for faces and shares of the picture for poses.
+    `x` and `y` are pixels of the image for faces and fractions of the picture for poses. The curves of a face that say
+    where the head is move with it.
     """
+    _check_finite(seconds=seconds, x=x, y=y)
     late = frames_at(motion, np.arange(len(motion)) - seconds * motion.fps) if seconds else motion
-    if isinstance(late, LandmarkTrack):
-        return replace(late, points=late.points + np.array((x, y, 0), np.float32))
+    if not (x or y):
+        return late
     shift = np.array((x, y, 0), np.float32)
+    if isinstance(late, LandmarkTrack):
+        curves = None if late.curves is None else _shifted(late.curves, x, y, face_width(late))
+        return replace(late, points=late.points + shift, curves=curves)
     return each_part(late, lambda part: np.where(part[..., 2:] > 0, part + shift, part))
+
+
+def _shifted(curves: Curves, x: float, y: float, width: float) -> Curves:
+    return curves.replace(shift_x=curves["shift_x"] + x / width, shift_y=curves["shift_y"] + y / width)
+
+
+def face_width(track: LandmarkTrack) -> float:
+    """The usual distance from ear to ear in pixels. MotionError for a track without landmarks."""
+    if not track.points.shape[1]:
+        raise MotionError("the track holds curves alone; expected one with landmarks: save it first")
+    seen = track.points[track.valid] if track.valid.any() else track.points
+    return max(1.0, float(np.median(np.linalg.norm(seen[:, EAR_RIGHT] - seen[:, EAR_LEFT], axis=-1))))
 
 
 def smooth(motion: Track, seconds: float = 0.12) -> Track:
     """Values averaged over time with a Gaussian whose deviation is `seconds`; frames that are not valid do not count.
 
-    Short events suffer: lips may no longer close with more than 0.05 s, blinks no longer with more than 0.1 s.
+    The time it takes does not grow with `seconds`. Short events suffer: lips may no longer close with more than 0.05 s,
+    blinks no longer with more than 0.1 s.
     """
+    _check_finite(seconds=seconds)
     sigma = seconds * motion.fps
     if sigma <= 0:
         return motion
-    reach = np.arange(-int(np.ceil(3 * sigma)), int(np.ceil(3 * sigma)) + 1)
-    weights = np.exp(-0.5 * (reach / sigma) ** 2)
     if isinstance(motion, LandmarkTrack):
         seen = motion.valid if motion.valid.any() else np.ones(len(motion), bool)
-        lines = motion.curves
-        still = np.ones(len(motion), bool)
+        curves = motion.curves
         return replace(
             motion,
-            points=_averaged(motion.points, reach, weights, seen[:, None, None]),
-            curves=None
-            if lines is None
-            else Curves(_averaged(lines.values, reach, weights, still[:, None]), lines.fps),
+            points=_averaged(motion.points, sigma, seen[:, None, None]),
+            curves=None if curves is None else Curves(_averaged(curves.values, sigma, seen[:, None]), curves.fps),
         )
 
     def averaged(part: Floats) -> Floats:
-        places = _averaged(part[..., :2], reach, weights, part[..., 2:] > 0)
+        places = _averaged(part[..., :2], sigma, part[..., 2:] > 0)
         return np.concatenate([places, part[..., 2:]], axis=-1)
 
     return each_part(motion, averaged)
 
 
-def _averaged(values: Floats, reach: npt.NDArray[np.int_], weights: Times, seen: npt.NDArray[np.bool_]) -> Floats:
-    """A weighted mean over frames, of those that were seen; where none was, the value stays."""
-    total = np.zeros(values.shape, np.float64)
-    weight = np.zeros(np.broadcast_shapes(values.shape[:1] + seen.shape[1:]), np.float64)
-    for step, share in zip(reach, weights, strict=True):
-        rows = np.clip(np.arange(len(values)) + step, 0, len(values) - 1)
-        total += share * np.where(seen[rows], values[rows], 0)
-        weight += share * seen[rows]
+def _averaged(values: Floats, sigma: float, seen: npt.NDArray[np.bool_]) -> Floats:
+    """The Gaussian mean over frames (T, ...) of those that were seen; the value itself if none was.
+
+    The ends are held, so that steps beyond the length of the motion all meet an end: their weights are added up.
+    """
+    most = len(values)
+    sigma = float(np.clip(sigma, 1e-3, 1e6))
+    steps = np.arange(int(np.ceil(3 * sigma)) + 1)
+    half = np.exp(-0.5 * (steps / sigma) ** 2)
+    half = half if len(half) <= most + 1 else np.append(half[:most], half[most:].sum())
+    weights = np.concatenate([half[:0:-1], half])
+    total = _convolved(np.where(seen, values, 0).reshape(most, -1), weights).reshape(values.shape)
+    weight = _convolved(seen.reshape(most, -1), weights).reshape(seen.shape)
     return np.where(weight > 1e-9, total / np.maximum(weight, 1e-9), values).astype(np.float32)
+
+
+def _convolved(columns: npt.NDArray[Any], weights: Times) -> Times:
+    """Columns (T, N), their ends held, convolved with symmetric weights: by FFT if there are many weights."""
+    count, reach = len(columns), len(weights) // 2
+    result = np.empty(columns.shape, np.float64)
+    size = 1 << (count + 2 * reach - 1).bit_length()
+    for first in range(0, columns.shape[1], _BLOCK):
+        block = np.s_[:, first : first + _BLOCK]
+        padded = np.pad(columns[block].astype(np.float64), ((reach, reach), (0, 0)), mode="edge")
+        if reach <= _FEW:
+            result[block] = sum(weight * padded[k : k + count] for k, weight in enumerate(weights))
+        else:
+            spectrum = np.fft.rfft(padded, size, axis=0) * np.fft.rfft(weights, size)[:, None]
+            result[block] = np.fft.irfft(spectrum, size, axis=0)[2 * reach : 2 * reach + count]
+    return result
 
 
 def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
     """Frame by frame (1 - share) of `a` and share of `b`, two motions of one length; `share` is a number or (T,)."""
     part = np.broadcast_to(np.asarray(share, np.float32), len(a))
+    _check_finite(share=float(part.sum()))
 
     def mixed(one: Floats, other: Floats) -> Floats:
         weight = part.reshape(-1, *[1] * (one.ndim - 1))
@@ -193,7 +247,11 @@ def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
         seen: npt.NDArray[np.bool_] = ((part >= 1) | a.valid) & ((part <= 0) | b.valid)
         return replace(a, points=mixed(a.points, b.points), valid=seen, curves=lines)
     if isinstance(a, PoseTrack) and isinstance(b, PoseTrack):
-        return replace(a, body=mixed(a.body, b.body), hands=mixed(a.hands, b.hands), face=mixed(a.face, b.face))
+        body, hands, face = (
+            _with_lone(mixed(one, other), one, other)
+            for one, other in ((a.body, b.body), (a.hands, b.hands), (a.face, b.face))
+        )
+        return replace(a, body=body, hands=hands, face=face)
     raise MotionError(f"motions of the kinds {kind_of(a)} and {kind_of(b)} cannot be mixed; expected two of one kind")
 
 
@@ -208,8 +266,9 @@ def concat(motions: Sequence[Track], seam: float = 0.2) -> Track:
 
 
 def _joined(a: Track, b: Track, seam: float) -> Track:
-    lap = min(round(seam * a.fps), len(a) - 1, len(b) - 1)
-    total = len(a) + len(b) - lap
+    _check_finite(seam=seam)
+    lap = min(max(0, round(seam * a.fps)), len(a) - 1, len(b) - 1)
+    total = _count((len(a) + len(b) - lap) / a.fps, a.fps)
     when = np.arange(total, dtype=np.float64)
     share = np.clip((when - (len(a) - lap) + 1) / (lap + 1), 0, 1)
     share[when >= len(a)] = 1.0
