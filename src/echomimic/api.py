@@ -11,7 +11,7 @@ from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.choice import choose_preset
 from echomimic.errors import SetupError
-from echomimic.motion.files import VIDEO_SUFFIXES
+from echomimic.motion.files import is_video
 from echomimic.notes import collect_notes, emit, note
 from echomimic.options import Options, make_options
 from echomimic.presets import PRESETS, Preset
@@ -216,7 +216,7 @@ def _followed(inputs: _Inputs, source: object, chosen: Preset, settings: Options
 
     With `exact` only the motion of a driving video is: a track is then drawn as it stands.
     """
-    video = isinstance(source, (str, Path)) and Path(source).suffix.lower() in VIDEO_SUFFIXES
+    video = isinstance(source, (str, Path)) and is_video(Path(source))
     if inputs.motion is None or chosen.drive == "none":
         return inputs
     from echomimic.diffusion.conditioning import aligned_to_shot, stands_elsewhere

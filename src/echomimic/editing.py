@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, Generic, Literal, TypeVar
 from uuid import uuid4
 
@@ -60,7 +61,7 @@ _VISIBLE = 0.5
 _OPACITY, _SHADE = 0.85, 0.5
 """Opacity of a drawn hand, and how much the photo around it is darkened, so that its thin lines stay visible."""
 _STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
-_REPLAY_SECONDS = 1.0
+_REPLAY_SECONDS = 0.8
 """How long the edits of a loaded track may take to be applied again; if they take longer they cannot be undone."""
 
 
@@ -106,6 +107,8 @@ class EditHistory(Generic[Track]):
     """A track and the edits that made it: `track` is `base` after all `steps`."""
 
     base: Track
+    progress: Progress | None = None
+    """Called before each edit that is applied; raising from it cancels, and nothing has changed then."""
     track: Track = field(init=False)
     steps: tuple[Step, ...] = ()
     undone: tuple[Step, ...] = ()
@@ -129,26 +132,26 @@ class EditHistory(Generic[Track]):
 
     def preview(self, edits: Sequence[Edit]) -> Track:
         """The track after more edits, which are not kept."""
-        return _apply(self.track, edits)
+        return self._applied(self.track, edits)
 
-    def apply(self, edits: Sequence[Edit], replace_last: bool = False, progress: Progress | None = None) -> None:
+    def apply(self, edits: Sequence[Edit], replace_last: bool = False) -> None:
         """Apply edits as one step and keep them; with `replace_last` in place of the last step.
 
-        MotionError if an edit does not fit; nothing has changed then.
+        MotionError if an edit does not fit, or changes the length, which the voice gives; nothing has changed then.
         """
         kept: tuple[Step, ...] = self.steps[:-1] if replace_last else self.steps
         if len(_flat(kept)) + len(edits) > MAX_EDITS:
             raise MotionError(
                 f"the track has {MAX_EDITS} edits, the most that can be undone; save it and load it again"
             )
-        before = _apply(self.base, _flat(kept)) if replace_last else self.track
-        self._set(_apply(before, edits, progress), (*kept, tuple(edits)), ())
+        before = self._applied(self.base, _flat(kept)) if replace_last else self.track
+        self._set(self._applied(before, edits), (*kept, tuple(edits)), ())
 
     def undo(self) -> None:
         """Take back the last step."""
         if self.steps:
             *kept, last = self.steps
-            self._set(_apply(self.base, _flat(kept)), tuple(kept), (*self.undone, last))
+            self._set(self._applied(self.base, _flat(kept)), tuple(kept), (*self.undone, last))
 
     def redo(self) -> None:
         """Apply the last step again that was taken back."""
@@ -156,11 +159,37 @@ class EditHistory(Generic[Track]):
             step = self.undone[-1]
             self._set(self.preview(step), (*self.steps, step), self.undone[:-1])
 
-    def restart(self, base: Track, edits: Step = (), baked: Step = (), progress: Progress | None = None) -> None:
-        """Go on from another base after `edits`; those that are `baked` into it cannot be undone."""
-        track = _apply(base, edits, progress)
-        self.base, self.baked = base, baked
-        self._set(track, tuple((edit,) for edit in edits), ())
+    def load(self, heard: Track, loaded: Track, edits: Step, same: Callable[[Track, Track], bool]) -> None:
+        """Go on from a loaded track.
+
+        Its edits can be undone if they give the same from `heard`, the track of this very voice, within a second.
+        """
+        end = monotonic() + _REPLAY_SECONDS
+
+        def in_time(done: int, total: int) -> None:
+            if monotonic() > end:
+                raise TimeoutError
+            if self.progress is not None:
+                self.progress(done, total)
+
+        try:
+            made = self._applied(heard, edits, in_time)
+        except (MotionError, TimeoutError):
+            made = None
+        if made is not None and same(made, loaded):
+            self.base, self.baked = heard, ()
+            self._set(made, tuple((edit,) for edit in edits), ())
+        else:
+            self.base, self.baked = loaded, edits
+            self._set(loaded, (), ())
+
+    def _applied(self, track: Track, edits: Sequence[Edit], progress: Progress | None = None) -> Track:
+        for edit in edits:
+            if not edit.keeps_length:
+                raise MotionError(
+                    f"{edit.op} changes the length of the motion; expected an edit that keeps the voice's"
+                )
+        return apply_edits(track, edits, progress=progress or self.progress)
 
     def _set(self, track: Track, steps: tuple[Step, ...], undone: tuple[Step, ...]) -> None:
         self.track, self.steps, self.undone = track, steps, undone
@@ -169,43 +198,6 @@ class EditHistory(Generic[Track]):
 
 def _flat(steps: Iterable[Step]) -> Step:
     return tuple(edit for step in steps for edit in step)
-
-
-def _apply(track: Any, edits: Sequence[Edit], progress: Progress | None = None) -> Any:
-    """The track after edits. MotionError for one that would change its length, which the voice gives."""
-    for edit in edits:
-        if not edit.keeps_length:
-            raise MotionError(
-                f"{edit.op} changes the length of the motion; expected an edit that keeps it with the voice"
-            )
-    return apply_edits(track, edits, progress=progress)
-
-
-def _restarted(
-    history: EditHistory[Any], heard: Any, loaded: Any, edits: Step, same: Callable[[Any, Any], bool]
-) -> None:
-    """Go on from a loaded track; its edits can be undone if they give the same from the track of this very voice."""
-    try:
-        made: Any = _apply(heard, edits, _time_limit())
-    except (MotionError, TimeoutError):
-        made = None
-    if made is not None and same(made, loaded):
-        history.restart(heard, edits=edits)
-    else:
-        history.restart(loaded, baked=edits)
-
-
-def _time_limit() -> Progress:
-    """A progress callback that raises TimeoutError after `_REPLAY_SECONDS`."""
-    from time import monotonic
-
-    end = monotonic() + _REPLAY_SECONDS
-
-    def check(_done: int, _total: int) -> None:
-        if monotonic() > end:
-            raise TimeoutError
-
-    return check
 
 
 class FaceEditor:
@@ -220,14 +212,14 @@ class FaceEditor:
     usual = 1.0
     """How much of their range the curves usually take up."""
 
-    def __init__(self, portrait: Portrait, speech: Speech, options: Options) -> None:
+    def __init__(self, portrait: Portrait, speech: Speech, options: Options, progress: Progress | None = None) -> None:
         self._portrait, self._speech, self._options = portrait, speech, options
         self._engine = MeshEngine()
         self._load_notes: tuple[str, ...] = ()
         self.stage: Stage = self._engine.stage(portrait, options)
         self.heard = self._track(None)
         """The track of the voice, without edits."""
-        self.history: EditHistory[LandmarkTrack] = EditHistory(self.heard)
+        self.history: EditHistory[LandmarkTrack] = EditHistory(self.heard, progress)
 
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
         curves = self._engine.curves(self._speech, loaded, self._options)
@@ -309,7 +301,7 @@ class FaceEditor:
         with collect_notes() as notes:
             fitted = self._track(loaded)
         self._load_notes = tuple(notes)
-        _restarted(self.history, self.heard, fitted, edits, _same_face)
+        self.history.load(self.heard, fitted, edits, _same_face)
 
     def save(self, path: Path, options: Options | None = None) -> Path:
         """Write the track with its edits; with `options`, framed as they ask for."""
@@ -345,7 +337,7 @@ class HandsEditor:
         with collect_notes() as notes:
             self.heard = portrait_gestures(portrait, speech, options, self._body)
         self._load_notes = tuple(notes)
-        self.history: EditHistory[PoseTrack] = EditHistory(self.heard)
+        self.history: EditHistory[PoseTrack] = EditHistory(self.heard, face.history.progress)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -382,7 +374,7 @@ class HandsEditor:
             frames = clip_length(self._speech, loaded, self._options)
             fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
         self._load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
-        _restarted(self.history, self.heard, fitted, edits, _same_hands)
+        self.history.load(self.heard, fitted, edits, _same_hands)
 
     def save(self, path: Path, _options: Options | None = None) -> Path:
         """Write the track with its edits; it is in fractions of the picture, whatever the video's size."""
@@ -431,6 +423,8 @@ class EditingSession:
     id: str = field(default_factory=lambda: uuid4().hex)
     kind: Kind = "face"
     """What is shown first: the kind that was loaded last."""
+    progress: Progress | None = None
+    """Called before each edit that is applied; raising from it cancels, for a server that has to stop."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -439,7 +433,7 @@ class EditingSession:
         longer = max(self.portrait.pixels.shape[:2])
         size = {} if self.given.get("size") or longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
         self.options: Options = make_options({**self.given, **size})
-        self.face = FaceEditor(self.portrait, self.speech, self.options)
+        self.face = FaceEditor(self.portrait, self.speech, self.options, self.progress)
         self._hands: HandsEditor | FaceError | None = None
 
     @property
@@ -472,7 +466,7 @@ class EditingSession:
         hands = self._hands.history.revision if isinstance(self._hands, HandsEditor) else 0
         return self.face.history.revision + hands
 
-    def apply(self, edits: Mapping[Kind, Sequence[object]], progress: Progress | None = None) -> None:
+    def apply(self, edits: Mapping[Kind, Sequence[object]]) -> None:
         """Apply edits by what they change, records or lines of Python, each as one step.
 
         Notes, and edits that change a motion's length, are left out: the voice gives the length here.
@@ -480,7 +474,7 @@ class EditingSession:
         for kind, each in edits.items():
             for edit in read_edits(each):
                 if edit.keeps_length and edit.op != "note":
-                    self.editor(kind).history.apply([edit], progress=progress)
+                    self.editor(kind).history.apply([edit])
 
     def warnings(self, preset: str) -> tuple[str, ...]:
         """What of the edits a render with this preset leaves out, a line each."""
@@ -492,7 +486,7 @@ class EditingSession:
 
     def load(self, path: Path) -> Kind:
         """Go on with a saved track, of a face or of hands; gives which of them it was."""
-        loaded, edits = motion.load_motion(path), motion.load_edits(path)
+        loaded, edits = motion.load_with_edits(path)
         if isinstance(loaded, LandmarkTrack):
             self.face.load(loaded, edits)
         else:

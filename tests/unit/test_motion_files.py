@@ -1,5 +1,6 @@
 """Saving and reading: exact round trips, and one line for every broken file."""
 
+import csv
 import io
 import json
 import zipfile
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from echomimic.errors import MotionError, OutputError
+from echomimic.media import write_clip
 from echomimic.motion import load_edits, load_motion, read_edit, save_motion, select
 from echomimic.notes import collect_notes
 from echomimic.types import CURVE_NAMES, Curves, LandmarkTrack, Motion, PoseTrack
@@ -204,6 +207,63 @@ def test_a_wrong_csv_is_refused_in_one_line(tmp_path: Path, change: object, word
     with pytest.raises(MotionError) as caught:
         load_motion(path)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _resaved(text: str, delimiter: str) -> str:
+    """A motion table as a spreadsheet saves it: cells with quotes are quoted, decimal commas beside semicolons."""
+    lines = list(csv.reader(io.StringIO(text.split("\n", 1)[1])))
+    if delimiter == ";":
+        lines = [[cell.replace(".", ",") if i else cell for cell in row] for i, row in enumerate(lines)]
+    first = text.split("\n", 1)[0]
+    head = first.split(",") if delimiter == "," else [first]
+    out = io.StringIO()
+    table = csv.writer(out, delimiter=delimiter)
+    table.writerow(head + [""] * (len(lines[0]) - len(head)))
+    table.writerows(lines)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("track", [face_track(2, fps=25.0), pose_track(2)], ids=["face", "pose"])
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, track: Motion, delimiter: str, encoding: str) -> None:
+    path = save_motion(tmp_path / "t.csv", track, EDITS)
+    path.write_text(_resaved(path.read_text(), delimiter), encoding=encoding)
+    assert_same(load_motion(path), track)
+    assert load_edits(path) == EDITS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".txt", ""])
+def test_the_content_decides_and_not_the_name(tmp_path: Path, encoding: str, suffix: str) -> None:
+    for saved in (".json", ".csv"):
+        path = tmp_path / f"named{suffix}"
+        path.write_text(save_motion(tmp_path / f"t{saved}", face_track()).read_text(), encoding=encoding)
+        assert_same(load_motion(path), face_track())
+    path.write_bytes(save_motion(tmp_path / "t.npz", face_track()).read_bytes())
+    assert_same(load_motion(path), face_track())
+
+
+@pytest.mark.parametrize("name", ["driver.ts", "driver", "driver.txt"])
+def test_a_video_is_known_by_its_content(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "v.mp4"
+    write_clip(made, iter([np.zeros((64, 64, 3), np.uint8)] * 3), 25.0, None, {})
+    path = made.rename(tmp_path / name)
+    tracked: list[Path] = []
+    monkeypatch.setattr("echomimic.motion.tracking.track_video", lambda path, pose: tracked.append(path))
+    load_motion(path)
+    assert tracked == [path]
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t", "t.docx", "t.png", "t.wav"])
+def test_what_cannot_be_read_is_told_what_can(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".png"):
+        Image.new("RGB", (64, 64)).save(path)
+    else:
+        path.write_bytes(b"hello, hello")
+    with pytest.raises(MotionError, match=r"no kind that this program reads; expected a video, \.npz"):
+        load_motion(path)
 
 
 def test_unknown_names_and_unsound_motions_are_not_saved(tmp_path: Path) -> None:

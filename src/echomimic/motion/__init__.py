@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from echomimic.motion.files import check_motion_path as check_motion_path
     from echomimic.motion.files import load_edits as load_edits
     from echomimic.motion.files import load_motion as load_motion
+    from echomimic.motion.files import load_with_edits as load_with_edits
     from echomimic.motion.files import save_motion as save_motion
     from echomimic.motion.gestures import gesture_track as gesture_track
     from echomimic.motion.half_body import HalfBodyFraming as HalfBodyFraming
@@ -57,7 +58,7 @@ _MODULES = {
     "curve_edits": "curve_keys draw_curve find_curve follow_curves read_curve scale_curve set_curve",
     "edits": "EDITS Edit EditContext Comment apply_edits read_edit read_edits",
     "face_retarget": "align_motion",
-    "files": "check_motion_path load_edits load_motion save_motion",
+    "files": "check_motion_path load_edits load_motion load_with_edits save_motion",
     "gestures": "gesture_track",
     "half_body": "HalfBodyFraming frame_half_body propose_framing",
     "hands": "POSE_CURVES pose_curves",

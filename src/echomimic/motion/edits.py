@@ -17,7 +17,7 @@ from echomimic.types import Floats, Motion, Progress
 
 MAX_EDITS = 1000
 """Edits that one saved track may list."""
-MAX_TEXT = 4 << 20
+MAX_TEXT = 2 << 20
 """Characters that the edits of one saved track may have together."""
 MAX_KEYS = 20_000
 MAX_SECONDS = 36_000.0

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from echomimic.errors import MotionError, OutputError
 from echomimic.media import atomic_path
 from echomimic.media.output import check_place
-from echomimic.media.source import refuse_address
+from echomimic.media.source import open_media, refuse_address
 from echomimic.motion.edits import Edit
 from echomimic.motion.schema import (
     FORMAT,
@@ -87,34 +87,33 @@ def load_motion(
         check_fps(fps, "the wanted motion")
     if image_size is not None:
         check_canvas(image_size, "the wanted motion")
-    path = Path(path)
-    refuse_address(path, MotionError)
-    if not path.exists():
-        raise MotionError(f"there is no motion at {path}; expected {READABLE}")
-    try:
-        own = None if path.is_dir() else _read_own(path)
-        video = own is None and path.is_file() and is_video(path)
-    except OSError as error:
-        raise MotionError(f"{path} cannot be read: {error.strerror}") from None
-    if own is not None:
-        return motion_from(own[0], own[1], str(path))
-    if video:
-        from echomimic.motion.tracking import track_video
-
-        return track_video(path, pose)
-    from echomimic.motion.importers import read_foreign
-
-    return check_motion(read_foreign(path, fps, image_size), str(path))
+    return load_with_edits(path, fps, image_size, pose)[0]
 
 
 def load_edits(path: str | Path) -> tuple[Edit, ...]:
     """The edits that made a saved motion, in order; none for files of other programs."""
-    path = Path(path)
-    try:
-        own = _read_own(path) if path.is_file() else None
-    except OSError as error:
-        raise MotionError(f"{path} cannot be read: {error.strerror}") from None
+    own = _read_own(Path(path))
     return () if own is None else own[0].edits
+
+
+def load_with_edits(
+    path: str | Path, fps: float | None = None, image_size: tuple[int, int] | None = None, pose: bool = False
+) -> tuple[Motion, tuple[Edit, ...]]:
+    """As `load_motion` and `load_edits`, with the file read once."""
+    path = Path(path)
+    refuse_address(path, MotionError)
+    if not path.exists():
+        raise MotionError(f"there is no motion at {path}; expected {READABLE}")
+    own = _read_own(path)
+    if own is not None:
+        return motion_from(own[0], own[1], str(path)), own[0].edits
+    if is_video(path):
+        from echomimic.motion.tracking import track_video
+
+        return track_video(path, pose), ()
+    from echomimic.motion.importers import read_foreign
+
+    return check_motion(read_foreign(path, fps, image_size), str(path)), ()
 
 
 # ---- what kind of file it is
@@ -142,29 +141,30 @@ def is_video(path: Path) -> bool:
     """Whether a file is a video by its content; a broken file with the suffix of a video counts as one."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return True
-    if kind_of_file(path) in ("npz", "npy", "json", "csv", "pkl"):
+    if not path.is_file() or kind_of_file(path) in ("npz", "npy", "json", "csv", "pkl"):
         return False
-    import av
-
     try:
-        with av.open(str(path)) as container:
-            still = container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty")
+        with open_media(path, READABLE, MotionError) as container:
+            still = container.format.name.endswith("_pipe") or container.format.name == "image2"
             return not still and bool(container.streams.video)
-    except (av.FFmpegError, OSError, ValueError):
+    except MotionError:
         return False
 
 
 def _read_own(path: Path) -> tuple[MotionHeader, Arrays] | None:
-    """The header and arrays of a file of `save_motion`; None for files of other programs."""
-    kind = kind_of_file(path)
-    if kind == "npz":
-        return _read_npz(path)
-    if kind == "csv":
-        return _read_csv(path)
-    if kind == "json":
-        value = read_json(path)
-        if isinstance(value, dict) and value.get("format") == FORMAT:
-            return _read_own_json(value, str(path))
+    """The header and arrays of a file of `save_motion`; None for files of other programs, and for folders."""
+    try:
+        kind = kind_of_file(path) if path.is_file() else ""
+        if kind == "npz":
+            return _read_npz(path)
+        if kind == "csv":
+            return _read_csv(path)
+        if kind == "json":
+            value = read_json(path)
+            if isinstance(value, dict) and value.get("format") == FORMAT:
+                return _read_own_json(value, str(path))
+    except OSError as error:
+        raise MotionError(f"{path} cannot be read: {error.strerror}") from None
     return None
 
 

@@ -18,7 +18,7 @@ motion_app = typer.Typer(
 
 Track = Annotated[
     Path,
-    typer.Argument(metavar="TRACK", help="a motion: .npz, .json, .csv, a folder of V1's or V2's, or a video"),
+    typer.Argument(metavar="TRACK", help="a motion: a video, .npz, .json, .csv, or a folder of V1 or V2"),
 ]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where to save it: .npz, .json or .csv")]
 Parts = Annotated[
@@ -61,7 +61,7 @@ def convert(
         from echomimic import motion
 
         size = None if image_size is None else _pair(image_size, "canvas", int)
-        save(output, motion.load_motion(source, fps, size, pose), motion.load_edits(source))
+        save(output, *motion.load_with_edits(source, fps, size, pose))
 
 
 @motion_app.command()
@@ -75,8 +75,8 @@ def show(
     with reporting(as_json):
         from echomimic import motion
 
-        found = motion.load_motion(source)
-        words, edits = _preflight(found, portrait, voice), motion.load_edits(source)
+        found, edits = motion.load_with_edits(source)
+        words = _preflight(found, portrait, voice)
         if as_json:
             print_json("motion", **_facts(found), edits=[edit.record() for edit in edits], warnings=words)
             return
@@ -148,9 +148,9 @@ def align(
         from echomimic.options import Options
         from echomimic.types import LandmarkTrack
 
-        found, picture = motion.load_motion(source), media.read_picture(portrait)
+        (found, edits), picture = motion.load_with_edits(source), media.read_picture(portrait)
         size = (picture.width, picture.height)
-        edits = (*motion.load_edits(source), motion.Comment(text=f"align {portrait.name}"))
+        edits = (*edits, motion.Comment(text=f"align {portrait.name}"))
         if isinstance(found, LandmarkTrack):
             landmarks = pick_face(picture, Options(face=face)).landmarks
             save(output, motion.align_motion(found, landmarks, size), edits)

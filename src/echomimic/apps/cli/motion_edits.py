@@ -84,8 +84,8 @@ def _edit(source: Path, output: Path, edits: tuple[Edit, ...], load: Callable[[s
     from echomimic.editing import edit_motion
 
     motion.check_motion_path(output)
-    track = edit_motion(motion.load_motion(source), edits, load)
-    save(output, track, (*motion.load_edits(source), *edits))
+    track, before = motion.load_with_edits(source)
+    save(output, edit_motion(track, edits, load), (*before, *edits))
 
 
 for _op, _model in EDITS.items():
