@@ -50,7 +50,7 @@ class Clients:
                 if job["state"] in FINAL:
                     continue
                 try:
-                    self.jobs[place] = now = self.server.client.look(job)
+                    self.jobs[place] = now = self.server.client.get(job)
                     if now["state"] == "succeeded":
                         self.check(now)
                 except ServerError as fault:

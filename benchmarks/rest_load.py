@@ -61,7 +61,7 @@ def one_client(server: Started, portrait: Path, folder: Path, until: float, tall
         tally.jobs.append(job)
         while job and job["state"] not in FINAL and time.monotonic() < until:
             time.sleep(chance.uniform(0.1, 0.5))
-            job = tally.timed("get", client.look, job)
+            job = tally.timed("get", client.get, job)
         if job and job["state"] == "succeeded":
             tally.timed("download", client.download, job, folder / f"{job['id']}.mp4")
 
@@ -71,10 +71,10 @@ def drain(server: Started, tally: Tally) -> Counter[str]:
     ended: Counter[str] = Counter()
     for job in tally.jobs:
         try:
-            now = server.client.look(job)
+            now = server.client.get(job)
             while now["state"] not in FINAL:
                 time.sleep(0.2)
-                now = server.client.look(job)
+                now = server.client.get(job)
             whole = now["state"] == "succeeded" and now["result"]["frames"] == FRAMES
             ended["whole" if whole else now["state"]] += 1
         except ServerError as lost:

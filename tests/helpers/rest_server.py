@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from echomimic.apps.server import runner
@@ -124,5 +125,12 @@ def serving(data: Path, **changes: Any) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
+
+    def create_with_blocked_route(settings: Settings) -> FastAPI:
+        app = create_app(settings)
+        app.get("/healthz/blocked")(lambda: time.sleep(60))
+        return app
+
+    runner.create_app = create_with_blocked_route
     own = Settings(data=Path(sys.argv[1]), port=int(sys.argv[2]), worker_command=FAKE)
     runner.run_server(own, lambda _: None)

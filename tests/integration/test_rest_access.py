@@ -35,7 +35,7 @@ def test_keys(tmp_path: Path) -> None:
         mine, other = ({"X-API-Key": key} for key in KEYS)
         server.headers = mine
         job = server.ended(server.post().json)
-        assert server.client.look(job)["state"] == "succeeded"
+        assert server.client.get(job)["state"] == "succeeded"
         assert server.ask("GET", "/v1/animations").json["items"][0]["id"] == job["id"]
         server.headers = other
         assert server.ask("GET", "/v1/animations").json["items"] == []

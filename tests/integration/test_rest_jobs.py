@@ -88,7 +88,7 @@ def test_live_video_comes_while_it_is_made(server: Server, files: tuple[Path, Pa
     pieces = server.client.live(job)
     first = next(pieces)
     assert b"ftyp" in first[:12]
-    assert server.client.look(job)["state"] == "running"
+    assert server.client.get(job)["state"] == "running"
     answer = server.ask("GET", f"{job['links']['self']}/preview")
     assert (answer.status, answer.body[:2]) in [(200, b"\xff\xd8"), (409, b'{"')]
     rest = b"".join(pieces)

@@ -56,15 +56,15 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
                 next(iter(client.live(jobs[-2])))
                 time.sleep(pause)
                 kill(process)
-                client.look(jobs[0])
+                client.get(jobs[0])
         finally:
             kill(process)
     process = start(data, port)
     try:
         until = time.monotonic() + 30
-        while any((job := client.look(one))["state"] not in FINAL for one in jobs) and time.monotonic() < until:
+        while any((job := client.get(one))["state"] not in FINAL for one in jobs) and time.monotonic() < until:
             time.sleep(0.1)
-        for place, job in enumerate(map(client.look, jobs)):
+        for place, job in enumerate(map(client.get, jobs)):
             assert (job["state"], job["result"]["frames"]) == ("succeeded", 25)
             client.download(job, tmp_path / f"{place}.mp4")
             assert [path.name for path in (data / "jobs" / job["id"]).iterdir()] == ["result.mp4"]

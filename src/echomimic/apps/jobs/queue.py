@@ -22,6 +22,8 @@ from echomimic.apps.jobs.worker import Message, WorkerDiedError, WorkerProcess, 
 _log = logging.getLogger("echomimic.jobs")
 _CANCEL_SECONDS = 5.0
 """Time for a worker to stop a job by itself before it is killed."""
+_ANSWER_SECONDS = 0.7
+"""Time that a client waits for that at most."""
 _RETRY_SECONDS = 2.0
 _SWEEP_SECONDS = 30.0
 _PROBE_SECONDS = 5.0
@@ -185,14 +187,14 @@ class JobQueue:
         return job
 
     async def cancel(self, job_type: JobType, owner: str, name: str) -> Job:
-        """Cancel a job; the worker stops in the background. Raises JobError if it has ended."""
+        """Cancel a job; a slow worker stops in the background. Raises JobError if the job has ended."""
         await run_in_threadpool(self.find, job_type, owner, name)
         done = await run_in_threadpool(self.store.finish, name, "cancelled")
         job = await run_in_threadpool(self.find, job_type, owner, name)
         if not done:
             why = f"the job has ended ({job.state}); expected one that is queued or running"
             raise JobError(why, "already_ended")
-        self._stop_running(name)
+        await self._stop_running(name)
         return job
 
     async def delete(self, job_type: JobType, owner: str, name: str) -> None:
@@ -200,7 +202,7 @@ class JobQueue:
         await run_in_threadpool(self.find, job_type, owner, name)
         self._unwritten.add(name)
         await run_in_threadpool(self._delete, name)
-        self._stop_running(name)
+        await self._stop_running(name)
 
     def _delete(self, name: str) -> None:
         """Mark a job as deleted, then delete its files; on a full disk the files go first and the row follows later."""
@@ -219,25 +221,27 @@ class JobQueue:
         self.store.mark_deleted(name)
         self._unwritten.discard(name)
 
-    def _stop_running(self, name: str) -> None:
-        """Make the worker that runs a job stop, without waiting for it."""
+    async def _stop_running(self, name: str) -> None:
+        """Make the worker that runs a job stop; returns when it has, or soon."""
         self.events.end(name)
         slot = next((slot for slot in self._slots if slot.job and slot.job.id == name), None)
-        if slot:
-            slot.cancelled = True
-            slot.worker.send({"cancel": name})
-            self._in_background(self._kill_unless_free(slot, name))
-        else:
-            self._in_background(run_in_threadpool(self._clean, name))
+        if slot is None:
+            await run_in_threadpool(self._clean, name)
+            return
+        slot.cancelled = True
+        slot.worker.send({"cancel": name})
+        stopped = self._in_background(self._kill_unless_free(slot, name))
+        await asyncio.wait({stopped}, timeout=_ANSWER_SECONDS)
 
     async def _kill_unless_free(self, slot: WorkerSlot, name: str) -> None:
         if not await wait_for_event(slot.free, _CANCEL_SECONDS) and slot.job and slot.job.id == name:
             await slot.worker.stop()
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # workers
 

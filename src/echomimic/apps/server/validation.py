@@ -7,7 +7,6 @@ from typing import Any
 from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
 from echomimic.apps.server.problems import Problem
-from echomimic.choice import missing_files
 from echomimic.errors import OptionError
 from echomimic.options import make_options
 from echomimic.presets import PRESETS, find_preset
@@ -103,6 +102,8 @@ def _boolean(name: str, text: str) -> bool:
 
 def preset_status(name: str) -> dict[str, Any]:
     """Whether a preset can run here, and what it lacks: names of files and packages, but no path. Blocks."""
+    from echomimic.choice import missing_files
+
     preset = find_preset(name)
     packages = [each for each in ("torch", "diffusers") if preset.engine == "diffusion" and find_spec(each) is None]
     files = missing_files(name)
