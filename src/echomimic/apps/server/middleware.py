@@ -22,7 +22,7 @@ from echomimic.apps.server.streams import StreamAborted
 
 _log = logging.getLogger("echomimic.server")
 PUBLIC = frozenset({"/", "/editor", "/docs", "/docs.css", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"})
-PUBLIC_FOLDERS = ("/static/",)
+PUBLIC_FOLDERS = ("/static/", "/locales/")
 """Addresses without private data: they need no key, and a link from another site may open them."""
 KEY_COOKIE = "echomimic-key"
 _MAX_BODY = 1_000_000

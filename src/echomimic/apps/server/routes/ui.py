@@ -1,0 +1,291 @@
+"""Routes of the page: its files, what it can offer, and checks of a portrait and a voice before a job is made."""
+
+import re
+import shutil
+import threading
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
+
+from echomimic import __version__
+from echomimic.apps.demo import demo_portrait, demo_voice
+from echomimic.apps.doctor import glance
+from echomimic.apps.jobs.job_types import Kind, Way
+from echomimic.apps.jobs.service import Service
+from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.settings import Settings
+from echomimic.apps.server.uploads import take_in
+from echomimic.errors import EchoMimicError
+from echomimic.options import GROUPS, Options, make_options
+from echomimic.presets import PRESETS, find_preset
+
+SERVER = Path(__file__).parents[1]
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_CROP_OPTIONS = ("size", "framing", "face", "face_box", "crop_margin")
+_PREVIEW_SIDE = 640
+_KEPT_PORTRAITS = 4
+_KEPT_PIXELS = 30_000_000
+_DRAFT_STEPS = 0.4
+"""A draft of a diffusion preset runs this fraction of the preset's steps."""
+PORTRAIT = Kind("portrait", "portraits", (), "", "", (Way(("portrait",), (), ()),))
+VOICE = Kind("voice", "voices", (), "", "", (Way(("speech",), (), ()),))
+
+
+def html_page(name: str) -> FileResponse:
+    """A page from the static folder under the page's content security policy."""
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+    return FileResponse(SERVER / "static" / name, headers=headers)
+
+
+def _serve_folder(folder: Path) -> Callable[..., Awaitable[Response]]:
+    """An endpoint for files that browsers revalidate on each visit, so that an upgrade takes effect at once."""
+    files = StaticFiles(directory=folder)
+
+    async def serve(request: Request, path: str) -> Response:
+        response = await files.get_response(path, request.scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    return serve
+
+
+def make_router(service: Service) -> APIRouter:
+    """Routes `/`, `/static`, `/locales` and `/ui`; none of them is part of the described API."""
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route("/", lambda: html_page("index.html"))
+    for folder in ("static", "locales"):
+        router.add_api_route(f"/{folder}/{{path:path}}", _serve_folder(SERVER / folder))
+    router.add_api_route("/ui/config", lambda: page_config(service.settings))
+    router.add_api_route("/ui/example/portrait", lambda: FileResponse(demo_portrait(), filename="example.png"))
+    router.add_api_route("/ui/example/voice", lambda: FileResponse(demo_voice(), filename="example.flac"))
+    _add_checks(router, service, PortraitCache())
+    return router
+
+
+def _add_checks(router: APIRouter, service: Service, portraits: "PortraitCache") -> None:
+    @router.post("/ui/portraits")
+    async def portrait(request: Request) -> dict[str, Any]:
+        async with receive(request, service, PORTRAIT) as (folder, fields):
+            return await run_in_threadpool(portraits.add, folder / "portrait", fields)
+
+    @router.get("/ui/portraits/{name}")
+    def crop(name: str, request: Request) -> dict[str, Any]:
+        return portraits.describe(name, request.query_params)
+
+    @router.post("/ui/voices")
+    async def voice(request: Request) -> dict[str, Any]:
+        async with receive(request, service, VOICE) as (folder, _):
+            return await run_in_threadpool(_describe_voice, folder / "speech")
+
+
+@asynccontextmanager
+async def receive(request: Request, service: Service, kind: Kind) -> AsyncIterator[tuple[Path, dict[str, Any]]]:
+    """The folder and the fields of an upload; the folder is deleted afterwards. Raises Problem."""
+    folder = await run_in_threadpool(service.folders.new_upload)
+    try:
+        yield folder, await take_in(request, folder, kind, service.settings)
+    finally:
+        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+
+
+def problem_of(error: EchoMimicError, root: Path) -> Problem:
+    """An error of the package as an answer, without the folders of the server."""
+    text = re.sub(rf"{re.escape(str(root))}\S*[/\\]", "", str(error))
+    return Problem(422, getattr(error, "code", "input_unusable"), " ".join(text.split()))
+
+
+# ---- what the page offers
+
+
+def page_config(settings: Settings) -> dict[str, Any]:
+    """Presets, options and limits, as plain values."""
+    options = [
+        {
+            "name": spec.name,
+            "kind": spec.kind.__name__,
+            "default": spec.default,
+            "group": spec.group,
+            "help": spec.help,
+            "low": spec.low,
+            "high": spec.high,
+            "step": spec.step,
+            "choices": spec.choices,
+        }
+        for spec in CONTROLS
+    ]
+    return {
+        "version": __version__,
+        "max_upload": settings.max_upload,
+        "groups": list(GROUPS.values()),
+        "options": options,
+        "presets": describe_presets(),
+    }
+
+
+def describe_presets() -> list[dict[str, Any]]:
+    """The presets for people, each with what it needs to run here and the options of each quality."""
+    return [
+        {
+            "name": found.preset,
+            "summary": preset.summary,
+            "engine": preset.engine,
+            "takes": preset.drive,
+            "defaults": preset.defaults,
+            "ready": found.ready,
+            "fix": found.mend,
+            "qualities": _qualities(found.preset),
+        }
+        for found in glance()
+        if (preset := find_preset(found.preset)).files or preset.engine == "mesh"
+    ]
+
+
+def _qualities(name: str) -> dict[str, dict[str, object]]:
+    """Options of draft, balanced and best. A `size` counts only where the picture is larger.
+
+    A diffusion preset has the one size it was trained at: a draft of it takes fewer steps.
+    """
+    preset = PRESETS[name]
+    if preset.engine == "mesh":
+        return {"draft": {"size": 320}, "balanced": {"size": 640}, "best": {}}
+    steps = make_options({}, preset.defaults).steps
+    return {"draft": {"steps": max(2, round(_DRAFT_STEPS * steps))}, "balanced": {}, "best": {}}
+
+
+# ---- checks
+
+
+@dataclass
+class SeenPortrait:
+    """An uploaded portrait: decoded once; `faces` are those found for each choice of options."""
+
+    portrait: Any
+    preview: str
+    boxes: list[dict[str, float]]
+    faces: dict[object, tuple[Any, list[Any]]] = field(default_factory=dict)
+
+
+class PortraitCache:
+    """Describes portraits and keeps the last few, because options change more often than the picture."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, SeenPortrait] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, path: Path, given: Mapping[str, str]) -> dict[str, Any]:
+        """Describe the picture in a file. Raises PictureError, FaceError and OptionError."""
+        name = sha256(path.read_bytes()).hexdigest()
+        with self._lock:
+            if name not in self._seen:
+                self._seen[name] = _read_portrait(path)
+                while len(self._seen) > _KEPT_PORTRAITS or (len(self._seen) > 1 and self._pixels > _KEPT_PIXELS):
+                    self._seen.popitem(last=False)
+        return self.describe(name, given)
+
+    @property
+    def _pixels(self) -> int:
+        return sum(seen.portrait.width * seen.portrait.height for seen in self._seen.values())
+
+    def describe(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+        """The faces and the crop of a portrait that was added; Problem 404 if it was dropped since."""
+        from echomimic.landmarks.crop import frame_portrait
+
+        options = read_options(given)
+        with self._lock:
+            seen = self._seen.get(name)
+            if seen is None:
+                raise Problem(404, "portrait_dropped", "the server has dropped this portrait; upload it again")
+            self._seen.move_to_end(name)
+            face, notes = _find_face(seen, options)
+        crop = frame_portrait(seen.portrait, face, options)
+        return {
+            "id": name,
+            "width": seen.portrait.width,
+            "height": seen.portrait.height,
+            "preview": seen.preview,
+            "faces": seen.boxes,
+            "face": _box(face),
+            "crop": {"x": crop.left, "y": crop.top, "width": crop.source_width, "height": crop.source_height},
+            "video": {"width": crop.width, "height": crop.height},
+            "notes": notes,
+        }
+
+
+def read_options(given: Mapping[str, str]) -> Options:
+    """The options that decide the crop, over the defaults of the field `preset`. Raises OptionError."""
+    preset = given.get("preset", "mesh")
+    chosen = {name: given[name] for name in _CROP_OPTIONS if given.get(name)}
+    return make_options(chosen, find_preset(preset).defaults)
+
+
+def _read_portrait(path: Path) -> SeenPortrait:
+    from echomimic.landmarks.face import find_faces
+    from echomimic.media import read_picture
+
+    portrait = read_picture(path)
+    faces = find_faces(portrait.pixels)
+    return SeenPortrait(portrait, data_url(to_jpeg(portrait.pixels, _PREVIEW_SIDE)), [_box(face) for face in faces])
+
+
+def _find_face(seen: SeenPortrait, options: Options) -> tuple[Any, list[Any]]:
+    from echomimic.landmarks.face import pick_face
+    from echomimic.notes import collect_notes
+
+    key = options.face, options.face_box
+    if key not in seen.faces:
+        with collect_notes() as notes:
+            face = pick_face(seen.portrait, options)
+        seen.faces[key] = face, describe_notes(notes)
+    return seen.faces[key]
+
+
+def _box(face: Any) -> dict[str, float]:
+    x, y, width, height = (round(float(number), 1) for number in face.box)
+    return {"x": x, "y": y, "width": width, "height": height}
+
+
+def _describe_voice(path: Path) -> dict[str, Any]:
+    from echomimic.media import read_speech
+    from echomimic.notes import collect_notes
+
+    with collect_notes() as notes:
+        speech = read_speech(path)
+    return {"seconds": speech.duration, "notes": describe_notes(notes)}
+
+
+def describe_notes(notes: list[Any]) -> list[dict[str, Any]]:
+    """Notes as values that the page can translate."""
+    return [
+        {"code": getattr(note, "code", ""), "text": str(note), "values": getattr(note, "values", {})} for note in notes
+    ]
+
+
+def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes:
+    """Pixels (H, W, 3) uint8 as a JPEG whose longer side is at most `longest`."""
+    import cv2
+
+    scale = 1.0 if longest is None else min(1.0, longest / max(pixels.shape[:2]))
+    if scale < 1:
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    written, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert written
+    return data.tobytes()
+
+
+def data_url(jpeg: bytes) -> str:
+    """A JPEG as a data URL."""
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"

@@ -1,0 +1,46 @@
+// @ts-check
+// Small helpers to make and fill elements.
+
+import { errorTitle, language, noteText, word } from "./i18n.js"
+
+/**
+ * @param {string} id
+ * @returns {any}
+ */
+export const $ = (id) => document.getElementById(id)
+
+/**
+ * @param {string} name
+ * @param {Record<string, any>} [properties]
+ * @param {(Node | string)[]} children
+ * @returns {any}
+ */
+export function make(name, properties = {}, ...children) {
+  const made = document.createElement(name)
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("aria-") || key === "role") made.setAttribute(key, value)
+    else /** @type {any} */ (made)[key] = value
+  }
+  made.append(...children)
+  return made
+}
+
+/**
+ * One line for an error: what kind it is in the reader's language, then the server's exact line.
+ * @param {any} error
+ */
+export function errorLine(error) {
+  const title = errorTitle(error.code || "")
+  const line = make("span", {}, error.message || String(error))
+  if (language !== "en" && error.status) line.lang = "en"
+  return make("p", { className: "error", role: "alert" }, make("b", {}, `${title || word("error")}${word("colon")}`), line)
+}
+
+/** @param {any[]} notes */
+export function noteLines(notes) {
+  const lines = notes.map((note) => {
+    const { text, foreign } = noteText(note)
+    return make("p", {}, make("b", {}, `${word("note")}${word("colon")}`), make("span", foreign ? { lang: "en" } : {}, text))
+  })
+  return make("div", { className: "notes" }, ...lines)
+}

@@ -1,0 +1,72 @@
+// @ts-check
+// The words of the page in the language of the reader: from the address, the last choice, or the browser.
+
+const LANGUAGES = /** @type {Record<string, string>} */ ({ en: "English", zh: "中文" })
+
+function preferred() {
+  const asked = new URLSearchParams(location.search).get("lang") || localStorage.getItem("echomimic-language")
+  if (asked && asked in LANGUAGES) return asked
+  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en"
+}
+
+export const language = preferred()
+localStorage.setItem("echomimic-language", language)
+document.documentElement.lang = language === "zh" ? "zh-Hans" : "en"
+const words = /** @type {Record<string, string>} */ (await (await fetch(`/locales/${language}.json`)).json())
+
+/** @param {string} key */
+export const hasWord = (key) => key in words
+
+/**
+ * The words of a key with `{name}` replaced by values; numbers are rounded to four digits after the point.
+ * @param {string} key
+ * @param {Record<string, unknown>} values
+ */
+export function word(key, values = {}) {
+  return fill(words[key] ?? key, values)
+}
+
+/**
+ * @param {string} template
+ * @param {Record<string, unknown>} values
+ */
+function fill(template, values) {
+  return template.replace(/\{(\w+)(?::[^}]*)?\}/g, (all, name) => (name in values ? shown(values[name]) : all))
+}
+
+/** @param {unknown} value */
+function shown(value) {
+  return typeof value === "number" ? String(+value.toFixed(4)) : String(value)
+}
+
+/** Put the words into every element of the page that names a key, and offer the other language. */
+export function translatePage() {
+  for (const each of document.querySelectorAll("[data-word]")) {
+    each.textContent = word(/** @type {HTMLElement} */ (each).dataset.word || "")
+  }
+  const other = language === "zh" ? "en" : "zh"
+  const link = document.getElementById("language")
+  if (!(link instanceof HTMLAnchorElement)) return
+  link.textContent = LANGUAGES[other]
+  link.lang = other
+  link.hreflang = other
+  link.href = `${location.pathname}?lang=${other}`
+}
+
+/**
+ * A note of the server: translated by its code where it has one.
+ * @param {string | {code?: string, text?: string, values?: Record<string, unknown>}} note
+ * @returns {{text: string, foreign: boolean}}
+ */
+export function noteText(note) {
+  const { code = "", text = "", values = {} } = typeof note === "string" ? { text: note } : note
+  if (language === "en") return { text, foreign: false }
+  const key = `note.${code}`
+  return hasWord(key) ? { text: word(key, values), foreign: false } : { text, foreign: true }
+}
+
+/**
+ * What an error of this code means, in a few words; empty where nothing is known of it.
+ * @param {string} code
+ */
+export const errorTitle = (code) => (hasWord(`error.${code}`) ? word(`error.${code}`) : "")

@@ -1,0 +1,121 @@
+// @ts-check
+// The page: two files and a few settings become a job of the HTTP API.
+
+import { $, errorLine, make } from "./dom.js"
+import { ask, upload } from "./http.js"
+import { language, translatePage, word } from "./i18n.js"
+import { bothFiles, checkMissing, choose, files, longerSide, recheck, setUpInputs } from "./inputs.js"
+import { setUpJobs, submit } from "./jobs.js"
+import { chosenOptions, chosenPreset, chosenSettings, presetTakes, restoreSettings, setUpOptions } from "./options.js"
+import { keep, recall, sweep, tab } from "./store.js"
+
+const SETTINGS = "echomimic-settings"
+
+/** @param {any} [line] an element, or nothing */
+const say = (line) => $("status").replaceChildren(...(line ? [line] : []))
+
+function remember() {
+  sessionStorage.setItem(SETTINGS, JSON.stringify(chosenSettings()))
+  if (files.portrait || files.voice) keep(tab(), { ...files })
+}
+
+function generate() {
+  say()
+  try {
+    const { portrait, voice } = bothFiles()
+    const form = { preset: chosenPreset(), ...chosenOptions(longerSide()) }
+    submit({ portrait, voice, settings: chosenSettings(), form })
+  } catch (error) {
+    say(errorLine(error))
+  }
+}
+
+/** @param {any} inputs files and settings of a video of before */
+async function again(inputs) {
+  restoreSettings(inputs.settings)
+  await Promise.all([choose("portrait", inputs.portrait), choose("voice", inputs.voice)])
+  generate()
+}
+
+async function example() {
+  $("example").disabled = true
+  say()
+  try {
+    const [portrait, voice] = await Promise.all([exampleFile("portrait", "example.png"), exampleFile("voice", "example.flac")])
+    choose("voice", voice)
+    await choose("portrait", portrait)
+    generate()
+  } catch (error) {
+    say(errorLine(error))
+  }
+  $("example").disabled = false
+}
+
+/**
+ * @param {string} kind
+ * @param {string} name
+ */
+async function exampleFile(kind, name) {
+  const answer = await fetch(`/ui/example/${kind}`)
+  return new File([await answer.blob()], name, { type: answer.headers.get("content-type") || "" })
+}
+
+/** Open the motion editor with these files in a new tab. @param {any} inputs */
+async function edit(inputs) {
+  const bar = make("progress", { max: 1, value: 0, "aria-label": word("uploading") })
+  say(bar)
+  try {
+    const { portrait, voice, options, takes } = inputs
+    const form = new FormData()
+    form.append("portrait_name", portrait.name)
+    form.append("voice_name", voice.name)
+    for (const [name, value] of Object.entries(options)) form.append(name, String(value))
+    form.append("portrait", portrait)
+    form.append("speech", voice)
+    const { id } = await upload("/editor/sessions", form, (part) => (bar.value = part))
+    const address = `/editor?lang=${language}&kind=${takes === "hands" ? "hands" : "face"}#${id}`
+    say(make("p", {}, make("a", { href: address, target: "_blank" }, word("open_editor"))))
+    window.open(address, "_blank")
+  } catch (error) {
+    say(errorLine(error))
+  }
+}
+
+function editChosen() {
+  try {
+    edit({ ...bothFiles(), options: chosenSettings().options, takes: presetTakes() })
+  } catch (error) {
+    say(errorLine(error))
+  }
+}
+
+async function restore() {
+  await sweep()
+  restoreSettings(JSON.parse(sessionStorage.getItem(SETTINGS) || "null"))
+  const kept = (await recall(tab())) || {}
+  if (kept.portrait) choose("portrait", kept.portrait)
+  if (kept.voice) choose("voice", kept.voice)
+}
+
+async function start() {
+  translatePage()
+  document.title = `EchoMimic · ${word("title")}`
+  $("to-editor").href = `/editor?lang=${language}`
+  const config = await ask("/ui/config")
+  setUpOptions(config, () => {
+    remember()
+    recheck()
+  })
+  setUpInputs(config.max_upload, remember)
+  $("generate").onclick = generate
+  $("example").onclick = example
+  $("edit").onclick = editChosen
+  await restore()
+  setUpJobs({ edit: (inputs) => edit({ ...inputs, options: inputs.settings.options }), again, online: checkMissing })
+  document.querySelector("main")?.removeAttribute("hidden")
+}
+
+start().catch((error) => {
+  $("offline").hidden = false
+  $("offline").textContent = error.message
+})
