@@ -1,21 +1,26 @@
-"""The web page in a real browser: upload, generate, play, cancel, bad input, reload; nothing asked of other hosts."""
+"""The page in a real browser: upload, generate, play, queue, cancel, bad input, reload, a server that dies."""
 
+import json
 import os
+import re
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 
 from conftest import write_wav
 
-pytest.importorskip("gradio", reason="the page needs the web extra")
+pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, Tab, running_server
+from helpers.web_browser import CHROMIUM, Tab, WebServer
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-PLAYS = "document.querySelector('#video video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
+PLAYS = "document.querySelector('#jobs video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
 
 
 @pytest.fixture(scope="module")
@@ -24,185 +29,284 @@ def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("long") / "long.wav", 0.3 * np.sin(700 * time) * np.sin(9 * time))
 
 
+@pytest.fixture(autouse=True)
+def empty_gallery(web_server: str) -> Iterator[None]:
+    """The tests share a server: each leaves it without videos."""
+    yield
+    for job in json.load(urlopen(f"{web_server}/v1/animations?limit=100"))["items"]:
+        urlopen(Request(web_server + job["links"]["self"], method="DELETE"))
+
+
+def open_page(tab: Tab, path: str = "/") -> Any:
+    page = tab.open(path)
+    page.wait_for_selector("#generate")
+    return page
+
+
 def drop(page: Any, portrait: Path, voice: Path) -> None:
     page.set_input_files("#portrait input[type=file]", portrait)
-    page.wait_for_selector("#portrait-look img")
+    page.wait_for_selector("#portrait .crop img")
     page.set_input_files("#voice input[type=file]", voice)
-    page.wait_for_selector("#voice-look p")
+    page.wait_for_selector("#voice audio")
 
 
-def test_upload_generate_play_and_again_with_a_new_seed(tab: Tab, head_file: Path, voice_file: Path) -> None:
-    page = tab.open("/en/")
+def test_the_first_visit_is_small_and_asks_only_this_server(tab: Tab) -> None:
+    sizes: list[int] = []
+    tab.page.on("response", lambda answer: sizes.append(len(answer.body())))
+    page = open_page(tab)
+    page.wait_for_load_state("networkidle")
+    assert len(sizes) <= 15
+    assert sum(sizes) <= 120_000
+    policy = page.request.get(tab.address).headers["content-security-policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    assert page.is_visible("#example")
+    assert "tiny" not in page.inner_text("#preset")
+
+
+def test_upload_generate_play_and_render_again_with_a_new_seed(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = open_page(tab)
     drop(page, head_file, voice_file)
-    assert "256 x 256" in page.inner_text("#portrait-look")
-    assert "1.00 s, 25 frames" in page.inner_text("#voice-look")
+    assert "256 × 256" in page.inner_text("#portrait")
+    assert "1.00 s, 25 frames" in page.inner_text("#voice")
     page.click("#generate")
     tab.until(PLAYS)
-    assert page.evaluate("document.querySelector('#video video').videoWidth") == 256
-    assert "25 frames, 1.00 s, 256 x 256, preset mesh, seed 0" in page.inner_text("#status")
-    page.fill("#seed input", "7")
+    assert page.evaluate("document.querySelector('#jobs video').videoWidth") == 256
+    assert "25 frames, 1.00 s, 256 × 256, preset mesh, seed 0" in page.inner_text("#jobs")
+    with page.expect_download() as download:
+        page.click("#jobs a[download]")
+    assert download.value.suggested_filename == "head-voice.mp4"
+    page.click("#advanced summary")
+    page.fill("#seed", "7")
     page.click("label:has-text('Draft')")
     page.click("#generate")
-    page.wait_for_selector("#status >> text=seed 7")
+    page.wait_for_selector("#jobs >> text=seed 7")
+    page.locator("#jobs li").nth(1).get_by_text("Render again").click()
+    tab.until("document.querySelectorAll('#jobs video').length === 3")
+    assert page.input_value("#seed") == "0"
+    page.locator("#jobs li").nth(0).get_by_text("Remove").click()
+    tab.until("document.querySelectorAll('#jobs li').length === 2")
 
 
-def test_the_example_in_chinese(tab: Tab, pictures: Path) -> None:
-    page = tab.open("/zh/")
+def test_the_example_plays(tab: Tab, pictures: Path) -> None:
+    page = open_page(tab)
     page.click("#example")
-    page.wait_for_selector("#portrait-look img")
-    page.wait_for_selector("#voice-look p")
-    assert "视频显示明亮的部分" in page.inner_text("#portrait-look")
-    page.click("#advanced button")
-    page.click("#advanced button:has-text('动作')")
-    page.wait_for_selector("text=动作幅度")
-    tab.picture(pictures, "web-page-zh.png")
+    tab.until(PLAYS)
+    if "ECHOMIMIC_PICTURES" in os.environ:
+        tab.until("document.querySelector('#jobs video').currentTime > 1.5")
+        tab.picture(pictures, "web-page.png")
 
 
-@pytest.mark.skipif("ECHOMIMIC_PICTURES" not in os.environ, reason="screenshots are made where ECHOMIMIC_PICTURES says")
-def test_what_the_page_looks_like_with_a_video(tab: Tab, pictures: Path) -> None:
-    page = tab.open("/en/")
-    page.click("#example")
-    page.wait_for_selector("#portrait-look img")
-    page.click("#generate")
-    tab.until("document.querySelector('#video video')?.currentTime > 1.5")
-    tab.picture(pictures, "web-page.png")
-
-
-def test_the_language_follows_the_browser(browser: Any, web_server: str) -> None:
+def test_chinese_is_complete(browser: Any, web_server: str, pictures: Path, tmp_path: Path, voice_file: Path) -> None:
     tab = Tab(browser, web_server, "zh-CN")
-    assert tab.open("/").url == f"{web_server}/zh/"
+    page = open_page(tab)
+    assert page.get_attribute("html", "lang") == "zh-Hans"
+    page.click("#advanced summary")
+    for each in page.locator("#options summary").all():
+        each.click()
+    words = page.evaluate(
+        "[...document.querySelectorAll('[data-word], #options label, summary, button')].map((each) => each.textContent)"
+    )
+    assert [text for text in words if re.search("[a-z]{3,}", text.replace("EchoMimic", ""))] == []
+    wrong = tmp_path / "wrong.png"
+    wrong.write_text("no picture")
+    page.set_input_files("#portrait input[type=file]", wrong)
+    line = page.wait_for_selector("#portrait [role=alert]").inner_text()
+    assert line.startswith("这张图片无法使用")
+    silent = write_wav(tmp_path / "silent.wav", np.zeros(16_000))
+    page.set_input_files("#voice input[type=file]", silent)
+    page.wait_for_selector("#voice .notes >> text=没有声音：脸只会自然地动")
+    page.click("#example")
+    page.wait_for_selector("#jobs >> text=用时")
+    tab.picture(pictures, "web-page-zh.png")
+    page.click("#language")
+    page.wait_for_selector("#generate >> text=Generate")
+    page.wait_for_selector("#portrait .crop img")  # the files are still there
+    assert tab.faults == []
     tab.context.close()
 
 
-def test_progress_cancel_a_reload_and_a_queue(
+def test_the_keyboard_and_the_clipboard_fill_the_inputs(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = open_page(tab)
+    for zone, key, file in (("portrait", "Enter", head_file), ("voice", "Space", voice_file)):
+        with page.expect_file_chooser() as chooser:
+            page.focus(f"#{zone} input[type=file]")
+            page.keyboard.press(key)
+        chooser.value.set_files(file)
+        page.wait_for_selector(f"#{zone} .filled >> text={file.name}")
+    give = """(kind) => {
+        const data = new DataTransfer()
+        data.items.add(new File([new Uint8Array(10)], 'pasted.png', { type: 'image/png' }))
+        const target = kind === 'paste' ? document : document.querySelector('#portrait .drop')
+        const event = kind === 'paste' ? new ClipboardEvent('paste', { clipboardData: data, bubbles: true })
+            : new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })
+        target.dispatchEvent(event)
+    }"""
+    for kind in ("paste", "drop"):
+        page.set_input_files("#portrait input[type=file]", head_file)
+        page.wait_for_selector("#portrait .crop img")
+        page.evaluate(give, kind)
+        page.wait_for_selector("#portrait .filled >> text=pasted.png")
+        page.wait_for_selector("#portrait [role=alert]")
+
+
+def test_a_click_chooses_the_face(tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    one = Image.open(portrait_file).convert("RGB").crop((100, 0, 360, 300))
+    pair = Image.new("RGB", (560, 300), "grey")
+    pair.paste(one.resize((208, 240)), (0, 60))
+    pair.paste(one, (300, 0))
+    pair.save(tmp_path / "pair.png")
+    page = open_page(tab)
+    drop(page, tmp_path / "pair.png", voice_file)
+    page.wait_for_selector("#portrait .notes >> text=2 faces in portrait: taking the largest, number 2")
+    assert page.get_attribute(".crop button >> nth=1", "aria-pressed") == "true"
+    page.click(".crop button >> nth=0")
+    page.wait_for_selector(".crop button[aria-pressed=true] >> nth=0")
+    tab.until("document.querySelectorAll('.crop button')[0].getAttribute('aria-pressed') === 'true'")
+    assert page.input_value("#option-face") == "1"
+    page.click("#advanced summary")
+    page.click("#options summary")
+    page.select_option("#option-framing", "crop")
+    page.wait_for_selector("#portrait >> text=512 × 512 pixels")
+    assert page.evaluate("document.querySelector('.shown').getBoundingClientRect().width") < 250
+
+
+def test_progress_reload_a_queue_and_cancel(
     tab: Tab, browser: Any, head_file: Path, long_voice: Path, pictures: Path
 ) -> None:
-    page = tab.open("/en/")
+    page = open_page(tab)
     drop(page, head_file, long_voice)
     page.click("#generate")
-    page.wait_for_selector("#status img")
-    assert "a second" in page.inner_text("#status")
-    assert "s left" in page.inner_text("#status")
+    page.wait_for_selector("#jobs img[src^='data:image/jpeg']")
+    page.wait_for_selector("#jobs >> text=/frames, .* a second, .* s left/")
     tab.picture(pictures, "web-progress.png")
     page.reload()
-    page.wait_for_selector("#status progress[value]")
-    other = Tab(browser, tab.address)
-    second = other.open("/en/")
-    drop(second, head_file, long_voice)
-    second.click("#generate")
-    second.wait_for_selector("#status >> text=waiting: 1 before this one")
-    second.click("#cancel")
-    second.wait_for_selector("#status >> text=cancelled")
-    other.context.close()
-    page.click("#cancel")
-    page.wait_for_selector("#status >> text=cancelled; nothing was kept")
+    page.wait_for_selector("#jobs progress[value]")
+    page.wait_for_selector("#portrait .crop img")  # what was chosen is there again
+    page.wait_for_selector("#voice audio")
+    page.click("#generate")
+    page.wait_for_selector("#jobs li:first-child >> text=/waiting|reading/")
+    page.click("#jobs li:first-child button:has-text('Cancel')")
+    page.wait_for_selector("#jobs li:first-child >> text=cancelled")
+    began = time.monotonic()
+    page.click("#jobs li:nth-child(2) button:has-text('Cancel')")
+    page.wait_for_selector("#jobs li:nth-child(2) >> text=cancelled")
+    assert time.monotonic() - began < 1.0
     assert page.is_enabled("#generate")
 
 
-def test_bad_input_is_said_in_place_and_nothing_is_lost(tab: Tab, head_file: Path, tmp_path: Path) -> None:
-    page = tab.open("/en/")
+def test_bad_input_is_reported_in_place_and_nothing_is_lost(tab: Tab, head_file: Path, tmp_path: Path) -> None:
+    page = open_page(tab)
     page.click("#generate")
-    page.wait_for_selector("#status >> text=drop a portrait and a voice first")
+    page.wait_for_selector("#status [role=alert] >> text=A portrait and a voice are needed")
     text = tmp_path / "notes.png"
     text.write_text("no picture")
     page.set_input_files("#portrait input[type=file]", text)
-    page.wait_for_selector("#portrait-look [role=alert] >> text=notes.png")
-    silent = write_wav(tmp_path / "empty.wav", np.zeros(0))
-    page.set_input_files("#voice input[type=file]", silent)
-    page.wait_for_selector("#voice-look [role=alert] >> text=empty.wav")
+    page.wait_for_selector("#portrait [role=alert] >> text=The picture cannot be used")
+    empty = write_wav(tmp_path / "empty.wav", np.zeros(0))
+    page.set_input_files("#voice input[type=file]", empty)
+    page.wait_for_selector("#voice [role=alert] >> text=The sound cannot be used")
     assert "/tmp" not in page.inner_text("body")
-    page.fill("#seed input", "12")
+    page.click("#advanced summary")
+    page.fill("#seed", "12")
     page.click("#generate")
-    page.wait_for_selector("#status [role=alert]")
-    assert page.input_value("#seed input") == "12"
-    assert page.locator("#portrait >> text=notes").count() == 1
+    page.wait_for_selector("#jobs [role=alert]")
+    assert page.input_value("#seed") == "12"
+    assert page.locator("#portrait >> text=notes.png").count() == 1
+    page.fill("#seed", "-5")
+    page.set_input_files("#portrait input[type=file]", head_file)
+    page.wait_for_selector("#portrait .crop img")
+    page.click("#generate")
+    page.wait_for_selector("#jobs li:first-child [role=alert] >> text=seed is -5")
 
 
-def test_a_server_that_was_started_anew_says_so(tab: Tab) -> None:
-    page = tab.open("/en/")
-    page.evaluate("sessionStorage.setItem('echomimic-job', 'of before')")
-    page.reload()
-    page.wait_for_selector("#status >> text=not on the server any more")
+@pytest.mark.parametrize(("language", "words"), [("en", "at most 5 MB"), ("zh", "最多 5 MB")])
+def test_an_upload_past_the_limit_is_refused_in_place(
+    tab: Tab, head_file: Path, tmp_path: Path, language: str, words: str
+) -> None:
+    page = open_page(tab, f"/?lang={language}")
+    page.set_input_files("#portrait input[type=file]", head_file)
+    page.wait_for_selector("#portrait .crop img")
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(6 << 20))
+    page.set_input_files("#voice input[type=file]", large)
+    line = page.wait_for_selector("#voice [role=alert]").inner_text()
+    assert "large.wav" in line and "6.3 MB" in line and words in line
+    page.set_input_files("#voice input[type=file]", write_wav(tmp_path / "small.wav", np.zeros(16_000)))
+    page.wait_for_selector("#voice audio")
+    assert page.locator("#voice [role=alert]").count() == 0
+
+
+def test_a_preset_brings_its_own_options_and_crop(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    page = open_page(tab)
+    drop(page, portrait_file, voice_file)
+    page.click("#advanced summary")
+    page.select_option("#preset", "v1-acc")
+    page.wait_for_selector("#portrait >> text=512 × 512 pixels; the picture has 512 × 512")
+    page.wait_for_selector("#voice >> text=24 frames")
+    tab.until("document.querySelector('.shown').getBoundingClientRect().width < 300")
+    page.click("#options summary >> text=Diffusion")
+    assert page.input_value("#option-steps") == "6"
+
+
+def test_options_are_sent_as_shown(tab: Tab, head_file: Path, voice_file: Path) -> None:
+    page = open_page(tab)
+    drop(page, head_file, voice_file)
+    page.click("#advanced summary")
+    for each in page.locator("#options summary").all():
+        each.click()
+    page.fill("#option-size", "128")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#portrait >> text=128 × 128 pixels")
+    page.fill("#option-size", "many")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#portrait [role=alert] >> text=size is 'many'")
+    page.fill("#option-size", "")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#portrait >> text=256 × 256 pixels")
+    page.click("#generate")
+    page.wait_for_selector("#jobs >> text=25 frames, 1.00 s, 256 × 256")
 
 
 def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file: Path, long_voice: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = ("--port", str(listener.getsockname()[1]))
-    with running_server(*port) as address:
-        tab = Tab(browser, address)
-        page = tab.open("/en/")
-        drop(page, head_file, long_voice)
-        page.fill("#seed input", "12")
-        page.click("#generate")
-        page.wait_for_selector("#status progress[value]")
-        page.reload()
-        page.wait_for_selector("#portrait-look img")  # what was chosen is there again
-        page.wait_for_selector("#status progress[value]")  # and the video is followed again
-    page.wait_for_selector("#status >> text=the server does not answer")
+        port = listener.getsockname()[1]
+    server = WebServer(port=port)
+    tab = Tab(browser, server.address)
+    page = open_page(tab)
+    drop(page, head_file, long_voice)
+    page.click("#advanced summary")
+    page.fill("#seed", "12")
+    page.click("#generate")
+    page.wait_for_selector("#jobs progress[value]")
+    page.wait_for_selector("#jobs >> text=a second")
+    server.kill()
+    began = time.monotonic()
+    page.wait_for_selector("#offline >> text=The server does not answer", timeout=5000)
+    assert time.monotonic() - began < 5
     assert page.is_enabled("#generate")
-    with running_server(*port):
-        page.reload()
-        page.wait_for_selector("#portrait-look >> text=head.png is not on the server any more")
-        assert page.input_value("#seed input") == "12"
-        page.click("#generate")
-        page.wait_for_selector("#status [role=alert] >> text=choose it again")
+    server = WebServer(port=port)
+    try:
+        page.wait_for_selector("#offline", state="hidden")
+        page.wait_for_selector("#jobs >> text=/frames, .* a second/")  # it was sent again
+        assert page.locator("#jobs li").count() == 1
+        assert page.input_value("#seed") == "12"
         assert tab.faults == []
+    finally:
         tab.context.close()
+        server.stop()
 
 
-def test_a_preset_brings_its_own_options_and_crop(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
-    page = tab.open("/en/")
-    drop(page, portrait_file, voice_file)
-    page.click("#advanced button")
-    before = page.get_attribute("#portrait-look img", "src")
-    page.click("#preset input")
-    page.click("[role=option]:has-text('tiny')")
-    page.wait_for_selector("#portrait-look >> text=64 x 64 pixels; the picture has 512 x 512")
-    page.wait_for_selector("#voice-look >> text=24 frames")
-    assert page.get_attribute("#portrait-look img", "src") != before  # the crop of the head: the rest is dark
-
-
-def test_options_that_are_shown_stay_as_they_are(tab: Tab, head_file: Path, voice_file: Path) -> None:
-    page = tab.open("/en/")
-    drop(page, head_file, voice_file)
-    page.click("#advanced button")
-    for group in ("Picture and length", "Motion", "Diffusion", "Machine"):
-        page.click(f"#advanced button:has-text('{group}')")
-    size = page.get_by_label("Size").first
-    size.wait_for()
-    page.wait_for_timeout(500)
-    page.click("#generate")
-    page.wait_for_selector("#status >> text=25 frames, 1.00 s, 256 x 256")
-    assert page.get_by_label("Device").first.input_value() == "auto"
-    size.click()
-    page.keyboard.insert_text("128")  # as it is pasted
-    page.keyboard.press("Tab")
-    page.wait_for_selector("#portrait-look >> text=128 x 128 pixels")
-    size.fill("many")
-    page.keyboard.press("Tab")
-    page.wait_for_selector("#portrait-look [role=alert] >> text=option size is 'many'")
-    size.fill("")
-    page.fill("#seed input", "-5")
-    page.click("#generate")
-    page.wait_for_selector("#status [role=alert] >> text=option seed is -5; expected at least 0")
-
-
-@pytest.mark.parametrize(("language", "words"), [("en", "expected at most 5 MB"), ("zh", "最多 5 MB")])
-def test_an_upload_past_the_limit_is_refused_in_place(
-    tab: Tab, head_file: Path, tmp_path: Path, language: str, words: str
-) -> None:
-    page = tab.open(f"/{language}/")
-    page.set_input_files("#portrait input[type=file]", head_file)
-    page.wait_for_selector("#portrait-look img")
-    page.fill("#seed input", "12")
-    large = tmp_path / "large.wav"
-    large.write_bytes(bytes(6 << 20))
-    page.set_input_files("#voice input[type=file]", large)
-    line = page.wait_for_selector("#voice-limit [role=alert]").inner_text()
-    assert "large.wav" in line and "6.0 MB" in line and words in line
-    assert page.locator("text=/exceed the maximum/i").count() == 0
-    assert page.input_value("#seed input") == "12"
-    assert page.locator("#portrait >> text=head").count() == 1
-    page.set_input_files("#voice input[type=file]", write_wav(tmp_path / "small.wav", np.zeros(16_000)))
-    page.wait_for_selector("#voice-look p")
-    assert page.is_hidden("#voice-limit [role=alert]")
+def test_a_phone_shows_everything_in_one_column(browser: Any, web_server: str, pictures: Path) -> None:
+    tab = Tab(browser, web_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = open_page(tab)
+    page.tap("#example")
+    tab.until(PLAYS)
+    page.tap("#advanced > summary")
+    for each in page.locator("#options summary").all():
+        each.tap()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.picture(pictures, "web-phone.png", full_page=True)
+    assert tab.faults == []
+    tab.context.close()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,47 +10,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
 CHROMIUM = os.environ.get("ECHOMIMIC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-# what a machine without a GPU, without other users and without a network needs; nobody else should set them
+# flags for a machine without a GPU, without other users and without a network; do not use them elsewhere
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions"),
     *("--no-first-run", "--mute-audio", "--autoplay-policy=no-user-gesture-required"),
 ]
-WAIT = 1000 * int(os.environ.get("ECHOMIMIC_BROWSER_WAIT", "60"))
+WAIT = int(os.environ.get("ECHOMIMIC_BROWSER_WAIT", "60"))
+"""Seconds after which a test gives up."""
+
+
+class WebServer:
+    """`echomimic web` in a process of its own, with its address."""
+
+    def __init__(self, *extra: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "echomimic", "web", "--port", str(port), "--no-browser", *extra]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.address = next(word for word in line.split() if word.startswith("http://"))
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.process.terminate()
+        assert self.process.wait(20) in (0, -15, 143)
 
 
 @contextmanager
 def running_server(*extra: str) -> Iterator[str]:
     """`echomimic web` on a free port; gives its address."""
-    command = [sys.executable, "-m", "echomimic", "web", "--port", "0", "--no-browser", *extra]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    server = WebServer(*extra)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = next(word for word in line.split() if word.startswith("http://"))
-        _wait_for(address)
-        yield address
+        yield server.address
     finally:
-        process.terminate()
-        assert process.wait(20) in (0, -15, 143)
-
-
-def _wait_for(address: str) -> None:
-    until = time.monotonic() + 60
-    while True:
-        try:
-            with urlopen(f"{address}/editor", timeout=5):
-                return
-        except (URLError, OSError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
+        server.stop()
 
 
 @contextmanager
@@ -66,19 +69,25 @@ def running_browser() -> Iterator[Any]:
 
 
 class Tab:
-    """A page that remembers what went wrong in it and whom it asked."""
+    """A browser tab that records what went wrong in it and which other hosts it asked."""
 
-    def __init__(self, browser: Any, address: str, language: str = "en-US") -> None:
-        self.context = browser.new_context(viewport={"width": 1280, "height": 800}, locale=language)
-        self.context.set_default_timeout(WAIT)
+    def __init__(self, browser: Any, address: str, language: str = "en-US", **context: Any) -> None:
+        context = {"viewport": {"width": 1280, "height": 800}, **context}
+        self.context = browser.new_context(locale=language, **context)
+        self.context.set_default_timeout(1000 * WAIT)
         self.page = self.context.new_page()
         self.address = address
         self.faults: list[str] = []
         self.elsewhere: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("request", self._look)
+        self.page.on("console", self._on_console)
+        self.page.on("request", self._on_request)
 
-    def _look(self, request: Any) -> None:
+    def _on_console(self, message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            self.faults.append(message.text)
+
+    def _on_request(self, request: Any) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.elsewhere.append(request.url)
 
@@ -86,12 +95,16 @@ class Tab:
         self.page.goto(self.address + path)
         return self.page
 
-    def picture(self, folder: Path, name: str) -> None:
-        """A screenshot, kept where the tests were asked to keep them."""
-        self.page.screenshot(path=folder / name)
+    def picture(self, folder: Path, name: str, **how: Any) -> None:
+        """A screenshot, kept in the folder that the tests were asked to use."""
+        self.page.screenshot(path=folder / name, **how)
 
-    def until(self, script: str) -> None:
-        self.page.wait_for_function(script)
+    def until(self, script: str, seconds: float = WAIT) -> None:
+        """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(script):
+            assert time.monotonic() < end, f"it did not become true: {script}"
+            self.page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +133,6 @@ def tab(browser: Any, web_server: str) -> Iterator[Tab]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: ECHOMIMIC_PICTURES (docs/images makes them those of the documentation), or nowhere."""
+    """The folder for screenshots: ECHOMIMIC_PICTURES (docs/images renews those of the documentation), or none."""
     named = os.environ.get("ECHOMIMIC_PICTURES")
     return Path(named) if named else tmp_path_factory.mktemp("pictures")

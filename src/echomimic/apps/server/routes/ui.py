@@ -26,6 +26,7 @@ from echomimic.apps.option_specs import CONTROLS
 from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.uploads import take_in
+from echomimic.choice import choose_preset
 from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS, Options, make_options
 from echomimic.presets import PRESETS, find_preset
@@ -133,6 +134,7 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "groups": list(GROUPS.values()),
         "options": options,
         "presets": describe_presets(),
+        "auto": choose_preset("auto")[0].name,
     }
 
 

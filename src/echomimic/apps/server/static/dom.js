@@ -33,14 +33,24 @@ export function errorLine(error) {
   const title = errorTitle(error.code || "")
   const line = make("span", {}, error.message || String(error))
   if (language !== "en" && error.status) line.lang = "en"
-  return make("p", { className: "error", role: "alert" }, make("b", {}, `${title || word("error")}${word("colon")}`), line)
+  return make(
+    "p",
+    { className: "error", role: "alert" },
+    make("b", {}, `${title || word("error")}${word("colon")}`),
+    line,
+  )
 }
 
 /** @param {any[]} notes */
 export function noteLines(notes) {
   const lines = notes.map((note) => {
     const { text, foreign } = noteText(note)
-    return make("p", {}, make("b", {}, `${word("note")}${word("colon")}`), make("span", foreign ? { lang: "en" } : {}, text))
+    return make(
+      "p",
+      {},
+      make("b", {}, `${word("note")}${word("colon")}`),
+      make("span", foreign ? { lang: "en" } : {}, text),
+    )
   })
   return make("div", { className: "notes" }, ...lines)
 }

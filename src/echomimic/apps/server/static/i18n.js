@@ -18,7 +18,7 @@ const words = /** @type {Record<string, string>} */ (await (await fetch(`/locale
 export const hasWord = (key) => key in words
 
 /**
- * The words of a key with `{name}` replaced by values; numbers are rounded to four digits after the point.
+ * The words of a key with `{name}` replaced by values.
  * @param {string} key
  * @param {Record<string, unknown>} values
  */
@@ -31,12 +31,24 @@ export function word(key, values = {}) {
  * @param {Record<string, unknown>} values
  */
 function fill(template, values) {
-  return template.replace(/\{(\w+)(?::[^}]*)?\}/g, (all, name) => (name in values ? shown(values[name]) : all))
+  return template.replace(/\{(\w+)(?::([^}]*))?\}/g, (all, name, form) =>
+    name in values ? shown(values[name], form) : all,
+  )
 }
 
-/** @param {unknown} value */
-function shown(value) {
-  return typeof value === "number" ? String(+value.toFixed(4)) : String(value)
+/**
+ * A value in a format of Python's: `.1f`, `.0%`, `+.2f`, `+d`, `g`; without one, a number has at most four decimals.
+ * @param {unknown} value
+ * @param {string} [form]
+ */
+function shown(value, form = "") {
+  if (typeof value !== "number") return String(value)
+  const [, sign, digits, kind] = form.match(/^(\+?)(?:\.(\d+))?([fgd%]?)$/) || []
+  const plus = sign && value >= 0 ? "+" : ""
+  if (kind === "f") return plus + value.toFixed(+digits)
+  if (kind === "%") return `${plus}${(100 * value).toFixed(+digits)}%`
+  if (kind === "g" && digits) return plus + String(+value.toPrecision(+digits))
+  return plus + String(+value.toFixed(4))
 }
 
 /** Put the words into every element of the page that names a key, and offer the other language. */

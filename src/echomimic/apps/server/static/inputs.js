@@ -13,6 +13,8 @@ const CROP = ["size", "framing", "face", "face_box", "crop_margin"]
 export const files = { portrait: null, voice: null }
 /** @type {{portrait: any, voice: any}} */
 const checked = { portrait: null, voice: null }
+/** @type {Record<string, Promise<void>>} */
+const running = {}
 const rounds = { portrait: 0, voice: 0 }
 let limit = Infinity
 /** @type {() => void} */
@@ -83,7 +85,8 @@ export async function choose(name, file) {
   title.textContent = file.name
   help.textContent = word("choose_another")
   changed()
-  await check(name)
+  running[name] = check(name)
+  await running[name]
 }
 
 /** @param {Input} name */
@@ -105,8 +108,7 @@ async function check(name) {
 }
 
 function cropFields() {
-  const longer = checked.portrait ? Math.max(checked.portrait.width, checked.portrait.height) : Infinity
-  const options = /** @type {Record<string, any>} */ (chosenOptions(longer))
+  const options = chosenOptions(longerSide())
   const given = Object.entries(options).filter(([name]) => CROP.includes(name))
   return [["preset", chosenPreset()], ...given.map(([name, value]) => [name, String(value)])]
 }
@@ -114,6 +116,7 @@ function cropFields() {
 /**
  * @param {File} file
  * @param {(fraction: number) => void} progress
+ * @returns {Promise<any>}
  */
 async function checkPortrait(file, progress) {
   if (checked.portrait) {
@@ -126,7 +129,10 @@ async function checkPortrait(file, progress) {
   const form = new FormData()
   for (const [name, value] of cropFields()) form.append(name, value)
   form.append("portrait", file)
-  return upload("/ui/portraits", form, progress)
+  const before = String(form.get("size"))
+  checked.portrait = await upload("/ui/portraits", form, progress)
+  const size = chosenOptions(longerSide()).size // the quality's size counts only where the picture is larger
+  return size === undefined || String(size) === before ? checked.portrait : checkPortrait(file, progress)
 }
 
 /**
@@ -151,7 +157,11 @@ function showPortrait(said) {
   view.append(shown)
   said.faces.forEach((/** @type {any} */ box, /** @type {number} */ index) => {
     const values = { number: index + 1, count: said.faces.length }
-    const button = make("button", { type: "button", "aria-label": word("face_number", values), title: word("face_number", values) })
+    const button = make("button", {
+      type: "button",
+      "aria-label": word("face_number", values),
+      title: word("face_number", values),
+    })
     button.setAttribute("aria-pressed", String(Math.abs(box.x - said.face.x) < 2 && Math.abs(box.y - said.face.y) < 2))
     button.onclick = () => chooseFace(index + 1)
     set(button, box, width, height)
@@ -199,8 +209,11 @@ export function recheck() {
   if (checked.voice) showVoice(checked.voice)
 }
 
-/** The longer side of the portrait in pixels, once it is known. */
-export const longerSide = () => (checked.portrait ? Math.max(checked.portrait.width, checked.portrait.height) : Infinity)
+/** The longer side of the portrait in pixels; 0 until it is known. */
+export const longerSide = () => (checked.portrait ? Math.max(checked.portrait.width, checked.portrait.height) : 0)
+
+/** Resolves when the files that were chosen are checked. */
+export const settled = () => Promise.allSettled(Object.values(running))
 
 /** Both files; a Failure if one is missing. */
 export function bothFiles() {

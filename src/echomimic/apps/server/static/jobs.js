@@ -75,7 +75,8 @@ async function take(items) {
   }
   for (const entry of [...entries.values()]) {
     if (!entry.job || seen.has(entry.key)) continue
-    if (entry.mine && entry.inputs && !FINAL.includes(entry.job.state)) send(entry, false) // a new server without our job
+    if (entry.mine && entry.inputs && !FINAL.includes(entry.job.state))
+      send(entry, false) // a new server without our job
     else remove(entry)
   }
 }
@@ -135,7 +136,9 @@ async function send(entry, first) {
   entry.sending = new AbortController()
   showUpload(entry, 0)
   try {
-    const job = await upload(HOME, body, (part) => showUpload(entry, part), entry.sending.signal, { "Idempotency-Key": ticket })
+    const job = await upload(HOME, body, (part) => showUpload(entry, part), entry.sending.signal, {
+      "Idempotency-Key": ticket,
+    })
     entries.delete(entry.key)
     drop(entry.key)
     entry.key = job.id
@@ -162,7 +165,15 @@ function failedToSend(entry, first, error) {
     setTimeout(() => send(entry, first), BUSY) // the same idempotency key: never two jobs
     return
   }
-  fill(entry, [errorLine(error), make("div", { className: "row" }, button("again", () => hooks.again(entry.inputs)), button("remove", () => remove(entry)))])
+  fill(entry, [
+    errorLine(error),
+    make(
+      "div",
+      { className: "row" },
+      button("again", () => hooks.again(entry.inputs)),
+      button("remove", () => remove(entry)),
+    ),
+  ])
 }
 
 /**
@@ -233,16 +244,20 @@ const stem = (file) => file.name.replace(/\.[^.]*$/, "")
  * @param {number} part
  */
 function showUpload(entry, part) {
-  const bar = entry.card.querySelector("progress")
-  entry.card.dataset.state = "uploading"
-  if (bar && entry.card.dataset.state === "uploading" && entry.card.childElementCount === 4) {
+  const bar = entry.card.dataset.state === "uploading" && entry.card.querySelector("progress")
+  if (bar) {
     bar.value = part
     return
   }
+  entry.card.dataset.state = "uploading"
   fill(entry, [
     make("progress", { max: 1, value: part, "aria-label": word("uploading") }),
     make("p", { role: "status" }, word("uploading")),
-    make("div", { className: "row" }, button("cancel", () => entry.sending?.abort())),
+    make(
+      "div",
+      { className: "row" },
+      button("cancel", () => entry.sending?.abort()),
+    ),
   ])
 }
 
@@ -271,7 +286,11 @@ function showOpen(entry) {
       make("img", { alt: word("preview_alt"), hidden: true }),
       make("progress", { "aria-label": word("progress") }),
       make("p", { role: "status" }),
-      make("div", { className: "row" }, button("cancel", () => cancel(entry))),
+      make(
+        "div",
+        { className: "row" },
+        button("cancel", () => cancel(entry)),
+      ),
     ])
     entry.card.lastElementChild?.setAttribute("data-open", "")
   }
@@ -314,10 +333,21 @@ function showVideo(entry, fresh) {
   const animated = job.request.format === "gif"
   const video = animated
     ? make("img", { src: job.links.result, alt: title(entry) })
-    : make("video", { controls: true, loop: false, playsInline: true, preload: fresh ? "auto" : "metadata", src: job.links.result })
+    : make("video", {
+        controls: true,
+        loop: false,
+        playsInline: true,
+        preload: fresh ? "auto" : "metadata",
+        src: job.links.result,
+      })
   if (!animated) video.setAttribute("aria-label", title(entry))
   const values = { ...job.result, seconds: job.result.seconds.toFixed(2), took: job.result.took.toFixed(1) }
-  fill(entry, [video, make("p", { role: "status" }, word("done", values)), noteLines(job.result.notes || []), actions(entry)])
+  fill(entry, [
+    video,
+    make("p", { role: "status" }, word("done", values)),
+    noteLines(job.result.notes || []),
+    actions(entry),
+  ])
   if (fresh && entry.mine && !animated) video.play().catch(() => {})
 }
 
@@ -329,7 +359,11 @@ function actions(entry) {
     const name = `${inputs ? title(entry).replace(" · ", "-") : `echomimic-${job.id}`}.${job.request.format}`
     row.append(make("a", { className: "button", href: job.links.result, download: name }, word("download")))
   }
-  if (inputs) row.append(button("edit", () => hooks.edit(inputs)), button("again", () => hooks.again(inputs)))
+  if (inputs)
+    row.append(
+      button("edit", () => hooks.edit(inputs)),
+      button("again", () => hooks.again(inputs)),
+    )
   row.append(button("remove", () => discard(entry)))
   return row
 }

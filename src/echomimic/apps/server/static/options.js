@@ -32,10 +32,18 @@ export function setUpOptions(given, onChange) {
   changed = onChange
   $("quality").append(
     ...QUALITIES.map((name) =>
-      make("label", {}, make("input", { type: "radio", name: "quality", value: name, checked: name === "balanced" }), " ", word(name)),
+      make(
+        "label",
+        {},
+        make("input", { type: "radio", name: "quality", value: name, checked: name === "balanced" }),
+        " ",
+        word(name),
+      ),
     ),
   )
-  $("preset").append(...["auto", ...config.presets.map((/** @type {any} */ each) => each.name)].map((name) => new Option(name, name)))
+  $("preset").append(
+    ...["auto", ...config.presets.map((/** @type {any} */ each) => each.name)].map((name) => new Option(name, name)),
+  )
   layPresets()
   for (const group of config.groups) layGroup(group)
   $("preset").onchange = () => {
@@ -55,7 +63,13 @@ function layPresets() {
   $("presets").replaceChildren(
     ...config.presets.map((/** @type {any} */ each) => {
       const fixes = each.fix.flatMap((/** @type {string} */ line) => [make("br"), make("code", {}, line)])
-      return make("li", {}, make("b", {}, each.name), ` – ${summary(each)} – ${word(each.ready ? "ready" : "not_ready")}`, ...fixes)
+      return make(
+        "li",
+        {},
+        make("b", {}, each.name),
+        ` – ${summary(each)} – ${word(each.ready ? "ready" : "not_ready")}`,
+        ...fixes,
+      )
     }),
   )
 }
@@ -65,7 +79,9 @@ const summary = (each) => (hasWord(`preset.${each.name}`) ? word(`preset.${each.
 
 /** @param {string} group */
 function layGroup(group) {
-  const specs = config.options.filter((/** @type {any} */ each) => each.group === group && !ELSEWHERE.includes(each.name))
+  const specs = config.options.filter(
+    (/** @type {any} */ each) => each.group === group && !ELSEWHERE.includes(each.name),
+  )
   const box = make("div", { className: "fields" }, ...specs.map(layField))
   const title = hasWord(`group.${group}`) ? word(`group.${group}`) : group
   $("options").append(make("details", {}, make("summary", {}, title), box))
@@ -86,12 +102,16 @@ function layField(spec) {
 
 /** @param {any} spec */
 function control(spec) {
-  if (spec.choices.length) return make("select", {}, ...spec.choices.map((/** @type {string} */ each) => new Option(each, each)))
+  if (spec.choices.length)
+    return make("select", {}, ...spec.choices.map((/** @type {string} */ each) => new Option(each, each)))
   if (spec.kind === "bool") return make("input", { type: "checkbox" })
   const steps = spec.step && spec.low !== null && spec.high !== null ? (spec.high - spec.low) / spec.step : Infinity
   if (spec.kind === "str" || spec.default === null) return make("input", { type: "text", placeholder: word("default") })
   const type = steps <= MOST_STEPS ? "number" : "text"
-  return make("input", type === "number" ? { type, min: spec.low, max: spec.high, step: "any" } : { type, inputMode: "decimal" })
+  return make(
+    "input",
+    type === "number" ? { type, min: spec.low, max: spec.high, step: "any" } : { type, inputMode: "decimal" },
+  )
 }
 
 function showDefaults() {
@@ -127,8 +147,9 @@ function byHand() {
 /**
  * The options to render with: the quality's, and over them those set by hand.
  * @param {number} longer the longer side of the portrait in pixels
+ * @returns {Record<string, any>}
  */
-export function chosenOptions(longer = Infinity) {
+export function chosenOptions(longer) {
   const of = { ...preset()?.qualities[quality()] }
   if (of.size >= longer) delete of.size
   return { ...of, ...byHand() }

@@ -4,7 +4,7 @@
 import { $, errorLine, make } from "./dom.js"
 import { ask, upload } from "./http.js"
 import { language, translatePage, word } from "./i18n.js"
-import { bothFiles, checkMissing, choose, files, longerSide, recheck, setUpInputs } from "./inputs.js"
+import { bothFiles, checkMissing, choose, files, longerSide, recheck, settled, setUpInputs } from "./inputs.js"
 import { setUpJobs, submit } from "./jobs.js"
 import { chosenOptions, chosenPreset, chosenSettings, presetTakes, restoreSettings, setUpOptions } from "./options.js"
 import { keep, recall, sweep, tab } from "./store.js"
@@ -19,10 +19,11 @@ function remember() {
   if (files.portrait || files.voice) keep(tab(), { ...files })
 }
 
-function generate() {
+async function generate() {
   say()
   try {
     const { portrait, voice } = bothFiles()
+    await settled()
     const form = { preset: chosenPreset(), ...chosenOptions(longerSide()) }
     submit({ portrait, voice, settings: chosenSettings(), form })
   } catch (error) {
@@ -41,10 +42,13 @@ async function example() {
   $("example").disabled = true
   say()
   try {
-    const [portrait, voice] = await Promise.all([exampleFile("portrait", "example.png"), exampleFile("voice", "example.flac")])
+    const [portrait, voice] = await Promise.all([
+      exampleFile("portrait", "example.png"),
+      exampleFile("voice", "example.flac"),
+    ])
     choose("voice", voice)
-    await choose("portrait", portrait)
-    generate()
+    choose("portrait", portrait)
+    await generate()
   } catch (error) {
     say(errorLine(error))
   }
