@@ -73,7 +73,7 @@ def test_upload_generate_play_and_render_again_with_a_new_seed(tab: Tab, head_fi
     assert page.evaluate("document.querySelector('#jobs video').videoWidth") == 256
     assert "25 frames, 1.00 s, 256 × 256, preset mesh, seed 0" in page.inner_text("#jobs")
     with page.expect_download() as download:
-        page.click("#jobs a[download]")
+        page.click("#jobs button:has-text('Download')")
     assert download.value.suggested_filename == "head-voice.mp4"
     page.click("#advanced summary")
     page.fill("#seed", "7")
@@ -218,7 +218,7 @@ def test_bad_input_is_reported_in_place_and_nothing_is_lost(tab: Tab, head_file:
     page.set_input_files("#portrait input[type=file]", head_file)
     page.wait_for_selector("#portrait .crop img")
     page.click("#generate")
-    page.wait_for_selector("#jobs li:first-child [role=alert] >> text=seed is -5")
+    page.wait_for_selector("#jobs li:first-child [role=alert] >> text=seed is '-5'")
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "at most 5 MB"), ("zh", "最多 5 MB")])

@@ -5,15 +5,13 @@ import tempfile
 import threading
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from echomimic.apps.cli.serve import _who_may_call
-from echomimic.errors import EchoMimicError, SetupError
-
-if TYPE_CHECKING:
-    from echomimic.apps.server.settings import Settings
+from echomimic.apps.cli.reporter import print_error, print_line
+from echomimic.apps.cli.serve import make_settings
+from echomimic.errors import SetupError
 
 _PREFIX = "echomimic-web-"
 _OPEN_AFTER = 1.0
@@ -21,48 +19,41 @@ _OPEN_AFTER = 1.0
 _Data = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="keep videos here; default: a folder that is deleted at the end")
 ]
+_AllowHost = Annotated[list[str] | None, typer.Option(help="a name by which browsers call this machine; repeatable")]
 
 
 def web(
     host: Annotated[str, typer.Option(help="the address to listen on; 127.0.0.1 is this machine alone")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="the port; 0 takes a free one")] = 7860,
+    allow_host: _AllowHost = None,
     data: _Data = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="MB that one upload may have")] = 200,
-    no_key: Annotated[bool, typer.Option("--no-key", help="let everybody use it who can reach the address")] = False,
+    max_upload: Annotated[float, typer.Option(min=0.001, help="MB that one upload may have")] = 200,
+    no_key: Annotated[bool, typer.Option("--no-key", help="accept everybody who can reach the address")] = False,
     browser: Annotated[bool, typer.Option(help="open the page in a browser")] = True,
 ) -> None:
     """Open the web page: a portrait, a voice, Generate, and the motion editor."""
-    hosts, any_host = _who_may_call(host, False, no_key)
     try:
+        from echomimic.apps.jobs.store import remove_abandoned_folders
         from echomimic.apps.server.runner import run_server
-        from echomimic.apps.server.settings import MB, Settings
     except ImportError as error:
         missing = f"{error.name} is missing; install what the page needs: pip install 'echomimic[web]'"
         raise SetupError(missing) from None
-    _sweep()
+    access = {"host": host, "port": port, "allow_host": allow_host or (), "no_key": no_key}
+    make_settings(**access)  # refused before a folder is made
+    remove_abandoned_folders(_PREFIX)
     folder = data or Path(tempfile.mkdtemp(prefix=_PREFIX))
 
-    def announce(address: str, _settings: "Settings") -> None:
+    def announce(address: str) -> None:
         kept = f"videos are kept in {folder}" if data else "uploads and videos are deleted then"
-        typer.echo(f"echomimic is at {address} (Ctrl-C stops; {kept})")
+        print_line(f"echomimic is at {address} (Ctrl-C stops; {kept})")
+        if settings.is_public and not settings.keys:
+            print_error("everybody who can reach this address can use it and see its videos")
         if browser:
             threading.Timer(_OPEN_AFTER, webbrowser.open, [address]).start()
 
     try:
-        run_server(Settings(folder, (), hosts, any_host, max_upload=max_upload * MB, warm=True), host, port, announce)
+        settings = make_settings(**access, data=folder, max_upload=max_upload, warm=True)
+        run_server(settings, announce)
     finally:
         if not data:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Delete the folders of servers that were killed: nobody holds their locks."""
-    from echomimic.apps.jobs.storage import Folders
-    from echomimic.apps.server.problems import Problem
-
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        try:
-            Folders(folder).close()
-        except (Problem, EchoMimicError, OSError):
-            continue
-        shutil.rmtree(folder, ignore_errors=True)

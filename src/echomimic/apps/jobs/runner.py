@@ -139,7 +139,7 @@ def _tracked(request: JobRequest, progress: Progress | None) -> Motion:
     assert request.video is not None
     video = read_video(request.video)
     _check_seconds(video.duration, request)
-    _check_pixels("video", video.width * video.height, request)
+    _check_pixels("video", video.width * video.height, request.max_pixels)
     return track_video(request.video, request.pose, request.person, progress)
 
 
@@ -149,14 +149,20 @@ def _read_inputs(request: JobRequest) -> tuple[Any, Any]:
     from echomimic.options import make_options
 
     portrait, speech = request.portrait, request.speech
-    if isinstance(portrait, Path) and request.max_pixels:
-        _check_pixels("portrait", _pixels_in_header(portrait), request)
+    if isinstance(portrait, Path):
+        check_picture(portrait, request.max_pixels)
     if isinstance(speech, Path):
         speech = read_speech(speech)
     if speech is not None:
         options = make_options(request.options)
         _check_seconds(options.frames / options.fps or speech.duration, request)
     return read_picture(portrait) if isinstance(portrait, Path) else portrait, speech
+
+
+def check_picture(path: Path, max_pixels: int | None) -> None:
+    """Raise InputError if a picture's header promises more pixels than `max_pixels`; None accepts any."""
+    if max_pixels:
+        _check_pixels("portrait", _pixels_in_header(path), max_pixels)
 
 
 def _pixels_in_header(path: Path) -> int:
@@ -176,9 +182,9 @@ def _pixels_in_header(path: Path) -> int:
             return 0
 
 
-def _check_pixels(what: str, pixels: int, request: JobRequest) -> None:
-    if request.max_pixels and pixels > request.max_pixels:
-        limit = f"{request.max_pixels / 1e6:g} million"
+def _check_pixels(what: str, pixels: int, max_pixels: int | None) -> None:
+    if max_pixels and pixels > max_pixels:
+        limit = f"{max_pixels / 1e6:g} million"
         raise InputError(f"the {what} has too many pixels; expected at most {limit}: make it smaller")
 
 

@@ -285,10 +285,10 @@ def _motion_with_suffix() -> Path | None:
 
 def _result_of(clip: Any, kind: str) -> Message:
     names = ["frames", "fps", "width", "height", "seconds", "took"] + ["preset", "seed"] * (kind == "animation")
-    return {name: getattr(clip, name) for name in names} | {"notes": [_note(each) for each in clip.notes]}
+    return {name: getattr(clip, name) for name in names} | {"notes": [describe_note(each) for each in clip.notes]}
 
 
-def _note(text: str) -> Message:
+def describe_note(text: str) -> Message:
     """A note with its code and values, so that a front end can translate it."""
     return {"code": getattr(text, "code", ""), "text": public_text(text), "values": getattr(text, "values", {})}
 

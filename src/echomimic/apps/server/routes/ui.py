@@ -1,14 +1,11 @@
 """Routes of the page: its files, what it can offer, and checks of a portrait and a voice before a job is made."""
 
-import re
-import shutil
 import threading
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,15 @@ from starlette.staticfiles import StaticFiles
 
 from echomimic import __version__
 from echomimic.apps.demo import demo_portrait, demo_voice
-from echomimic.apps.doctor import glance
-from echomimic.apps.jobs.job_types import Kind, Way
-from echomimic.apps.jobs.service import Service
-from echomimic.apps.option_specs import CONTROLS
+from echomimic.apps.doctor import quick_check
+from echomimic.apps.jobs.runner import check_picture
+from echomimic.apps.jobs.worker import describe_note
+from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.problems import Problem
-from echomimic.apps.server.settings import Settings
-from echomimic.apps.server.uploads import take_in
+from echomimic.apps.server.settings import MB, Settings
+from echomimic.apps.server.state import AppState
+from echomimic.apps.server.uploads import Upload
 from echomimic.choice import choose_preset
-from echomimic.errors import EchoMimicError
 from echomimic.options import GROUPS, Options, make_options
 from echomimic.presets import PRESETS, find_preset
 
@@ -42,8 +39,6 @@ _KEPT_PORTRAITS = 4
 _KEPT_PIXELS = 30_000_000
 _DRAFT_STEPS = 0.4
 """A draft of a diffusion preset runs this fraction of the preset's steps."""
-PORTRAIT = Kind("portrait", "portraits", (), "", "", (Way(("portrait",), (), ()),))
-VOICE = Kind("voice", "voices", (), "", "", (Way(("speech",), (), ()),))
 
 
 def html_page(name: str) -> FileResponse:
@@ -64,24 +59,27 @@ def _serve_folder(folder: Path) -> Callable[..., Awaitable[Response]]:
     return serve
 
 
-def make_router(service: Service) -> APIRouter:
+def make_router(state: AppState) -> APIRouter:
     """Routes `/`, `/static`, `/locales` and `/ui`; none of them is part of the described API."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter()
     router.add_api_route("/", lambda: html_page("index.html"))
+    router.add_api_route("/favicon.ico", lambda: FileResponse(SERVER / "static" / "icon.svg"))
     for folder in ("static", "locales"):
         router.add_api_route(f"/{folder}/{{path:path}}", _serve_folder(SERVER / folder))
-    router.add_api_route("/ui/config", lambda: page_config(service.settings))
+    router.add_api_route("/ui/config", lambda: page_config(state.settings))
     router.add_api_route("/ui/example/portrait", lambda: FileResponse(demo_portrait(), filename="example.png"))
     router.add_api_route("/ui/example/voice", lambda: FileResponse(demo_voice(), filename="example.flac"))
-    _add_checks(router, service, PortraitCache())
+    _add_checks(router, state)
     return router
 
 
-def _add_checks(router: APIRouter, service: Service, portraits: "PortraitCache") -> None:
+def _add_checks(router: APIRouter, state: AppState) -> None:
+    portraits = PortraitCache(state.queue.settings.max_pixels)
+
     @router.post("/ui/portraits")
     async def portrait(request: Request) -> dict[str, Any]:
-        async with receive(request, service, PORTRAIT) as (folder, fields):
-            return await run_in_threadpool(portraits.add, folder / "portrait", fields)
+        async with receive(request, state, ("portrait",)) as upload:
+            return await run_in_threadpool(portraits.add, upload)
 
     @router.get("/ui/portraits/{name}")
     def crop(name: str, request: Request) -> dict[str, Any]:
@@ -89,24 +87,21 @@ def _add_checks(router: APIRouter, service: Service, portraits: "PortraitCache")
 
     @router.post("/ui/voices")
     async def voice(request: Request) -> dict[str, Any]:
-        async with receive(request, service, VOICE) as (folder, _):
-            return await run_in_threadpool(_describe_voice, folder / "speech")
+        async with receive(request, state, ("speech",)) as upload:
+            return await run_in_threadpool(_describe_voice, upload.files["speech"])
 
 
 @asynccontextmanager
-async def receive(request: Request, service: Service, kind: Kind) -> AsyncIterator[tuple[Path, dict[str, Any]]]:
-    """The folder and the fields of an upload; the folder is deleted afterwards. Raises Problem."""
-    folder = await run_in_threadpool(service.folders.new_upload)
+async def receive(request: Request, state: AppState, names: tuple[str, ...]) -> AsyncIterator[Upload]:
+    """An upload that has a file for each name; it is deleted afterwards. Raises Problem."""
+    upload = await state.uploads.receive(request, names)
     try:
-        yield folder, await take_in(request, folder, kind, service.settings)
+        for name in names:
+            if name not in upload.files:
+                raise Problem(422, "missing_field", f"field {name} is missing; expected a file")
+        yield upload
     finally:
-        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
-
-
-def problem_of(error: EchoMimicError, root: Path) -> Problem:
-    """An error of the package as an answer, without the folders of the server."""
-    text = re.sub(rf"{re.escape(str(root))}\S*[/\\]", "", str(error))
-    return Problem(422, getattr(error, "code", "input_unusable"), " ".join(text.split()))
+        await state.uploads.discard(upload)
 
 
 # ---- what the page offers
@@ -126,11 +121,11 @@ def page_config(settings: Settings) -> dict[str, Any]:
             "step": spec.step,
             "choices": spec.choices,
         }
-        for spec in CONTROLS
+        for spec in OPTION_SPECS
     ]
     return {
         "version": __version__,
-        "max_upload": settings.max_upload,
+        "max_upload": settings.max_upload * MB,
         "groups": list(GROUPS.values()),
         "options": options,
         "presets": describe_presets(),
@@ -148,10 +143,10 @@ def describe_presets() -> list[dict[str, Any]]:
             "takes": preset.drive,
             "defaults": preset.defaults,
             "ready": found.ready,
-            "fix": found.mend,
+            "fix": found.fix,
             "qualities": _qualities(found.preset),
         }
-        for found in glance()
+        for found in quick_check()
         if (preset := find_preset(found.preset)).files or preset.engine == "mesh"
     ]
 
@@ -184,19 +179,21 @@ class SeenPortrait:
 class PortraitCache:
     """Describes portraits and keeps the last few, because options change more often than the picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
         self._seen: OrderedDict[str, SeenPortrait] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, path: Path, given: Mapping[str, str]) -> dict[str, Any]:
-        """Describe the picture in a file. Raises PictureError, FaceError and OptionError."""
-        name = sha256(path.read_bytes()).hexdigest()
+    def add(self, upload: Upload) -> dict[str, Any]:
+        """Describe an uploaded picture. Raises PictureError, FaceError and OptionError."""
+        name, path = upload.digests["portrait"], upload.files["portrait"]
         with self._lock:
             if name not in self._seen:
+                check_picture(path, self._max_pixels)
                 self._seen[name] = _read_portrait(path)
                 while len(self._seen) > _KEPT_PORTRAITS or (len(self._seen) > 1 and self._pixels > _KEPT_PIXELS):
                     self._seen.popitem(last=False)
-        return self.describe(name, given)
+        return self.describe(name, upload.fields)
 
     @property
     def _pixels(self) -> int:
@@ -251,7 +248,7 @@ def _find_face(seen: SeenPortrait, options: Options) -> tuple[Any, list[Any]]:
     if key not in seen.faces:
         with collect_notes() as notes:
             face = pick_face(seen.portrait, options)
-        seen.faces[key] = face, describe_notes(notes)
+        seen.faces[key] = face, [describe_note(each) for each in notes]
     return seen.faces[key]
 
 
@@ -266,14 +263,7 @@ def _describe_voice(path: Path) -> dict[str, Any]:
 
     with collect_notes() as notes:
         speech = read_speech(path)
-    return {"seconds": speech.duration, "notes": describe_notes(notes)}
-
-
-def describe_notes(notes: list[Any]) -> list[dict[str, Any]]:
-    """Notes as values that the page can translate."""
-    return [
-        {"code": getattr(note, "code", ""), "text": str(note), "values": getattr(note, "values", {})} for note in notes
-    ]
+    return {"seconds": speech.duration, "notes": [describe_note(each) for each in notes]}
 
 
 def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes:

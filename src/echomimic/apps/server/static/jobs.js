@@ -356,8 +356,7 @@ function actions(entry) {
   const { job, inputs } = entry
   const row = make("div", { className: "row" })
   if (job.state === "succeeded") {
-    const name = `${inputs ? title(entry).replace(" · ", "-") : `echomimic-${job.id}`}.${job.request.format}`
-    row.append(make("a", { className: "button", href: job.links.result, download: name }, word("download")))
+    row.append(button("download", () => download(entry)))
   }
   if (inputs)
     row.append(
@@ -366,6 +365,17 @@ function actions(entry) {
     )
   row.append(button("remove", () => discard(entry)))
   return row
+}
+
+/** Save the video under the names of its inputs: the server knows it by its id only. @param {Entry} entry */
+async function download(entry) {
+  const { job, inputs } = entry
+  const answer = await fetch(job.links.result).catch(() => null)
+  if (!answer?.ok) return soon()
+  const name = inputs ? title(entry).replace(" · ", "-") : `echomimic-${job.id.slice(0, 8)}`
+  const link = make("a", { href: URL.createObjectURL(await answer.blob()), download: `${name}.${job.request.format}` })
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }
 
 /** @param {Entry} entry */
