@@ -49,7 +49,7 @@ def clip(head_file: Path, voice: Speech, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def faces(clip: Path) -> Faces:
     """The clip's face."""
-    found = track_face(clip)
+    found = track_face(read_video(clip))
     assert found is not None
     return found
 

@@ -109,3 +109,14 @@ def test_frames_of_a_varying_rate_are_put_on_an_even_grid() -> None:
     with collect_notes() as notes:
         even = _even(track, times)
     assert len(even) == 10 and not np.array_equal(even.points[5], track.points[5]) and "varies" in notes[0]
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_video_that_is_not_upright_is_turned_and_said_so(face: Picture, tmp_path: Path, turn: int) -> None:
+    wide = np.ascontiguousarray(np.pad(face, ((0, 0), (0, 64), (0, 0)), mode="edge"))
+    frames = [np.ascontiguousarray(np.rot90(np.roll(wide, 2 * i, axis=1), -turn)) for i in range(6)]
+    with collect_notes() as notes:
+        track = track_video(write(tmp_path / "v.mp4", frames))
+    assert [note.code for note in notes] == ["video_turned"]
+    assert isinstance(track, LandmarkTrack) and track.image_size == (320, 256)
+    np.testing.assert_allclose(track.points[0, :, :2], find_faces(wide)[0].landmarks[:, :2], atol=6)

@@ -13,7 +13,7 @@ from echomimic.evaluate.hands import HandDetections, HandDetector, open_hand_det
 from echomimic.evaluate.landmarks import Faces, read_faces
 from echomimic.evaluate.picture import PictureAccumulator, PictureStatistics
 from echomimic.media import Video, read_video
-from echomimic.motion.tracking import track_video
+from echomimic.motion.tracking import track_video, upright_video
 from echomimic.notes import note
 from echomimic.types import LandmarkTrack, Picture, Progress
 
@@ -38,15 +38,16 @@ def pass_frames(path: Path, settings: EvaluationSettings, progress: Progress | N
     video = read_video(path)
     faces = None
     if _NEEDS_FACE & set(settings.groups):
-        faces = track_face(path, _part(progress, 0, video.count))
+        video = upright_video(video)
+        faces = track_face(video, _part(progress, 0, video.count))
     statistics, hands, sheet = _accumulate(video, faces, settings, _part(progress, video.count, video.count))
     return FramePass(video, faces, statistics, hands, sheet)
 
 
-def track_face(path: Path, progress: Progress | None = None) -> Faces | None:
+def track_face(video: Video, progress: Progress | None = None) -> Faces | None:
     """Track the face of a video; None, and a note, if there is none."""
     try:
-        track = track_video(path, progress=progress)
+        track = track_video(video, progress=progress)
     except (FaceError, MotionError) as error:
         note(error.code, "{problem}", problem=error)
         return None

@@ -20,8 +20,9 @@ from echomimic.evaluate.picture import flicker_curve, picture_metrics
 from echomimic.evaluate.reference import paired_frames, reference_metrics
 from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, expected_mouth, scan_lags, sync_metrics
 from echomimic.evaluate.syncnet import syncnet_metrics
-from echomimic.landmarks.face import find_faces
+from echomimic.landmarks.face import find_faces, upright_portrait
 from echomimic.media import Video, read_picture, read_speech, read_video
+from echomimic.motion.tracking import upright_video
 from echomimic.notes import collect_notes, emit, note
 from echomimic.types import Floats, Picture, Progress, Speech
 
@@ -72,7 +73,7 @@ class _Context:
 
     @cached_property
     def reference_faces(self) -> Faces | None:
-        return None if self.source.reference is None else track_face(self.source.reference)
+        return None if self.reference is None else track_face(self.reference)
 
     def frames(self) -> Iterator[Picture]:
         return (pixels for _, pixels in self.frame_pass.video.frames())
@@ -87,7 +88,7 @@ def measure(
     """Measure one clip; raises EchoMimicError if it or its reference cannot be read."""
     with collect_notes() as notes:
         container = read_container(source.path)
-        reference = None if source.reference is None else read_video(source.reference)
+        reference = None if source.reference is None else upright_video(read_video(source.reference))
         seen = _Context(source, settings, networks, container, reference, pass_frames(source.path, settings, progress))
         metrics: Values = {}
         for group in settings.groups:
@@ -220,7 +221,7 @@ def _csim(seen: _Context) -> Values:
 def _wanted(seen: _Context, network: learned.Network, ours: Floats) -> Floats:
     """Embeddings of the expected person: of the portrait, else of the reference, else of the clip's first face."""
     if seen.source.portrait is not None:
-        pixels = read_picture(seen.source.portrait).pixels
+        pixels = upright_portrait(read_picture(seen.source.portrait)).pixels
         faces = sorted(find_faces(pixels), key=lambda face: -face.size)[:1]
         return learned.embeddings(
             network, [learned.face_crop(pixels, face.landmarks, learned.FACE_SIDE) for face in faces]

@@ -1,13 +1,17 @@
-"""Find the faces of a picture, and choose the one to animate."""
+"""Find the faces of a picture, choose the one to animate, and turn a picture whose face is not upright."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+import cv2
 import numpy as np
 
 from echomimic.errors import FaceError
 from echomimic.landmarks.detectors import Box, detect_faces, face_landmarker
+from echomimic.landmarks.face_quality import FaceQuality, FindLandmarks, crop_square, measure_quality
 from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
 from echomimic.notes import note
 from echomimic.options import Options
@@ -17,6 +21,12 @@ SMALLEST = 64
 """A face narrower than this many pixels is refused: its mouth would be a dozen pixels wide."""
 WIDEST_YAW = 32.0
 """Degrees past which a head counts as a profile: the far side of the face is not in the picture."""
+_TILE = 960
+"""Pixels of the side of a tile in which small faces are looked for, if that is more than an eighth of the picture."""
+_TURNS = (2, 1, 3)
+"""Quarter turns counter-clockwise to try, the usual one first."""
+_QUICK = 1280
+"""Longer side to which a picture is shrunk when it is searched in other orientations for a first face."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +53,260 @@ class Face:
         return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
 
 
-def find_faces(pixels: Picture, most: int = 12) -> list[Face]:
-    """Every face of a picture (H, W, 3), from left to right; small ones and ones that fill it too."""
-    with face_landmarker(most=most) as find:
-        faces = [Face(points) for points in find(pixels)]
-    height, width = pixels.shape[:2]
-    if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
-        for box in (found.box for found in detect_faces(pixels, full_range=True, confidence=0.4)):
+@dataclass(frozen=True)
+class LocatedFace:
+    """The portrait, turned if its face was not upright, and the face to animate in it."""
+
+    portrait: Portrait
+    face: Face
+
+
+class _Search:
+    """Finds faces in pictures; the networks are opened once, when they are first needed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    @cached_property
+    def find(self) -> FindLandmarks:
+        """Landmarks of the one face of a crop."""
+        return self._stack.enter_context(face_landmarker(most=1, confidence=0.2))
+
+    @cached_property
+    def insist(self) -> FindLandmarks:
+        """Landmarks of the one face of a crop, however faint."""
+        return self._stack.enter_context(face_landmarker(most=1, confidence=0.05))
+
+    def faces(self, pixels: Picture, most: int, *, tiles: bool = True) -> list[Face]:
+        """Every face of a picture (H, W, 3), from left to right."""
+        with face_landmarker(most=most) as find:
+            faces = [Face(points) for points in find(pixels)]
+        height, width = pixels.shape[:2]
+        if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
+            self._add(faces, pixels, [found.box for found in detect_faces(pixels, full_range=True, confidence=0.4)])
+            if tiles:
+                self._add(faces, pixels, self._small_boxes(pixels), sure=True)
+        if not faces:
+            faces = self.inside(pixels, _grown((0.0, 0.0, width, height), 0.5))
+        if not faces:
+            faces = [face for tile in _tiles(pixels, max(width, height) / 2) for face in self.inside(pixels, tile)]
+        return sorted(_distinct(faces), key=lambda face: face.box[0])
+
+    def inside(self, pixels: Picture, box: Box, *, insist: bool = False) -> list[Face]:
+        """The face in a box of the picture, which may reach beyond the picture; `insist` takes the faintest."""
+        view, scale = crop_square(pixels, box, 512)
+        shift = np.array([box[0], box[1], 0])
+        return [
+            Face((points / scale + shift).astype(np.float32)) for points in (self.insist if insist else self.find)(view)
+        ]
+
+    def quality(self, pixels: Picture, face: Face) -> FaceQuality:
+        """How far the face is to be believed."""
+        return measure_quality(pixels, face.landmarks, self.find)
+
+    def _add(self, faces: list[Face], pixels: Picture, boxes: list[Box], *, sure: bool = False) -> None:
+        """Add the faces in `boxes` that are not known yet; with `sure` only those that bear a second look."""
+        for box in boxes:
             if not any(_overlap(box, face.box) > 0.1 for face in faces):
-                faces += _faces_in(pixels, _grown(box, 1.0), most=1, confidence=0.2)
-    if not faces:
-        faces = _faces_in(pixels, _grown((0.0, 0.0, width, height), 0.5), most=1, confidence=0.2)
-    for parts in (2, 4):
-        faces = faces or [face for tile in _tiles(width, height, parts) for face in _faces_in(pixels, tile, most)]
-    return sorted(_distinct(faces), key=lambda face: face.box[0])
+                found = [face for face in self.inside(pixels, _grown(box, 1.0)) if _overlap(box, face.box) > 0.3]
+                faces += [face for face in found if not sure or not self.quality(pixels, face).is_doubtful]
+
+    def _small_boxes(self, pixels: Picture) -> list[Box]:
+        """Boxes of the faces in overlapping tiles of a large picture, largest first."""
+        longest = max(pixels.shape[:2])
+        side = max(_TILE, longest / 8)
+        boxes: list[Box] = []
+        for x, y, w, h in _tiles(pixels, side) if longest > 1.25 * side else ():
+            view, scale = crop_square(pixels, (x, y, w, h), 480)
+            for found in detect_faces(view, full_range=True, confidence=0.4):
+                left, top, width, height = (value / scale for value in found.box)
+                boxes.append((left + x, top + y, width, height))
+        return sorted((box for box in boxes if max(box[2:]) >= SMALLEST / 2), key=lambda box: -box[2])
+
+
+def find_faces(pixels: Picture, most: int = 12) -> list[Face]:
+    """Find every face of a picture (H, W, 3), from left to right; small ones and ones that fill it too."""
+    with ExitStack() as stack:
+        return _Search(stack).faces(pixels, most)
+
+
+def find_upright_faces(pixels: Picture, most: int = 12) -> tuple[int, list[Face]]:
+    """The quarter turns counter-clockwise that make a picture's largest face upright, and the faces when it is turned.
+
+    0 turns if the face is upright already, or if no turn shows an upright one.
+    """
+    with ExitStack() as stack:
+        search = _Search(stack)
+        faces = search.faces(pixels, most)
+        turn = _turn_of(search, Portrait(pixels), faces, Options())
+        return turn, search.faces(np.ascontiguousarray(np.rot90(pixels, turn)), most) if turn else faces
+
+
+def locate_face(portrait: Portrait, options: Options) -> LocatedFace:
+    """Find the face to animate: the one in `face_box`, number `face` from the left, or the largest.
+
+    The picture is turned if its face is sideways or upside down. Raises FaceError if there is no face or it is too
+    small. Notes: picture_turned, largest_face_used, head_turned, mouth_cut_off, mouth_hidden, face_doubtful.
+    """
+    with ExitStack() as stack:
+        search = _Search(stack)
+        faces = _candidates(search, portrait, options)
+        turn = _turn_of(search, portrait, faces, options)
+        if turn:
+            options = _turned_options(options, portrait, turn)
+            portrait = turned_portrait(portrait, turn)
+            faces = _candidates(search, portrait, options)
+        face = _choose(portrait, faces, options)
+        _check_size(portrait, face)
+        _say_doubts(portrait, face, search.quality(portrait.pixels, face))
+    return LocatedFace(portrait, face)
 
 
 def pick_face(portrait: Portrait, options: Options) -> Face:
-    """The face to animate: the one in `face_box`, number `face` from the left, or the largest.
+    """The face of `locate_face`, for a picture that must not be turned: FaceError if it would have to be."""
+    found = locate_face(portrait, options)
+    if found.portrait is not portrait:
+        raise FaceError(
+            f"the face in {portrait.name} is not upright; expected a picture the right way up: turn it and try again",
+            code="face_not_upright",
+        )
+    return found.face
 
-    Raises FaceError where there is none or it is too small; makes a note where a choice was made.
-    """
-    face = _face_in_box(portrait, options.face_box) if options.face_box else _chosen_face(portrait, options.face)
+
+def upright_portrait(portrait: Portrait) -> Portrait:
+    """The portrait, turned with a note if its face is sideways or upside down; as it is if no face is found."""
+    turn, _ = find_upright_faces(_shrunk(portrait.pixels))
+    return turned_portrait(portrait, turn) if turn else portrait
+
+
+def turned_portrait(portrait: Portrait, turn: int) -> Portrait:
+    """The portrait turned by so many quarters counter-clockwise, with a note."""
+    note(
+        "picture_turned",
+        "the face in {name} is {how}: the picture is turned by {degrees} degrees{way}",
+        name=portrait.name,
+        **turn_values(turn),
+    )
+    alpha = None if portrait.alpha is None else np.ascontiguousarray(np.rot90(portrait.alpha, turn))
+    return replace(portrait, pixels=np.ascontiguousarray(np.rot90(portrait.pixels, turn)), alpha=alpha)
+
+
+def turn_values(turn: int) -> dict[str, object]:
+    """How a picture or video that needs `turn` quarters counter-clockwise is called in notes."""
+    return {
+        "how": "upside down" if turn == 2 else "sideways",
+        "degrees": 180 if turn == 2 else 90,
+        "way": {1: " counter-clockwise", 2: "", 3: " clockwise"}[turn],
+    }
+
+
+def _candidates(search: _Search, portrait: Portrait, options: Options) -> list[Face]:
+    """The faces of the portrait from left to right, or the one in the box that the options give."""
+    if options.face_box:
+        return _faces_in_box(search, portrait, options.face_box)
+    return search.faces(portrait.pixels, 12)
+
+
+def _choose(portrait: Portrait, faces: list[Face], options: Options) -> Face:
+    """The face that the options ask for; a note if the largest of several is taken."""
+    if not faces:
+        raise _no_face(portrait, options)
+    if options.face is None or options.face_box:
+        number = max(range(len(faces)), key=lambda index: faces[index].size)
+        if len(faces) > 1:
+            note(
+                "largest_face_used",
+                "{count} faces in {name}: taking the largest, number {number} from the left (`face` N takes another)",
+                count=len(faces),
+                name=portrait.name,
+                number=number + 1,
+            )
+        return faces[number]
+    if options.face > len(faces):
+        raise FaceError(
+            f"face {options.face} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left",
+            code="face_number_invalid",
+        )
+    return faces[options.face - 1]
+
+
+def _turn_of(search: _Search, portrait: Portrait, faces: list[Face], options: Options) -> int:
+    """By how many quarters to turn a portrait with these faces; 0 if the face that counts is upright or none is."""
+    if not faces:
+        skip = options.face_box or _fault(portrait.pixels)
+        return 0 if skip else _best_turn(search, _shrunk(portrait.pixels), Options())
+    face = faces[min(options.face, len(faces)) - 1] if options.face else _largest(faces)
+    return _best_turn(search, portrait.pixels, options) if search.quality(portrait.pixels, face).is_suspect else 0
+
+
+def _best_turn(search: _Search, pixels: Picture, options: Options) -> int:
+    """The turn that shows an upright face most surely; 0 if none does."""
+    best = (0.0, 0)
+    for turn in _TURNS:
+        portrait = Portrait(np.ascontiguousarray(np.rot90(pixels, turn)))
+        faces = _candidates(search, portrait, _turned_options(options, Portrait(pixels), turn))
+        if faces:
+            quality = search.quality(portrait.pixels, _largest(faces))
+            if quality.is_upright:
+                best = max(best, (quality.score - quality.keypoints, turn))
+    return best[1]
+
+
+def _turned_options(options: Options, portrait: Portrait, turn: int) -> Options:
+    """The options with a face box that is turned with the picture."""
+    if not options.face_box:
+        return options
+    x, y, w, h = options.face_box
+    width, height = portrait.width, portrait.height
+    boxes = {1: (y, width - x - w, h, w), 2: (width - x - w, height - y - h, w, h), 3: (height - y - h, x, h, w)}
+    return replace(options, face_box=boxes[turn])
+
+
+def _largest(faces: list[Face]) -> Face:
+    return max(faces, key=lambda face: face.size)
+
+
+def _no_face(portrait: Portrait, options: Options) -> FaceError:
+    """What to say of a picture or a box without a face: whether the picture shows anything at all."""
+    if options.face_box:
+        x, y, w, h = options.face_box
+        return FaceError(
+            f"no face found in the box {x:g},{y:g},{w:g},{h:g} of {portrait.name}; expected one seen from the front: "
+            "draw the box from the hairline to the chin and from ear to ear"
+        )
+    start = f"no face found in {portrait.name} ({portrait.width}x{portrait.height})"
+    fault = _fault(portrait.pixels)
+    if fault:
+        return FaceError(f"{start}: {fault}; expected a photo: open the file in a viewer", code="picture_empty")
+    return FaceError(f"{start}; expected one seen from the front: say where it is with `face_box` x,y,w,h")
+
+
+def _fault(pixels: Picture) -> str:
+    """In what way a picture shows nothing, or seems to be decoded wrongly; empty if it seems sound."""
+    small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if small.std(axis=(0, 1)).max() < 3:
+        return "it is black" if small.max() < 24 else "it is one colour"
+    rows = small.std(axis=1).max(axis=1) < 1
+    same = int(np.argmin(rows[::-1])) if not rows.all() else 0
+    if same >= 16:
+        return f"its lower {same / 64:.0%} is one colour, as of a file that is cut off"
+    height, width = (min(side, 512) for side in pixels.shape[:2])
+    grey = pixels[:height, :width].astype(np.float32).mean(axis=2)
+    steps = np.abs(np.diff(grey, axis=1)).mean()
+    return "it is noise, as of a file that was decoded wrongly" if steps > 0.8 * grey.std() and steps > 16 else ""
+
+
+def _check_size(portrait: Portrait, face: Face) -> None:
     if face.size < SMALLEST:
         raise FaceError(
             f"the face in {portrait.name} is {face.size:.0f} px; expected at least {SMALLEST}: "
             "use a larger picture, or a closer one",
             code="face_too_small",
         )
+
+
+def _say_doubts(portrait: Portrait, face: Face, quality: FaceQuality) -> None:
+    """Notes about what the video will show wrongly."""
     if abs(face.yaw) > WIDEST_YAW:
         note(
             "head_turned",
@@ -80,36 +316,30 @@ def pick_face(portrait: Portrait, options: Options) -> Face:
             degrees=abs(face.yaw),
             limit=WIDEST_YAW,
         )
-    return face
-
-
-def _chosen_face(portrait: Portrait, number: int | None) -> Face:
-    faces = find_faces(portrait.pixels)
-    if not faces:
-        raise FaceError(
-            f"no face found in {portrait.name} ({portrait.width}x{portrait.height}); expected one seen from the front: "
-            "say where it is with `face_box` x,y,w,h"
-        )
-    if number is not None:
-        if number > len(faces):
-            raise FaceError(
-                f"face {number} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left",
-                code="face_number_invalid",
-            )
-        return faces[number - 1]
-    largest = max(range(len(faces)), key=lambda i: faces[i].size)
-    if len(faces) > 1:
+    if quality.outside:
         note(
-            "largest_face_used",
-            "{count} faces in {name}: taking the largest, number {number} from the left (`face` N takes another)",
-            count=len(faces),
+            "mouth_cut_off",
+            "mouth or chin in {name} reach beyond the border of the picture and will look cut off: use a picture that "
+            "shows the whole face",
             name=portrait.name,
-            number=largest + 1,
         )
-    return faces[largest]
+    elif quality.hides_mouth and not quality.is_faint:
+        note(
+            "mouth_hidden",
+            "the mouth in {name} seems to be covered; a mouth will be drawn over what covers it: use a picture that "
+            "shows the lips",
+            name=portrait.name,
+        )
+    elif quality.is_doubtful:
+        note(
+            "face_doubtful",
+            "the face in {name} is hard to make out and may be no human face; mouth and eyes may be in the wrong "
+            "place: a photo from the front works better, or say where the face is with `face_box` x,y,w,h",
+            name=portrait.name,
+        )
 
 
-def _face_in_box(portrait: Portrait, box: Box) -> Face:
+def _faces_in_box(search: _Search, portrait: Portrait, box: Box) -> list[Face]:
     x, y, w, h = box
     if w <= 0 or h <= 0 or x >= portrait.width or y >= portrait.height or x + w <= 0 or y + h <= 0:
         raise FaceError(
@@ -119,40 +349,32 @@ def _face_in_box(portrait: Portrait, box: Box) -> Face:
     for margin in (0.5, 0.25, 1.0):
         faces = [
             face
-            for face in _faces_in(portrait.pixels, _grown(box, margin), most=1, confidence=0.05)
+            for face in search.inside(portrait.pixels, _grown(box, margin), insist=True)
             if _overlap(box, face.box) > 0.2
         ]
         if faces:
-            return faces[0]
-    raise FaceError(
-        f"no face found in the box {x:g},{y:g},{w:g},{h:g} of {portrait.name}; expected one seen from the front: "
-        "draw the box from the hairline to the chin and from ear to ear"
-    )
+            return faces
+    return []
 
 
-def _tiles(width: int, height: int, parts: int) -> Iterator[Box]:
-    """Squares of a `parts`-th of the longer side, half overlapping, that cover the picture; none under four faces."""
-    side = max(width, height) / parts
-    if side < 4 * SMALLEST:
-        return
-    for top in np.arange(0, max(1.0, height - side / 2), side / 2):
-        for left in np.arange(0, max(1.0, width - side / 2), side / 2):
-            yield float(left), float(top), side, side
+def _tiles(pixels: Picture, side: float) -> Iterator[Box]:
+    """Overlapping squares of `side` pixels that cover a picture, a third of each shared with the next."""
+    height, width = pixels.shape[:2]
+    for top in _starts(height, side):
+        for left in _starts(width, side):
+            yield left, top, side, side
 
 
-def _faces_in(pixels: Picture, box: Box, most: int, confidence: float = 0.5) -> list[Face]:
-    """Faces inside a box of the picture, looked at on a canvas of about 512 pixels; the box may reach outside."""
-    import cv2
+def _starts(length: float, side: float) -> list[float]:
+    count = 1 + max(0, math.ceil((length - side) / (side * 2 / 3)))
+    return np.linspace(0, max(0, length - side), count).tolist()
 
-    x, y, w, h = box
-    scale = 512 / max(w, h)
-    place = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
-    size = (max(8, round(w * scale)), max(8, round(h * scale)))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    view = np.asarray(cv2.warpAffine(pixels, place, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    with face_landmarker(most=most, confidence=confidence) as find:
-        found = find(view)
-    return [Face((points / scale + np.array([x, y, 0])).astype(np.float32)) for points in found]
+
+def _shrunk(pixels: Picture) -> Picture:
+    scale = _QUICK / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _grown(box: Box, margin: float) -> Box:

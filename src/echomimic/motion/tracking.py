@@ -1,4 +1,4 @@
-"""A track of whoever moves in a video: the face, or body and hands, at the video's true frame rate."""
+"""Track a person in a video: the face, or body and hands, at the video's true frame rate."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from echomimic.errors import FaceError, MotionError
 from echomimic.landmarks.body import Body, read_body
 from echomimic.landmarks.detectors import body_landmarker, face_landmarker
-from echomimic.landmarks.face import Face, find_faces
+from echomimic.landmarks.face import Face, find_faces, find_upright_faces, turn_values
 from echomimic.media import Video, read_video
 from echomimic.motion.time_edits import Track, frames_at
 from echomimic.notes import note
@@ -21,41 +21,58 @@ from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, P
 
 MOST_PEOPLE = 6
 LEAST_SHARE = 0.1
-"""A track of which less than this was seen would be mostly invented: it is refused."""
+"""A track of which less than this fraction was seen would be mostly invented: it is refused."""
 _LONGEST_SIDE = 1280
-"""Larger frames are shrunk first: the landmarker looks at 192 pixels of face in any case."""
-_FIRST_LOOKS = (0, 12, 40)
-"""Frames that are searched with the slow and thorough finder for who there is, until one shows enough people."""
+"""Larger frames are shrunk first: the landmarker sees 192 pixels of face in any case."""
+_SEARCHED = (0, 12, 40)
+"""Frames that are searched thoroughly for the people in the video, until one shows enough of them."""
 LONG_GAP = 0.3
-"""Seconds for which a hidden hand is held to be on its way; after that it counts as gone."""
+"""Seconds for which a hidden hand is interpolated; after that it counts as gone."""
 _WINDOW = 3.0
-"""Side of the window that is looked at, in faces."""
+"""Side of the window in which the face is tracked, in face sizes."""
 _PATIENCE = 3
-_LOOKS_AGAIN = frozenset((12, *range(24, 240, 24), *range(240, 10_000, 120)))
-"""Frames without the face after which the slow and thorough finder is asked again."""
+_SEARCHED_AGAIN = frozenset((12, *range(24, 240, 24), *range(240, 10_000, 120)))
+"""Frames without the face after which the whole frame is searched thoroughly again."""
 _EVEN = 0.2
-"""Frames whose time is off the even grid by less than this share of a frame are taken as they are."""
+"""Frames whose time is off the even grid by less than this fraction of a frame are taken as they are."""
 
 
 @dataclass(frozen=True)
 class _Person:
-    """Who is followed: where the face was in the first frame that had one, and how many faces there were."""
+    """The person to track: the box of the face in the first frame that shows it, and how many faces are there."""
 
     box: tuple[float, float, float, float]
     people: int
 
 
+@dataclass(frozen=True)
+class _TurnedVideo(Video):
+    """The video `source` with its frames turned by `turn` quarters counter-clockwise."""
+
+    source: Video
+    turn: int
+
+    def frames(self) -> Iterator[tuple[float, Picture]]:
+        for second, pixels in self.source.frames():
+            yield second, np.ascontiguousarray(np.rot90(pixels, self.turn))
+
+
+def upright_video(video: Video) -> Video:
+    """The video with its frames turned, and a note, if people in it are sideways or upside down."""
+    return _choose(video, None)[0]
+
+
 def track_video(
-    path: str | Path, pose: bool = False, person: int | None = None, progress: Progress | None = None
+    source: str | Path | Video, pose: bool = False, person: int | None = None, progress: Progress | None = None
 ) -> Motion:
-    """The motion in a video: (T, 478) face landmarks, or body, hands and face key points with `pose`.
+    """Track the face of a person in a video, or body, hands and face with `pose`.
 
     `person` counts faces from the left in the first frame that shows one, starting at 1; by default the largest is
-    followed. Frames without the person are interpolated, marked as not valid and reported; FaceError where nobody is
-    seen, MotionError where it is in less than a tenth of the frames, VideoError where the file cannot be read.
+    tracked. Frames without the person are interpolated, marked as not valid and reported. A video with people
+    sideways or upside down is turned, with a note. Raises FaceError if nobody is seen, MotionError if the person is
+    seen in less than a tenth of the frames, VideoError if the file cannot be read.
     """
-    video = read_video(path)
-    who = _choose(video, person)
+    video, who = _choose(source if isinstance(source, Video) else read_video(source), person)
     rows: list[Floats | Body | None] = []
     times: list[float] = []
     follow = _follow_body if pose else _follow_face
@@ -75,19 +92,32 @@ def track_video(
     return _even(LandmarkTrack(fill_gaps(points, known), image_size, video.fps, known), times)
 
 
-def _choose(video: Video, person: int | None) -> _Person:
-    """Who to follow, by the faces of the first frame that shows enough of them."""
+def _choose(video: Video, person: int | None) -> tuple[Video, _Person]:
+    """The video, turned if need be, and the person to track, by the first frame that shows enough faces."""
     for index, (_, pixels) in enumerate(video.frames()):
-        if index in _FIRST_LOOKS:
+        if index in _SEARCHED:
             small, scale = _shrunk(pixels)
-            faces = find_faces(small, MOST_PEOPLE)
+            turn, faces = find_upright_faces(small, MOST_PEOPLE)
             if len(faces) >= (person or 1):
-                return _chosen(faces, person, scale, video.path)
-        if index >= _FIRST_LOOKS[-1]:
+                return _turned(video, turn), _chosen(faces, person, scale, video.path)
+        if index >= _SEARCHED[-1]:
             break
     if person is not None and person > 1:
         raise FaceError(f"{video.path} shows fewer than {person} faces in its first frames; expected person {person}")
-    return _Person((0, 0, video.width, video.height), 1)  # nobody yet: the whole picture is the window
+    return video, _Person((0, 0, video.width, video.height), 1)  # nobody yet: the whole picture is the window
+
+
+def _turned(video: Video, turn: int) -> Video:
+    if not turn:
+        return video
+    note(
+        "video_turned",
+        "people in {name} are {how}: the video is turned by {degrees} degrees{way}",
+        name=video.path.name,
+        **turn_values(turn),
+    )
+    width, height = (video.width, video.height) if turn == 2 else (video.height, video.width)
+    return _TurnedVideo(**{**vars(video), "width": width, "height": height}, source=video, turn=turn)
 
 
 def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> _Person:
@@ -105,7 +135,7 @@ def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> 
 
 
 def _shrunk(pixels: Picture) -> tuple[Picture, float]:
-    """The frame with a longest side that is quick to search, and its scale."""
+    """The frame with its longer side at most `_LONGEST_SIDE`, and its scale."""
     scale = _LONGEST_SIDE / max(pixels.shape[:2])
     if scale >= 1:
         return pixels, 1.0
@@ -117,11 +147,11 @@ def _follow_face(video: Video, who: _Person) -> Iterator[tuple[float, Floats | N
     with ExitStack() as stack:
         follower = _Follower(who, stack)
         for second, pixels in video.frames():
-            yield second, follower.see(pixels)
+            yield second, follower.track(pixels)
 
 
 class _Follower:
-    """Looks for one face in a window round it, which moves along: so small faces and neighbours do no harm."""
+    """Tracks one face in a window around it that moves along, so that small faces are found and neighbours are not."""
 
     def __init__(self, who: _Person, stack: ExitStack) -> None:
         x, y, w, h = who.box
@@ -132,14 +162,14 @@ class _Follower:
         self._open()
 
     def _open(self) -> None:
-        """A fresh landmarker, for a window that has moved: it remembers places in the window."""
+        """Start a new landmarker for a window that has moved: a landmarker remembers places in its window."""
         self.stack.close()
         most = 1 if self.people == 1 else 2
         self.find = self.stack.enter_context(face_landmarker(video=True, most=most))
         self.window = (self.centre - _WINDOW * self.size / 2, self.centre + _WINDOW * self.size / 2)
 
-    def see(self, pixels: Picture) -> Floats | None:
-        """The face's landmarks in this frame."""
+    def track(self, pixels: Picture) -> Floats | None:
+        """The face's landmarks in this frame, or None."""
         height, width = pixels.shape[:2]
         left, top = (int(side) for side in np.clip(self.window[0], 0, (width - 2, height - 2)))
         right, bottom = (int(side) for side in np.clip(self.window[1], (left + 2, top + 2), (width, height)))
@@ -165,11 +195,11 @@ class _Follower:
         return bool(off > side / 4 or not side / 6 < self.size < side * 0.6)
 
     def _miss(self, pixels: Picture) -> None:
-        """After a few frames without it a lone face is looked for everywhere, then thoroughly, ever more rarely."""
+        """Widen the window after a few frames without a lone face; search the whole frame again, ever more rarely."""
         self.missed += 1
         if self.missed == _PATIENCE and self.people == 1:
             self.window = (np.zeros(2), np.full(2, np.inf))
-        if self.missed in _LOOKS_AGAIN:
+        if self.missed in _SEARCHED_AGAIN:
             small, scale = _shrunk(pixels)
             faces = [face.landmarks / np.float32(scale) for face in find_faces(small, MOST_PEOPLE)]
             best = min(faces, key=self._distance, default=None)
@@ -179,7 +209,7 @@ class _Follower:
 
 
 def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | None]]:
-    """Bodies in shares of the video for each frame, or None; among several people, of one strip only."""
+    """Body key points for each frame, or None; among several people only those of one vertical strip."""
     with body_landmarker(video=True) as find:
         for second, pixels in video.frames():
             left, right = _strip(who, video.width)
@@ -197,7 +227,7 @@ def _strip(who: _Person, width: int) -> tuple[int, int]:
 
 
 def _in_whole(found: Body, left: float, share: float) -> Body:
-    """Shares of a strip as shares of the whole picture."""
+    """Key points that are fractions of a strip, as fractions of the whole picture."""
     scale, shift = np.array((share, 1, 1), np.float32), np.array((left, 0, 0), np.float32)
     return Body(*(np.asarray(part * scale + shift, np.float32) for part in (found.body, found.hands, found.face)))
 
@@ -233,7 +263,7 @@ def _pose_track(seen: list[Body], known: npt.NDArray[np.bool_], fps: float, imag
 
 
 def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
-    """Short gaps in a hand interpolated; in long ones it scores 0, so that nothing is drawn."""
+    """Interpolate short gaps of a hand; in long ones its score is 0, so that nothing is drawn."""
     seen = hand[..., 2].max(axis=1) > 0
     if seen.all() or not seen.any():
         return hand
@@ -252,7 +282,7 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
 
 
 def _even(track: Track, times: list[float]) -> Track:
-    """The track on an even grid of frames, for videos of a variable frame rate."""
+    """The track on an even grid of frames, for a video with a variable frame rate."""
     grid = times[0] + np.arange(len(times)) / track.fps
     if np.abs(np.array(times) - grid).max() * track.fps < _EVEN:
         return track
