@@ -57,7 +57,7 @@ class Speech:
     """A voice: a file that is decoded as it is needed (`path`), or `samples` in memory.
 
     `samples` are (N,) or (N, channels) float32 in -1..1 at `rate` Hz; `duration` is in seconds and is what was
-    really decoded, not what a header claims.
+    really decoded, not what a header claims. `track` is the number of the sound track in the file, from 0.
     """
 
     duration: float
@@ -67,6 +67,7 @@ class Speech:
     samples: Floats | None = None
     silent: bool = False
     name: str = "speech"
+    track: int = 0
 
     def frames(self, fps: float) -> int:
         """How many video frames at `fps` cover the voice: at least one."""

@@ -1,45 +1,53 @@
-"""Pictures in: whatever Pillow or FFmpeg opens, judged by content, as upright 8-bit sRGB pixels."""
+"""Read pictures: whatever Pillow, tifffile or FFmpeg opens, judged by content, as upright 8-bit sRGB pixels."""
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import PictureError
-from echomimic.media.source import check_file, open_media
+from echomimic.media.source import check_file, open_image, open_media, video_stream
 from echomimic.media.video import upright_pixels
 from echomimic.notes import note
-from echomimic.types import Portrait
+from echomimic.types import Picture, Portrait
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from PIL import Image, ImageFile
+    from PIL import Image
+    from tifffile import TiffPage
 
-WANTED = "a picture (png, jpg, webp, gif, tiff, bmp, …)"
+WANTED = "a picture (png, jpg, webp, heic, avif, gif, tiff, bmp, …)"
 MOST_PIXELS = 100_000_000
-"""Pictures with more are taken for decompression bombs."""
+"""Pictures with more pixels are refused as decompression bombs."""
 LONGEST_SIDE = 4096
-"""Pictures with a longer side are made smaller: the largest video that can be asked for has this side."""
+"""Pictures with a longer side are reduced to it: it is the largest side of a video."""
 SHORTEST_SIDE = 32
 BACKDROP = 200
-"""Grey level that is put behind transparent pictures."""
+"""Grey level behind transparent pictures."""
 
 _SMOOTH = frozenset({"RGB", "RGBA", "L", "CMYK"})
 """Modes whose values can be averaged."""
 _ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
-_TILED = frozenset({"heic", "heix", "heim", "heis", "mif1", "avif"})
-"""Brands of still pictures whose streams are tiles, of which FFmpeg would give only the first."""
+_ORIENTATION, _PROFILE = 0x0112, 34675
+"""TIFF and EXIF tags."""
+_FULL_SCALES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
+"""Largest values of 8, 10, 12, 14, 16, 31 and 32 bits."""
+_FLOAT_SCALES = ((4.0, 1.0), (300.0, 255.0), (70_000.0, 65_535.0))
+"""Largest usual sample of float pictures, and the value that is white."""
+_BLANK_RANGE, _DARK = 12.0, 24.0
+"""Grey levels: a picture with less contrast is blank; one that is nowhere brighter is black."""
 
 
 def read_picture(path: str | Path) -> Portrait:
-    """The picture in a file: EXIF orientation applied, transparency laid over light grey and kept as `alpha`.
+    """Read a picture: EXIF orientation applied, transparency laid over light grey and kept as `alpha`.
 
-    Of an animated picture the first image is taken. Raises PictureError for what is missing, too small, too large,
-    cut off, or no picture.
+    Of an animated picture the first image is used, of a HEIC photo the primary one. Raises PictureError for files that
+    are missing, too small, too large, cut off, or not a picture.
     """
     path = check_file(path, WANTED, PictureError)
     pixels = _with_pillow(path)
@@ -53,18 +61,34 @@ def read_picture(path: str | Path) -> Portrait:
     return Portrait(_over_backdrop(pixels), alpha, path.stem)
 
 
+def blank_reason(pixels: Picture) -> str | None:
+    """Why nothing can be found in a picture (H, W, 3): "black", or "of one colour"; None if it has contrast."""
+    step = max(1, min(pixels.shape[:2]) // 64)
+    sample = pixels[::step, ::step].reshape(-1, 3).astype(np.float32)
+    low, high = np.percentile(sample, [1, 99], axis=0)
+    if high.max() < _DARK:
+        return "black"
+    return "of one colour" if (high - low).max() < _BLANK_RANGE else None
+
+
 def _over_backdrop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """RGBA laid over the backdrop."""
-    share = pixels[..., 3:].astype(np.float32) / 255.0
-    laid: npt.NDArray[np.uint8] = np.rint(pixels[..., :3] * share + BACKDROP * (1.0 - share)).astype(np.uint8)
-    return laid
+    """RGBA composited over the backdrop."""
+    alpha = pixels[..., 3:].astype(np.float32) / 255.0
+    return np.rint(pixels[..., :3] * alpha + BACKDROP * (1.0 - alpha)).astype(np.uint8)
 
 
 def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
-    """RGBA pixels as Pillow reads them; None where it takes the file for no picture."""
+    """RGBA pixels as Pillow or tifffile reads them; None if they do not know the file."""
+    from PIL import Image
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size and of odd metadata: what matters is said in our words
-        image = _opened(path)
+        warnings.simplefilter("ignore")  # of size and odd metadata: what matters is reported by this package
+        try:
+            image: Image.Image | None = open_image(path)
+        except Image.DecompressionBombError:
+            raise _too_large(path) from None
+        tiff = image.format == "TIFF" if image else _is_tiff(path)
+        image = (_deep_tiff(path) or image) if tiff else image
         if image is None:
             return None
         with image:
@@ -72,36 +96,50 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
             if image.format == "EPS":
                 raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
             if image.format in _ANIMATED and getattr(image, "is_animated", False):
-                note("first_image_used", "{name} is animated: its first image is used", name=path.name)
+                note("picture_animated", "{name} is animated: its first image is used", name=path.name)
             _note_large(path, image.size)
             try:
                 return _upright(image)
-            except Exception as fault:  # Pillow's decoders raise whatever they like
+            except Exception as fault:  # Pillow's decoders raise errors of any kind
+                if tiff:  # FFmpeg reads some that Pillow does not
+                    with suppress(PictureError):
+                        return _with_ffmpeg(path)
                 why = str(fault).split("\n")[0]
                 raise PictureError(f"{path} is damaged or cut off ({why}); expected {WANTED}: fetch it again") from None
 
 
-def _opened(path: Path) -> "ImageFile.ImageFile | None":
-    """The picture, its pixels not decoded yet; None where Pillow takes it for none."""
+def _upright(image: "Image.Image") -> npt.NDArray[np.uint8]:
+    """RGBA pixels, oriented by EXIF, no larger than needed."""
     from PIL import Image
-
-    try:
-        return Image.open(path)
-    except Image.DecompressionBombError:
-        raise _too_large(path) from None
-    except Exception:  # of any kind: a damaged header may lead a decoder anywhere
-        return None
-
-
-def _upright(image: "ImageFile.ImageFile") -> npt.NDArray[np.uint8]:
-    """RGBA pixels, turned as EXIF says, no larger than needed."""
-    from PIL import ImageOps
 
     image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # lets the JPEG decoder skip detail of huge pictures
     image.load()
+    method = _orientations().get(_orientation(image))
     early = image.mode in _SMOOTH and "transparency" not in image.info  # a huge picture is then held once
-    small = _smaller(_to_rgba(_smaller(image) if early else image))
-    return np.asarray(ImageOps.exif_transpose(small), np.uint8)
+    small: Image.Image = _smaller(_to_rgba(_smaller(image) if early else image))
+    return np.asarray(small if method is None else small.transpose(method), np.uint8)
+
+
+def _orientation(image: "Image.Image") -> int:
+    """EXIF orientation, 1 to 8."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of any kind, for damaged EXIF
+        return 1
+
+
+def _orientations() -> "dict[int, Image.Transpose]":
+    from PIL.Image import Transpose
+
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -121,15 +159,15 @@ def _too_large(path: Path, what: str = "more pixels than can be safe") -> Pictur
 def _note_large(path: Path, size: tuple[int, int]) -> None:
     if max(size) > LONGEST_SIDE:
         note(
-            "picture_reduced",
-            "{name} is large: it is used with its longer side at {side} pixels; a face box counts these",
+            "picture_large",
+            "{name} is large: it is used with its longer side at {limit} pixels; a face box counts these",
             name=path.name,
-            side=LONGEST_SIDE,
+            limit=LONGEST_SIDE,
         )
 
 
 def _smaller(image: "Image.Image") -> "Image.Image":
-    """The picture, made smaller where a side is past the longest."""
+    """The picture, reduced if a side is longer than the limit."""
     from PIL import Image
 
     longest = max(image.size)
@@ -140,21 +178,20 @@ def _smaller(image: "Image.Image") -> "Image.Image":
 
 
 def _to_rgba(image: "Image.Image") -> "Image.Image":
-    """Any mode of Pillow as RGBA in sRGB, EXIF kept. Deep grey is scaled: `convert` alone would clip it."""
-    exif = image.getexif()
+    """Any mode of Pillow as RGBA in sRGB. Deep grey is scaled, because `convert` would clip it."""
+    from PIL import Image
+
     if image.mode.startswith("I") or image.mode == "F":
-        image = _grey_from_deep(image)
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     rgba = _to_srgb(image).convert("RGBA")
     if alpha is not None:
         rgba.putalpha(alpha)
-    if exif:
-        rgba.info["exif"] = exif.tobytes()
     return rgba
 
 
 def _to_srgb(image: "Image.Image") -> "Image.Image":
-    """The picture in sRGB, by its colour profile where it has one that works; alpha may be lost."""
+    """The picture in sRGB, by its colour profile if it has a valid one; alpha may be lost."""
     from PIL import ImageCms
 
     profile = image.info.get("icc_profile")
@@ -168,31 +205,86 @@ def _to_srgb(image: "Image.Image") -> "Image.Image":
         return image
 
 
-def _grey_from_deep(image: "Image.Image") -> "Image.Image":
-    """16 or 32 bit or float grey as 8 bit, by the range that its values show it uses."""
-    from PIL import Image
+def _to_8_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Samples of any depth as 8 bits, scaled by the smallest usual range that holds them.
 
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
-    top = float(values.max(initial=0.0))
-    if image.mode == "F":
-        full = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    Cameras store 10 to 14 bits in 16, and programs store 8 bits in 32 or in floats. Signed integers with negative
+    values start at the smallest value of their type. Floats up to 4 are light with highlights above 1.
+    """
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        top = float(np.percentile(values, 99)) if values.size else 0.0
+        full = next((scale for most, scale in _FLOAT_SCALES if top <= most), top)
     else:
-        full = 65535.0 if top <= 65535.0 else float(2**31 - 1)
-    return Image.fromarray(np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8))
+        low = float(np.iinfo(values.dtype).min) if values.dtype.kind == "i" and values.min(initial=0) < 0 else 0.0
+        values = values.astype(np.float32) - np.float32(low)
+        top = float(values.max(initial=0.0))
+        full = next((scale for scale in _FULL_SCALES if top <= scale), top)
+    return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _deep_tiff(path: Path) -> "Image.Image | None":
+    """The first page of a TIFF that is not of 8 bits, as a picture of 8 bits; None for all that Pillow reads right.
+
+    Pillow takes the upper 8 of 16 bits, which makes 12-bit pictures black, and knows few other depths.
+    """
+    from PIL import Image
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as file:
+            page = file.pages.first
+            if page.bitspersample in (1, 8) and page.sampleformat in (1, None):
+                return None
+            _check_size(path, page.imagewidth, page.imagelength)
+            values = _deep_samples(path, page)
+            made = Image.fromarray(_to_8_bits(values)) if values is not None else None
+            if made is not None and _ORIENTATION in page.tags:
+                made.getexif()[_ORIENTATION] = int(page.tags[_ORIENTATION].value)
+            if made is not None and _PROFILE in page.tags:
+                made.info["icc_profile"] = page.tags[_PROFILE].value
+            return made
+    except PictureError:
+        raise
+    except Exception:  # of any kind, for damaged files
+        return None
+
+
+def _deep_samples(path: Path, page: "TiffPage") -> npt.NDArray[Any] | None:
+    """Samples (H, W) or (H, W, 2 to 4) of any type; None if neither tifffile nor FFmpeg decodes them."""
+    try:
+        values: npt.NDArray[Any] = page.asarray()
+    except (KeyError, ValueError, NotImplementedError):  # a codec of the package imagecodecs
+        values = _ffmpeg_samples(path)
+    if values.ndim == 3 and values.shape[0] < min(values.shape[1:]) and values.shape[0] <= 5:
+        values = np.moveaxis(values, 0, 2)  # one plane per colour
+    if values.ndim == 3 and values.shape[2] not in (2, 3, 4):
+        values = values[..., :3] if values.shape[2] > 4 else values[..., 0]
+    if page.photometric == 0 and values.dtype.kind == "u":  # white is 0
+        values = np.iinfo(values.dtype).max - values
+    return values if values.ndim in (2, 3) else None
+
+
+def _ffmpeg_samples(path: Path) -> npt.NDArray[Any]:
+    with open_media(path, WANTED, PictureError) as container:
+        return _first_frames(container.decode(video=0))[0].to_ndarray()
 
 
 def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
-    """RGBA pixels of a still picture that only FFmpeg knows (dpx, heic, …); PictureError where it is none."""
+    """RGBA pixels of a still picture that only FFmpeg reads (dpx, exr, …); raises PictureError if it is none."""
     from av.error import FFmpegError
     from PIL import Image
 
     with open_media(path, WANTED, PictureError) as container:
-        video = next((s for s in container.streams.video if s.codec_context is not None), None)
+        video = video_stream(container)
         if video is None or container.streams.audio:
             what = "a video" if video else "a sound"
             raise PictureError(f"{path} is {what}; expected {WANTED}: save a frame of it as png")
-        if len(container.streams.video) > 1 and container.metadata.get("major_brand") in _TILED:
-            raise PictureError(f"{path} is an HEIC photo in tiles; expected {WANTED}: export it as jpg or png")
         if video.codec_context.width:
             _check_size(path, video.codec_context.width, video.codec_context.height)
         frames = _first_frames(container.decode(video))
@@ -200,6 +292,8 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
             raise PictureError(f"{path} is a video; expected {WANTED}: save a frame of it as png")
         if not frames:
             raise PictureError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
+        if video.codec_context.name == "tiff":  # full range by its standard, as in jpeg
+            frames[0].color_range, frames[0].colorspace = 2, 5
         try:
             picture = Image.fromarray(upright_pixels(frames[0], "rgba"))
         except FFmpegError:
@@ -213,11 +307,9 @@ def _first_frames(frames: "Iterator[VideoFrame]") -> "list[VideoFrame]":
     from av.error import FFmpegError
 
     found: list[VideoFrame] = []
-    try:
+    with suppress(FFmpegError):
         for frame in frames:
             found.append(frame)
             if len(found) == 2:
                 break
-    except FFmpegError:
-        pass
     return found

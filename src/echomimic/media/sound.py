@@ -1,6 +1,6 @@
-"""Sound in: any file that FFmpeg decodes, or samples in memory, as a stream of float blocks. Memory stays flat.
+"""Read sound: any file that FFmpeg decodes, or samples in memory, as a stream of float blocks in constant memory.
 
-Mixing down is done here in numpy and not by the resampler, which makes two equal float channels 1.41 times too loud.
+Channels are mixed in numpy and not by the resampler, which makes two equal float channels 1.41 times too loud.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import SoundError
-from echomimic.media.source import decoded_frames, is_picture, open_media
+from echomimic.media.source import check_file, decoded_frames, is_picture, open_media, sound_streams, start_time
 from echomimic.notes import note
 from echomimic.types import Floats, Speech
 
@@ -22,57 +22,108 @@ if TYPE_CHECKING:
 
 WANTED = "a sound (wav, mp3, m4a, flac, ogg, opus, webm) or a video with a sound track"
 SHORTEST = 0.02
-"""Seconds under which there is nothing to speak."""
+"""Seconds below which a sound is refused."""
 SILENCE = 1e-3
 """Peak under which a sound counts as silent: -60 dB of full scale."""
 _LOUDEST = 16.0
-"""Peak over which float samples are not in -1..1 but integers in disguise."""
+"""Peak above which float samples are not in -1..1 but unscaled integers."""
 _GAP, _LONGEST_GAP = 0.05, 600.0
-"""Seconds by which time stamps must jump to be a pause that was left out, and past which they are nonsense."""
+"""A jump of the time stamps by more than the first, in seconds, is a pause; more than the second is an error."""
 _MOST_PLANES = 8
-"""Channels in separate planes past which PyAV reads wild memory; damaged packets of AAC claim them."""
+"""Planar channels above which PyAV reads invalid memory; damaged AAC packets claim them."""
 _BLOCK = 10.0
+_ESTIMATED = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "dts"})
+"""Formats without a header for the whole file, whose duration FFmpeg guesses from the bit rate."""
 
 
 class Chunk(NamedTuple):
-    """Decoded sound: `samples` (n, channels) float32 at `rate` Hz, and the `names` of its channels where known."""
+    """Decoded sound: `samples` (n, channels) float32 at `rate` Hz, and the `names` of its channels if known."""
 
     samples: Floats
     rate: int
     names: tuple[str, ...] = ()
 
 
-def read_speech(path: str | Path) -> Speech:
-    """The voice in a file, decoded once to learn its true length, and not kept.
+@dataclass
+class _Scan:
+    """What decoding a whole sound track found; `promised` is its duration in seconds by the header."""
 
-    Raises SoundError for what is missing, has no sound, cannot be decoded, or holds samples that are no numbers.
-    """
-    path = Path(path)
-    report = _Report()
-    seconds = peak = mixed = 0.0
+    track: int
+    promised: float = 0.0
+    damaged: int = 0
+    seconds: float = 0.0
+    peak: float = 0.0
+    mixed: float = 0.0
     first: Chunk | None = None
-    for chunk in _decode(path, report):
-        first = first or chunk
-        seconds += len(chunk.samples) / chunk.rate
-        peak = max(peak, _peak(chunk.samples, path.name))
-        mixed = max(mixed, _peak(mix(chunk), path.name))
-    if first is None or seconds < SHORTEST:
-        raise SoundError(f"{path} has no sound in it ({seconds:.3f} s were decoded); expected {WANTED}")
-    if peak > _LOUDEST:
-        raise SoundError(f"{path} has samples up to {peak:.0f}; expected -1 to 1: export it as 16-bit wav")
-    _tell(path, report, seconds, peak, mixed)
+
+    @property
+    def empty(self) -> bool:
+        return self.first is None or self.seconds < SHORTEST
+
+
+def read_speech(path: str | Path) -> Speech:
+    """Describe the voice in a file. It is decoded once to measure its true length, and not kept.
+
+    Of several sound tracks the one marked as default is used, unless it is silent and another is not. Raises
+    SoundError for files that are missing, have no sound, cannot be decoded, or hold NaN or infinite samples.
+    """
+    path = check_file(path, WANTED, SoundError)
+    scan, tracks = _audible_track(path)
+    if scan.first is None or scan.empty:
+        raise SoundError(f"{path} has no sound in it ({scan.seconds:.3f} s were decoded); expected {WANTED}")
+    if scan.peak > _LOUDEST:
+        raise SoundError(f"{path} has samples up to {scan.peak:.0f}; expected -1 to 1: export it as 16-bit wav")
+    if tracks > 1:
+        note(
+            "sound_track_chosen",
+            "{name} has {count} sound tracks: number {number} is used",
+            name=path.name,
+            count=tracks,
+            number=scan.track + 1,
+        )
+    _note_faults(path, scan)
     return Speech(
-        duration=seconds,
-        rate=first.rate,
-        channels=first.samples.shape[1],
+        duration=scan.seconds,
+        rate=scan.first.rate,
+        channels=scan.first.samples.shape[1],
         path=path,
-        silent=mixed < SILENCE,
+        silent=scan.mixed < SILENCE,
         name=path.stem,
+        track=scan.track,
     )
 
 
+def _audible_track(path: Path) -> tuple[_Scan, int]:
+    """The first sound track that is audible, in the order of preference, or else the first; and how many there are."""
+    with open_media(path, WANTED, SoundError) as container:
+        if not container.streams.audio:
+            what = "a picture" if is_picture(path) else "a video without sound" if container.streams else "damaged"
+            raise SoundError(f"{path} is {what}; expected {WANTED}")
+        known = [stream for stream in sound_streams(container) if stream.codec_context is not None]
+        if not known:
+            raise SoundError(f"{path} has sound of a kind that is not known here; expected {WANTED}")
+        tracks = [list(container.streams.audio).index(stream) for stream in known]
+    scans = []
+    for track in tracks:
+        scans.append(_scan(path, track))
+        if not scans[-1].empty and scans[-1].mixed >= SILENCE:
+            return scans[-1], len(tracks)
+    return next((scan for scan in scans if not scan.empty), scans[0]), len(tracks)
+
+
+def _scan(path: Path, track: int) -> _Scan:
+    """Decode a sound track to the end."""
+    scan = _Scan(track)
+    for chunk in _decode(path, scan):
+        scan.first = scan.first or chunk
+        scan.seconds += len(chunk.samples) / chunk.rate
+        scan.peak = max(scan.peak, _peak(chunk.samples, path.name))
+        scan.mixed = max(scan.mixed, _peak(mix(chunk), path.name))
+    return scan
+
+
 def speech_from_samples(samples: npt.ArrayLike, rate: int, name: str = "speech") -> Speech:
-    """A voice in memory: `samples` (N,) or (N, channels) in -1..1 at `rate` Hz; SoundError where they are unusable."""
+    """A voice in memory: `samples` (N,) or (N, channels) in -1..1 at `rate` Hz; raises SoundError if unusable."""
     array = np.asarray(samples, np.float32)
     if array.ndim not in (1, 2) or rate <= 0:
         raise SoundError(f"samples of shape {array.shape} at {rate} Hz; expected (N,) or (N, channels) at 1 Hz or more")
@@ -88,7 +139,7 @@ def speech_from_samples(samples: npt.ArrayLike, rate: int, name: str = "speech")
 
 
 def sound_blocks(speech: Speech, rate: int = 16000) -> Iterator[Floats]:
-    """The voice as mono float32 (n,) in -1..1 at `rate` Hz, decoded as it is asked for in blocks of some 10 s."""
+    """Yield the voice as mono float32 (n,) in -1..1 at `rate` Hz, decoded on demand in blocks of about 10 s."""
     gathered: list[Floats] = []
     for chunk in speech_chunks(speech, rate, 1):
         gathered.append(chunk[:, 0])
@@ -100,16 +151,16 @@ def sound_blocks(speech: Speech, rate: int = 16000) -> Iterator[Floats]:
 
 
 def speech_chunks(speech: Speech, rate: int, channels: int) -> Iterator[Floats]:
-    """The voice as float32 (n, channels) in -1..1 at `rate` Hz, about a second at a time."""
-    chunks = _in_memory(speech) if speech.samples is not None else _decode(_path(speech), _Report())
+    """Yield the voice as float32 (n, channels) in -1..1 at `rate` Hz, about a second at a time."""
+    chunks = _in_memory(speech) if speech.samples is not None else _decode(_path(speech), _Scan(speech.track))
     for chunk in _resampled((Chunk(fold(chunk, channels), chunk.rate) for chunk in chunks), rate):
         yield np.clip(chunk, -1.0, 1.0)
 
 
 def mix(chunk: Chunk) -> Floats:
-    """One channel (n, 1) from many: the average, with the centre counted as four and the bass channel not at all.
+    """Mix all channels to one (n, 1): the average, with weight 4 for the centre and 0 for the bass channel.
 
-    Weights add up to one, so a voice that is on every channel keeps its loudness and nothing can clip.
+    Weights add up to one, so a voice on every channel keeps its loudness and nothing can clip.
     """
     samples = chunk.samples
     if samples.shape[1] == 1:
@@ -122,7 +173,7 @@ def mix(chunk: Chunk) -> Floats:
 
 
 def fold(chunk: Chunk, channels: int) -> Floats:
-    """The sound on another number of channels: as it is where that fits, else mixed to one and repeated."""
+    """Change the number of channels: unchanged if it fits, else mixed to one and repeated."""
     if chunk.samples.shape[1] == channels:
         return chunk.samples
     return np.repeat(mix(chunk), channels, axis=1)
@@ -135,7 +186,7 @@ def _path(speech: Speech) -> Path:
 
 
 def _peak(samples: Floats, name: str) -> float:
-    """The largest absolute sample; SoundError where there is one that is no number."""
+    """The largest absolute sample; raises SoundError for NaN and infinity."""
     if not len(samples):
         return 0.0
     peak = max(-float(samples.min()), float(samples.max()))
@@ -146,45 +197,37 @@ def _peak(samples: Floats, name: str) -> float:
     return peak
 
 
-@dataclass
-class _Report:
-    """What decoding met: packets that could not be decoded, seconds that the header promises."""
-
-    damaged: int = 0
-    promised: float = 0.0
-
-
-def _tell(path: Path, report: _Report, seconds: float, peak: float, mixed: float) -> None:
-    """Note what the user should know about a sound that can be used."""
-    if report.promised - seconds > max(0.5, 0.02 * report.promised):
+def _note_faults(path: Path, scan: _Scan) -> None:
+    """Note faults of a sound that can still be used."""
+    if scan.promised - scan.seconds > max(0.5, 0.02 * scan.promised):
         note(
             "sound_cut_off",
             "{name} is cut off or damaged: its header promises {promised:.1f} s, {seconds:.1f} s could be read and are "
             "used",
             name=path.name,
-            promised=report.promised,
-            seconds=seconds,
+            promised=scan.promised,
+            seconds=scan.seconds,
         )
-    elif report.damaged:
+    elif scan.damaged:
         note(
             "sound_damaged",
             "{name} is damaged in {places} places, which are left out; {seconds:.1f} s are used",
             name=path.name,
-            places=report.damaged,
-            seconds=seconds,
+            places=scan.damaged,
+            seconds=scan.seconds,
         )
-    if mixed < SILENCE <= peak:
+    if scan.mixed < SILENCE <= scan.peak:
         note(
             "channels_cancel",
             "the channels of {name} cancel each other out, so nothing is heard of the voice: give a mono file",
             name=path.name,
         )
-    elif mixed < SILENCE:
+    elif scan.mixed < SILENCE:
         note("sound_silent", "{name} is silent: the face will move idly, without speaking", name=path.name)
 
 
 def _in_memory(speech: Speech) -> Iterator[Chunk]:
-    """The samples of a voice in memory, in chunks, checked."""
+    """The samples of a voice in memory, checked, in chunks."""
     samples = np.asarray(speech.samples, np.float32)
     columns = samples.reshape(len(samples), -1)
     for start in range(0, len(columns), speech.rate):
@@ -193,31 +236,49 @@ def _in_memory(speech: Speech) -> Iterator[Chunk]:
         yield Chunk(piece, speech.rate)
 
 
-def _decode(path: Path, report: _Report) -> Iterator[Chunk]:
-    """The sound of a file in chunks of about a second, starting when the file starts to play."""
+def _decode(path: Path, scan: _Scan) -> Iterator[Chunk]:
+    """The samples of a sound track in chunks of about a second, from the moment at which the file starts to play."""
     with open_media(path, WANTED, SoundError) as container:
-        if not container.streams.audio:
-            what = "a picture" if is_picture(path) else "a video without sound" if container.streams else "damaged"
-            raise SoundError(f"{path} is {what}; expected {WANTED}")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise SoundError(f"{path} has sound of a kind that is not known here; expected {WANTED}")
-        report.promised = _promised(container, stream)
-        yield from _gathered(_timed(_frames(container, stream, report), (container.start_time or 0) / 1e6))
+        if scan.track >= len(container.streams.audio):
+            raise SoundError(f"{path} has lost its sound since it was checked; expected {WANTED}")
+        stream = container.streams.audio[scan.track]
+        scan.promised = _promised(path, container, stream)
+        yield from _gathered(_timed(_frames(container, stream, scan), float(start_time(container))))
 
 
-def _promised(container: "InputContainer", stream: "AudioStream") -> float:
-    """Seconds of sound that the header promises; 0 where it says nothing."""
+def _promised(path: Path, container: "InputContainer", stream: "AudioStream") -> float:
+    """Seconds of sound by the header; 0 if it does not state them."""
+    if container.format.name in _ESTIMATED:
+        frames = _mp3_frames(path) if container.format.name == "mp3" else 0
+        return frames * (1152 if stream.rate >= 32_000 else 576) / stream.rate
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
-def _frames(container: "InputContainer", stream: "AudioStream", report: _Report) -> "Iterator[AudioFrame]":
-    """Decoded frames; what cannot be decoded is counted and left out."""
+def _mp3_frames(path: Path) -> int:
+    """Number of frames that the Xing, Info or VBRI header of an mp3 states; 0 if there is none."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            size = head[6:10]
+            file.seek(10 + sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        frame = file.read(4096)
+    for mark, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        place = frame.find(mark)
+        states_it = mark == b"VBRI" or frame[place + 7 : place + 8] > b"\0"
+        if place >= 0 and states_it:
+            return int.from_bytes(frame[place + offset : place + offset + 4], "big")
+    return 0
+
+
+def _frames(container: "InputContainer", stream: "AudioStream", scan: _Scan) -> "Iterator[AudioFrame]":
+    """Decoded frames; undecodable packets are counted and left out."""
 
     def damaged() -> None:
-        report.damaged += 1
+        scan.damaged += 1
 
     for frame in decoded_frames(container, stream, damaged):
         if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
@@ -227,7 +288,7 @@ def _frames(container: "InputContainer", stream: "AudioStream", report: _Report)
 
 
 def _timed(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:
-    """Chunks where they belong in time: where time stamps jump ahead, silence is put in."""
+    """Chunks at their times: silence fills jumps of the time stamps."""
     due = 0.0
     for frame in frames:
         chunk = _floats(frame)
@@ -253,7 +314,7 @@ def _floats(frame: "AudioFrame") -> Chunk:
 
 
 def _silence(seconds: float, like: Chunk) -> Iterator[Chunk]:
-    """Silence of the same rate and channels as `like`, a second at a time."""
+    """Silence with the rate and channels of `like`, a second at a time."""
     left = round(seconds * like.rate)
     while left > 0:
         count = min(left, like.rate)
@@ -262,7 +323,7 @@ def _silence(seconds: float, like: Chunk) -> Iterator[Chunk]:
 
 
 def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Chunks joined to about a second each; never across a change of rate or channels."""
+    """Join chunks to about a second each, but not across a change of rate or channels."""
     held: list[Chunk] = []
     length = 0
     for chunk in chunks:
@@ -276,7 +337,7 @@ def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 
 
 def _resampled(chunks: Iterable[Chunk], rate: int) -> Iterator[Floats]:
-    """Samples (n, channels) at `rate` Hz. The rate of the chunks may change on the way, their channels may not."""
+    """Samples (n, channels) at `rate` Hz. The rate of the chunks may change, their channels may not."""
     from av import AudioFrame, AudioResampler
 
     resampler: AudioResampler | None = None

@@ -1,4 +1,4 @@
-"""Open what the user handed in: judged by content, and when it cannot be used, named in one line."""
+"""Open input files. The content decides what a file is, not its name; unusable files raise a one-line error."""
 
 import codecs
 import os
@@ -6,22 +6,35 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from echomimic.errors import InputError
 
 if TYPE_CHECKING:
+    from av import AudioStream, VideoStream
     from av.container import InputContainer
     from av.stream import Stream
+    from PIL import ImageFile
+
+Kind = Literal["picture", "video", "sound", "text", "other"]
 
 _HEAD = 4096
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 _TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
+_DATA = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x1f\x8b")
+"""First bytes of zip, npy, pickle and gzip files, which FFmpeg may take for sound."""
+_ANIMATED = frozenset({"GIF", "PNG", "AVIF"})
+"""Picture formats whose animations FFmpeg decodes."""
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+_RUN_IN = Fraction(1, 10)
+"""Seconds before 0 that belong to an encoder's delay and are not played."""
 
 
 def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
-    """`path` as a Path if it is a file with something in it that may be read; else `error` in one line."""
+    """Return `path` as a Path if it is a readable file with content; else raise `error`."""
     path = Path(path)
     refuse_address(path, error)
     try:
@@ -49,7 +62,7 @@ def refuse_address(path: str | Path, error: type[InputError]) -> None:
 
 
 def is_text(file: BinaryIO) -> bool:
-    """Whether `file` begins like text. Leaves it at its start."""
+    """Whether `file` begins with text. The position returns to the start."""
     head = file.read(_HEAD)
     file.seek(0)
     try:
@@ -59,8 +72,50 @@ def is_text(file: BinaryIO) -> bool:
     return all(character.isprintable() or character in _TEXT_CONTROLS for character in text)
 
 
+def content_kind(path: str | Path) -> Kind:
+    """What a file contains, judged by its content: an animated GIF, PNG or AVIF is a video, a cover picture is not.
+
+    Never raises: a missing, empty or unreadable file is "other".
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(max(map(len, _DATA)))
+            file.seek(0)
+            if not head or head.startswith(_DATA):
+                return "other"
+            if is_text(file):
+                return "text"
+    except OSError:
+        return "other"
+    still, animated = _still_or_animated(path)
+    if still:
+        return "picture"
+    try:
+        with open_media(path, "", InputError) as container:
+            if video_stream(container) is not None:
+                return "video"
+            return "sound" if container.streams.audio else "other"
+    except InputError:
+        return "picture" if animated else "other"
+
+
+def _still_or_animated(path: str | Path) -> tuple[bool, bool]:
+    """Whether Pillow takes the file for a still picture, and whether for an animation that FFmpeg may decode."""
+    from PIL import Image
+
+    try:
+        image = open_image(path)
+    except Image.DecompressionBombError:
+        return True, False
+    if image is None:
+        return False, False
+    with image:
+        animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    return not animated, animated
+
+
 class _Nameless:
-    """The parts of an open file that FFmpeg needs, without the name that it would guess from."""
+    """The methods of an open file that FFmpeg needs, without its name, from which FFmpeg would guess the format."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
@@ -68,10 +123,10 @@ class _Nameless:
 
 @contextmanager
 def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Iterator[InputContainer]":
-    """The demuxer of a sound or video file; `error` in one line where it is neither.
+    """Open the demuxer of a sound or video file; raise `error` if it is neither.
 
-    Text never reaches FFmpeg, which would take playlists for media and follow what they point at. Files are handed
-    over opened and without their names, so that none is taken for an address ("a:b.wav") or for what it claims.
+    Text never reaches FFmpeg, which would take playlists for media and follow their entries. Files are passed open and
+    without their names, so that none is taken for an address ("a:b.wav") or for what its suffix claims.
     """
     import av
     from av.error import FFmpegError
@@ -95,30 +150,94 @@ def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Itera
             yield container
 
 
-def is_picture(path: Path) -> bool:
-    """Whether Pillow takes `path` for a picture, going by its first bytes."""
+def video_stream(container: "InputContainer") -> "VideoStream | None":
+    """The moving picture of a file: the stream marked as default, else the first. Cover pictures do not count."""
+    from av.stream import Disposition
+
+    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    known = [s for s in moving if s.codec_context is not None]
+    return next((s for s in known if s.disposition & Disposition.default), known[0] if known else None)
+
+
+def sound_streams(container: "InputContainer") -> "list[AudioStream]":
+    """The sound tracks of a file: those marked as default first."""
+    from av.stream import Disposition
+
+    return sorted(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
+
+
+def start_time(container: "InputContainer") -> Fraction:
+    """Time stamp in seconds at which the file starts to play: the earliest start of its picture and sound.
+
+    All times that this package reports count from it, so the offset between picture and sound is kept. An encoder
+    delay before 0 is not played and does not count.
+    """
+    picture = video_stream(container)
+    streams = [*container.streams.audio, *([picture] if picture else [])]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base is not None]
+    start = Fraction(min(starts, default=Fraction(container.start_time or 0, 1_000_000)))
+    return Fraction(0) if -_RUN_IN < start < 0 else start
+
+
+def open_image(path: str | Path) -> "ImageFile.ImageFile | None":
+    """The picture in a file, not decoded yet; None if Pillow does not take it for one.
+
+    Raises DecompressionBombError for sizes that Pillow refuses.
+    """
     from PIL import Image
 
     try:
+        with Path(path).open("rb") as file:
+            if file.read(8)[4:] == b"ftyp":
+                _register_heif()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(path).close()
+            warnings.simplefilter("ignore")  # of size and odd metadata: what matters is reported by this package
+            return Image.open(path)
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # of any kind: a damaged header may fail anywhere in a decoder
+        return None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow takes `path` for a picture, judged by its first bytes."""
+    from PIL import Image
+
+    try:
+        image = open_image(path)
+    except Image.DecompressionBombError:
         return True
-    except Exception:  # of any kind: a damaged header may lead a decoder anywhere
+    if image is None:
         return False
+    image.close()
+    return True
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow open HEIC photos: their primary image, upright, without thumbnails and depth maps."""
+    from pi_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
 
 
 def decoded_frames(container: "InputContainer", stream: "Stream", damaged: Callable[[], None]) -> Iterator[Any]:
-    """Frames of a sound or picture stream as they are decoded; `damaged` is told of each packet that cannot be."""
+    """Decoded frames of a sound or picture stream; `damaged` is called for each packet that cannot be decoded.
+
+    Tags between the parts of a file that was joined from several are no damage.
+    """
     from av.error import FFmpegError
 
     packets = container.demux(stream)
     while True:
+        packet = None
         try:
-            frames = next(packets).decode()
+            packet = next(packets)
+            frames = packet.decode()
         except StopIteration:
             return
         except FFmpegError:
-            damaged()
+            if packet is None or not bytes(packet)[:8].startswith(_TAGS):
+                damaged()
             continue
         yield from frames

@@ -1,17 +1,17 @@
-"""Video in: frame by frame with the second each belongs to, upright and in RGB; memory does not grow with length."""
+"""Read videos frame by frame: upright RGB with the time of each frame; memory does not grow with length."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import VideoError
-from echomimic.media.source import decoded_frames, is_picture, open_media
+from echomimic.media.source import decoded_frames, is_picture, open_media, start_time, video_stream
 from echomimic.notes import note
 from echomimic.types import Picture
 
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
     from av.container import InputContainer
 
-WANTED = "a video (mp4, mov, webm, mkv, …)"
+WANTED = "a video (mp4, mov, webm, mkv, ts, avi, gif, …)"
 _HD = 720
-"""Lines from which an untagged video is taken for BT.709; smaller ones for BT.601."""
+"""Lines from which an untagged video counts as BT.709; smaller ones as BT.601."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video file: `width` and `height` as it is shown (rotation and pixel shape applied), `fps` frames a second on
-    average, `duration` in seconds; both counted from its packets, not taken from its header."""
+    """A video file, measured from its packets and not from its header.
+
+    `width` and `height` are as displayed (rotation and pixel shape applied), `fps` is the average frame rate,
+    `duration` the seconds from the first frame to the end of the last, and `start` the seconds from the moment at
+    which the file starts to play, with its sound, to the first frame.
+    """
 
     path: Path
     width: int
@@ -35,27 +39,30 @@ class Video:
     fps: float
     duration: float
     count: int
+    start: float = 0.0
 
     def frames(self) -> Iterator[tuple[float, Picture]]:
-        """(seconds since the file starts to play, (height, width, 3) RGB), decoded as they are asked for.
+        """Yield (seconds since the file starts to play, (height, width, 3) RGB), decoded on demand.
 
-        Seconds come from the time stamps, so a variable frame rate does no harm.
+        Seconds come from the time stamps, so a variable frame rate is followed.
         """
         with open_media(self.path, WANTED, VideoError) as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
+            if stream is None:
+                raise VideoError(f"{self.path} has no video any more; expected {WANTED}")
             stream.thread_type = "AUTO"
-            zero = (container.start_time or 0) / 1e6
+            zero = start_time(container)
             counted = container.format.name == "avi"  # stamps frames in the order they are stored, not shown
             last = -1.0
             for index, frame in enumerate(_decoded(container, stream, self.path)):
-                seconds = index / self.fps if counted or frame.time is None else frame.time - zero
+                seconds = index / self.fps if counted or frame.time is None else float(frame.time - zero)
                 pixels = self._pixels(frame, stream) if seconds > last else None
                 if pixels is not None:
                     last = seconds
                     yield max(0.0, seconds), pixels
 
     def _pixels(self, frame: "VideoFrame", stream: "VideoStream") -> Picture | None:
-        """The frame as it is shown; None where damage makes it another size or none."""
+        """The frame as displayed; None if it is damaged or of another size."""
         from av.error import FFmpegError
 
         try:
@@ -66,25 +73,25 @@ class Video:
 
 
 def read_video(path: str | Path) -> Video:
-    """A video to read frames from; VideoError for what is missing, has no moving picture, or cannot be decoded."""
+    """A video to read frames from; raises VideoError if it is missing, not a video, or cannot be decoded."""
     path = Path(path)
     with open_media(path, WANTED, VideoError) as container:
-        stream = next((s for s in container.streams.video if s.codec_context is not None), None)
+        stream = video_stream(container)
         if stream is None and container.streams.audio:
             raise VideoError(f"{path} is a sound; expected {WANTED}")
         size = _size(container, stream, path) if stream else None
         if size is None:
             raise VideoError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
     with open_media(path, WANTED, VideoError) as container:
-        count, span = _count(container)
+        count, start, span, usual = _count(container)
     if count == 1 and is_picture(path):
         raise VideoError(f"{path} is a picture; expected {WANTED}")
-    fps = (count - 1) / span if span > 0 else 25.0
-    return Video(path, *size, fps, count / fps, count)
+    fps = (count - 1) / span if span > 0 else usual
+    return Video(path, *size, fps, count / fps, count, start)
 
 
 def _size(container: "InputContainer", stream: "VideoStream", path: Path) -> tuple[int, int] | None:
-    """Width and height as shown, from the first frame that can be converted; None where there is none."""
+    """Displayed width and height of the first frame that can be converted; None if there is none."""
     from av.error import FFmpegError
 
     for frame in _decoded(container, stream, path):
@@ -95,7 +102,7 @@ def _size(container: "InputContainer", stream: "VideoStream", path: Path) -> tup
 
 
 def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None) -> npt.NDArray[np.uint8]:
-    """A frame as it is shown: (H, W, 3 or 4) for `layout` "rgb24" or "rgba", by its own colour matrix and range."""
+    """A frame as displayed: (H, W, 3 or 4) for `layout` "rgb24" or "rgba", by its own colour matrix and range."""
     from av.video.reformatter import ColorRange, Colorspace
 
     matrix = frame.colorspace
@@ -108,15 +115,33 @@ def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None)
         format=layout,
         src_colorspace=matrix,
         dst_colorspace=Colorspace.ITU601 if matrix == Colorspace.ITU709 else Colorspace.ITU709,  # RGB has none; older
-        # PyAV leaves the source's out of account where both are the same
+        # PyAV ignores the source's if both are the same
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4), np.uint8)
+    return np.ascontiguousarray(_oriented(pixels, frame), np.uint8)
+
+
+def _oriented(pixels: npt.NDArray[Any], frame: "VideoFrame") -> npt.NDArray[Any]:
+    """Apply the frame's display matrix, in which phones store rotation and front cameras mirroring.
+
+    The matrix maps stored (x, y) to displayed (a x + c y, b x + d y); it is rounded to one of the 8 orientations.
+    """
+    try:
+        entries: Any = frame.side_data  # its stub is a mapping, iterating gives the entries
+        matrix = next((bytes(data) for data in entries if data.type.name == "DISPLAYMATRIX"), b"")
+    except ValueError:  # a kind of side data that this PyAV does not know
+        return np.rot90(pixels, round(frame.rotation / 90) % 4)
+    if len(matrix) < 36:
+        return pixels
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _decoded(container: "InputContainer", stream: "VideoStream", path: Path) -> "Iterator[VideoFrame]":
-    """Frames in the order they are shown; damaged ones are left out, and that is said once."""
+    """Frames in display order; damaged ones are left out, with one note."""
 
     def damaged() -> None:
         note("video_damaged", "{name} is damaged in places; those frames are left out", name=path.name)
@@ -124,17 +149,20 @@ def _decoded(container: "InputContainer", stream: "VideoStream", path: Path) -> 
     return decoded_frames(container, stream, damaged)
 
 
-def _count(container: "InputContainer") -> tuple[int, float]:
-    """How many frames there are, and the seconds between the first and the last; nothing is decoded."""
+def _count(container: "InputContainer") -> tuple[int, float, float, float]:
+    """Number of frames, seconds to the first, seconds from the first to the last, and the stated frame rate."""
     from av.error import FFmpegError
 
-    stream = container.streams.video[0]
+    stream = video_stream(container)
+    if stream is None:
+        return 0, 0.0, 0.0, 25.0
     count, first, last = 0, float("inf"), float("-inf")
-    try:
+    with suppress(FFmpegError):
         for packet in container.demux(stream):
-            if packet.size and packet.pts is not None:
+            if packet.size and packet.pts is not None and not packet.is_discard:
                 time = float(packet.pts * packet.time_base)
                 count, first, last = count + 1, min(first, time), max(last, time)
-    except FFmpegError:
-        pass
-    return count, max(0.0, last - first)
+    start = max(0.0, first - float(start_time(container))) if count else 0.0
+    if container.format.name == "avi":
+        start = 0.0
+    return count, start, max(0.0, last - first), float(stream.average_rate or 25)
