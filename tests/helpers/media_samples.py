@@ -56,11 +56,11 @@ def write_sound(path: Path, samples: Array, rate: int = 48000, start: float = 0.
         stream = container.add_stream(CODECS[path.suffix], rate=rate)
         stream.codec_context.layout = LAYOUTS[samples.shape[1]]
         stream.codec_context.bit_rate = 192_000
-        container.mux(_encoded(stream, samples, rate, start))
+        container.mux(encoded(stream, samples, rate, start))
     return path
 
 
-def _encoded(stream: av.AudioStream, samples: Array, rate: int, start: float = 0.0) -> list[av.Packet]:
+def encoded(stream: av.AudioStream, samples: Array, rate: int, start: float = 0.0) -> list[av.Packet]:
     packets = []
     for first in range(0, len(samples), 1152):
         piece = np.ascontiguousarray(samples[first : first + 1152].T)
@@ -113,5 +113,5 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if voice is not None and sound is not None:
-            container.mux(_encoded(voice, sound, 48000, sound_start))
+            container.mux(encoded(voice, sound, 48000, sound_start))
     return path

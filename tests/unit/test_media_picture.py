@@ -4,15 +4,18 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from echomimic.errors import PictureError
 from echomimic.media import read_picture
-from echomimic.media.picture import BACKDROP, LONGEST_SIDE
+from echomimic.media.picture import BACKDROP, LONGEST_SIDE, blank_reason
 from echomimic.notes import collect_notes
 from helpers.media_samples import picture, tone, write_sound, write_video
 
@@ -260,3 +263,90 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(PictureError, match="not a regular file"):
         read_picture(tmp_path / "pipe.png")
+
+
+def deep(pixels: np.ndarray, kind: str) -> np.ndarray:
+    """The picture's values in other depths, on the scale that such files use."""
+    values = pixels.astype(np.float64)
+    return {
+        "8 in 32 signed": values.astype(np.int32),
+        "8 in 16 signed": values.astype(np.int16),
+        "12 in 16": np.rint(values / 255 * 4095).astype(np.uint16),
+        "10 in 16": np.rint(values / 255 * 1023).astype(np.uint16),
+        "16": (values * 257).astype(np.uint16),
+        "32": (values * 16843009).astype(np.uint32),
+        "signed 8": (values - 128).astype(np.int8),
+        "float": (values / 255).astype(np.float32),
+        "float with highlights": np.where(values > 254, 1.6, values / 255).astype(np.float32),
+        "float to 255": values.astype(np.float32),
+        "half": (values / 255).astype(np.float16),
+        "double": values / 255,
+    }[kind]
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("big", [True, False])
+@pytest.mark.parametrize("kind", [
+    "8 in 32 signed", "8 in 16 signed", "12 in 16", "10 in 16", "16", "32", "signed 8", "float",
+    "float with highlights", "float to 255", "half", "double",
+])  # fmt: skip
+def test_tiffs_of_every_depth(tmp_path: Path, kind: str, big: bool, colour: bool) -> None:
+    pixels = picture() if colour else picture()[..., 0]
+    path = tmp_path / "face.tif"
+    tifffile.imwrite(path, deep(pixels, kind), bigtiff=big, photometric="rgb" if colour else "minisblack")
+    expected = pixels if colour else np.repeat(pixels[..., None], 3, axis=2)
+    assert close(read_picture(path).pixels, expected, 1.5)
+
+
+@pytest.mark.parametrize("options", [
+    {"bigtiff": True}, {"bigtiff": True, "compression": "zlib"}, {"bigtiff": True, "tile": (32, 32)},
+    {"byteorder": ">"}, {"planarconfig": "separate"},
+])  # fmt: skip
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_layouts_of_tiffs(tmp_path: Path, options: dict[str, Any], depth: type) -> None:
+    pixels = picture().astype(depth) * (257 if depth is np.uint16 else 1)
+    given = pixels.transpose(2, 0, 1) if "planarconfig" in options else pixels
+    tifffile.imwrite(tmp_path / "face.tif", given, photometric="rgb", **options)
+    assert close(read_picture(tmp_path / "face.tif").pixels, picture(), 1.0)
+
+
+def test_a_tiff_of_12_bits_in_16_with_lzw_is_read_by_ffmpeg(tmp_path: Path) -> None:
+    deep_grey = np.rint(picture()[..., 0] / 255 * 4095).astype(np.uint16)
+    Image.fromarray(deep_grey).save(tmp_path / "face.tif", compression="tiff_lzw")
+    assert close(read_picture(tmp_path / "face.tif").pixels, np.repeat(picture()[..., :1], 3, axis=2), 1.5)
+
+
+def test_orientation_and_white_at_zero_of_deep_tiffs(tmp_path: Path) -> None:
+    values = (255 - picture()[..., 0]).astype(np.uint16) * 257
+    turned = np.rot90(values)
+    tifffile.imwrite(tmp_path / "face.tif", turned, photometric="miniswhite", extratags=[(0x0112, 3, 1, 6, True)])
+    assert close(read_picture(tmp_path / "face.tif").pixels, np.repeat(picture()[..., :1], 3, axis=2), 1.0)
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg", "tiff_lzw", "tiff_deflate"])
+def test_ycbcr_tiffs(tmp_path: Path, compression: str | None) -> None:
+    smooth = cv2.GaussianBlur(picture(), (0, 0), 3)
+    Image.fromarray(smooth).convert("YCbCr").save(tmp_path / "face.tif", compression=compression)
+    assert close(read_picture(tmp_path / "face.tif").pixels, smooth, 4.0)
+
+
+def test_an_avif_is_read_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(picture()))).save(tmp_path / "face.avif", quality=95, exif=exif)
+    assert close(read_picture(tmp_path / "face.avif").pixels, picture(), 6.0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.zeros((90, 120, 3), np.uint8), "black"),
+        (np.random.default_rng(0).integers(0, 16, (90, 120, 3)).astype(np.uint8), "black"),
+        (np.full((900, 1200, 3), (0, 135, 0), np.uint8), "of one colour"),
+        (np.full((90, 120, 3), 255, np.uint8), "of one colour"),
+        (picture(), None),
+        (picture() // 8, None),
+    ],
+)
+def test_blank_pictures_are_recognised(pixels: np.ndarray, reason: str | None) -> None:
+    assert blank_reason(pixels) == reason

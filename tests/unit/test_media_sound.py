@@ -3,8 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from echomimic.errors import SoundError
@@ -12,7 +14,7 @@ from echomimic.media import read_speech, sound_blocks, speech_from_samples
 from echomimic.media.sound import Chunk, fold, mix, speech_chunks
 from echomimic.notes import collect_notes
 from echomimic.types import Speech
-from helpers.media_samples import picture, tone, write_sound, write_video, write_wav
+from helpers.media_samples import encoded, picture, tone, write_sound, write_video, write_wav
 
 
 def heard(speech: Speech, rate: int = 16000) -> np.ndarray:
@@ -271,6 +273,84 @@ def test_a_rate_and_channels_that_change_on_the_way_are_followed(tmp_path: Path)
     assert len(mono) == pytest.approx(speech.duration * 16000, abs=40)
     for half in (mono[2000:14000], mono[20000:30000]):
         assert loudness(half) == pytest.approx(0.5, abs=0.02)
+
+
+def write_tracks(path: Path, tracks: list[np.ndarray], default: int | None) -> Path:
+    """A file with several sound tracks, of which number `default` is marked as the default."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for number, samples in enumerate(tracks):
+            stream = container.add_stream("aac", rate=48000)
+            stream.codec_context.layout = "mono"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+            streams.append((stream, samples))
+        for stream, samples in streams:
+            container.mux(encoded(stream, samples, 48000))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mka", ".mp4", ".mkv"])
+@pytest.mark.parametrize(("loud", "default", "used"), [((0.5, 0.5), 1, 1), ((0.0, 0.5), 0, 1), ((0.5, 0.0), 1, 0)])
+def test_the_default_track_is_used_unless_it_is_silent(
+    tmp_path: Path, suffix: str, loud: tuple[float, float], default: int, used: int
+) -> None:
+    tracks = [tone(1.0 + number, 48000, loud=level) for number, level in enumerate(loud)]
+    path = write_tracks(tmp_path / f"a{suffix}", tracks, default)
+    with collect_notes() as notes:
+        speech = read_speech(path)
+    assert (speech.track, speech.silent) == (used, False)
+    assert speech.duration == pytest.approx(1.0 + used, abs=0.1)
+    assert loudness(heard(speech)) == pytest.approx(0.5, abs=0.03)
+    assert [note.code for note in notes] == ["sound_track_chosen"]
+    assert notes[0].values["number"] == used + 1
+
+
+def test_tracks_that_are_all_silent_are_silence(tmp_path: Path) -> None:
+    with collect_notes() as notes:
+        assert read_speech(write_tracks(tmp_path / "a.mka", [tone(1.0, 48000, loud=0.0)] * 2, 0)).silent
+    assert [note.code for note in notes] == ["sound_track_chosen", "sound_silent"]
+
+
+def id3(size: int) -> bytes:
+    return b"ID3\x03\0\0" + bytes([0, 0, size >> 7 & 127, size & 127]) + bytes(size)
+
+
+def bare(path: Path) -> bytes:
+    """An mp3 without tags and without the frame that states its length."""
+    data = path.read_bytes()
+    data = data[10 + int.from_bytes(data[8:10], "big") :]
+    following = data.index(data[:3], 100)
+    return data[following:]
+
+
+def test_an_mp3_without_a_header_or_joined_from_parts_is_whole(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    uneven = tone(6.0, 48000) * np.repeat(draw.random(60), 4800)[:, None].astype(np.float32)
+    first = write_sound(tmp_path / "a.mp3", uneven)
+    second = write_sound(tmp_path / "b.mp3", tone(3.0, 48000, 2))
+    one, other, ending = first.read_bytes(), second.read_bytes(), b"TAG" + b"x" * 125
+    cases = {
+        "without header": (bare(first), 6.0),
+        "joined": (one + other, 9.0),
+        "joined with tags": (id3(400) + one + ending + id3(9000) + other + ending, 9.0),
+        "joined without headers": (bare(first) + bare(second), 9.0),
+        "joined, the second longer": (other + one, 9.0),
+    }
+    for name, (data, seconds) in cases.items():
+        path = tmp_path / "case.mp3"
+        path.write_bytes(data)
+        with collect_notes() as notes:
+            assert read_speech(path).duration == pytest.approx(seconds, abs=0.2), name
+        assert notes == [], name
+
+
+def test_an_mp3_that_is_cut_off_is_noted(tmp_path: Path) -> None:
+    data = write_sound(tmp_path / "a.mp3", tone(4.0, 48000)).read_bytes()
+    (tmp_path / "b.mp3").write_bytes(data[: len(data) // 2])
+    with collect_notes() as notes:
+        read_speech(tmp_path / "b.mp3")
+    assert [note.code for note in notes] == ["sound_cut_off"]
+    assert notes[0].values["promised"] == pytest.approx(4.0, abs=0.1)
 
 
 def test_a_cover_picture_and_odd_tags_do_no_harm(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Video in: upright RGB frames with the seconds they belong to, whatever the frame rate does."""
 
+import pickle
+import struct
+from dataclasses import replace
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from echomimic.errors import VideoError
-from echomimic.media import read_video
+from echomimic.media import read_speech, read_video, sound_blocks
+from echomimic.media.source import content_kind
 from echomimic.notes import collect_notes
 from helpers.media_samples import moving, picture, tone, write_sound, write_video
 
@@ -102,6 +108,142 @@ def test_frames_can_be_read_again_and_left_early(tmp_path: Path) -> None:
     again = next(video.frames())
     assert first[0] == again[0]
     assert (first[1] == again[1]).all()
+
+
+def with_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """An mp4 whose track header maps stored (x, y) to (a x + c y, b x + d y), for `matrix` (a, b, c, d)."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    a, b, c, d = (value * 65536 for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("across", [1, -1])
+@pytest.mark.parametrize("down", [1, -1])
+def test_every_orientation_of_a_display_matrix_is_applied(
+    tmp_path: Path, transpose: bool, across: int, down: int
+) -> None:
+    matrix = (0, down, across, 0) if transpose else (across, 0, 0, down)
+    path = write_video(tmp_path / "phone.mp4", 3)
+    stored = next(read_video(path).frames())[1]
+    video = read_video(with_display_matrix(path, matrix))
+    shown = (stored.swapaxes(0, 1) if transpose else stored)[::down, ::across]
+    assert (video.height, video.width) == shown.shape[:2]
+    np.testing.assert_array_equal(next(video.frames())[1], shown)
+
+
+@pytest.mark.shared
+def test_the_sample_of_a_front_camera_is_mirrored_back(shared: Path) -> None:
+    pairs = zip(
+        *(read_video(shared / "cases" / name).frames() for name in ("m_hflip.mp4", "m_upright.mp4")), strict=True
+    )
+    assert max(float(np.abs(a.astype(int) - b).mean()) for (_, a), (_, b) in pairs) < 2
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
+@pytest.mark.parametrize("late", [0, 12])
+def test_the_offset_of_pictures_and_sound_is_kept(tmp_path: Path, suffix: str, late: int) -> None:
+    stamps = [late + index for index in range(15)]
+    path = write_video(tmp_path / f"a{suffix}", 15, stamps=stamps, sound=tone(1.0, 48000), sound_start=0.24)
+    zero = min(late / 25, 0.24)
+    video, speech = read_video(path), read_speech(path)
+    samples = np.concatenate(list(sound_blocks(speech)))
+    assert video.start == pytest.approx(late / 25 - zero, abs=0.03)
+    assert next(video.frames())[0] == pytest.approx(video.start, abs=1e-3)
+    assert np.flatnonzero(np.abs(samples) > 0.2)[0] / 16000 == pytest.approx(0.24 - zero, abs=0.05)
+    assert len(list(video.even_frames())) == 15 + round(video.start * 25)
+
+
+def test_even_frames_hold_the_first_and_follow_a_variable_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 4, stamps=[5, 6, 9, 10], sound=tone(1.0, 48000))
+    video = replace(read_video(path), fps=25.0)
+    grey = [int(pixels[-8, -8].mean()) for pixels in video.even_frames()]
+    own = [int(pixels[-8, -8].mean()) for _, pixels in video.frames()]
+    assert grey == [own[0]] * 6 + [own[1]] * 3 + own[2:]
+
+
+def test_b_frames_do_not_shift_the_start(tmp_path: Path) -> None:
+    for suffix in (".mp4", ".mkv", ".ts"):
+        video = read_video(write_video(tmp_path / f"b{suffix}", 30))
+        assert video.start < 0.01
+
+
+def with_cover(path: Path, source: Path) -> Path:
+    """`source` with a picture attached as its first stream."""
+    cover = BytesIO()
+    Image.fromarray(picture()).save(cover, "PNG")
+    with av.open(str(source)) as given, av.open(str(path), "w", "mp4") as made:
+        attached = made.add_stream("png", rate=1)
+        attached.width, attached.height, attached.pix_fmt = 96, 64, "rgb24"
+        attached.disposition = Disposition.attached_pic
+        streams = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        made.mux(attached.encode(av.VideoFrame.from_ndarray(picture(), "rgb24")))
+        made.mux(attached.encode(None))
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                made.mux(packet)
+    return path
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path: Path) -> None:
+    path = with_cover(tmp_path / "a.mp4", write_video(tmp_path / "plain.mp4", 12))
+    assert (read_video(path).count, content_kind(path)) == (12, "video")
+
+
+def test_a_sound_with_a_cover_is_a_sound(tmp_path: Path) -> None:
+    path = with_cover(tmp_path / "a.m4a", write_sound(tmp_path / "plain.m4a", tone(1.0, 48000)))
+    assert content_kind(path) == "sound"
+    assert read_speech(path).duration == pytest.approx(1.0, abs=0.06)
+    with pytest.raises(VideoError, match="is a sound"):
+        read_video(path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts"])
+def test_a_video_of_one_frame_is_read(tmp_path: Path, suffix: str) -> None:
+    video = read_video(write_video(tmp_path / f"a{suffix}", 1, fps=Fraction(30)))
+    assert (video.count, len(list(video.frames()))) == (1, 1)
+    assert 24 < video.fps < 31
+    assert video.duration == pytest.approx(1 / video.fps)
+
+
+def test_content_decides_what_a_file_is(tmp_path: Path) -> None:
+    kinds = {
+        "video": [write_video(tmp_path / "a.ts", 5), write_video(tmp_path / "b.mkv", 5, sound=tone(0.2, 48000))],
+        "sound": [write_sound(tmp_path / "a.mp3", tone(1, 48000)), write_sound(tmp_path / "a.flac", tone(1, 48000))],
+        "picture": [tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "a.gif", tmp_path / "a.tiff"],
+        "text": [tmp_path / "a.csv"],
+        "other": [
+            tmp_path / "a.npz",
+            tmp_path / "a.npy",
+            tmp_path / "a.pkl",
+            tmp_path / "empty",
+            tmp_path / "none",
+            tmp_path,
+        ],
+    }
+    for path in kinds["picture"]:
+        Image.fromarray(picture()).save(path)
+    frames = [Image.fromarray(pixels) for pixels in moving(4)]
+    for name in ("a.apng", "moving.gif"):
+        frames[0].save(
+            tmp_path / name, format="GIF" if "gif" in name else "PNG", save_all=True, append_images=frames[1:]
+        )
+        kinds["video"].append(tmp_path / name)
+    kinds["text"][0].write_text("jaw,blink\n0.1,0.2\n")
+    np.savez(tmp_path / "a.npz", points=np.zeros((4, 3)))
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((500, 3)))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(list(range(5000))))
+    (tmp_path / "empty").touch()
+    for kind, paths in kinds.items():
+        for number, path in enumerate(paths):
+            assert content_kind(path) == kind, path
+            if path.is_file():
+                bare = path.rename(tmp_path / f"{kind}{number}")
+                assert content_kind(bare) == kind, path
 
 
 def test_a_video_that_starts_late_keeps_its_place(tmp_path: Path) -> None:

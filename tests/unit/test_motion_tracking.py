@@ -104,10 +104,10 @@ def test_a_hand_that_hides_long_is_gone_and_one_that_blinks_is_not() -> None:
 def test_frames_of_a_varying_rate_are_put_on_an_even_grid() -> None:
     track = face_track(10)
     times = [i / 25 for i in range(10)]
-    assert _even(track, times) is track
+    assert _even(track, times, 0) is track
     times[5] += 0.03
     with collect_notes() as notes:
-        even = _even(track, times)
+        even = _even(track, times, 0)
     assert len(even) == 10 and not np.array_equal(even.points[5], track.points[5]) and "varies" in notes[0]
 
 
@@ -120,3 +120,22 @@ def test_a_video_that_is_not_upright_is_turned_and_said_so(face: Picture, tmp_pa
     assert [note.code for note in notes] == ["video_turned"]
     assert isinstance(track, LandmarkTrack) and track.image_size == (320, 256)
     np.testing.assert_allclose(track.points[0, :, :2], find_faces(wide)[0].landmarks[:, :2], atol=6)
+
+
+def test_a_video_that_starts_late_gives_a_track_from_the_start(tmp_path: Path) -> None:
+    track = face_track(6)
+    late = _even(track, [0.48 + index / track.fps for index in range(6)], 12)
+    assert isinstance(late, LandmarkTrack)
+    assert len(late) == 18
+    np.testing.assert_array_equal(late.points[:12], np.repeat(track.points[:1], 12, axis=0))
+    np.testing.assert_array_equal(late.points[12:], track.points)
+
+
+@pytest.mark.shared
+def test_the_motion_of_a_clip_whose_pictures_start_late_stays_in_step(shared: Path) -> None:
+    path = shared / "cases" / "video_starts_late.mp4"
+    with collect_notes() as notes:
+        track, without = track_video(path), track_video(path, keep_start=False)
+    assert (len(track), len(without)) == (72, 60)
+    assert [note.code for note in notes] == ["video_starts_late"]
+    np.testing.assert_allclose(track.points[12:], without.points, atol=1e-3)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echomimic.errors import VideoError
-from echomimic.media.source import open_media
+from echomimic.media.source import open_media, sound_streams, start_time, video_stream
 from echomimic.media.video import WANTED
 
 if TYPE_CHECKING:
-    from av import AudioCodecContext, VideoCodecContext
+    from av import AudioCodecContext, VideoCodecContext, VideoStream
     from av.container import InputContainer
 
 Values = dict[str, float | None]
@@ -32,14 +32,14 @@ class Container:
 def read_container(path: Path) -> Container:
     """Count the packets of a video file. Raises VideoError if it is none."""
     with open_media(path, WANTED, VideoError) as container:
-        if not container.streams.video:
+        pictures = video_stream(container)
+        if pictures is None:
             raise VideoError(f"{path} has no pictures; expected {WANTED}")
-        return _counted(container)
+        return _counted(container, pictures)
 
 
-def _counted(container: "InputContainer") -> Container:
-    pictures, sounds = container.streams.video[0], next(iter(container.streams.audio), None)
-    zero = Fraction(container.start_time or 0, 1_000_000)
+def _counted(container: "InputContainer", pictures: "VideoStream") -> Container:
+    sounds, zero = next(iter(sound_streams(container)), None), start_time(container)
     stamps: list[Fraction] = []
     heard: list[tuple[Fraction, Fraction]] = []
     for packet in container.demux([stream for stream in (pictures, sounds) if stream is not None]):

@@ -47,7 +47,7 @@ def pass_frames(path: Path, settings: EvaluationSettings, progress: Progress | N
 def track_face(video: Video, progress: Progress | None = None) -> Faces | None:
     """Track the face of a video; None, and a note, if there is none."""
     try:
-        track = track_video(video, progress=progress)
+        track = track_video(video, progress=progress, keep_start=False)
     except (FaceError, MotionError) as error:
         note(error.code, "{problem}", problem=error)
         return None

@@ -39,7 +39,7 @@ class Video:
     fps: float
     duration: float
     count: int
-    start: float = 0.0
+    start: float
 
     def frames(self) -> Iterator[tuple[float, Picture]]:
         """Yield (seconds since the file starts to play, (height, width, 3) RGB), decoded on demand.
@@ -60,6 +60,19 @@ class Video:
                 if pixels is not None:
                     last = seconds
                     yield max(0.0, seconds), pixels
+
+    def even_frames(self) -> Iterator[Picture]:
+        """Yield frames at 0, 1/fps, 2/fps … seconds since the file starts to play: the first is held before `start`."""
+        number, shown = 0, None
+        for seconds, pixels in self.frames():
+            due = round(seconds * self.fps)
+            while number < due:
+                number += 1
+                yield pixels if shown is None else shown
+            if number == due:
+                number += 1
+                yield pixels
+            shown = pixels
 
     def _pixels(self, frame: "VideoFrame", stream: "VideoStream") -> Picture | None:
         """The frame as displayed; None if it is damaged or of another size."""

@@ -63,7 +63,11 @@ def upright_video(video: Video) -> Video:
 
 
 def track_video(
-    source: str | Path | Video, pose: bool = False, person: int | None = None, progress: Progress | None = None
+    source: str | Path | Video,
+    pose: bool = False,
+    person: int | None = None,
+    progress: Progress | None = None,
+    keep_start: bool = True,
 ) -> Motion:
     """Track the face of a person in a video, or body, hands and face with `pose`.
 
@@ -73,6 +77,7 @@ def track_video(
     seen in less than a tenth of the frames, VideoError if the file cannot be read.
     """
     video, who = _choose(source if isinstance(source, Video) else read_video(source), person)
+    lead = round(video.start * video.fps) if keep_start else 0
     rows: list[Floats | Body | None] = []
     times: list[float] = []
     follow = _follow_body if pose else _follow_face
@@ -86,10 +91,10 @@ def track_video(
     image_size = (video.width, video.height)
     if pose:
         seen = [row for row in rows if isinstance(row, Body)]
-        return _even(_pose_track(seen, known, video.fps, image_size), times)
+        return _even(_pose_track(seen, known, video.fps, image_size), times, lead)
     points = np.zeros((len(rows), 478, 3), np.float32)
     points[known] = np.stack([row for row in rows if isinstance(row, np.ndarray)])
-    return _even(LandmarkTrack(fill_gaps(points, known), image_size, video.fps, known), times)
+    return _even(LandmarkTrack(fill_gaps(points, known), image_size, video.fps, known), times, lead)
 
 
 def _choose(video: Video, person: int | None) -> tuple[Video, _Person]:
@@ -281,11 +286,18 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
     return filled
 
 
-def _even(track: Track, times: list[float]) -> Track:
-    """The track on an even grid of frames, for a video with a variable frame rate."""
-    grid = times[0] + np.arange(len(times)) / track.fps
-    if np.abs(np.array(times) - grid).max() * track.fps < _EVEN:
-        return track
+def _even(track: Track, times: list[float], lead: int) -> Track:
+    """The track on an even grid of frames, with the first one held for `lead` frames before it."""
+    if lead:
+        seconds = lead / track.fps
+        note(
+            "video_starts_late",
+            "the first picture is held for {seconds:.2f} s, until the video starts",
+            seconds=seconds,
+        )
+    grid = times[0] + np.arange(-lead, len(times)) / track.fps
+    if np.abs(np.array(times) - grid[lead:]).max() * track.fps < _EVEN:
+        return frames_at(track, np.maximum(np.arange(-lead, len(times)), 0).astype(float)) if lead else track
     note(
         "frame_rate_varies",
         "the video's frame rate varies; its frames were put on an even {fps:.3g} a second",

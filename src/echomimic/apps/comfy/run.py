@@ -228,7 +228,7 @@ def put_back(video: Any, portrait: Portrait, place: Place) -> Path:
 
 
 def _pasted(film: Any, finish: Any, watch: Watch) -> Iterator[Picture]:
-    for done, (_, face) in enumerate(film.frames(), start=1):
+    for done, face in enumerate(film.even_frames(), start=1):
         whole: Picture = finish(face)
         watch.show(whole)
         watch(done, max(done, film.count))
