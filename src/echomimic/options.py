@@ -150,7 +150,7 @@ class Options:
         return self
 
 
-_WORDS = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240"}
+_EXPECTED = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240"}
 
 OPTION_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Options))
 
@@ -169,16 +169,32 @@ def make_options(values: Mapping[str, object], defaults: Mapping[str, object] | 
         raise OptionError(_one_line(error)) from None
 
 
-def _as_given(value: object) -> str:
-    return ",".join(str(part) for part in value) if isinstance(value, list | tuple) else repr(value)
-
-
 def _one_line(error: ValidationError) -> str:
-    """The first fault of a validation error in our words."""
+    """The first fault of a validation error as a message of this package."""
     fault = error.errors()[0]
     if not fault["loc"]:
         return str(fault["msg"]).removeprefix("Value error, ")
     name = str(fault["loc"][0])
-    what = _WORDS.get(name) or str(fault["msg"]).replace("Input should be", "expected")
-    what = what.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
-    return f"option {name} is {_as_given(fault['input'])}; {what[0].lower()}{what[1:]}"
+    return f"option {name} is {_as_given(fault['input'])}; {_EXPECTED.get(name) or _expected(name, fault)}"
+
+
+def _as_given(value: object) -> str:
+    """A value as the user wrote it; text that is no number is quoted."""
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    number = isinstance(value, str) and value.removeprefix("-").replace(".", "", 1).isdigit()
+    return str(value) if number else repr(value)
+
+
+def _expected(name: str, fault: Any) -> str:
+    """What an option accepts: its range if it is a number."""
+    bounds = [getattr(item, end) for item in _metadata(name) for end in ("ge", "le") if hasattr(item, end)]
+    if len(bounds) == 2:
+        kind = {"int": "a whole number from ", "float": "a number from "}.get(fault["type"].split("_")[0], "")
+        return f"expected {kind}{bounds[0]} to {bounds[1]}"
+    message = str(fault["msg"]).replace("Input should be", "expected")
+    return f"{message[0].lower()}{message[1:]}"
+
+
+def _metadata(name: str) -> list[Any]:
+    return Options.__pydantic_fields__[name].metadata  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """The command line says what it should, where it should, with the right exit code. The rendering itself is faked."""
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -102,12 +103,12 @@ def test_every_kind_of_option_reaches_the_api(calls: Calls) -> None:
         "preset": "mesh",
         "save_motion": Path("s.npz"),
         "weights": None,
-        "size": 256,
-        "fps": 29.97,
+        "size": "256",
+        "fps": "29.97",
         "still_background": False,
         "framing": "crop",
         "face_box": "1,2,3,4",
-        "seed": 9,
+        "seed": "9",
     }
 
 
@@ -194,8 +195,7 @@ def test_debug_shows_where_it_broke(calls: Calls) -> None:
         ("animate me.png", "Missing argument 'SPEECH'"),
         ("animat me.png voice.wav", "No such command 'animat'"),
         ("animate me.png voice.wav --nonsense", "No such option: --nonsense"),
-        ("animate me.png voice.wav --fps fast", "Invalid value for '--fps'"),
-        ("animate me.png voice.wav --size 1.5", "Invalid value for '--size'"),
+        ("weights convert v1 --dtype int8", "Invalid value for '--dtype'"),
         ("animate me.png voice.wav more.wav", "unexpected extra argument"),
     ],
 )
@@ -208,6 +208,24 @@ def test_a_wrong_command_line_is_one_line(calls: Calls, capsys: Captured, line: 
     assert words in said.err
     assert "--help" in said.err
     assert calls.arguments == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_help_fits_its_columns(width: int, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["animate", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    flags = re.findall(r"│ +(--[a-z-]+) ", text)
+    assert len(flags) == len(set(flags)) >= 35
+    assert "--no-still-background" in text and "--no-exact" not in text and "…" not in text
+    assert "auto, cpu, cuda" in text
+
+
+@pytest.mark.parametrize(("flags", "given"), [("--no-exact", {"exact": False}), ("--exact", {"exact": True}), ("", {})])
+def test_booleans_have_two_forms(calls: Calls, flags: str, given: dict[str, object]) -> None:
+    assert run(["animate", "me.png", "voice.wav", *flags.split()]) == 0
+    assert {name: value for name, value in calls.options[0].items() if name == "exact"} == given
 
 
 def test_the_demo_renders_what_is_bundled(calls: Calls) -> None:

@@ -53,7 +53,7 @@ def check(answer, status: int, code: str) -> str:
     ("fields", "code", "words"),
     [
         ({"size": "huge"}, "option_invalid", "option size is 'huge'"),
-        ({"size": "7"}, "option_invalid", "option size is '7'"),
+        ({"size": "7"}, "option_invalid", "option size is 7"),
         ({"fps": "nan"}, "option_invalid", "fps"),
         ({"seed": ""}, "option_invalid", "seed"),
         ({"framing": "round"}, "option_invalid", "framing"),

@@ -9,48 +9,80 @@ import typer
 
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
 
-_MAYBE: dict[type, object] = {bool: bool | None, int: int | None, float: float | None, str: str | None}
+NO_VALUE = " "
+"""Metavar of a flag that takes no value; without it the help shows the type, as if one were expected."""
+LONGEST_METAVAR = 16
+_METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
-def _help(control: OptionSpec) -> str:
-    """The sentence of help with range and default behind it; choices stand in the metavar already."""
-    default = "" if control.default is None else f"default {_shown(control.default)}"
-    facts = ", ".join(fact for fact in ("" if control.choices else control.range, default) if fact)
-    return f"{control.help} ({facts})" if facts else control.help
+def _help(spec: OptionSpec) -> str:
+    """The option's help with its range and default; a short list of choices is the metavar."""
+    facts = ["" if _lists_choices(spec) else spec.range, "" if spec.default is None else f"default {_default(spec)}"]
+    if spec.kind is bool and spec.default:
+        facts.append(f"--no-{spec.flag} turns it off")
+    known = ", ".join(filter(None, facts))
+    return f"{spec.help} ({known})" if known else spec.help
 
 
-def _flag(control: OptionSpec) -> Parameter:
-    """The parameter that typer makes a flag of. It is None when not given: the preset's default holds then."""
-    names = [f"--{control.flag}/--no-{control.flag}" if control.kind is bool else f"--{control.flag}"]
-    option = typer.Option(
-        None,
-        *names,
-        help=_help(control),
-        rich_help_panel=control.group,
-        metavar=control.range if control.choices else None,
-        show_default=False,
-    )
-    return Parameter(control.name, Parameter.KEYWORD_ONLY, default=option, annotation=_MAYBE[control.kind])
+def _lists_choices(spec: OptionSpec) -> bool:
+    return bool(spec.choices) and len(spec.range) <= LONGEST_METAVAR
 
 
-def _shown(default: object) -> str:
-    """A default as the help shows it."""
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return f"{default:g}" if isinstance(default, float) else f"{default}"
+def _default(spec: OptionSpec) -> str:
+    if isinstance(spec.default, bool):
+        return "on" if spec.default else "off"
+    return f"{spec.default:g}" if isinstance(spec.default, float) else f"{spec.default}"
+
+
+def _flags(spec: OptionSpec) -> list[Parameter]:
+    """The parameters that typer turns into flags; None if not given. `Options` parses and checks numbers.
+
+    The negative form of a boolean is a hidden flag of its own: beside the positive one it would leave no room for help.
+    """
+    if spec.kind is bool:
+        off = _flag(f"no_{spec.name}", bool | None, f"--no-{spec.flag}", hidden=True)
+        return [_flag(spec.name, bool | None, f"--{spec.flag}", spec, metavar=NO_VALUE), off]
+    return [
+        _flag(
+            spec.name,
+            str | None,
+            f"--{spec.flag}",
+            spec,
+            metavar=spec.range if _lists_choices(spec) else _METAVARS[spec.kind],
+        )
+    ]
+
+
+def _flag(name: str, annotation: object, flag: str, spec: OptionSpec | None = None, **more: Any) -> Parameter:
+    if spec is not None:
+        more |= {"help": _help(spec), "rich_help_panel": spec.group}
+    default = typer.Option(None, flag, show_default=False, **more)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of the options out of `values`; those that the user gave, by name."""
+    given = {}
+    for spec in OPTION_SPECS:
+        value = values.pop(spec.name)
+        if spec.kind is bool and values.pop(f"no_{spec.name}"):
+            value = False
+        if value is not None:
+            given[spec.name] = value
+    return given
 
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `given` (a dict of what the user asked for) one flag for each option."""
+    """Give a command that takes `given`, a dict of the options that the user gave, one flag for each option."""
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
-        given = {control.name: values.pop(control.name) for control in OPTION_SPECS}
-        command(**values, given={name: value for name, value in given.items() if value is not None})
+        given = _given(values)
+        command(**values, given=given)
 
     own = signature(command)
     parameters = [parameter for name, parameter in own.parameters.items() if name != "given"]
-    parameters += [_flag(control) for control in OPTION_SPECS]
+    parameters += [flag for spec in OPTION_SPECS for flag in _flags(spec)]
     keyword = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
     setattr(wrapped, "__signature__", own.replace(parameters=keyword))  # noqa: B010 - not in the type of a function

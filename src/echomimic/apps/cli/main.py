@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 import echomimic.apps.cli.motion_edits  # noqa: F401 - it adds its commands to motion_app
 from echomimic import __version__
 from echomimic.apps.cli.evaluate import check_made, evaluate
-from echomimic.apps.cli.flags import with_option_flags
+from echomimic.apps.cli.flags import NO_VALUE, with_option_flags
 from echomimic.apps.cli.motion import motion_app, track
 from echomimic.apps.cli.reporter import (
     Reporter,
@@ -42,7 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Json = Annotated[bool, typer.Option("--json", help="print one JSON object a line on stdout, for programs")]
+_Json = Annotated[
+    bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
+]
 _Output = Annotated[
     Path | None,
     typer.Option(
@@ -73,8 +75,10 @@ class _Stopped(BaseException):
 @app.callback(invoke_without_command=True)
 def _main_options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks and the messages of libraries")] = False,
+    version: Annotated[bool, typer.Option("--version", metavar=NO_VALUE, help="print the version and exit")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", metavar=NO_VALUE, help="show tracebacks and the messages of libraries")
+    ] = False,
 ) -> None:
     if version:
         print_line(f"echomimic {__version__}")
@@ -88,7 +92,7 @@ def animate(
     portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="a photo, drawing or painting of a person")],
     speech: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file, or a video's sound")],
     output: _Output = None,
-    preset: Annotated[str, typer.Option(help="how to render: see 'echomimic presets'")] = "auto",
+    preset: Annotated[str, typer.Option(metavar="NAME", help="how to render: see 'echomimic presets'")] = "auto",
     motion: Annotated[
         Path | None,
         typer.Option(metavar="TRACK", help="follow this motion instead of the one generated from the voice"),
@@ -98,8 +102,12 @@ def animate(
         typer.Option(metavar="TRACK", help="save the rendered motion here: .npz, .json or .csv"),
     ] = None,
     weights: _Weights = None,
-    plan: Annotated[bool, typer.Option("--plan", help="print what would be rendered, and write nothing")] = False,
-    check: Annotated[bool, typer.Option("--check", help="measure the finished video and print warnings")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", metavar=NO_VALUE, help="measure the finished video and print warnings")
+    ] = False,
     as_json: _Json = False,
     *,
     given: dict[str, Any],
@@ -192,17 +200,17 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt
         return int(code)
     except TyperException as error:
-        return _fail(_usage_message(error), 2, as_json)
+        return _fail(_usage_message(error), 2, as_json, "usage")
     except (_Stopped, KeyboardInterrupt, typer.Abort) as stop:
-        return _fail("stopped; nothing was written", getattr(stop, "exit_code", _INTERRUPTED), as_json)
+        return _fail("stopped; nothing was written", getattr(stop, "exit_code", _INTERRUPTED), as_json, "cancelled")
     except Exception as error:
         if debug:
             raise
         if isinstance(error, BrokenPipeError):
             error = stdout_error(error)
         if isinstance(error, EchoMimicError):
-            return _fail(spell_as_flags(str(error)), error.exit_code, as_json)
-        return _fail(_unexpected_message(error), 1, as_json)
+            return _fail(spell_as_flags(str(error)), error.exit_code, as_json, error.code)
+        return _fail(_unexpected_message(error), 1, as_json, "failed")
 
 
 def _usage_message(error: TyperException) -> str:
@@ -223,14 +231,14 @@ def _unexpected_message(error: Exception) -> str:
     return f"{message}; this is a bug in echomimic: run the same command with --debug and report the output"
 
 
-def _fail(message: str, code: int, as_json: bool) -> int:
+def _fail(message: str, exit_code: int, as_json: bool, code: str) -> int:
     """Print an error as one line on stderr and, for programs, on stdout; return the exit code."""
     line = " ".join(message.split())
     if as_json:
         with suppress(StdoutError):
-            print_json("error", message=line, exit_code=code)
+            print_json("error", message=line, code=code, exit_code=exit_code)
     print_error(f"error: {line}")
-    return code
+    return exit_code
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
