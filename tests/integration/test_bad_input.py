@@ -181,7 +181,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "fps 0": (flags("--fps", "0"), "fps is 0"),
     "fps -1": (flags("--fps", "-1"), "fps is -1"),
     "fps 240": (flags("--fps", "240"), "fps is 240"),
-    "fps nan": (flags("--fps", "nan"), "fps is nan"),
+    "fps nan": (flags("--fps", "nan"), "fps is 'nan'; expected 1"),
     "fps of words": (flags("--fps", "fast"), "--fps"),
     "size too small": (flags("--size", "8"), "size is 8"),
     "size huge": (flags("--size", "100000"), "size is 100000"),
