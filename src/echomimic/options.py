@@ -144,7 +144,7 @@ class Options:
     def _windows_overlap_less_than_their_length(self) -> "Options":
         if self.context_overlap >= self.context_frames:
             raise ValueError(
-                f"context_overlap is {self.context_overlap} and context_frames {self.context_frames}; "
+                f"`context_overlap` is {self.context_overlap} and `context_frames` {self.context_frames}; "
                 "expected the overlap to be smaller: lower it"
             )
         return self
@@ -175,7 +175,7 @@ def _one_line(error: ValidationError) -> str:
     if not fault["loc"]:
         return str(fault["msg"]).removeprefix("Value error, ")
     name = str(fault["loc"][0])
-    return f"option {name} is {_as_given(fault['input'])}; {_EXPECTED.get(name) or _expected(name, fault)}"
+    return f"option `{name}` is {_as_given(fault['input'])}; {_EXPECTED.get(name) or _expected(name, fault)}"
 
 
 def _as_given(value: object) -> str:

@@ -182,7 +182,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "fps -1": (flags("--fps", "-1"), "fps is -1"),
     "fps 240": (flags("--fps", "240"), "fps is 240"),
     "fps nan": (flags("--fps", "nan"), "fps is 'nan'; expected 1"),
-    "fps of words": (flags("--fps", "fast"), "--fps"),
+    "fps of words": (flags("--fps", "fast"), "--fps is 'fast'; expected a number from 1 to 120"),
     "size too small": (flags("--size", "8"), "size is 8"),
     "size huge": (flags("--size", "100000"), "size is 100000"),
     "frames negative": (flags("--frames", "-3"), "frames is -3"),

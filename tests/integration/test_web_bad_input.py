@@ -22,7 +22,7 @@ from echomimic.apps.web.studio import Studio
 from echomimic.apps.web.words import LANGUAGES, Language
 from echomimic.errors import MotionError
 
-NOT_DROPPED = ("missing", "folder", "output", "into", "onto", "unknown", "of words", "seed")
+NOT_DROPPED = ("missing", "folder", "output", "into", "onto", "unknown", "of words", "seed", "address", "stdout", "300")
 """Rows about paths, and about flags that are no controls: a page has none."""
 NAMES = tuple(control.name for control in OPTION_SPECS if control.name != "seed")
 ROWS = [case for case in BAD if not any(word in case for word in NOT_DROPPED)]
