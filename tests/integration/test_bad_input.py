@@ -95,6 +95,14 @@ def still(width: int, height: int) -> Callable[[Path], object]:
     return lambda path: Image.fromarray(pixels).save(path, "PNG")
 
 
+def landscape(path: Path) -> None:
+    """A picture of an evening sky over hills."""
+    y, x = np.mgrid[0:256, 0:256]
+    hills = y > 150 + 30 * np.sin(x / 40) + 15 * np.sin(x / 13)
+    sky = np.stack([120 + y / 2, 90 + y / 3, 200 - y / 3], -1)
+    Image.fromarray(np.where(hills[..., None], (30, 70, 30), sky).astype(np.uint8)).save(path)
+
+
 def small(side: int) -> Callable[[Path], object]:
     """The portrait made small."""
     return lambda path: Image.open(path.parent / "me.png").resize((side, side)).save(path)
@@ -150,7 +158,8 @@ BAD: dict[str, tuple[Make, str]] = {
     "folder as picture": (picture("p.png", folder_of_that_name), "p.png"),
     "picture of one pixel": (picture("p.png", still(1, 1)), "1"),
     "decompression bomb": (picture("p.png", bomb), "megapixels"),
-    "no face": (picture("p.png", still(256, 256)), "--face-box"),
+    "noise as picture": (picture("p.png", still(256, 256)), "expected a photo"),
+    "no face": (picture("p.png", landscape), "--face-box"),
     "face too small": (picture("p.png", small(160)), "64"),
     "no third face": (flags("--face", "3"), "face"),
     "face box of three numbers": (flags("--face-box", "1,2,3"), "x,y,w,h"),
