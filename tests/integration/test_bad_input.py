@@ -100,7 +100,8 @@ def landscape(path: Path) -> None:
     y, x = np.mgrid[0:256, 0:256]
     hills = y > 150 + 30 * np.sin(x / 40) + 15 * np.sin(x / 13)
     sky = np.stack([120 + y / 2, 90 + y / 3, 200 - y / 3], -1)
-    Image.fromarray(np.where(hills[..., None], (30, 70, 30), sky).astype(np.uint8)).save(path)
+    grass = np.stack([30 + x / 8, 70 + 20 * np.sin(x * y / 90), 30 + y / 8], -1)
+    Image.fromarray(np.where(hills[..., None], grass, sky).astype(np.uint8)).save(path)
 
 
 def small(side: int) -> Callable[[Path], object]:
