@@ -67,23 +67,17 @@ class Part:
 def read_bilinear(features: Floats, matrix: Floats, size: tuple[int, int]) -> Floats:
     """Operator TransformTensorBilinear: `features` (H, W, C) at the pixels of a crop of `size`; zero outside."""
     height, width, channels = features.shape
-    columns, rows = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
-    x, y = (matrix[i, 0] * columns + matrix[i, 1] * rows + (matrix[i, 3] - 0.5) for i in (0, 1))
+    columns, rows = np.arange(size[0]) + 0.5, np.arange(size[1])[:, None] + 0.5
+    x, y = ((matrix[i, 0] * columns + matrix[i, 1] * rows + (matrix[i, 3] - 0.5)).ravel() for i in (0, 1))
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+    x, y = x.clip(0, width - 1), y.clip(0, height - 1)
     left, top = x.astype(np.intp), y.astype(np.intp)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     x, y = x - left, y - top
-    flat, found = features.reshape(-1, channels), np.zeros((size[0] * size[1], channels), np.float32)
-    for row, column, share in (
-        (top, left, (1 - x) * (1 - y)),
-        (top, right, x * (1 - y)),
-        (bottom, left, (1 - x) * y),
-        (bottom, right, x * y),
-    ):
-        weight = (share * inside).astype(np.float32).reshape(-1, 1)
-        found += weight * flat[(row * width + column).ravel()]
-    return found.reshape(size[1], size[0], channels)
+    corners = np.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], axis=1)
+    weights = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], axis=1) * inside[:, None]
+    values = features.reshape(-1, channels).take(corners, axis=0)
+    return np.matmul(weights[:, None].astype(np.float32), values).reshape(size[1], size[0], channels)
 
 
 def transform_points(points: Floats, matrix: Floats) -> Floats:
