@@ -38,7 +38,7 @@ class Clients:
             try:
                 if sum(job["state"] not in FINAL for job in self.jobs[-12:]) < 8:
                     wanted = {"size": 128, "frames": FRAMES, "preset": "mesh"}
-                    self.jobs.append(self.server.client.animate(self.portrait, demo_voice(), patience=0, **wanted))
+                    self.jobs.append(self.server.client.animate(self.portrait, demo_voice(), **wanted))
             except ServerError:
                 pass
             time.sleep(0.1)

@@ -52,9 +52,7 @@ def one_client(server: Started, portrait: Path, folder: Path, until: float, tall
     """Ask for a job, look at it until it has ended, download it; and again."""
     client, chance = server.client, random.Random(threading.get_ident())
     while time.monotonic() < until:
-        job = tally.timed(
-            "post", client.animate, portrait, demo_voice(), patience=0, size=64, frames=FRAMES, preset="mesh"
-        )
+        job = tally.timed("post", client.animate, portrait, demo_voice(), size=64, frames=FRAMES, preset="mesh")
         if job is None:
             time.sleep(chance.uniform(0.5, 1.5))
             continue

@@ -25,7 +25,7 @@ class Started:
 
     @property
     def client(self) -> Client:
-        return Client(self.address, timeout=60)
+        return Client(self.address, timeout=60, patience=0)
 
     def kill(self) -> None:
         """As hard as it gets."""

@@ -21,6 +21,7 @@ try:
 except ImportError:
     raise SetupError("httpx is missing; install what the client needs: pip install 'echomimic[client]'") from None
 
+Source = str | Path
 Job = Mapping[str, Any]
 """A job as the server describes it: `id`, `state`, `progress`, `result`, `error`, `links`, …"""
 
@@ -40,46 +41,38 @@ class ServerError(EchoMimicError):
 
 
 class Client:
-    """Talks to one server. `key` is an API key; `timeout` is the silence in seconds after which the server is lost."""
+    """Talks to one server. `key` is an API key; `timeout` is the silence in seconds after which the server is lost.
 
-    def __init__(self, address: str = "http://127.0.0.1:8765", key: str | None = None, timeout: float = 60.0) -> None:
+    If the server is full or away, a submission is tried again for `patience` seconds; it makes one job in any case.
+    """
+
+    def __init__(
+        self,
+        address: str = "http://127.0.0.1:8765",
+        key: str | None = None,
+        timeout: float = 60.0,
+        patience: float = 60.0,
+    ) -> None:
         if not address.startswith(("http://", "https://")):
             raise InputError(f"{address!r} is not the address of a server; expected http://HOST:PORT")
-        self._address = address.rstrip("/")
+        self._address, self._patience = address.rstrip("/"), patience
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=self._address, headers=headers, timeout=timeout, trust_env=False)
 
-    def animate(
-        self,
-        portrait: str | Path,
-        speech: str | Path,
-        motion: str | Path | None = None,
-        *,
-        patience: float = 60.0,
-        **fields: object,
-    ) -> Job:
+    def animate(self, portrait: Source, speech: Source, motion: Source | None = None, **fields: object) -> Job:
         """Submit an animation; `fields` are preset, format, save_motion and the options. Returns the queued job.
 
-        If the server is full or away, it tries again for `patience` seconds; one job is made in any case. Raises
-        ServerError, InputError.
+        Raises ServerError, InputError.
         """
-        return self._submit("animations", {"portrait": portrait, "speech": speech, "motion": motion}, patience, fields)
+        return self._submit("animations", fields, portrait=portrait, speech=speech, motion=motion)
 
-    def track(
-        self,
-        portrait: str | Path,
-        speech: str | Path,
-        motion: str | Path | None = None,
-        *,
-        patience: float = 60.0,
-        **fields: object,
-    ) -> Job:
+    def track(self, portrait: Source, speech: Source, motion: Source | None = None, **fields: object) -> Job:
         """Submit a track, the motion alone as data; otherwise like `animate`."""
-        return self._submit("tracks", {"portrait": portrait, "speech": speech, "motion": motion}, patience, fields)
+        return self._submit("tracks", fields, portrait=portrait, speech=speech, motion=motion)
 
-    def track_video(self, video: str | Path, *, patience: float = 60.0, **fields: object) -> Job:
+    def track_video(self, video: Source, **fields: object) -> Job:
         """Submit a track of a person in a video; `fields` are format, pose and person."""
-        return self._submit("tracks", {"video": video}, patience, fields)
+        return self._submit("tracks", fields, video=video)
 
     def get(self, job: Job) -> Job:
         """The present state of a job."""
@@ -113,7 +106,7 @@ class Client:
         with self._stream(job["links"]["live"]) as response:
             yield from response.iter_bytes()
 
-    def download(self, job: Job, path: str | Path) -> Path:
+    def download(self, job: Job, path: Source) -> Path:
         """Save the result of a job; a broken download is resumed. The file appears when it is complete."""
         from echomimic.media import atomic_path
 
@@ -133,11 +126,9 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _submit(
-        self, plural: str, files: Mapping[str, str | Path | None], patience: float, fields: Mapping[str, object]
-    ) -> Job:
+    def _submit(self, plural: str, fields: Mapping[str, object], **files: Source | None) -> Job:
         texts = {name: _text(value) for name, value in fields.items()}
-        key, until = {"Idempotency-Key": token_hex(16)}, time.monotonic() + patience
+        key, until = {"Idempotency-Key": token_hex(16)}, time.monotonic() + self._patience
         while True:
             try:
                 with ExitStack() as stack:
@@ -207,7 +198,7 @@ def _success(response: httpx.Response) -> httpx.Response:
     raise ServerError(detail, response.status_code, code, float(wait) if wait.isdigit() else 0.0)
 
 
-def _open(path: str | Path, stack: ExitStack) -> BinaryIO:
+def _open(path: Source, stack: ExitStack) -> BinaryIO:
     try:
         return stack.enter_context(Path(path).open("rb"))
     except OSError as fault:

@@ -147,7 +147,7 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected http"):
         Client("nowhere")
     with pytest.raises(ServerError, match="echomimic serve"):
-        Client("http://127.0.0.1:1", timeout=1).animate(__file__, __file__, patience=0)
+        Client("http://127.0.0.1:1", timeout=1, patience=0).animate(__file__, __file__)
     with pytest.raises(InputError, match="cannot be read"):
         Client().animate(tmp_path / "missing.png", __file__)
     with serving(tmp_path / "data") as server:

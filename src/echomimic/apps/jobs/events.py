@@ -17,7 +17,6 @@ class JobProgress:
     _first: tuple[float, int] | None = field(default=None, repr=False)
 
     def update(self, done: int, total: int) -> None:
-        """Set the number of finished frames and of all."""
         self._first = self._first or (time.monotonic(), done)
         self.done, self.total = done, total
 
@@ -46,18 +45,15 @@ class JobEvents:
         return self._progress.get(name) or JobProgress()
 
     def begin(self, name: str, attempt: int) -> JobProgress:
-        """Start to follow an attempt at a job."""
         self._progress[name] = JobProgress(attempt)
         self.notify(name)
         return self._progress[name]
 
     def end(self, name: str) -> None:
-        """Forget the progress of a job that no longer runs."""
         self._progress.pop(name, None)
         self.notify(name)
 
     def notify(self, name: str) -> None:
-        """Wake all subscribers of a job."""
         change = self._changes.pop(name, None)
         if change:
             change.set()

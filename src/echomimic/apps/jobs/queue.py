@@ -73,7 +73,6 @@ class JobQueue:
 
     @property
     def busy(self) -> int:
-        """The number of workers that run a job."""
         return sum(slot.job is not None for slot in self._slots)
 
     # submission
@@ -246,7 +245,6 @@ class JobQueue:
     # workers
 
     async def _serve(self, slot: WorkerSlot) -> None:
-        """Run jobs on one worker for ever."""
         try:
             while True:
                 try:
@@ -277,7 +275,6 @@ class JobQueue:
             return None
 
     async def _run(self, job: Job, slot: WorkerSlot) -> None:
-        """Run one claimed job to its end."""
         began = time.monotonic()
         slot.job, slot.cancelled = job, False
         slot.free.clear()
@@ -376,7 +373,6 @@ class JobQueue:
         return state if now is None else now.state
 
     def _clean(self, name: str) -> None:
-        """Delete the files that a job needs no longer."""
         job = self.store.get(name)
         if job is None or job.deleted or name in self._unwritten:
             self.files.remove(name)
@@ -393,7 +389,6 @@ class JobQueue:
         self.files.sweep(self.store.names())
 
     async def _sweep_forever(self) -> None:
-        """Delete jobs that were kept long enough."""
         while True:
             try:
                 await run_in_threadpool(self._sweep)
@@ -412,5 +407,4 @@ class JobQueue:
 
 
 def _error(code: str, detail: str, status: int = 500) -> dict[str, Any]:
-    """An error as it is stored with a job."""
     return {"status": status, "code": code, "detail": " ".join(detail.split())}

@@ -49,7 +49,6 @@ class JobType:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All files of all variants."""
         return tuple(dict.fromkeys(name for each in self.variants for name in (*each.required, *each.optional)))
 
     def variant(self, files: Collection[str]) -> InputVariant:

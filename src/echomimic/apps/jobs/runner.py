@@ -97,7 +97,6 @@ class PreviewedEngine:
 
 
 def _preset_name(request: JobRequest) -> str:
-    """The name of the preset to use."""
     if request.preset != "auto":
         return request.preset
     from echomimic.choice import choose_preset

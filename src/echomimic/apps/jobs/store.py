@@ -69,12 +69,10 @@ class Job:
 
     @property
     def final(self) -> bool:
-        """Whether the job has ended."""
         return self.state not in UNFINISHED
 
 
 def new_id() -> str:
-    """Random 128-bit id in hexadecimal."""
     return secrets.token_hex(16)
 
 
@@ -96,13 +94,11 @@ class Store:
         return connection
 
     def close(self) -> None:
-        """Close the database."""
         self._writer.close()
         self._reader.close()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -175,42 +171,33 @@ class Store:
             table.execute("UPDATE jobs SET deleted = ?, bytes = 0 WHERE id = ?", (time.time(), name))
 
     def forget(self, before: float) -> None:
-        """Delete the rows of jobs that were deleted before that time."""
         with self._writing() as table:
             table.execute("DELETE FROM jobs WHERE deleted < ?", (before,))
 
     def get(self, name: str) -> Job | None:
-        """The job with that id."""
         return next(iter(self._jobs("id = ?", name)), None)
 
     def with_idempotency_key(self, owner: str, kind: str, key: str | None) -> Job | None:
-        """The job that was requested with that key."""
         return next(iter(self._jobs("owner = ? AND kind = ? AND ticket = ?", owner, kind, key)), None)
 
     def newest(self, owner: str, kind: str, count: int) -> list[Job]:
-        """The newest jobs of an owner."""
         return self._jobs("owner = ? AND kind = ? AND deleted IS NULL ORDER BY place DESC LIMIT ?", owner, kind, count)
 
     def names(self) -> set[str]:
-        """The ids of all jobs that are not deleted."""
         return {name for (name,) in self._read("SELECT id FROM jobs WHERE deleted IS NULL")}
 
     def finished_before(self, when: float) -> list[Job]:
-        """The jobs that ended before that time and are not deleted."""
         return self._jobs("finished < ? AND deleted IS NULL", when)
 
     def position(self, name: str) -> int:
-        """Position in the queue, from 1."""
         mine = "(SELECT place FROM jobs WHERE id = ?)"
         return int(self._read(f"SELECT count(*) FROM jobs WHERE state = 'queued' AND place <= {mine}", name)[0][0])
 
     def counts(self) -> dict[State, int]:
-        """The number of jobs in each state."""
         found = dict(self._read("SELECT state, count(*) FROM jobs WHERE deleted IS NULL GROUP BY state"))
         return {state: int(found.get(state, 0)) for state in STATES}
 
     def bytes(self) -> int:
-        """Disk usage of all jobs."""
         return int(self._read("SELECT coalesce(sum(bytes), 0) FROM jobs")[0][0])
 
     def _jobs(self, where: str, *values: object) -> list[Job]:
@@ -246,15 +233,12 @@ class JobFiles:
         self._lock = _lock(self.root / "lock")
 
     def close(self) -> None:
-        """Release the lock of the data folder."""
         self._lock.close()
 
     def of(self, name: str) -> Path:
-        """The folder of a job."""
         return self._jobs / name
 
     def new_upload(self) -> Path:
-        """A new empty folder for an upload."""
         folder = self._incoming / new_id()
         folder.mkdir(mode=0o700)
         return folder
@@ -267,7 +251,6 @@ class JobFiles:
         _sync(self._jobs)
 
     def remove(self, name: str) -> None:
-        """Delete the folder of a job."""
         shutil.rmtree(self.of(name), ignore_errors=True)
 
     def tidy(self, job: Job) -> None:
@@ -275,7 +258,6 @@ class JobFiles:
         self._keep(job.id, {path.name for path in self._results(job)} if job.state == "succeeded" else set())
 
     def size(self, job: Job) -> int:
-        """Size of the results in bytes."""
         return sum(path.stat().st_size for path in self._results(job) if path.exists())
 
     def prepare(self, job: Job) -> None:
@@ -295,7 +277,6 @@ class JobFiles:
         return self.of(job.id) / f"result.{job.request['format']}"
 
     def motion(self, job: Job) -> Path:
-        """The path of the rendered motion."""
         return self.of(job.id) / "motion.npz"
 
     def live(self, job: Job) -> Path:
@@ -303,7 +284,6 @@ class JobFiles:
         return self.of(job.id) / f"live-{job.attempt}.mp4"
 
     def free(self) -> int:
-        """Free bytes of the disk."""
         return shutil.disk_usage(self.root).free
 
     def _results(self, job: Job) -> tuple[Path, Path]:
@@ -317,7 +297,6 @@ class JobFiles:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

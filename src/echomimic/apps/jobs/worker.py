@@ -66,7 +66,6 @@ class WorkerProcess:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the process runs and has loaded what it needs."""
         return self._is_ready and self._process is not None and self._process.returncode is None
 
     async def ready(self) -> None:
@@ -102,7 +101,6 @@ class WorkerProcess:
         self._stderr = asyncio.create_task(self._follow_stderr(self._process))
 
     async def _follow_stderr(self, process: asyncio.subprocess.Process) -> None:
-        """Copy stderr to the log, and keep its last lines."""
         assert process.stderr is not None
         while line := await process.stderr.readline():
             text = line.decode("utf-8", "replace").rstrip()
@@ -110,7 +108,6 @@ class WorkerProcess:
             _log.info("worker %d: %s", process.pid, text)
 
     async def _read(self) -> Message | None:
-        """The next message; None at the end."""
         assert self._process is not None
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
@@ -133,7 +130,6 @@ class WorkerProcess:
         _log.error("job %s failed unexpectedly:\n%s", name, "\n".join(self._lines))
 
     def send(self, order: Message) -> None:
-        """Send an order; the process must be ready."""
         if self._process and self._process.stdin and self._process.returncode is None:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
@@ -146,7 +142,6 @@ class WorkerProcess:
         raise WorkerDiedError(await self._explain_end("the worker crashed"))
 
     async def stop(self) -> None:
-        """Kill the process."""
         process, self._process, self._is_ready = self._process, None, False
         if process and process.returncode is None:
             process.kill()
@@ -175,7 +170,6 @@ class MessageWriter:
         self._file, self._lock = file, threading.Lock()
 
     def send(self, event: str, **values: object) -> None:
-        """Write one message."""
         with self._lock:
             self._file.write(json.dumps({"event": event, **values}) + "\n")
             self._file.flush()
@@ -226,7 +220,6 @@ def _small_jpeg(picture: "Picture") -> bytes:
 
 
 def perform(order: Message, writer: MessageWriter, progress: ProgressReporter, engines: "EngineCache") -> None:
-    """Run a job in its folder and send how it ended."""
     from echomimic.apps.jobs.runner import run_job
 
     folder = order["folder"]

@@ -70,7 +70,6 @@ def _add_pages(app: FastAPI, state: AppState) -> None:
 
 
 def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
-    """Health, metrics and the description of the API."""
     api: dict[str, Any] = {}
 
     @app.get("/healthz", operation_id="health", summary="Whether the server runs")

@@ -38,7 +38,6 @@ class Metrics:
         queue.on_end = self.count_job
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -48,7 +47,6 @@ class Metrics:
         self._work.labels(job.kind).observe(seconds)
 
     def text(self) -> bytes:
-        """All metrics in the text format of Prometheus. Blocks."""
         return generate_latest(self._registry)
 
 

@@ -51,7 +51,6 @@ class SecurityMiddleware:
         self._keys = [sha256(key.encode()).digest() for key in settings.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it here."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -117,7 +116,6 @@ class SecurityMiddleware:
         return next(iter(given)).hex()[:32]
 
     def _is_known(self, given: bytes) -> bool:
-        """Compare with every key, each in constant time."""
         return sum(hmac.compare_digest(given, key) for key in self._keys) > 0
 
 

@@ -24,19 +24,16 @@ _FILES = {
 
 
 def problems(*statuses: int) -> Responses:
-    """Descriptions of errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def files_of(*types: str) -> Responses:
-    """Description of a response that is a file."""
     schema = {"type": "string", "format": "binary"}
     return {200: {"description": "the file", "content": {name: {"schema": schema} for name in types}}}
 
 
 def events_of() -> Responses:
-    """Description of a response of server-sent events."""
     return {200: {"description": "events", "content": {"text/event-stream": {}}}}
 
 
@@ -51,7 +48,6 @@ def links_of(job_type: JobType) -> Responses:
 
 
 def request_body(job_type: JobType) -> dict[str, Any]:
-    """Description of the form that makes a job."""
     forms = [_form(job_type, variant) for variant in job_type.variants]
     schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
@@ -69,7 +65,6 @@ def _form(job_type: JobType, variant: InputVariant) -> dict[str, Any]:
 
 
 def describe_api(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI description of the server."""
     routes = [route for route in app.routes if not getattr(route, "path", "").startswith("/editor")]
     api = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=routes)
     schemas = api["components"]["schemas"]
@@ -87,7 +82,6 @@ def describe_api(app: FastAPI, settings: Settings) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], is_private: bool, settings: Settings) -> None:
-    """Add the errors that the middleware answers."""
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
         del responses["422"]

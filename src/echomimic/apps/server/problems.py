@@ -40,13 +40,11 @@ class Problem(HTTPException):
         self.code = code
 
     def response(self, request_id: str) -> JSONResponse:
-        """The problem as a response."""
         content = {**problem_dict(self.status_code, self.code, self.detail), "request_id": request_id}
         return JSONResponse(content, self.status_code, self.headers, MEDIA_TYPE)
 
 
 def problem_dict(status: int, code: str, detail: str) -> dict[str, object]:
-    """The members of RFC 9457, and the code."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -73,7 +71,6 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _storage_problem(fault: OSError | sqlite3.OperationalError) -> Problem:
-    """The problem for a failed read or write."""
     if getattr(fault, "errno", None) in (errno.EMFILE, errno.ENFILE) or _no_descriptor_left():
         why = "the server has too many files and connections open; try again later"
         return Problem(503, "too_many_open_files", why, {"Retry-After": "5"})
@@ -92,12 +89,10 @@ def _no_descriptor_left() -> bool:
 
 
 def request_id(request: Request) -> str:
-    """The id of a request in the log."""
     return str(request.scope.get("state", {}).get("request_id", "-"))
 
 
 def deleted() -> Problem:
-    """For a file that was deleted."""
     return Problem(410, "deleted", "this file was deleted; results are kept for a limited time: submit the job again")
 
 

@@ -88,7 +88,6 @@ class Settings(BaseModel):
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines can reach the address."""
         return not (self.host == "localhost" or _is_loopback(self.host))
 
     def check_access(self) -> None:
@@ -115,7 +114,6 @@ class Settings(BaseModel):
 
     @property
     def jobs(self) -> JobSettings:
-        """The settings of the queue."""
         return JobSettings(
             self.data,
             workers=self.workers,
@@ -133,7 +131,6 @@ class Settings(BaseModel):
 
 
 def flag_fields() -> dict[str, FieldInfo]:
-    """The fields that are flags of the command line."""
     return {name: field for name, field in Settings.model_fields.items() if field.description}
 
 

@@ -37,7 +37,6 @@ class StreamLimit:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """One open stream. Raises Problem if there are too many."""
         if self.count >= self.limit:
             why = f"{self.count} streams are open, which is the limit; close some or try again"
             raise Problem(429, "too_many_streams", why, {"Retry-After": "5"})
@@ -98,7 +97,6 @@ class _GrowingFile:
         self._file: BinaryIO | None = None
 
     def read(self, job: Job) -> bytes:
-        """The new bytes; empty if there are none."""
         for path in (self._live, self._result) if self._file is None else ():
             if path == self._live or job.state == "succeeded":
                 try:
@@ -109,7 +107,6 @@ class _GrowingFile:
         return self._file.read(_PIECE) if self._file else b""
 
     def close(self) -> None:
-        """Close the file."""
         if self._file:
             self._file.close()
 

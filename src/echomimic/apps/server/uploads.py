@@ -84,7 +84,6 @@ class Uploads:
         parser.check_complete()
 
     async def discard(self, upload: Upload) -> None:
-        """Delete what is left of an upload."""
         self._open.pop(upload.folder, None)
         await run_in_threadpool(shutil.rmtree, upload.folder, True)
 
@@ -136,14 +135,12 @@ class _FormParser:
             raise _broken(str(fault)) from None
 
     def feed(self, chunk: bytes) -> None:
-        """Parse some bytes. Raises Problem, OSError."""
         try:
             self._parser.write(chunk)
         except FormParserError as fault:
             raise _broken(str(fault)) from None
 
     def close(self) -> None:
-        """Close the file that is open."""
         if self._file:
             self._file.close()
             self._file = None

@@ -79,7 +79,6 @@ def parse_request(
 
 
 def _parse_own(name: str, text: str | None, schema: Mapping[str, Any]) -> object:
-    """The value of a field that is not an option."""
     if text is None:
         return schema.get("default")
     if schema["type"] == "boolean":
@@ -118,7 +117,6 @@ def preset_status(name: str) -> dict[str, Any]:
 
 
 def check_preset(name: str) -> None:
-    """Raise Problem if a preset cannot run here."""
     if name == "auto":
         return
     status = preset_status(name)

@@ -34,7 +34,6 @@ _IdempotencyKey = Annotated[
 
 
 def make_jobs_router(job_type: JobType, state: AppState) -> APIRouter:
-    """The routes of a type of job."""
     router = APIRouter(prefix=f"/v1/{job_type.plural}", tags=[job_type.plural])
     _add_collection(router, job_type, state)
     _add_job(router, job_type, state)
@@ -43,7 +42,6 @@ def make_jobs_router(job_type: JobType, state: AppState) -> APIRouter:
 
 
 def make_presets_router() -> APIRouter:
-    """What can run here."""
     router = APIRouter(prefix="/v1/presets", tags=["presets"])
 
     @router.get("", operation_id="list_presets", summary="The presets, and whether each can run on this server")
