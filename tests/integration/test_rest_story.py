@@ -73,7 +73,8 @@ def test_the_python(address: str, folder: Path) -> None:
 
 
 def test_every_code_is_on_the_page() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for source in SOURCES for path in source.rglob("*.py"))
+    paths = [path for source in SOURCES for path in source.rglob("*.py") if path.name not in ("ui.py", "editor.py")]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths)
     codes = set(re.findall(r'(?:Problem\(\s*\d+,|_error\(|code=|code = )\s*"(\w+)"', text))
     codes |= set(re.findall(r'JobError\([^()]*?,\s*"(\w+)"', text)) - {"in_use"}
     codes -= {"server_fault", "refused"}
