@@ -20,11 +20,11 @@ from echomimic.errors import MotionError
 from echomimic.landmarks.body import find_body
 from echomimic.landmarks.topology import ELBOWS, HAND_BONES, SHOULDERS, WRISTS
 from echomimic.media import read_picture, read_speech, sound_blocks, speech_from_samples
-from echomimic.motion import align_pose, gesture_track, load_motion, save_motion, sync_exactly, track_video
+from echomimic.motion import align_pose, gesture_track, load_motion, save_motion, track_video
 from echomimic.motion.body_retarget import portrait_bones
-from echomimic.motion.rhythm import hear_rhythm
-from echomimic.motion.sync import MetricFaces
+from echomimic.motion.gestures import hear_rhythm
 from echomimic.types import LandmarkTrack, PoseTrack, Speech
+from motion_sync import MetricFaces, sync_exactly
 from samples import SHARED
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"

@@ -27,7 +27,7 @@ from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, appl
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.motion.regions import CURVES_OF, columns_of
 from echomimic.motion.time_edits import frames_at
-from echomimic.notes import collect_notes
+from echomimic.notes import Note, collect_notes
 from echomimic.options import Options, make_options
 from echomimic.presets import PRESETS, find_preset
 from echomimic.types import (
@@ -215,7 +215,7 @@ class FaceEditor:
     def __init__(self, portrait: Portrait, speech: Speech, options: Options, progress: Progress | None = None) -> None:
         self._portrait, self._speech, self._options = portrait, speech, options
         self._engine = MeshEngine()
-        self._load_notes: tuple[str, ...] = ()
+        self._load_notes: tuple[Note, ...] = ()
         self.stage: Stage = self._engine.stage(portrait, options)
         self.heard = self._track(None)
         """The track of the voice, without edits."""
@@ -233,15 +233,19 @@ class FaceEditor:
         return self.stage.framing.width, self.stage.framing.height
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What is worth knowing of the track, a line each: how it was loaded, and edits that have no effect."""
         parts = self.history.track.parts
         if parts is None:
             return self._load_notes
         edited = {edit.curve for edit in self.history.all_edits if isinstance(edit, CurveEdit)}
         idle = [
-            f"the edits of {', '.join(sorted(edited & set(names)))} have no effect: {part} is not ticked, and follows "
-            "the voice"
+            Note.make(
+                "edits_not_driving",
+                "the edits of {curves} have no effect: {part} is not ticked, and follows the voice",
+                curves=", ".join(sorted(edited & set(names))),
+                part=part,
+            )
             for part, names in CURVES_OF.items()
             if part not in parts and edited & set(names)
         ]
@@ -340,7 +344,7 @@ class HandsEditor:
         self.history: EditHistory[PoseTrack] = EditHistory(self.heard, face.history.progress)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What is worth knowing of the track, a line each: also what its edits have made too fast to be drawn well."""
         return tuple(dict.fromkeys((*self._load_notes, *motion.preflight(self.history.track))))
 
@@ -476,13 +480,22 @@ class EditingSession:
                 if edit.keeps_length and edit.op != "note":
                     self.editor(kind).history.apply([edit])
 
-    def warnings(self, preset: str) -> tuple[str, ...]:
+    def warnings(self, preset: str) -> tuple[Note, ...]:
         """What of the edits a render with this preset leaves out, a line each."""
         takes = "hands" if PRESETS[preset].drive == "hands" else "face"
         other: Kind = "face" if takes == "hands" else "hands"
         lost = [edit for edit in self.edits[other] if edit.op != "note"]
-        said = [f"preset {preset} follows the {takes}: {len(lost)} edits of the {other} have no effect"] if lost else []
-        return (*said, *(self.face.notes if takes == "face" else ()))
+        if not lost:
+            return self.face.notes if takes == "face" else ()
+        unused = Note.make(
+            "edits_not_rendered",
+            "preset {preset} follows the {takes}: {count} edits of the {other} have no effect",
+            preset=preset,
+            takes=takes,
+            count=len(lost),
+            other=other,
+        )
+        return (unused, *(self.face.notes if takes == "face" else ()))
 
     def load(self, path: Path) -> Kind:
         """Go on with a saved track, of a face or of hands; gives which of them it was."""

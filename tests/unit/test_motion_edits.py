@@ -25,7 +25,7 @@ from echomimic.motion import (
     stretch,
     trim,
 )
-from echomimic.motion.time_edits import on_canvas
+from echomimic.motion.time_edits import at_image_size
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack, PoseTrack
 from helpers.motion_samples import face_track, pose_track
 
@@ -251,4 +251,4 @@ def test_concat_blends_seams_and_brings_all_to_the_first() -> None:
         concat([a, replace(b, image_size=(1024, 512))])
     with pytest.raises(MotionError, match="at least one"):
         concat([])
-    assert on_canvas(a, (256, 256)).points.max() == pytest.approx(a.points.max() / 2)
+    assert at_image_size(a, (256, 256)).points.max() == pytest.approx(a.points.max() / 2)

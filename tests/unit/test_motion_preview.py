@@ -10,16 +10,16 @@ from PIL import Image
 from echomimic.errors import OutputError
 from echomimic.landmarks.body import Body
 from echomimic.media import read_video
-from echomimic.motion import align_pose, preflight, preview_frames, preview_sheet, read_lines, write_preview
+from echomimic.motion import align_pose, measure_motion, preflight, preview_frames, preview_sheet, write_preview
 from echomimic.types import LandmarkTrack, Portrait, PoseTrack
 from helpers.motion_samples import driver, face_track, portrait_body, portrait_face
 
 
 def test_lines_of_a_face_and_of_a_body() -> None:
-    lines = read_lines(face_track(40))
+    lines = measure_motion(face_track(40))
     assert set(lines) == {"mouth", "eyes", "yaw"} and all(line.shape == (40,) for line in lines.values())
     assert np.ptp(lines["yaw"]) > 10
-    body = read_lines(driver(30))
+    body = measure_motion(driver(30))
     assert set(body) == {"left reach", "right reach", "out"}
     assert body["left reach"].max() < 2 and body["out"].max() == 0
 

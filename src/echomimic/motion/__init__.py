@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from echomimic.motion.files import load_with_edits as load_with_edits
     from echomimic.motion.files import save_motion as save_motion
     from echomimic.motion.gestures import gesture_track as gesture_track
-    from echomimic.motion.half_body import HalfBodyFraming as HalfBodyFraming
-    from echomimic.motion.half_body import frame_half_body as frame_half_body
-    from echomimic.motion.half_body import propose_framing as propose_framing
+    from echomimic.motion.half_body import propose_crop as propose_crop
     from echomimic.motion.hands import POSE_CURVES as POSE_CURVES
     from echomimic.motion.hands import pose_curves as pose_curves
     from echomimic.motion.preview import preview_frames as preview_frames
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from echomimic.motion.spatial_edits import blend as blend
     from echomimic.motion.spatial_edits import mirror as mirror
     from echomimic.motion.spatial_edits import select as select
-    from echomimic.motion.sync import MetricFaces as MetricFaces
-    from echomimic.motion.sync import sync_exactly as sync_exactly
     from echomimic.motion.time_edits import concat as concat
     from echomimic.motion.time_edits import loop as loop
     from echomimic.motion.time_edits import offset as offset
@@ -50,8 +46,8 @@ if TYPE_CHECKING:
     from echomimic.motion.time_edits import stretch as stretch
     from echomimic.motion.time_edits import trim as trim
     from echomimic.motion.tracking import track_video as track_video
+    from echomimic.motion.validate import measure_motion as measure_motion
     from echomimic.motion.validate import preflight as preflight
-    from echomimic.motion.validate import read_lines as read_lines
 
 _MODULES = {
     "body_retarget": "align_pose",
@@ -60,15 +56,14 @@ _MODULES = {
     "face_retarget": "align_motion",
     "files": "check_motion_path load_edits load_motion load_with_edits save_motion",
     "gestures": "gesture_track",
-    "half_body": "HalfBodyFraming frame_half_body propose_framing",
+    "half_body": "propose_crop",
     "hands": "POSE_CURVES pose_curves",
     "preview": "preview_frames preview_sheet write_preview",
     "regions": "combine_curves",
     "spatial_edits": "amplify blend mirror select",
-    "sync": "MetricFaces sync_exactly",
     "time_edits": "concat loop offset resample retime smooth stretch trim",
     "tracking": "track_video",
-    "validate": "preflight read_lines",
+    "validate": "preflight measure_motion",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -1,7 +1,7 @@
-"""Bringing a driving body to a half-body portrait: the driver's gestures with the portrait's own arms and hands.
+"""Retargeting of a driving body to a half-body portrait: the driver's gestures with the portrait's arms and hands.
 
-What V2 is known to lack: its notebook only crops the portrait until it looks like the driver. Here every bone gets the
-portrait's length, wrists stay within the reach of its arms, and hands stay inside the picture.
+V2's own notebook only crops the portrait until it is framed like the driver. Here every bone gets the portrait's
+length, wrists stay within reach of the arms, and hands stay inside the picture.
 """
 
 from dataclasses import dataclass, replace
@@ -19,28 +19,28 @@ from echomimic.types import Floats, PoseTrack
 Array = npt.NDArray[np.float64]
 
 UPPER_ARM, FOREARM, HAND = 0.86, 0.72, 0.52
-"""Usual lengths in shoulder widths (between the joints), after anthropometric tables: where a picture foreshortens an
-arm or hand, it is taken to be at least nine tenths of this."""
+"""Average lengths in shoulder widths (between the joints), after anthropometric tables. A foreshortened arm or hand is
+taken to be at least nine tenths of this."""
 MARGIN = 0.01
-"""Room that hands keep from the border, in shares of the picture."""
+"""Distance that hands keep from the border, as a fraction of the picture."""
 _USUAL = 0.9
 _REACH = 0.98
 _LONGEST = 98
-"""Percentile of a driver's bone over time that is taken for its length seen flat: above it is noise."""
-HAND_SHARES = (
+"""Percentile of a bone's length over time that is taken for its unforeshortened length; above it is noise."""
+HAND_FRACTIONS = (
     *(0.24, 0.25, 0.18, 0.15),
     *(0.52, 0.24, 0.14, 0.12),
     *(0.50, 0.26, 0.16, 0.12),
     *(0.47, 0.24, 0.15, 0.12),
     *(0.45, 0.19, 0.11, 0.11),
 )
-"""Bones of a hand in shares of its length (wrist to the tip of the middle finger), in the order of `HAND_BONES`."""
-_HAND_TABLE = np.array(HAND_SHARES)
+"""Bones of a hand as fractions of its length (wrist to the tip of the middle finger), ordered as `HAND_BONES`."""
+_HAND_TABLE = np.array(HAND_FRACTIONS)
 
 
 @dataclass(frozen=True)
 class Bones:
-    """Lengths in pixels: the two bones of an arm and the twenty of a hand, seen flat; and the shoulders' width."""
+    """Unforeshortened lengths in pixels: two bones of an arm, twenty of a hand, and the width of the shoulders."""
 
     arm: tuple[float, float]
     hand: Array
@@ -48,14 +48,14 @@ class Bones:
 
     @property
     def reach(self) -> float:
-        """How far a wrist can be from its shoulder."""
+        """The largest distance of a wrist from its shoulder."""
         return sum(self.arm) * _REACH
 
 
 def portrait_bones(body: Body, size: tuple[int, int]) -> Bones:
     """The lengths of a portrait's bones in pixels of its `size` (width, height), foreshortening undone.
 
-    MotionError where no shoulders are seen.
+    MotionError if no shoulders are visible.
     """
     points = body.body[:, :2] * size
     width = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]]))
@@ -67,7 +67,7 @@ def portrait_bones(body: Body, size: tuple[int, int]) -> Bones:
 
 
 def _longer_arm(points: Floats, seen: Floats, near: tuple[int, int], far: tuple[int, int], usual: float) -> float:
-    """The longer of the two sides as seen, held to what arms can be."""
+    """The longer of the two visible sides, limited to plausible lengths."""
     lengths = [
         float(np.linalg.norm(points[a] - points[b]))
         for a, b in zip(near, far, strict=True)
@@ -77,7 +77,7 @@ def _longer_arm(points: Floats, seen: Floats, near: tuple[int, int], far: tuple[
 
 
 def _portrait_hand(body: Body, size: tuple[int, int], usual: float) -> Array:
-    """Hand bones by their length in space where the depth is known; by the table, scaled, where it is not."""
+    """Lengths of hand bones in 3D if depth is known, limited to plausible ratios; else those of the table."""
     depth = np.zeros((2, 21)) if body.depth is None else body.depth * size[0]
     found = []
     for side in (0, 1):
@@ -92,7 +92,7 @@ def _portrait_hand(body: Body, size: tuple[int, int], usual: float) -> Array:
 
 
 def driver_bones(track: PoseTrack) -> Bones:
-    """The same of a driver: each bone as long as it is seen at its longest over the track."""
+    """The lengths of a driver's bones: each as long as it appears at its longest over the track."""
     points, seen = _pixels(track.body, track.image_size), track.body[..., 2] > 0
     width = float(np.median(np.linalg.norm(points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]], axis=-1)))
     if not seen[:, list(SHOULDERS)].all(axis=1).any() or width < 1:
@@ -117,11 +117,11 @@ def _longest_arm(points: Array, seen: npt.NDArray[np.bool_], near: tuple[int, in
 
 
 def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: bool = False) -> PoseTrack:
-    """The track's gestures on the body of a portrait: shares of the portrait's picture, on its `size` (width, height).
+    """The track's gestures on the body of a portrait, in fractions of its picture of `size` (width, height).
 
-    Wrists go where the driver's go, in arm lengths from the shoulders; with `from_start` each hand starts where the
-    portrait's own hand is, and moves from there. Every bone has the portrait's length, foreshortened as the driver's
-    is; wrists stay in reach, hands in the picture. MotionError where either shows no shoulders.
+    Wrists are placed as far from the shoulders as the driver's, in arm lengths; with `from_start` each hand starts at
+    the portrait's own hand. Every bone has the portrait's length, foreshortened like the driver's; wrists stay in
+    reach, hands in the picture. MotionError if either shows no shoulders.
     """
     check_motion(track)
     check_canvas(size, "the portrait")
@@ -155,7 +155,7 @@ def _pixels(points: Floats, image_size: tuple[int, int]) -> Array:
 
 
 def _placed(points: Array, home: Array, scale: float) -> Array:
-    """The driver's body at the portrait's neck and scale, its shoulders where the portrait's are."""
+    """The driver's body at the portrait's neck and scale, with its shoulders on the portrait's."""
     rest = np.median(points, axis=0)
     placed: Array = home[NECK] + scale * (points - rest[NECK])
     for shoulder in SHOULDERS:
@@ -164,7 +164,7 @@ def _placed(points: Array, home: Array, scale: float) -> Array:
 
 
 def _wrists(track: PoseTrack, side: int, points: Array, skeleton: Array, own: Bones, other: Bones) -> Array:
-    """Where the wrists go: as many arm lengths from the shoulder as the driver's are from its own."""
+    """Wrists (T, 2) as many arm lengths from the shoulder as the driver's are from its own."""
     shown = track.hands[:, side, 0, 2] > 0
     wrists = np.where(shown[:, None], _pixels(track.hands[:, side, 0], track.image_size), points[:, WRISTS[side]])
     step = (wrists - points[:, SHOULDERS[side]]) / sum(other.arm)
@@ -172,7 +172,7 @@ def _wrists(track: PoseTrack, side: int, points: Array, skeleton: Array, own: Bo
 
 
 def _hand_shape(hands: Array, own: Bones, other: Bones) -> Array:
-    """Hands (T, 21, 2) from the wrist: the driver's directions and foreshortening, the portrait's lengths."""
+    """Hands (T, 21, 2) relative to the wrist: the driver's directions and foreshortening, the portrait's lengths."""
     shape = np.zeros_like(hands)
     for bone, (a, b) in enumerate(HAND_BONES):
         line = hands[:, b] - hands[:, a]
@@ -183,7 +183,7 @@ def _hand_shape(hands: Array, own: Bones, other: Bones) -> Array:
 
 
 def _within_reach(wrists: Array, shoulders: Array, reach: float) -> Array:
-    """Wrists drawn back along their arm where they would be out of reach; near the limit they slow down."""
+    """Wrists pulled back along their arm with a soft limit at its reach."""
     arm = wrists - shoulders
     length = np.linalg.norm(arm, axis=-1, keepdims=True)
     soft = 0.85 * reach
@@ -193,7 +193,7 @@ def _within_reach(wrists: Array, shoulders: Array, reach: float) -> Array:
 
 
 def _inside(hands: Array, size: tuple[int, int]) -> Array:
-    """Hands (T, 21, 2) moved as a whole until they are in the picture; a hand larger than that is centred."""
+    """Hands (T, 21, 2) shifted as a whole into the picture; a hand larger than the picture is centred."""
     room = np.array(size) * MARGIN
     low, high = hands.min(axis=1), hands.max(axis=1)
     least, most = room - low, np.array(size) - room - high
@@ -202,7 +202,7 @@ def _inside(hands: Array, size: tuple[int, int]) -> Array:
 
 
 def _elbows(skeleton: Array, side: int, own: Bones) -> Array:
-    """Elbows near where the driver's are, with no arm bone longer than the portrait's (a few projections on discs)."""
+    """Elbows near the driver's with no arm bone longer than the portrait's, by alternating projections onto discs."""
     shoulder, wrist = skeleton[:, SHOULDERS[side]], skeleton[:, WRISTS[side]]
     elbow = skeleton[:, ELBOWS[side]]
     for _ in range(12):
@@ -214,7 +214,7 @@ def _elbows(skeleton: Array, side: int, own: Bones) -> Array:
 
 
 def _faces(track: PoseTrack, body: Body, size: tuple[int, int], scale: float) -> Array:
-    """The driver's face at the portrait's scale, its usual place where the portrait's face is."""
+    """The driver's face at the portrait's scale, with its median position on the portrait's face."""
     points = _pixels(track.face, track.image_size)
     home = (body.face if body.face[:, 2].any() else body.body[:1])[:, :2].mean(axis=0) * np.array(size)
     centre = np.median(points.mean(axis=1), axis=0)
@@ -222,10 +222,10 @@ def _faces(track: PoseTrack, body: Body, size: tuple[int, int], scale: float) ->
 
 
 def _as_track(track: PoseTrack, body: Array, hands: Array, face: Array, size: tuple[int, int]) -> PoseTrack:
-    """Pixels as shares of the portrait's picture, with the driver's scores."""
+    """Pixels as fractions of the portrait's picture, with the driver's scores."""
     parts = {}
     for name, places in (("body", body), ("hands", hands), ("face", face)):
         scores = getattr(track, name)[..., 2:]
-        shares = np.where(scores > 0, places / np.array(size), 0)
-        parts[name] = np.concatenate([shares, scores], axis=-1).astype(np.float32)
+        fractions = np.where(scores > 0, places / np.array(size), 0)
+        parts[name] = np.concatenate([fractions, scores], axis=-1).astype(np.float32)
     return replace(track, image_size=size, **parts)

@@ -1,4 +1,4 @@
-"""Fitting a motion to a clip: how long the clip is, and which moment of the motion each of its frames shows."""
+"""Fitting a motion to a clip: the length of the clip, and the frame of the motion that each of its frames shows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ _ENDS = {"loop": "run back and forth", "hold": "held at its last frame", "stop":
 
 
 def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
-    """Frames of the clip: as many as asked for, or the whole voice; a note says how a shorter motion is continued."""
+    """Frames of the clip: `options.frames`, or the whole voice; a note says how a shorter motion is continued."""
     frames = options.frames or speech.frames(options.fps)
     have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
     if have >= frames:
@@ -27,7 +27,7 @@ def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
 
 
 def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.float64]:
-    """(frames,) fractional frame numbers of the motion; run back and forth, or held, where it is shorter."""
+    """(frames,) fractional frame numbers of the motion; run back and forth, or held, if it is shorter."""
     when = np.arange(frames) * (motion.fps / options.fps)
     last = len(motion) - 1
     if options.motion_end == "loop" and last > 0:

@@ -20,7 +20,7 @@ _EASE = 0.08
 TOLERANCE = 0.05
 """How far a curve may run from its keyframes, as a fraction of how far it moves."""
 _LEAST = 0.004
-"""What counts as no motion at all, as a fraction of the curve's range."""
+"""The tolerance of a curve that hardly moves, as a fraction of the curve's range."""
 
 
 def find_curve(motion: Motion, name: str) -> Curve:

@@ -1,8 +1,8 @@
-"""Bringing a driving face to a portrait: the driver's movements on the portrait's own face, head and place.
+"""Retargeting of a driving face to a portrait: the driver's movements on the portrait's own face, head and position.
 
-After V1's motion sync, without its faults: time is the track's own, the projection is right, the inputs stay as they
-are, the rest of the driver (lips together, eyes as usually open, head as usually held) is the rest of the portrait, and
-lips and lids cannot cross.
+This replaces V1's motion sync and removes its faults: the track keeps its own time, the projection is correct, the
+inputs are not changed, the driver at rest (lips together, eyes and head as usual) is the portrait at rest, and lips and
+lids cannot cross.
 """
 
 from dataclasses import dataclass, replace
@@ -31,16 +31,16 @@ from echomimic.types import Floats, LandmarkTrack
 Array = npt.NDArray[np.float64]
 
 HALF_VIEW = np.radians(31.5)
-"""Half of the vertical field of view that mediapipe takes a camera to have, and V1 with it."""
+"""Half of the vertical field of view that mediapipe, and so V1, assumes of a camera."""
 _CALM = 0.05
-"""Seconds of smoothing of the head, against the landmarker's flicker; lips and lids are too quick to be smoothed."""
+"""Deviation in seconds of the smoothing of the head, against jitter; lips and lids are not smoothed."""
 _TURNED = 30.0
-"""Degrees from the front past which a face is read too poorly to be moved from one head to another."""
+"""Degrees from the front beyond which landmarks are too inaccurate to be retargeted."""
 
 
 @dataclass(frozen=True)
 class _Head:
-    """A face in the frame of its head, and where that frame is: `fit` takes orthographic pixels to the template."""
+    """A face in the coordinates of its head; `fit` takes orthographic pixels to these coordinates."""
 
     shape: Array
     fit: Similarity
@@ -48,7 +48,7 @@ class _Head:
 
 @dataclass(frozen=True)
 class _Rest:
-    """A driver at rest: its shape in the head's frame and the pose of its head."""
+    """A driver at rest: its shape in the coordinates of its head, and the pose of the head."""
 
     shape: Array
     rotation: Array
@@ -57,11 +57,11 @@ class _Rest:
 
 
 def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> LandmarkTrack:
-    """The track's motion on the face of a portrait: a track on the portrait's canvas, at the track's own frame rate.
+    """The track's motion on the face of a portrait, in pixels of the portrait, at the track's own frame rate.
 
-    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). Where the driver rests, the result
-    is the portrait's own face, with its lips together. Curves are kept. `sync_exactly` gives the original's result
-    instead, for metric faces. MotionError where the track or the landmarks cannot be used.
+    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). If the driver rests, the result is
+    the portrait's own face with its lips together. Curves are kept.
+    MotionError if the track or the landmarks cannot be used.
     """
     check_canvas(size, "the portrait")
     if landmarks.shape != (POINTS, 3) or not np.isfinite(landmarks).all():
@@ -76,31 +76,31 @@ def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     shapes = _moved_shapes(np.stack([head.shape for head in heads]), rest.shape, portrait.shape)
     posed = [_posed(head, rest, portrait) for head in heads]
     flat = np.stack([fit.undo(shape.astype(np.float32)) for fit, shape in zip(posed, shapes, strict=True)])
-    points = _seen(flat.astype(np.float64), size).astype(np.float32)
+    points = _perspective(flat.astype(np.float64), size).astype(np.float32)
     return replace(track, points=points, image_size=size)
 
 
 def _in_head(points: Floats, image_size: tuple[int, int]) -> _Head:
-    flat = _unseen(np.asarray(points, np.float64), image_size).astype(np.float32)
+    flat = _orthographic(np.asarray(points, np.float64), image_size).astype(np.float32)
     fit = align(flat, face_template())
     return _Head(fit.apply(flat).astype(np.float64), fit)
 
 
 def _distance(image_size: tuple[int, int]) -> float:
-    """How far the camera is from the picture's plane, in pixels."""
+    """Distance of the camera from the image plane, in pixels."""
     return image_size[1] / 2 / float(np.tan(HALF_VIEW))
 
 
-def _unseen(points: Array, image_size: tuple[int, int]) -> Array:
-    """Points as they stand in space, from points as a camera saw them: what is far is drawn small."""
+def _orthographic(points: Array, image_size: tuple[int, int]) -> Array:
+    """Orthographic points from points in perspective."""
     middle, far = np.array(image_size) / 2, _distance(image_size)
     space = points.copy()
     space[..., :2] = middle + (points[..., :2] - middle) * (far + points[..., 2:]) / far
     return space
 
 
-def _seen(points: Array, image_size: tuple[int, int]) -> Array:
-    """The inverse of `_unseen`."""
+def _perspective(points: Array, image_size: tuple[int, int]) -> Array:
+    """The inverse of `_orthographic`."""
     middle, far = np.array(image_size) / 2, _distance(image_size)
     picture = points.copy()
     picture[..., :2] = middle + (points[..., :2] - middle) * far / np.maximum(far + points[..., 2:], far / 10)
@@ -108,12 +108,12 @@ def _seen(points: Array, image_size: tuple[int, int]) -> Array:
 
 
 def _origin(fit: Similarity) -> Array:
-    """Where the template's origin, between the eyes, lies in pixels."""
+    """The template's origin, between the eyes, in pixels."""
     return -fit.rotation.T @ fit.shift / fit.scale
 
 
 def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
-    """What the driver looks like doing nothing: the median, but lips at their closest and lids at their usual."""
+    """The driver at rest: its median shape, but with lips at their closest and lids at their usual opening."""
     seen = [head for head, good in zip(heads, valid, strict=True) if good] or heads
     shapes = np.stack([head.shape for head in seen])
     shape = np.median(shapes, axis=0)
@@ -133,9 +133,9 @@ def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
 
 
 def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
-    """The portrait's shape with the driver's movements, each part scaled by the width of the portrait's part.
+    """The portrait's shape with the driver's movements, each region scaled by the ratio of widths.
 
-    By its width alone: its height says how far the portrait happens to have its mouth open.
+    Heights are not used, since they depend on how far the portrait's mouth happens to be open.
     """
     moves = shapes - rest
     for indices in (list(indices) for indices in REGIONS.values()):
@@ -149,7 +149,7 @@ def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
 
 
 def _lips_together(shape: Array) -> Array:
-    """The shape with its lips closed: the lower one goes most of the way."""
+    """The shape with its lips closed, mostly by the lower lip."""
     closed = shape.copy()
     gaps = np.maximum(shape[list(LOWER_LIP), 1] - shape[list(UPPER_LIP), 1], 0)
     for upper, lower in ((UPPER_LIP, LOWER_LIP), (UPPER_RINGS[-1], LOWER_RINGS[-1])):
@@ -168,7 +168,7 @@ def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[t
 
 
 def _posed(head: _Head, rest: _Rest, portrait: _Head) -> Similarity:
-    """Where the portrait's head goes: its own pose, turned and moved as the driver's left its rest."""
+    """The pose of the portrait's head, turned and moved as the driver's head differs from its rest."""
     turn = head.fit.rotation.T @ rest.rotation.T
     rotation = (turn @ portrait.fit.rotation.T).T
     closer = rest.scale / head.fit.scale

@@ -1,7 +1,7 @@
-"""The hands of a pose track as eight readable curves: read off its points, and the points moved to follow them.
+"""The hands of a pose track as eight curves, which are computed from its points and can be written back to them.
 
-Each hand keeps its shape: it is carried by its wrist, turned about it and made larger or smaller, so every curve is
-exactly what the points say and a track needs no second copy of its motion.
+A hand keeps its shape: it is moved with its wrist, turned about it and scaled. So the curves always agree with the
+points, and a track stores no copy of them.
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ Array = npt.NDArray[np.float64]
 
 SIDES = ("left", "right")
 _KNUCKLE = 9
-"""The middle finger's: with the wrist it says where a hand points."""
-ELBOW_SHARE = 0.35
-"""How much of a wrist's movement its elbow makes."""
+"""That of the middle finger; with the wrist it gives the direction of a hand."""
+ELBOW_FOLLOW = 0.35
+"""The fraction of a wrist's movement that its elbow makes."""
 _KINDS = (
     ("x", "picture widths", (-0.25, 1.25), "wrist from the left of the picture"),
     ("y", "picture heights", (-0.25, 1.25), "wrist from the top of the picture"),
@@ -31,12 +31,12 @@ POSE_CURVES: tuple[Curve, ...] = tuple(
     for side in SIDES
     for kind, unit, (low, high), words in _KINDS
 )
-"""Left is the person's own. A frame in which a hand's wrist or middle knuckle is not seen has no curves for it."""
+"""Left is the person's own. A hand has no values in frames where its wrist or middle knuckle is not visible."""
 
 
 @dataclass(frozen=True)
 class _Hand:
-    """One hand over time: points (T, 21, 2) in picture heights, and which count (T, 21), (T,)."""
+    """One hand over time: points (T, 21, 2) in picture heights, visible points (T, 21), and frames that count (T,)."""
 
     points: Array
     shown: npt.NDArray[np.bool_]
@@ -45,16 +45,16 @@ class _Hand:
 
     @property
     def arms(self) -> Array:
-        """Every point from the wrist (T, 21, 2)."""
+        """Points relative to the wrist (T, 21, 2)."""
         return np.asarray(self.points - self.points[:, :1])
 
     def turn(self) -> Array:
-        """Degrees (T,), 0 where the hand points across the body."""
+        """Degrees (T,), 0 for a hand that points across the body."""
         pointing = self.arms[:, _KNUCKLE]
         return np.asarray(np.degrees(np.arctan2(-pointing[:, 1], self.across * pointing[:, 0])))
 
     def size(self) -> Array:
-        """Root of the mean square distance from the wrist (T,) of the points that are shown."""
+        """Root mean square distance (T,) of the visible points from the wrist."""
         far = (self.arms**2).sum(axis=2) * self.shown
         return np.asarray(np.sqrt(far.sum(axis=1) / np.maximum(self.shown.sum(axis=1) - 1, 1)))
 
@@ -69,33 +69,34 @@ def _hand(track: PoseTrack, side: int) -> _Hand:
 
 
 def pose_curves(track: PoseTrack) -> dict[str, Floats]:
-    """Each of `POSE_CURVES` (T,); where a hand is not seen its curves go straight from what was seen before to after.
+    """Each of `POSE_CURVES` (T,), interpolated over frames in which a hand is not visible.
 
-    A hand that is never seen has its curves at rest.
+    The curves of a hand that is never visible are at rest.
     """
     rows = [row for side in (0, 1) for row in _rows(track, side)]
     return {
-        curve.name: _bridged(values, seen, curve.rest) for curve, (values, seen) in zip(POSE_CURVES, rows, strict=True)
+        curve.name: _interpolated(values, seen, curve.rest)
+        for curve, (values, seen) in zip(POSE_CURVES, rows, strict=True)
     }
 
 
 def _rows(track: PoseTrack, side: int) -> list[tuple[Floats | Array, npt.NDArray[np.bool_]]]:
-    """Values of one hand's curves in the order of `_KINDS`, and where they are known; each (T,)."""
+    """Values (T,) of one hand's curves in the order of `_KINDS`, each with the frames in which they are known."""
     hand, wrist = _hand(track, side), track.hands[:, side, 0]
     return [(values, hand.whole) for values in (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())]
 
 
-def _bridged(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
-    """The values where they are seen, and straight lines between."""
+def _interpolated(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
+    """The values that are known, interpolated linearly between."""
     if not seen.any():
         return np.full(len(values), rest, np.float32)
     return fill_gaps(values.astype(np.float64), seen).astype(np.float32)
 
 
 def with_pose_curve(track: PoseTrack, name: str, values: Floats) -> PoseTrack:
-    """The track with its hands moved so that one curve has these values (T,); hands that are not seen stay so.
+    """The track with its hands moved so that one curve has these values (T,); hands that are not visible stay so.
 
-    The body's wrist goes with its hand, and the elbow a part of the way.
+    The wrist of the body moves with its hand, and the elbow a part of the way.
     """
     side, kind = SIDES.index(name.split("_")[0]), name.split("_")[1]
     hand = _hand(track, side)
@@ -124,6 +125,6 @@ def _with_hand(track: PoseTrack, side: int, places: Array, hand: _Hand) -> PoseT
     moving = hand.shown & hand.whole[:, None]
     hands[:, side, :, :2] = np.where(moving[..., None], places, track.hands[:, side, :, :2])
     move = hands[:, side, 0, :2] - track.hands[:, side, 0, :2]
-    for joint, share in ((WRISTS[side], 1.0), (ELBOWS[side], ELBOW_SHARE)):
+    for joint, share in ((WRISTS[side], 1.0), (ELBOWS[side], ELBOW_FOLLOW)):
         body[:, joint, :2] += share * move * (body[:, joint, 2:] > 0)
     return replace(track, hands=hands, body=body)

@@ -1,8 +1,9 @@
-"""A motion to look at before anything expensive runs: drawn over a portrait, with its curves beside it."""
+"""Pictures and videos of a motion: its points drawn over a portrait, beside its curves over time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import cv2
 import numpy as np
@@ -24,28 +25,21 @@ from echomimic.landmarks.topology import (
     WRISTS,
 )
 from echomimic.media import atomic_path, write_clip
-from echomimic.motion.validate import read_lines
+from echomimic.motion.validate import measure_motion
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Speech
 
 HEIGHT = 480
 _PLOT_WIDTH = 360
-_BACK, _GRID, _WORDS, _NOW = (24, 26, 30), (52, 56, 64), (200, 204, 210), (255, 196, 60)
-_COLOURS = {
-    "mouth": (255, 110, 110),
-    "eyes": (110, 200, 255),
-    "yaw": (150, 230, 140),
-    "left reach": (255, 170, 80),
-    "right reach": (120, 170, 255),
-    "out": (255, 90, 90),
+_BACKGROUND, _GRID, _TEXT, _CURSOR = (24, 26, 30), (52, 56, 64), (200, 204, 210), (255, 196, 60)
+_PLOTS = {
+    "mouth": ("mouth, eye distances", (255, 110, 110)),
+    "eyes": ("eyes, eye distances", (110, 200, 255)),
+    "yaw": ("yaw, degrees", (150, 230, 140)),
+    "left reach": ("left reach, shoulder widths", (255, 170, 80)),
+    "right reach": ("right reach, shoulder widths", (120, 170, 255)),
+    "out": ("hand outside, of picture", (255, 90, 90)),
 }
-_UNITS = {
-    "mouth": "mouth, eye distances",
-    "eyes": "eyes, eye distances",
-    "yaw": "yaw, degrees",
-    "left reach": "left reach, shoulders",
-    "right reach": "right reach, shoulders",
-    "out": "hand outside, of picture",
-}
+"""The title and the colour of each curve."""
 _RINGS: tuple[tuple[tuple[int, ...], tuple[int, int, int]], ...] = (
     *(((*eye.contour, eye.left), (110, 200, 255)) for eye in EYES),
     ((*OUTER_LIPS, OUTER_LIPS[0]), (255, 110, 110)),
@@ -53,43 +47,46 @@ _RINGS: tuple[tuple[tuple[int, ...], tuple[int, int, int]], ...] = (
     ((*OVAL, OVAL[0]), (150, 230, 140)),
     (NOSE_LINE, (220, 220, 220)),
 )
-_ARMS = tuple(
-    limb
-    for shoulder, elbow, wrist in zip(SHOULDERS, ELBOWS, WRISTS, strict=True)
-    for limb in ((NECK, shoulder), (shoulder, elbow), (elbow, wrist))
+_LIMBS = (
+    (BODY_NOSE, NECK),
+    *((NECK, shoulder) for shoulder in SHOULDERS),
+    *zip(SHOULDERS, ELBOWS, strict=True),
+    *zip(ELBOWS, WRISTS, strict=True),
 )
-_LIMBS = ((BODY_NOSE, NECK), *_ARMS)
-_SHEET = 6
+_MOMENTS = 6
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """What every frame of a preview shares: the picture behind, how points come to it, and the curves."""
+class _View:
+    """What all frames of a preview share: the background, and how points come to it."""
 
-    back: Picture
+    background: Picture
     scale: Floats
     shift: Floats
-    lines: dict[str, Floats]
 
 
 def preview_frames(motion: Motion, over: Portrait | None = None) -> Iterator[Picture]:
-    """(480, W, 3) uint8 frames: the motion over the portrait, or over black, and its curves with a mark that moves."""
-    stage = _set_up(motion, over)
-    plots = _plots(stage.lines, motion)
+    """(480, W, 3) uint8 frames: the motion over the portrait, or over black, beside its curves with a moving cursor."""
+    view, plots = _view(motion, over), _plots(motion)
     for frame in range(len(motion)):
-        drawn = _drawn(stage, motion, frame)
-        yield np.concatenate([drawn, _marked(plots, frame, len(motion))], axis=1)
+        marked = plots.copy()
+        marked[:, 1 + round((_PLOT_WIDTH - 3) * frame / max(len(motion) - 1, 1))] = _CURSOR
+        yield np.concatenate([_drawn(view, motion, frame), marked], axis=1)
 
 
 def preview_sheet(motion: Motion, over: Portrait | None = None, words: tuple[str, ...] = ()) -> Picture:
-    """One picture: six moments of the motion, its curves over all of it, and `words` below."""
-    stage = _set_up(motion, over)
-    frames = np.linspace(0, len(motion) - 1, _SHEET).round().astype(int)
-    shots = [_labelled(_drawn(stage, motion, frame), f"{frame / motion.fps:.2f} s") for frame in frames]
-    rows = [np.concatenate(shots[i : i + 3], axis=1) for i in range(0, _SHEET, 3)]
-    grid = np.concatenate(rows, axis=0)
-    plots = _plots(stage.lines, motion, grid.shape[1], 110 * len(stage.lines))
-    return np.concatenate([grid, plots, _sentences(words, grid.shape[1])], axis=0)
+    """One picture: six moments of the motion, its curves over the whole time, and `words` below."""
+    view, moments = _view(motion, over), []
+    for frame in np.linspace(0, len(motion) - 1, _MOMENTS).round().astype(int):
+        moments.append(_drawn(view, motion, frame))
+        _write(moments[-1], f"{frame / motion.fps:.2f} s", (8, 18))
+    half = _MOMENTS // 2
+    grid = np.concatenate([np.concatenate(row, axis=1) for row in (moments[:half], moments[half:])], axis=0)
+    text = [line for each in words or ("nothing to warn of",) for line in wrap(each, max(20, grid.shape[1] // 8))]
+    sentences: Picture = np.full((18 * len(text) + 14, grid.shape[1], 3), _BACKGROUND, np.uint8)
+    for i, line in enumerate(text):
+        _write(sentences, line, (8, 20 + 18 * i))
+    return np.concatenate([grid, _plots(motion, grid.shape[1], 110), sentences], axis=0)
 
 
 def write_preview(
@@ -99,7 +96,7 @@ def write_preview(
     speech: Speech | None = None,
     words: tuple[str, ...] = (),
 ) -> Path:
-    """Write a preview by the suffix of `path`: .png is one sheet; .mp4, .webm or .gif play it, with the voice given."""
+    """Write a preview by the suffix of `path`: .png is one sheet; .mp4, .webm and .gif play it, with the voice."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         write_clip(path, preview_frames(motion, over), motion.fps, speech, {"title": "preview of a motion"})
@@ -113,23 +110,22 @@ def write_preview(
     return path
 
 
-def _set_up(motion: Motion, over: Portrait | None) -> _Stage:
-    """The part of the picture that is worth seeing: round a face, all of it for a body."""
+def _view(motion: Motion, over: Portrait | None) -> _View:
+    """The part of the picture that is worth showing: around a face, all of it for a body."""
     width, height = (over.width, over.height) if over is not None else motion.image_size
     own = np.array((width, height), np.float32) / (motion.image_size if isinstance(motion, LandmarkTrack) else 1)
     left, top, right, bottom = _window(motion, own, (width, height))
     size = (max(2, round(HEIGHT * (right - left) / (bottom - top)) // 2 * 2), HEIGHT)
-    back: Picture = np.full((size[1], size[0], 3), 12, np.uint8)
+    background: Picture = np.full((size[1], size[0], 3), 12, np.uint8)
     if over is not None:
         part = over.pixels[top:bottom, left:right]
-        back = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) * 0.6).astype(np.uint8)
+        background = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) * 0.6).astype(np.uint8)
     zoom = np.array(size, np.float32) / (right - left, bottom - top)
-    scale, shift = own * zoom, np.array((left, top), np.float32) * zoom
-    return _Stage(back, scale.astype(np.float32), shift.astype(np.float32), read_lines(motion))
+    return _View(background, (own * zoom).astype(np.float32), (zoom * (left, top)).astype(np.float32))
 
 
 def _window(motion: Motion, scale: Floats, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels: a face with as much again round it, where that is not nearly everything."""
+    """Left, top, right and bottom in pixels: a face with a wide margin, or everything if that is not much more."""
     whole = (0, 0, *size)
     if not isinstance(motion, LandmarkTrack):
         return whole
@@ -142,12 +138,12 @@ def _window(motion: Motion, scale: Floats, size: tuple[int, int]) -> tuple[int, 
     return (left, top, right, bottom) if (right - left) * (bottom - top) < 0.6 * size[0] * size[1] else whole
 
 
-def _drawn(stage: _Stage, motion: Motion, frame: int) -> Picture:
-    picture = stage.back.copy()
+def _drawn(view: _View, motion: Motion, frame: int) -> Picture:
+    picture = view.background.copy()
     if isinstance(motion, LandmarkTrack):
-        _draw_face(picture, motion.points[frame, :, :2] * stage.scale - stage.shift, bool(motion.valid[frame]))
+        _draw_face(picture, motion.points[frame, :, :2] * view.scale - view.shift, bool(motion.valid[frame]))
     else:
-        _draw_body(picture, motion, frame, stage.scale)
+        _draw_body(picture, motion, frame, view.scale)
     return picture
 
 
@@ -173,65 +169,36 @@ def _draw_body(picture: Picture, track: PoseTrack, frame: int, scale: Floats) ->
 
 
 def _polyline(picture: Picture, points: Floats, colour: tuple[int, int, int]) -> None:
-    """A thin smooth line; coordinates in eighths of a pixel."""
+    """An anti-aliased line of one pixel; coordinates in eighths of a pixel."""
     where = np.clip(points * 8, -(2**20), 2**20).round().astype(np.int32)
     cv2.polylines(picture, [where.reshape(-1, 1, 2)], False, colour, 1, cv2.LINE_AA, 3)
 
 
-def _plots(lines: dict[str, Floats], motion: Motion, width: int = _PLOT_WIDTH, height: int = HEIGHT) -> Picture:
-    """The curves one below the other over the whole time."""
-    each = height // len(lines)
-    shown = [_plot(name, line, width, each, len(motion) / motion.fps) for name, line in lines.items()]
-    rest: Picture = np.full((height - each * len(lines), width, 3), _BACK, np.uint8)
-    return np.concatenate([*shown, rest], axis=0)
+def _plots(motion: Motion, width: int = _PLOT_WIDTH, height: int | None = None) -> Picture:
+    """The curves one below the other over the whole time, each of `height`; HEIGHT together by default."""
+    curves = measure_motion(motion)
+    each = height or HEIGHT // len(curves)
+    return np.concatenate(
+        [_plot(name, values, width, each, len(motion) / motion.fps) for name, values in curves.items()]
+    )
 
 
-def _plot(name: str, line: Floats, width: int, height: int, seconds: float) -> Picture:
-    picture: Picture = np.full((height, width, 3), _BACK, np.uint8)
-    low, high = float(line.min()), float(line.max())
+def _plot(name: str, values: Floats, width: int, height: int, seconds: float) -> Picture:
+    title, colour = _PLOTS[name]
+    picture: Picture = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    low, high = float(values.min()), float(values.max())
     least = 1.0 if name == "yaw" else 0.02
     if high - low < least:
         low, high = (low + high - least) / 2, (low + high + least) / 2
     top, bottom = 22, height - 8
     cv2.rectangle(picture, (0, top - 2), (width - 1, bottom + 2), _GRID, 1)
-    x = np.linspace(1, width - 2, len(line)) if len(line) > 1 else np.array([1.0])
-    y = bottom - (line - low) / (high - low) * (bottom - top)
-    _polyline(picture, np.stack([x, y], axis=1).astype(np.float32), _COLOURS.get(name, _WORDS))
-    _say(picture, f"{_UNITS.get(name, name)}: {line.min():.2f} to {line.max():.2f} in {seconds:.1f} s", (6, 14))
+    x = np.linspace(1, width - 2, len(values)) if len(values) > 1 else np.array([1.0])
+    y = bottom - (values - low) / (high - low) * (bottom - top)
+    _polyline(picture, np.stack([x, y], axis=1).astype(np.float32), colour)
+    _write(picture, f"{title}: {values.min():.2f} to {values.max():.2f} in {seconds:.1f} s", (6, 14))
     return picture
 
 
-def _marked(plots: Picture, frame: int, frames: int) -> Picture:
-    picture = plots.copy()
-    x = 1 + round((picture.shape[1] - 3) * frame / max(frames - 1, 1))
-    picture[:, x] = _NOW
-    return picture
-
-
-def _labelled(picture: Picture, text: str) -> Picture:
-    _say(picture, text, (8, 18))
-    return picture
-
-
-def _sentences(words: tuple[str, ...], width: int) -> Picture:
-    """What will go wrong, in lines that fit."""
-    room = max(20, width // 8)
-    lines = [line for text in words or ("nothing to warn of",) for line in _wrapped(text, room)]
-    picture: Picture = np.full((18 * len(lines) + 14, width, 3), _BACK, np.uint8)
-    for i, line in enumerate(lines):
-        _say(picture, line, (8, 20 + 18 * i))
-    return picture
-
-
-def _wrapped(text: str, room: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) >= room:
-            lines.append("  ")
-        lines[-1] += f"{word} "
-    return lines
-
-
-def _say(picture: Picture, text: str, place: tuple[int, int]) -> None:
+def _write(picture: Picture, text: str, place: tuple[int, int]) -> None:
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WORDS, 1, cv2.LINE_AA)
+    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)

@@ -35,7 +35,7 @@ def combine_curves(voice: Curves, motion: Curves, parts: tuple[str, ...]) -> Cur
 
 @cache
 def mirrored_landmarks() -> npt.NDArray[np.intp]:
-    """Which landmark stands where each one stands in a mirror, read off the symmetric face template."""
+    """For each landmark the one on the other side, found on the symmetric face template."""
     template = face_template().astype(np.float64)
     flipped = template * (-1, 1, 1)
     far = np.linalg.norm(flipped[:, None] - template[None], axis=2)

@@ -1,9 +1,8 @@
-"""Reading the data in a pickle without running it.
+"""Read the data in a pickle without executing it.
 
-V1 and V2 left their motion as pickles, and Python's own reader calls whatever a pickle names. This one walks the
-opcodes on a small stack of its own: it knows lists, dicts, tuples, numbers, words and the handful of calls that rebuild
-a numpy array, which it answers with stand-ins. Any other name or opcode ends the reading, and nothing is ever imported
-or called.
+V1 and V2 store motion as pickles, and Python's own reader calls whatever a pickle names. This reader interprets the
+opcodes on a stack of its own: it knows lists, dicts, tuples, numbers, strings and the few calls that rebuild a numpy
+array, which it answers with stand-ins. Any other name or opcode is refused, and nothing is imported or called.
 """
 
 import math
@@ -33,19 +32,19 @@ _NAMES = {
 
 
 class _RefusedError(Exception):
-    """The pickle holds something that is no plain data."""
+    """The pickle holds something other than plain data."""
 
 
 @dataclass
 class _Name:
-    """A name that the pickle may call: a word of ours, never the thing itself."""
+    """A callable that the pickle names, as a word of ours, never the callable itself."""
 
     what: str
 
 
 @dataclass
 class _Type:
-    """The type of an array's items."""
+    """The dtype of an array."""
 
     code: str
     order: str = "="
@@ -61,16 +60,16 @@ class _Type:
 
 @dataclass
 class _Array:
-    """An array: `values` once its state has been given; a list of items where it held objects."""
+    """An array: `values` once its state is known; a list if its items are objects."""
 
     values: Any = None
 
 
 def read_pickle(data: bytes, where: str) -> Any:
-    """The plain data in a pickle: dicts, lists, numbers, words and numpy arrays.
+    """The plain data in a pickle: dicts, lists, numbers, strings and numpy arrays.
 
-    MotionError in one line where the pickle names anything else, is broken, or is larger than a frame could be; nothing
-    in it is executed in any case.
+    MotionError in one line if the pickle names anything else, is broken, or is larger than a frame could be. Nothing in
+    it is executed.
     """
     if len(data) > MAX_BYTES:
         raise MotionError(f"{where} has {len(data) >> 20} MiB; expected a frame of a few KiB: it was not read")
@@ -86,7 +85,7 @@ def read_pickle(data: bytes, where: str) -> Any:
 
 
 class _Machine:
-    """A stack, a memo, and one step for each opcode that plain data needs."""
+    """A stack, a memo, and one function for each opcode that plain data needs."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -108,7 +107,7 @@ class _Machine:
         raise _RefusedError("no end")
 
     def top_items(self) -> list[Any]:
-        """What lies above the last mark, which goes too."""
+        """The items above the last mark; they and the mark are removed."""
         items: list[Any] = []
         while (item := self.stack.pop()) is not _MARK:
             items.append(item)
@@ -209,7 +208,7 @@ def _plain_argument(argument: Any) -> Any:
 
 
 def _call(what: str, arguments: tuple[Any, ...]) -> Any:
-    """What one of the few admitted calls gives."""
+    """The result of one of the few admitted calls."""
     if what == "array":
         return _Array()
     if what == "dtype" and arguments and isinstance(arguments[0], str):
@@ -224,14 +223,14 @@ def _call(what: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _byte_order(state: tuple[Any, ...]) -> str:
-    """The byte order in a type's state; types with fields or parts are refused."""
+    """The byte order in the state of a dtype; structured dtypes are refused."""
     if len(state) < 5 or state[1] not in ("<", ">", "=", "|") or any(part is not None for part in state[2:5]):
         raise _RefusedError("an array whose items have parts")
     return str(state[1])
 
 
 def _array(shape: Any, kind: Any, fortran: Any, data: Any) -> Any:
-    """The array of a stated shape and type over `data`; the bare list of items where it holds objects."""
+    """The array of a stated shape and dtype over `data`; the plain list of items if they are objects."""
     if not isinstance(kind, _Type) or not isinstance(shape, tuple) or len(shape) > 8:
         raise _RefusedError("an array without a type or shape")
     if not all(type(side) is int and 0 <= side < 2**31 for side in shape):
@@ -249,7 +248,7 @@ def _array(shape: Any, kind: Any, fortran: Any, data: Any) -> Any:
 
 @dataclass
 class _Budget:
-    """How many values may still be unfolded: a short pickle can name one list a billion times."""
+    """How many values may still be copied: a short pickle can refer to one list a billion times."""
 
     left: int = MAX_STEPS
 
@@ -260,7 +259,7 @@ class _Budget:
 
 
 def _plain(value: Any, budget: _Budget, depth: int) -> Any:
-    """The value with its stand-ins replaced by what they stand for; anything else is refused."""
+    """The value with its stand-ins replaced by their data; anything else is refused."""
     budget.spend()
     if depth > _MAX_DEPTH:
         raise _RefusedError("values nested too deeply")

@@ -88,12 +88,12 @@ class MotionHeader(BaseModel):
 
 
 def kind_of(motion: Motion) -> str:
-    """The word that names a motion's kind in files: `landmarks` or `pose`."""
+    """The name of a motion's kind in files: `landmarks` or `pose`."""
     return "landmarks" if isinstance(motion, LandmarkTrack) else "pose"
 
 
 def check_motion(motion: Motion, where: str = "the motion") -> Motion:
-    """The motion itself where it is sound; MotionError in one line where it is not."""
+    """The motion itself. MotionError in one line if it is not sound."""
     if len(motion) == 0:
         raise MotionError(f"{where} has no frames; expected at least one")
     if len(motion) > MAX_FRAMES:
@@ -104,14 +104,14 @@ def check_motion(motion: Motion, where: str = "the motion") -> Motion:
 
 
 def check_fps(fps: float, where: str) -> float:
-    """`fps` where it is a usable frame rate, else MotionError."""
+    """`fps` itself. MotionError if it is no usable frame rate."""
     if not (np.isfinite(fps) and 0 < fps <= MAX_FPS):
         raise MotionError(f"{where} has {fps:g} frames a second; expected more than 0 and at most {MAX_FPS:g}")
     return float(fps)
 
 
 def check_canvas(image_size: tuple[int, int], where: str) -> tuple[int, int]:
-    """`image_size` (width, height) where it is usable, else MotionError."""
+    """`image_size` (width, height) itself. MotionError if it is not usable."""
     if len(image_size) != 2 or not all(0 < side <= MAX_SIDE for side in image_size):
         raise MotionError(
             f"{where} has the canvas {tuple(image_size)}; expected (width, height) in pixels, both above 0"
@@ -132,7 +132,7 @@ def _check_landmarks(track: LandmarkTrack, where: str) -> LandmarkTrack:
 
 
 def check_parts(parts: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """`parts` where all are known, else MotionError."""
+    """`parts` itself. MotionError if one is unknown."""
     unknown = [part for part in parts if part not in FACE_PARTS]
     if unknown:
         raise MotionError(f"{where}: unknown part {unknown[0]!r}; expected some of {', '.join(FACE_PARTS)}")
@@ -159,7 +159,7 @@ def _check_shape(values: npt.NDArray[np.generic], shape: tuple[int, ...], what: 
 
 
 def _check_finite(values: Floats, valid: npt.NDArray[np.bool_], what: str) -> None:
-    """Frames that count must hold numbers; what an invalid frame holds is nobody's business."""
+    """Valid frames must hold finite numbers; invalid frames are not checked."""
     rows = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     bad = np.flatnonzero(valid & ~rows)
     if len(bad):
@@ -170,7 +170,7 @@ def _check_finite(values: Floats, valid: npt.NDArray[np.bool_], what: str) -> No
 
 
 def without_nan(track: LandmarkTrack) -> LandmarkTrack:
-    """The track with numbers in its invalid frames too: interpolated between the valid frames around them."""
+    """The track with finite numbers in its invalid frames too, interpolated between their neighbours."""
     rows = np.isfinite(track.points.reshape(len(track), -1)).all(axis=1)
     if rows.all() or not rows.any():
         return track

@@ -1,4 +1,4 @@
-"""Changing what is done: which parts drive, how far they go, what one motion takes from another."""
+"""Edits in space: which parts drive, how far they move, and what one motion takes from another."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,16 +12,16 @@ from echomimic.landmarks.topology import LID_PAIRS, LIP_PAIRS, MIRRORED_BODY, MI
 from echomimic.motion.face_retarget import keep_apart
 from echomimic.motion.regions import SIGNED, columns_of, mirrored_landmarks
 from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
-from echomimic.motion.time_edits import Track, each_part, frames_at, mix, on_canvas, resample
+from echomimic.motion.time_edits import Track, at_image_size, each_part, frames_at, mix, resample
 from echomimic.types import CURVE_NAMES, CURVES, Curves, Floats, LandmarkTrack, PoseTrack
 
 POSE_PARTS = ("body", "hands", "face")
 
 
 def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
-    """The same track with only some parts driving: of eyes, brows, mouth, pupils, nose, head; the voice moves the rest.
+    """The same track with only some parts driving (eyes, brows, mouth, pupils, nose, head); the voice moves the rest.
 
-    This is V1's "audio + selected landmarks": what is not selected is not drawn for the network.
+    This is V1's "audio + selected landmarks": other parts are not drawn for the network.
     """
     if not isinstance(track, LandmarkTrack):
         raise MotionError("select was asked of a pose track; expected face landmarks: V2 draws hands and nothing else")
@@ -114,12 +114,11 @@ def _further(points: Floats, gain: float) -> Floats:
 def blend(a: Track, b: Track, share: float = 0.5, parts: Sequence[str] = ()) -> Track:
     """(1 - share) of `a` and share of `b`, as long as the shorter; with `parts`, only those come from `b`.
 
-    `b` is brought to the rate and canvas of `a`. Parts of a face are taken in the frame of the head, so that an eye of
-    one motion sits in the head of another.
+    `b` is brought to the frame rate and image size of `a`. Parts of a face are taken in the coordinates of the head.
     """
     if kind_of(a) != kind_of(b):
         raise MotionError(f"a motion of {kind_of(a)} cannot be blended with one of {kind_of(b)}; expected one kind")
-    other = on_canvas(resample(b, a.fps), a.image_size)
+    other = at_image_size(resample(b, a.fps), a.image_size)
     when = np.arange(min(len(a), len(other)), dtype=np.float64)
     one, two = frames_at(a, when), frames_at(other, when)
     if not parts:
@@ -145,7 +144,7 @@ def _blended_parts(a: LandmarkTrack, b: LandmarkTrack, share: float, parts: tupl
 
 
 def _blended_curves(a: LandmarkTrack, b: LandmarkTrack, share: float, columns: list[int]) -> Curves | None:
-    """The curves of a blend; none if they are not known, for the landmarks say more than half of them would."""
+    """The curves of a blend; None if those of `b` are needed and not known, so that they are read off the landmarks."""
     if a.curves is None or (columns and b.curves is None):
         return None
     values = a.curves.values.copy()
@@ -163,15 +162,17 @@ def _mid_pose(a: Similarity, b: Similarity, share: float) -> Similarity:
 
 
 def mirror(motion: Track) -> Track:
-    """The motion as a mirror shows it: what the left did, the right does."""
+    """The motion mirrored left to right."""
     if isinstance(motion, LandmarkTrack):
         points = motion.points
         if points.shape[1]:
             points = points[:, mirrored_landmarks()] * np.array((-1, 1, 1), np.float32)
             points[..., 0] += motion.image_size[0]
-        lines = motion.curves
+        curves = motion.curves
         signs = np.array([-1.0 if name in SIGNED else 1.0 for name in CURVE_NAMES], np.float32)
-        return replace(motion, points=points, curves=None if lines is None else Curves(lines.values * signs, lines.fps))
+        return replace(
+            motion, points=points, curves=None if curves is None else Curves(curves.values * signs, curves.fps)
+        )
     body, face = motion.body[:, list(MIRRORED_BODY)], motion.face[:, list(MIRRORED_FACE_68)]
     return each_part(replace(motion, body=body, hands=motion.hands[:, ::-1], face=face), _flipped)
 

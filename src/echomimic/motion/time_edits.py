@@ -1,4 +1,4 @@
-"""Changing when things happen: every edit here says at which moments of the old motion the new frames are taken."""
+"""Edits in time: each computes at which frames of the old motion the new frames are sampled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,28 +21,28 @@ _FEW, _BLOCK = 32, 64
 
 
 def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
-    """The motion at fractional frame numbers `when` (N,), held at both ends, at `fps` (its own where not given).
+    """The motion at fractional frame numbers `when` (N,), held at both ends, at `fps` (by default its own).
 
-    Values are interpolated in time; a frame is valid where both of its neighbours are. A key point that was unseen
-    (score 0) in one of them takes its place from the other.
+    Values are interpolated in time; a frame is valid if both of its neighbours are. A key point that is not visible
+    (score 0) in one of them is taken from the other.
     """
     rate = motion.fps if fps is None else check_fps(fps, "the wanted motion")
     when = np.clip(np.asarray(when, np.float64), 0, len(motion) - 1)
     if isinstance(motion, LandmarkTrack):
         low, high = np.floor(when).astype(int), np.ceil(when).astype(int)
-        lines = motion.curves
+        curves = motion.curves
         return replace(
             motion,
             points=sample_at(motion.points, when),
             fps=rate,
             valid=motion.valid[low] & motion.valid[high],
-            curves=None if lines is None else Curves(sample_at(lines.values, when), rate),
+            curves=None if curves is None else Curves(sample_at(curves.values, when), rate),
         )
     return replace(each_part(motion, lambda part: _seen_between(part, when)), fps=rate)
 
 
 def each_part(track: PoseTrack, change: Callable[[Floats], Floats]) -> PoseTrack:
-    """The track with its body, hands and face (T, ..., 3) changed alike."""
+    """The track with one change applied to its body, hands and face (T, ..., 3)."""
     return replace(track, body=change(track.body), hands=change(track.hands), face=change(track.face))
 
 
@@ -53,7 +53,7 @@ def _seen_between(values: Floats, when: Times) -> Floats:
 
 
 def _with_lone(mixed: Floats, a: Floats, b: Floats) -> Floats:
-    """Points mixed from `a` and `b`, with the place of the other where one was not seen (score 0)."""
+    """Points mixed from `a` and `b`, with the position of the other if one is not visible (score 0)."""
     for one, other in ((a, b), (b, a)):
         lone = (one[..., 2] <= 0) & (other[..., 2] > 0)
         mixed[lone, :2] = other[lone, :2]
@@ -83,10 +83,10 @@ def _moment(second: float, length: float) -> float:
 
 
 def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
-    """The motion repeated to `seconds`: back and forth, or from the start again with a `seam` of so many seconds.
+    """The motion repeated to `seconds`: back and forth, or from the start again with a crossfade of `seam` seconds.
 
-    Back and forth (`seam` None) never jumps. A seam blends the end of each round into the start of the next, for
-    motions that look wrong backwards, as blinks and speech do.
+    Back and forth (`seam` None) never jumps. A seam blends the end of each round into the start of the next,
+    for motions that look wrong backwards, such as blinks and speech.
     """
     count = _count(seconds, motion.fps)
     last = len(motion) - 1
@@ -122,13 +122,13 @@ def _check_finite(**values: float) -> None:
 
 
 def stretch(motion: Track, seconds: float) -> Track:
-    """The whole motion, slower or faster, so that it lasts `seconds`."""
+    """The whole motion at another speed, so that it lasts `seconds`."""
     count = _count(seconds, motion.fps)
     return frames_at(motion, np.linspace(0, len(motion) - 1, count))
 
 
 def retime(motion: Track, marks: Sequence[tuple[float, float]]) -> Track:
-    """Move moments: each mark (old second, new second) says where one goes; time between them is stretched evenly.
+    """The motion with moments moved by marks (old second, new second); time between marks is stretched evenly.
 
     Before the first and after the last mark the motion keeps its speed. Both columns must rise.
     """
@@ -232,7 +232,7 @@ def _convolved(columns: npt.NDArray[Any], weights: Times) -> Times:
 
 
 def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
-    """Frame by frame (1 - share) of `a` and share of `b`, two motions of one length; `share` is a number or (T,)."""
+    """Linear mix of two motions of one length: (1 - share) of `a` and `share` of `b`, a number or (T,)."""
     part = np.broadcast_to(np.asarray(share, np.float32), len(a))
     _check_finite(share=float(part.sum()))
 
@@ -241,11 +241,11 @@ def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
         return np.asarray(one * (1 - weight) + other * weight, np.float32)
 
     if isinstance(a, LandmarkTrack) and isinstance(b, LandmarkTrack):
-        lines = None
+        curves = None
         if a.curves is not None and b.curves is not None:
-            lines = Curves(mixed(a.curves.values, b.curves.values), a.fps)
+            curves = Curves(mixed(a.curves.values, b.curves.values), a.fps)
         seen: npt.NDArray[np.bool_] = ((part >= 1) | a.valid) & ((part <= 0) | b.valid)
-        return replace(a, points=mixed(a.points, b.points), valid=seen, curves=lines)
+        return replace(a, points=mixed(a.points, b.points), valid=seen, curves=curves)
     if isinstance(a, PoseTrack) and isinstance(b, PoseTrack):
         body, hands, face = (
             _with_lone(mixed(one, other), one, other)
@@ -256,12 +256,12 @@ def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
 
 
 def concat(motions: Sequence[Track], seam: float = 0.2) -> Track:
-    """Motions one after the other at the rate and canvas of the first, each seam blended over `seam` seconds."""
+    """Motions one after the other at the frame rate and image size of the first, with crossfades of `seam` seconds."""
     if not motions:
         raise MotionError("there is nothing to join; expected at least one motion")
     joined = motions[0]
     for motion in motions[1:]:
-        joined = _joined(joined, on_canvas(resample(motion, joined.fps), joined.image_size), seam)
+        joined = _joined(joined, at_image_size(resample(motion, joined.fps), joined.image_size), seam)
     return joined
 
 
@@ -275,8 +275,8 @@ def _joined(a: Track, b: Track, seam: float) -> Track:
     return mix(frames_at(a, when), frames_at(b, when - (len(a) - lap)), share)
 
 
-def on_canvas(motion: Track, image_size: tuple[int, int]) -> Track:
-    """The motion on another canvas of the same shape; MotionError where the shape differs: align it instead."""
+def at_image_size(motion: Track, image_size: tuple[int, int]) -> Track:
+    """The motion at another image size of the same aspect ratio. MotionError if that differs: align it instead."""
     if tuple(motion.image_size) == tuple(image_size):
         return motion
     across, down = (new / old for new, old in zip(image_size, motion.image_size, strict=True))

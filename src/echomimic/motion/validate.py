@@ -1,4 +1,4 @@
-"""What a motion does, in curves, and what will go wrong with it, in words, before anything expensive runs."""
+"""Checks of a motion before it is rendered: curves measured on it, and warnings of what will look wrong."""
 
 from collections.abc import Iterator
 
@@ -7,33 +7,32 @@ import numpy.typing as npt
 
 from echomimic.landmarks.body import Body
 from echomimic.landmarks.head_pose import align, angles, face_template
-from echomimic.landmarks.topology import LID_PAIRS, NECK, SHOULDERS, WRISTS
+from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT, LID_PAIRS, NECK, SHOULDERS, WRISTS
 from echomimic.notes import Note
 from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
 
 SMALLEST_FACE = 64.0
-"""Width of a face in pixels of the canvas below which its parts are a few pixels each."""
-SMALLEST_SHARE = 0.12
-"""The same in shares of the canvas, for V1, which draws on 512 pixels."""
+"""Width of a face in pixels below which its parts are a few pixels each."""
+SMALLEST_FRACTION = 0.12
+"""The same as a fraction of the image, for V1, which draws on 512 pixels."""
 WIDEST_YAW = 30.0
 FASTEST = 0.03
-"""Shares of the picture by which a point of a hand may move between frames at 25 a second."""
+"""Fraction of the picture that a point of a hand may move between frames at 25 a second."""
 _RARE = 0.02
-_EARS = (234, 454)
 ALIGNED = 0.6
-"""Overlap of two faces from which on one may drive the other as it stands."""
+"""Overlap of two faces from which one can drive the other without alignment."""
 
 
-def read_lines(motion: Motion) -> dict[str, Floats]:
-    """The curves that a preview shows, each (T,): of a face its mouth, blink and yaw; of a body its hands' reach.
+def measure_motion(motion: Motion) -> dict[str, Floats]:
+    """Curves (T,) measured on the points: mouth, eyes and yaw of a face; the reach of both hands of a body.
 
     Mouth and eyes are openings in eye distances, yaw is in degrees, reach is from wrist to shoulder in shoulder widths,
-    and `out` is how far the furthest hand point is outside the picture, in shares of it.
+    and `out` is how far the furthest hand point is outside the picture, as a fraction of it.
     """
-    return _face_lines(motion) if isinstance(motion, LandmarkTrack) else _body_lines(motion)
+    return _face_curves(motion) if isinstance(motion, LandmarkTrack) else _body_curves(motion)
 
 
-def _face_lines(track: LandmarkTrack) -> dict[str, Floats]:
+def _face_curves(track: LandmarkTrack) -> dict[str, Floats]:
     fits = [align(points, face_template()) for points in track.points]
     faces = np.stack([fit.apply(points) for fit, points in zip(fits, track.points, strict=True)])
     lids = np.mean([faces[:, low, 1] - faces[:, up, 1] for up, low in LID_PAIRS], axis=0)
@@ -42,19 +41,19 @@ def _face_lines(track: LandmarkTrack) -> dict[str, Floats]:
     return {"mouth": lips.astype(np.float32), "eyes": np.asarray(lids, np.float32), "yaw": yaw}
 
 
-def _body_lines(track: PoseTrack) -> dict[str, Floats]:
+def _body_curves(track: PoseTrack) -> dict[str, Floats]:
     points = track.body[..., :2] * np.array(track.image_size, np.float32)
     hands = track.hands[:, :, 0, :2] * np.array(track.image_size, np.float32)
     width = max(float(np.median(np.linalg.norm(points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]], axis=-1))), 1.0)
-    lines = {}
+    curves = {}
     for side, name in enumerate(("left", "right")):
         shown = track.hands[:, side, 0, 2] > 0
         wrist = np.where(shown[:, None], hands[:, side], points[:, WRISTS[side]])
-        lines[f"{name} reach"] = np.linalg.norm(wrist - points[:, SHOULDERS[side]], axis=-1) / width
+        curves[f"{name} reach"] = np.linalg.norm(wrist - points[:, SHOULDERS[side]], axis=-1) / width
     seen, places = track.hands[..., 2] > 0, track.hands[..., :2]
     beyond = np.where(seen, np.maximum(np.maximum(-places, places - 1).max(axis=-1), 0), 0)
-    lines["out"] = beyond.max(axis=(1, 2))
-    return {name: np.asarray(line, np.float32) for name, line in lines.items()}
+    curves["out"] = beyond.max(axis=(1, 2))
+    return {name: np.asarray(values, np.float32) for name, values in curves.items()}
 
 
 def preflight(
@@ -64,7 +63,7 @@ def preflight(
     landmarks: Floats | None = None,
     body: Body | None = None,
 ) -> tuple[Note, ...]:
-    """What will go wrong, a line each; nothing where all is well.
+    """Warnings of what will look wrong, one line each; empty if nothing will.
 
     `seconds` is the length of the voice, `size` (width, height) the portrait's, `landmarks` (478, 3) or `body` what was
     found in it.
@@ -105,16 +104,15 @@ def _faults_of_canvas(motion: Motion, size: tuple[int, int] | None) -> Iterator[
 
 
 def _faults_of_face(track: LandmarkTrack) -> Iterator[Note]:
-    width = float(np.median(np.linalg.norm(track.points[:, _EARS[0], :2] - track.points[:, _EARS[1], :2], axis=-1)))
-    if width < SMALLEST_FACE or width < SMALLEST_SHARE * min(track.image_size):
-        share = width / min(track.image_size)
+    width = float(np.median(np.linalg.norm(track.points[:, EAR_LEFT, :2] - track.points[:, EAR_RIGHT, :2], axis=-1)))
+    if width < SMALLEST_FACE or width < SMALLEST_FRACTION * min(track.image_size):
         yield Note.make(
             "motion_face_small",
             "the face is {width:.0f} px wide, {share:.0%} of the canvas: too small to be read well; crop closer",
             width=width,
-            share=share,
+            share=width / min(track.image_size),
         )
-    turned = np.abs(read_lines(track)["yaw"]) > WIDEST_YAW
+    turned = np.abs(measure_motion(track)["yaw"]) > WIDEST_YAW
     if turned.mean() > _RARE:
         yield Note.make(
             "motion_head_turned",
@@ -147,7 +145,7 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
                 side=name,
                 share=float((~seen[:, side]).mean()),
             )
-    out = read_lines(track)["out"]
+    out = measure_motion(track)["out"]
     if (out > 0).mean() > _RARE:
         yield Note.make(
             "motion_hands_outside",
@@ -170,7 +168,7 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
 
 
 def face_overlap(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> float:
-    """How far the track's face stands where the portrait's does: shared area over the area of both, 0 to 1."""
+    """Intersection over union of the boxes of the track's face and the portrait's, in fractions of their images."""
     own = _box(landmarks[:, :2] / np.array(size, np.float32))
     driver = _box(np.median(track.points, axis=0)[:, :2] / np.array(track.image_size, np.float32))
     return _overlap(own, driver)
@@ -191,7 +189,7 @@ def _box(points: Floats) -> npt.NDArray[np.float32]:
 
 
 def _overlap(a: Floats, b: Floats) -> float:
-    """Shared area over the area of both."""
+    """Intersection over union of two boxes."""
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     shared = float(sides.prod())
     return shared / max(float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared, 1e-9)

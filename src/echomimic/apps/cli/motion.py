@@ -157,7 +157,7 @@ def align(
             return
         person = body.find_body(picture)
         save(output, motion.align_pose(found, person, size, from_start), edits)
-        typer.echo(motion.propose_framing(person, size, found).words)
+        typer.echo(motion.propose_crop(person, size, found).text)
 
 
 def _pair(text: str, what: str, kind: type[Any]) -> Any:
