@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from echomimic.mesh import idle
 from echomimic.mesh.idle import BLINK_SECONDS, HEAD_SPREAD, Cues, find_cues, idle_motion
 from echomimic.types import CURVE_NAMES, MOUTH_CURVES, Curves
 
@@ -130,3 +131,20 @@ def test_find_cues_hears_loud_syllables_and_phrase_ends():
     assert np.allclose(stresses, [2.0], atol=0.05)
     assert np.allclose(ends, [4.0], atol=0.05)
     assert find_cues(voice[:1], loud[:1], 50) == ((), ())
+
+
+def test_steps_add_up_and_hold_their_level() -> None:
+    times = np.arange(400) / 25
+    steps = [(0.5 + 1.5 * i, 0.05 + 0.1 * i, float((-1) ** i * (i + 1))) for i in range(10)]
+    curve = idle._steps(times, steps)
+    for i, (at, takes, _) in enumerate(steps):
+        held = (times > at + takes) & (times < at + 1.5)
+        assert np.allclose(curve[held], sum(change for _, _, change in steps[: i + 1]))
+    assert curve[times < 0.5].tolist() == [0.0] * 13
+    assert idle._steps(times, []).tolist() == [0.0] * 400
+
+
+@pytest.mark.parametrize(("at", "expected"), [(0.0, 1.0), (1.4, 1.0), (1.6, 2.0), (9.0, 7.0), (5.0, 5.0)])
+def test_the_nearest_mark_within_reach(at: float, expected: float) -> None:
+    marks = np.array([1.0, 2.0, 7.0])
+    assert idle._nearest(marks, at, 2.5 if at != 5.0 else 1.0, at) == expected

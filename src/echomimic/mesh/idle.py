@@ -114,22 +114,34 @@ def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
 def _postures(times: _Times, seed: int, name: str) -> _Times:
     """Poses of about unit spread, each held for some seconds, with smooth passages of 0.5 to 1.1 s between."""
     draw = _draw(seed, f"postures {name}")
-    value, total, at = 0.0, np.zeros_like(times), draw.uniform(0.2, 0.8)
+    value, steps, at = 0.0, [], draw.uniform(0.2, 0.8)
     until = times[-1] if len(times) else 0.0
     while at < until:
         target, takes = 0.25 * value + 1.1 * draw.standard_normal(), draw.uniform(0.5, 1.1)
-        _add_step(total, times, at, takes, float(np.clip(target, -2.2, 2.2)) - value)
-        value = float(np.clip(target, -2.2, 2.2))
+        target = min(max(target, -2.2), 2.2)
+        steps.append((at, takes, target - value))
+        value = target
         at += takes + draw.gamma(2.0, 0.6)
+    return _steps(times, steps)
+
+
+def _steps(times: _Times, steps: list[tuple[float, float, float]]) -> _Times:
+    """A curve (T,) that starts at 0 and makes steps (start, duration, change) of least jerk (Flash and Hogan 1985).
+
+    A step must end before the next begins; then the time is linear in frames and steps.
+    """
+    total = np.zeros_like(times)
+    if not steps:
+        return total
+    starts, durations = np.array(steps)[:, :2].T
+    first, last = np.searchsorted(times, starts), np.searchsorted(times, starts + durations)
+    level = 0.0
+    for i, (at, takes, change) in enumerate(steps):
+        x = (times[first[i] : last[i]] - at) / takes
+        total[first[i] : last[i]] = level + change * x**3 * (10 - 15 * x + 6 * x**2)
+        level += change
+        total[last[i] : first[i + 1] if i + 1 < len(steps) else None] = level
     return total
-
-
-def _add_step(total: _Times, times: _Times, at: float, takes: float, change: float) -> None:
-    """Add a passage of least jerk from 0 to `change` that begins at `at` and stays there (Flash and Hogan 1985)."""
-    first, last = np.searchsorted(times, [at, at + takes])
-    x = (times[first:last] - at) / takes
-    total[first:last] += change * x**3 * (10 - 15 * x + 6 * x**2)
-    total[last:] += change
 
 
 def _add_bump(total: _Times, times: _Times, at: float, size: float) -> None:
@@ -162,12 +174,12 @@ def _glances(seed: int, seconds: float) -> list[_Glance]:
 
 def _gaze(times: _Times, glances: list[_Glance], yaw: Floats, pitch: Floats) -> dict[str, Floats]:
     """Eyes in the head: fixations, less most of what the head turns."""
-    x, y = np.zeros_like(times), np.zeros_like(times)
+    across, down = [], []
     for before, glance in pairwise(glances):
-        far = float(np.hypot(glance.x - before.x, glance.y - before.y))
-        takes = 0.03 + 0.0024 * far
-        _add_step(x, times, glance.at, takes, glance.x - before.x)
-        _add_step(y, times, glance.at, takes, glance.y - before.y)
+        takes = 0.03 + 0.0024 * float(np.hypot(glance.x - before.x, glance.y - before.y))
+        across.append((glance.at, takes, glance.x - before.x))
+        down.append((glance.at, takes, glance.y - before.y))
+    x, y = _steps(times, across), _steps(times, down)
     return {"gaze_x": x - _STEADY_EYES * yaw, "gaze_y": y - _STEADY_EYES * pitch}
 
 
@@ -195,10 +207,10 @@ def _gaps(draw: np.random.Generator, mean: float) -> Iterator[float]:
 
 
 def _nearest(marks: _Times, at: float, reach: float, otherwise: float) -> float:
-    """The mark nearest to `at` where one lies within `reach` seconds."""
-    if not len(marks):
-        return otherwise
-    best = float(marks[np.argmin(np.abs(marks - at))])
+    """The mark nearest to `at` if it lies within `reach` seconds; marks are in order."""
+    after = int(np.searchsorted(marks, at))
+    near = marks[max(after - 1, 0) : after + 1]
+    best = float(min(near, key=lambda mark: abs(mark - at), default=np.inf))
     return best if abs(best - at) < reach else otherwise
 
 
