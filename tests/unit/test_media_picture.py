@@ -15,8 +15,10 @@ from PIL import Image, ImageCms
 
 from echomimic.errors import PictureError
 from echomimic.media import read_picture
-from echomimic.media.picture import BACKDROP, LONGEST_SIDE, blank_reason
+from echomimic.media.picture import BACKDROP, LONGEST_SIDE
+from echomimic.media.source import content_kind
 from echomimic.notes import collect_notes
+from helpers.heic import write_heic
 from helpers.media_samples import picture, tone, write_sound, write_video
 
 
@@ -337,16 +339,26 @@ def test_an_avif_is_read_upright(tmp_path: Path) -> None:
     assert close(read_picture(tmp_path / "face.avif").pixels, picture(), 6.0)
 
 
-@pytest.mark.parametrize(
-    ("pixels", "reason"),
-    [
-        (np.zeros((90, 120, 3), np.uint8), "black"),
-        (np.random.default_rng(0).integers(0, 16, (90, 120, 3)).astype(np.uint8), "black"),
-        (np.full((900, 1200, 3), (0, 135, 0), np.uint8), "of one colour"),
-        (np.full((90, 120, 3), 255, np.uint8), "of one colour"),
-        (picture(), None),
-        (picture() // 8, None),
-    ],
-)
-def test_blank_pictures_are_recognised(pixels: np.ndarray, reason: str | None) -> None:
-    assert blank_reason(pixels) == reason
+@pytest.mark.parametrize("tiles", [1, 2])
+@pytest.mark.parametrize(("quarters", "mirror"), [(0, False), (1, False), (2, False), (3, True), (0, True)])
+@pytest.mark.parametrize("depth", [False, True])
+def test_photos_of_phones_are_read_upright(
+    tmp_path: Path, tiles: int, quarters: int, mirror: bool, depth: bool
+) -> None:
+    stored = cv2.GaussianBlur(picture(256, 128), (0, 0), 2)
+    path = write_heic(tmp_path / "IMG_0001.HEIC", stored, tiles, quarters, mirror, depth)
+    shown = np.rot90(stored, quarters)
+    with collect_notes() as notes:
+        portrait = read_picture(path)
+    assert close(portrait.pixels, shown[:, ::-1] if mirror else shown, 4.0)
+    assert notes == []
+    assert content_kind(path) == "picture"
+
+
+def test_a_heic_that_is_cut_off_gets_one_line(tmp_path: Path) -> None:
+    path = write_heic(tmp_path / "a.heic", picture(256, 128), 2)
+    for share in (0.5, 0.95):
+        (tmp_path / "cut.heic").write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        with pytest.raises(PictureError, match=r"cut\.heic") as caught:
+            read_picture(tmp_path / "cut.heic")
+        assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from echomimic.errors import PictureError
 from echomimic.media.source import check_file, open_image, open_media, video_stream
 from echomimic.media.video import upright_pixels
 from echomimic.notes import note
-from echomimic.types import Picture, Portrait
+from echomimic.types import Portrait
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -33,14 +33,13 @@ BACKDROP = 200
 _SMOOTH = frozenset({"RGB", "RGBA", "L", "CMYK"})
 """Modes whose values can be averaged."""
 _ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+_BOXED = frozenset({"HEIF", "AVIF"})
 _ORIENTATION, _PROFILE = 0x0112, 34675
 """TIFF and EXIF tags."""
 _FULL_SCALES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
 """Largest values of 8, 10, 12, 14, 16, 31 and 32 bits."""
 _FLOAT_SCALES = ((4.0, 1.0), (300.0, 255.0), (70_000.0, 65_535.0))
 """Largest usual sample of float pictures, and the value that is white."""
-_BLANK_RANGE, _DARK = 12.0, 24.0
-"""Grey levels: a picture with less contrast is blank; one that is nowhere brighter is black."""
 
 
 def read_picture(path: str | Path) -> Portrait:
@@ -59,16 +58,6 @@ def read_picture(path: str | Path) -> Portrait:
     if alpha.all() and alpha.min() == 255:
         return Portrait(np.ascontiguousarray(pixels[..., :3]), name=path.stem)
     return Portrait(_over_backdrop(pixels), alpha, path.stem)
-
-
-def blank_reason(pixels: Picture) -> str | None:
-    """Why nothing can be found in a picture (H, W, 3): "black", or "of one colour"; None if it has contrast."""
-    step = max(1, min(pixels.shape[:2]) // 64)
-    sample = pixels[::step, ::step].reshape(-1, 3).astype(np.float32)
-    low, high = np.percentile(sample, [1, 99], axis=0)
-    if high.max() < _DARK:
-        return "black"
-    return "of one colour" if (high - low).max() < _BLANK_RANGE else None
 
 
 def _over_backdrop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -99,6 +88,8 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
                 note("picture_animated", "{name} is animated: its first image is used", name=path.name)
             _note_large(path, image.size)
             try:
+                if image.format in _BOXED and _is_cut_off(path):
+                    raise ValueError("its last box is not complete")
                 return _upright(image)
             except Exception as fault:  # Pillow's decoders raise errors of any kind
                 if tiff:  # FFmpeg reads some that Pillow does not
@@ -118,6 +109,21 @@ def _upright(image: "Image.Image") -> npt.NDArray[np.uint8]:
     early = image.mode in _SMOOTH and "transparency" not in image.info  # a huge picture is then held once
     small: Image.Image = _smaller(_to_rgba(_smaller(image) if early else image))
     return np.asarray(small if method is None else small.transpose(method), np.uint8)
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a file of ISO boxes ends inside one; the HEIF decoder then leaves tiles out without an error."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            length = int.from_bytes(file.read(4), "big")
+            if length == 1:
+                length = int.from_bytes(file.read(12)[4:], "big")
+            if length < 8:  # 0: to the end of the file
+                return False
+            place += length
+    return place > size
 
 
 def _orientation(image: "Image.Image") -> int:
