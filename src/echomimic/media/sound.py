@@ -288,11 +288,13 @@ def _frames(container: "InputContainer", stream: "AudioStream", scan: _Scan) -> 
 
 
 def _timed(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:
-    """Chunks at their times: silence fills jumps of the time stamps."""
+    """Chunks at their times: silence fills jumps of the time stamps, and what lies before the start is cut off."""
     due = 0.0
     for frame in frames:
         chunk = _floats(frame)
         gap = (due if frame.time is None else frame.time - zero) - due
+        if due == 0.0 and gap < -_GAP:
+            chunk = chunk._replace(samples=chunk.samples[round(-gap * chunk.rate) :])
         if _GAP < gap < _LONGEST_GAP:
             yield from _silence(gap, chunk)
             due += gap

@@ -29,8 +29,6 @@ _DATA = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"\x80\x02", b"\x80\x03", b
 _ANIMATED = frozenset({"GIF", "PNG", "AVIF"})
 """Picture formats whose animations FFmpeg decodes."""
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
-_RUN_IN = Fraction(1, 10)
-"""Seconds before 0 that belong to an encoder's delay and are not played."""
 
 
 def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
@@ -169,14 +167,14 @@ def sound_streams(container: "InputContainer") -> "list[AudioStream]":
 def start_time(container: "InputContainer") -> Fraction:
     """Time stamp in seconds at which the file starts to play: the earliest start of its picture and sound.
 
-    All times that this package reports count from it, so the offset between picture and sound is kept. An encoder
-    delay before 0 is not played and does not count.
+    All times that this package reports count from it, so the offset between picture and sound is kept. What is stamped
+    before 0 (an encoder's delay, or what an edit list cuts off) is not played.
     """
     picture = video_stream(container)
     streams = [*container.streams.audio, *([picture] if picture else [])]
     starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base is not None]
     start = Fraction(min(starts, default=Fraction(container.start_time or 0, 1_000_000)))
-    return Fraction(0) if -_RUN_IN < start < 0 else start
+    return max(start, Fraction(0))
 
 
 def open_image(path: str | Path) -> "ImageFile.ImageFile | None":
