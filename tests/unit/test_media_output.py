@@ -24,7 +24,7 @@ from echomimic.media import (
     speech_from_samples,
     write_clip,
 )
-from echomimic.media.encode import MP4, Recipe, encode, exact_rate, stored_tags
+from echomimic.media.writer import MP4, OutputFormat, encode, exact_rate, stored_tags
 from echomimic.notes import collect_notes
 from helpers.media_samples import moving, picture, tone, write_wav
 
@@ -176,7 +176,16 @@ def test_odd_sizes_repeat_their_last_row_or_column(tmp_path: Path, size: tuple[i
 
 @pytest.mark.parametrize(
     ("fps", "rate"),
-    [(25, "25"), (23.976, "24000/1001"), (29.97, "30000/1001"), (59.94, "60000/1001"), (12.5, "25/2"), (7.3, "73/10")],
+    [
+        (25, "25"),
+        (23.976, "24000/1001"),
+        (23.98, "24000/1001"),
+        (119.88, "120000/1001"),
+        (29.97, "30000/1001"),
+        (59.94, "60000/1001"),
+        (12.5, "25/2"),
+        (7.3, "73/10"),
+    ],
 )
 def test_rates_are_the_fractions_that_are_meant(fps: float, rate: str) -> None:
     assert exact_rate(fps) == Fraction(rate)
@@ -271,7 +280,7 @@ def test_frames_are_closed_when_writing_fails_and_when_it_does_not(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "frames"])
 def test_no_frames_are_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="not one frame"):
+    with pytest.raises(OutputError, match="no frame"):
         write_clip(tmp_path / name, iter(()), 25, None, {})
     assert _left(tmp_path) == set()
 
@@ -310,6 +319,12 @@ def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
     write_clip(folder / name, moving(3), 25, None, {})
     assert _left(folder) == {name}
     assert read_video(folder / name).count == 3
+
+
+@pytest.mark.parametrize("address", ["http://example.org/a.mp4", "s3://bucket/clip.mp4", "https://example.org/frames"])
+def test_an_address_is_no_output(address: str) -> None:
+    with pytest.raises(OutputError, match=f"{address} is an address; only files are written"):
+        check_output(address)
 
 
 def test_a_name_may_be_as_long_as_the_system_allows_and_no_longer(tmp_path: Path) -> None:
@@ -401,7 +416,7 @@ def test_atomic_path_without_a_result_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_writer_can_stream_fragments_into_an_open_file() -> None:
-    live = Recipe(
+    live = OutputFormat(
         "mp4",
         "libx264",
         {**MP4.picture_options, "tune": "zerolatency"},

@@ -1,10 +1,10 @@
-"""Pictures, sound and video, in and out."""
+"""Read and write pictures, sound and video."""
 
-from echomimic.media.clip import write_clip
 from echomimic.media.output import atomic_path, check_not_input, check_output
 from echomimic.media.picture import read_picture
 from echomimic.media.sound import read_speech, sound_blocks, speech_from_samples
 from echomimic.media.video import Video, read_video
+from echomimic.media.writer import write_clip
 
 __all__ = [
     "Video",

@@ -1,4 +1,4 @@
-"""Animated GIF: one palette for the whole clip, so that what stands still neither flickers nor costs bytes."""
+"""Write animated GIFs with one palette for the whole clip, so that still parts do not flicker and cost no bytes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.media.encode import exact_rate
 from echomimic.media.output import no_frames, writing
 from echomimic.notes import note
 from echomimic.types import Picture
@@ -19,16 +18,16 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
 _TICKS = 100
-"""GIF counts in hundredths of a second."""
+"""Ticks per second of the format."""
 _SHORTEST = 2
-"""Ticks under which players slow a frame down."""
+"""Ticks below which players slow a frame down."""
 _AHEAD_FRAMES, _AHEAD_BYTES = 25, 64_000_000
-"""How much of the beginning is held to choose the colours from."""
+"""Frames and bytes of the beginning that are held to choose the palette."""
 _SAMPLED_PIXELS = 400_000
 
 
-def write_gif(path: Path, frames: Iterator[Picture], fps: float, tags: Mapping[str, str]) -> int:
-    """Write `frames` as a GIF that repeats for ever; how many were written: over 50 a second some are left out."""
+def write_gif(path: Path, frames: Iterator[Picture], rate: Fraction, tags: Mapping[str, str]) -> int:
+    """Write `frames` as a looping GIF; return their number. Above 50 a second some are left out."""
     import av
 
     ahead = _look_ahead(frames)
@@ -42,7 +41,7 @@ def write_gif(path: Path, frames: Iterator[Picture], fps: float, tags: Mapping[s
     stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
     count = 0
     try:
-        for start, end, frame in _ticked(chain(ahead, frames), exact_rate(fps)):
+        for start, end, frame in _ticked(chain(ahead, frames), rate):
             count += 1
             with writing():
                 container.mux(_timed(stream.encode(painter.paint(frame, start)), end - start))
@@ -57,7 +56,7 @@ def write_gif(path: Path, frames: Iterator[Picture], fps: float, tags: Mapping[s
 
 
 def choose_colours(frames: list[Picture]) -> npt.NDArray[np.uint8]:
-    """256 colours (256, 3) that suit all `frames`."""
+    """Palette (256, 3) for all `frames`."""
     from PIL import Image
 
     step = max(1, int((sum(frame.shape[0] * frame.shape[1] for frame in frames) / _SAMPLED_PIXELS) ** 0.5))
@@ -96,14 +95,14 @@ def _ticked(frames: Iterable[Picture], rate: Fraction) -> Iterator[tuple[int, in
 
 
 def _timed(packets: "list[Packet[Any]]", ticks: int) -> "list[Packet[Any]]":
-    """Packets that last `ticks`; without it the last frame lasts no time."""
+    """Set the duration of packets; without it the last frame has none."""
     for packet in packets:
         packet.duration = ticks
     return packets
 
 
 class _Painter:
-    """Gives each pixel one of the 256 colours, with an ordered dither that does not crawl."""
+    """Maps pixels to the palette with an ordered dither, which is stable over time."""
 
     def __init__(self, width: int, height: int, colours: npt.NDArray[np.uint8]) -> None:
         from av import VideoFormat, VideoFrame
@@ -128,7 +127,7 @@ class _Painter:
         palette.push(None)
 
     def paint(self, picture: Picture, tick: int) -> "VideoFrame":
-        """The picture in palette colours, to be shown at `tick`."""
+        """The picture in palette colours, displayed at `tick`."""
         from av import VideoFrame
 
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
@@ -138,7 +137,7 @@ class _Painter:
 
 
 def _add_comment(path: Path, text: str) -> None:
-    """Put a comment before the end mark of a GIF; FFmpeg stores none."""
+    """Insert a comment before the trailer of a GIF; FFmpeg stores none."""
     data = text.encode()
     blocks = b"".join(bytes([len(data[i : i + 255])]) + data[i : i + 255] for i in range(0, len(data), 255))
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""Files out: checked before the work starts, written beside their place, and put there only when they are whole."""
+"""Check output paths before the work starts; write files beside their place and rename them when they are whole."""
 
 import errno
 import os
@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from echomimic.errors import OutputError
+from echomimic.media.source import address_of
 
 SUFFIXES = (".mp4", ".webm", ".gif")
 WANTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a dot for png pictures"
 TEMPORARY = ".echomimic-part-"
-"""How the names of unfinished files begin. Only a killed process leaves one behind; it may be deleted."""
+"""Prefix of unfinished files. Only a killed process leaves one behind; it may be deleted."""
 
 LONGEST_NAME = 255
 """Bytes of a file name on every common file system."""
@@ -23,15 +24,15 @@ _FRAME = re.compile(r"frame_\d{6,}\.png")
 
 
 def frame_name(number: int) -> str:
-    """The name of a picture in a folder of frames, counted from 1."""
+    """The name of a picture in a folder of frames, numbered from 1."""
     return f"frame_{number:06d}.png"
 
 
 def check_output(path: str | Path) -> Path:
-    """`path` if a result can be written there; else OutputError in one line, before any work is done.
+    """Return `path` if a result can be written there; else raise OutputError before any work is done.
 
-    A name without a suffix is a folder of pictures. It may exist if it is empty or holds such pictures and nothing
-    else: it is replaced as a whole.
+    A name without a suffix is a folder of pictures. It may exist if it is empty or holds only such pictures, and is
+    replaced as a whole.
     """
     path = Path(path)
     try:
@@ -46,9 +47,12 @@ def check_output(path: str | Path) -> Path:
 
 
 def _check_name(path: Path) -> None:
-    """OutputError for "-", because results are renamed into place, and for a name that no file system takes."""
+    """Raise OutputError for "-", because results are renamed into place, for addresses and for names that are too long."""
     if str(path) == "-":
         raise OutputError("stdout cannot be an output; expected the name of a file: give one with `output`")
+    address = address_of(path)
+    if address and not path.parent.is_dir():
+        raise OutputError(f"{address} is an address; only files are written: give the name of a file")
     size = len(os.fsencode(path.name))
     if size > LONGEST_NAME:
         raise OutputError(
@@ -58,7 +62,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    """OutputError unless the name asks for something that can be made, and nothing else stands in its place."""
+    """Raise OutputError unless the suffix is known and nothing of another kind has the name."""
     if is_folder(path):
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path} is a file; expected {WANTED}")
@@ -73,7 +77,7 @@ def _check_kind(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """OutputError unless the folder above exists and is writable."""
+    """Raise OutputError unless the parent folder exists and is writable."""
     _check_name(path)
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
@@ -85,12 +89,12 @@ def check_place(path: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether the name asks for a folder of pictures."""
+    """Whether the name means a folder of pictures."""
     return not path.suffix
 
 
 def check_not_input(output: str | Path, *inputs: object) -> None:
-    """OutputError if `output` is one of the `inputs` that are paths: it would replace what it is made from."""
+    """Raise OutputError if `output` is one of the `inputs` that are paths."""
     for given in inputs:
         if not isinstance(given, str | Path) or not Path(output).exists() or not Path(given).exists():
             continue
@@ -99,13 +103,13 @@ def check_not_input(output: str | Path, *inputs: object) -> None:
 
 
 def no_frames() -> OutputError:
-    """The error of an engine that made nothing."""
-    return OutputError("there is not one frame to write; expected at least one")
+    """The error of an engine that yields no frame."""
+    return OutputError("there is no frame to write; expected at least one")
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """What the system or FFmpeg says about writing, as an OutputError."""
+    """Turn errors of the system and of FFmpeg into an OutputError."""
     from av.error import FFmpegError
 
     try:
@@ -117,7 +121,7 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path`, put in its place when the block ends well, removed when it does not.
+    """Yield a temporary name beside `path`, which is renamed to it if the block succeeds, and removed if it fails.
 
     It has the same suffix, and the block may make a file or a folder of it. Ctrl-C cleans up like any exception.
     """
@@ -137,7 +141,7 @@ def _beside(path: Path) -> Path:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Rename onto `path`. A folder cannot replace one with something in it, so that one steps aside first."""
+    """Rename to `path`. A folder cannot replace one that is not empty, so the old one is renamed first."""
     if not part.is_dir() or not path.is_dir():
         part.replace(path)
         return
@@ -152,7 +156,7 @@ def _put(part: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a file or folder if it is there."""
+    """Delete a file or folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

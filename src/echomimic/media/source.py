@@ -54,9 +54,16 @@ def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
 
 def refuse_address(path: str | Path, error: type[InputError]) -> None:
     """Raise `error` if `path` is a URL; only files are read."""
-    if _ADDRESS.match(str(path)) and not os.path.lexists(path):
-        address = _ADDRESS.sub(r"\1://", str(path), count=1)  # Path made one slash of two
+    address = address_of(path)
+    if address:
         raise error(f"{address} is an address; only files are read: download it, then give the file")
+
+
+def address_of(path: str | Path) -> str | None:
+    """The URL that was given as a path; None if it is none, or a file of that name exists."""
+    if not _ADDRESS.match(str(path)) or os.path.lexists(path):
+        return None
+    return _ADDRESS.sub(r"\1://", str(path), count=1)  # Path made one slash of two
 
 
 def is_text(file: BinaryIO) -> bool:

@@ -1,0 +1,357 @@
+"""Write clips: mp4, webm, gif or a folder of png pictures, encoded in one pass from frames and voice.
+
+An mp4 may be written as fragments, which play while it grows, and is then copied into an ordinary mp4.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+
+from echomimic.media.gif import write_gif
+from echomimic.media.output import atomic_path, check_output, frame_name, is_folder, no_frames, writing
+from echomimic.media.sound import speech_chunks
+from echomimic.notes import note
+from echomimic.types import Floats, Picture, Speech
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet, VideoFrame, VideoStream
+    from av.container import InputContainer, OutputContainer
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A container and its two codecs. `sound_rates` are those of the sound codec, the preferred one first."""
+
+    container: str
+    picture: str
+    picture_options: Mapping[str, str]
+    sound: str
+    sound_rates: tuple[int, ...]
+    sound_bits: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_AAC_RATES = (48000, 96000, 88200, 64000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+
+MP4 = OutputFormat(
+    "mp4",
+    "libx264",
+    # 2.0 ms of CPU per frame of 512² with colour conversion; plain veryfast 2.7, superfast 2.2 at three times the size
+    {"preset": "veryfast", "subq": "1", "crf": "18"},
+    "aac",
+    _AAC_RATES,
+    192_000,
+    {"movflags": "+faststart"},
+)
+WEBM = OutputFormat(
+    "webm",
+    "libvpx-vp9",
+    {"deadline": "realtime", "cpu-used": "7", "crf": "24", "b": "0", "row-mt": "1"},
+    "libopus",
+    (48000,),
+    128_000,
+)
+
+BT709 = 1
+LIMITED = 1
+"""Codes of ITU-T H.273: matrix, primaries and transfer curve of HD video; luma 16..235, as players expect."""
+
+_NAMED_TAGS = frozenset({"title", "artist", "comment", "description", "copyright", "date", "genre", "synopsis"})
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+
+_FORMATS = {".mp4": MP4, ".webm": WEBM}
+
+FRAGMENT = 0.2
+"""Seconds in a fragment: the delay of a player besides the encoder's."""
+
+# delay_moov lets the first fragment state the encoder delays; without it sound and picture differ by 21 ms
+FRAGMENTS = replace(
+    MP4,
+    options={
+        "movflags": "+frag_keyframe+delay_moov+default_base_moof",
+        "frag_duration": str(round(FRAGMENT * 1e6)),
+        "flush_packets": "1",
+    },
+)
+
+
+def write_clip(
+    path: str | Path,
+    frames: Iterable[Picture],
+    fps: float,
+    speech: Speech | None,
+    tags: Mapping[str, str],
+    live: str | Path | None = None,
+) -> int:
+    """Encode `frames` (H, W, 3) as they come, with the voice, in the format of the suffix; return their number.
+
+    `.mp4` and `.webm` contain the sound, cut or padded with silence to the length of the frames; `.gif` and a folder
+    of png pictures (a name without a suffix) do not. `tags` are stored in the file: comment, title and description by
+    name, others inside the comment. `live` is a second file in which a `.mp4` can be read as fragments while it grows;
+    it is kept in any case. A file at `path` is replaced at the end, and untouched if anything fails; `frames` is
+    closed in any case. Raises OutputError.
+    """
+    flow = iter(frames)
+    tags = {name: text.encode("utf-8", "replace").decode() for name, text in tags.items()}  # file names may be no UTF-8
+    try:
+        path = check_output(path)
+        with atomic_path(path) as part:
+            if live is not None and path.suffix.lower() == ".mp4":
+                return write_live(Path(live), part, flow, fps, speech, tags)
+            if path.suffix.lower() in _FORMATS:
+                return encode(str(part), _FORMATS[path.suffix.lower()], flow, fps, speech, tags)
+            if speech is not None:
+                kind = "a folder of pictures" if is_folder(path) else "gif"
+                note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
+            return write_pngs(part, flow, tags) if is_folder(path) else write_gif(part, flow, exact_rate(fps), tags)
+    finally:
+        close = getattr(flow, "close", None)
+        if close is not None:
+            close()
+
+
+def write_pngs(folder: Path, frames: Iterator[Picture], tags: Mapping[str, str]) -> int:
+    """Write each frame as a png with the tags, numbered from 1."""
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    for name, text in tags.items():
+        info.add_itxt(name, text)
+    with writing():
+        folder.mkdir()
+    count = 0
+    for count, frame in enumerate(frames, start=1):
+        with writing():
+            Image.fromarray(frame).save(folder / frame_name(count), pnginfo=info, compress_level=3)
+    if count == 0:
+        raise no_frames()
+    return count
+
+
+def encode(
+    target: str | BinaryIO,
+    output_format: OutputFormat,
+    frames: Iterator[Picture],
+    fps: float,
+    speech: Speech | None,
+    tags: Mapping[str, str],
+) -> int:
+    """Encode all `frames` with the voice into `target`, a name or an open file; return their number."""
+    first = next(frames, None)
+    if first is None:
+        raise no_frames()
+    writer = ClipWriter(target, output_format, (first.shape[0], first.shape[1]), fps, speech, tags)
+    try:
+        for frame in chain((first,), frames):
+            writer.add(frame)
+        writer.finish()
+    finally:
+        writer.close()
+    return writer.count
+
+
+def exact_rate(fps: float) -> Fraction:
+    """`fps` as the intended fraction: 23.976 (or 23.98) and 29.97 are 24000/1001 and 30000/1001."""
+    broadcast = Fraction(round(fps * 1.001) * 1000, 1001)
+    near = abs(float(broadcast) - fps) < 2e-3 or fps == round(float(broadcast), 2)
+    if near and abs(fps - round(fps)) > 1e-6:
+        return broadcast
+    return Fraction(fps).limit_denominator(1000)
+
+
+def stored_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under the names that mp4 knows; the others as lines of the comment, so that none is lost."""
+    named = {name: text for name, text in tags.items() if name in _NAMED_TAGS}
+    others = [f"{name}: {text}" for name, text in tags.items() if name not in _NAMED_TAGS]
+    comment = "\n".join(filter(None, [named.get("comment"), *others]))
+    return {**named, "comment": comment} if comment else named
+
+
+class ClipWriter:
+    """Writes frames interleaved with the sound.
+
+    `target` is a name, or a file open for writing, which need not be seekable for fragments. `size` is (height,
+    width); an odd side gets its last row or column twice, because the codecs need even ones.
+    """
+
+    def __init__(
+        self,
+        target: str | BinaryIO,
+        output_format: OutputFormat,
+        size: tuple[int, int],
+        fps: float,
+        speech: Speech | None,
+        tags: Mapping[str, str],
+    ) -> None:
+        import av
+
+        self.count = 0
+        self._rate = exact_rate(fps)
+        with writing():
+            self._container = av.open(target, "w", format=output_format.container, options=dict(output_format.options))
+        self._container.metadata.update(stored_tags(tags))
+        self._picture = PictureTrack(self._container, output_format, size, self._rate)
+        self._sound = SoundTrack(self._container, output_format, speech) if speech else None
+
+    def add(self, frame: Picture) -> None:
+        """Encode one (H, W, 3) RGB frame, and the sound up to its end."""
+        self._mux(self._picture.encode(frame, self.count))
+        self.count += 1
+        if self._sound:
+            self._mux(self._sound.encode_until(self.count / self._rate))
+
+    def finish(self) -> None:
+        """Write the last packets and the index; raises OutputError if the disk is full."""
+        self._mux(self._picture.flush())
+        if self._sound:
+            self._mux(self._sound.flush())
+        with writing():
+            self._container.close()
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        from av.error import FFmpegError
+
+        with suppress(FFmpegError, OSError):
+            self._container.close()
+
+    def _mux(self, packets: "Iterable[Packet[Any]]") -> None:
+        for packet in packets:
+            with writing():
+                self._container.mux(packet)
+
+
+class PictureTrack:
+    """The frames of a clip: converted to BT.709 YUV and compressed, with a key frame each second."""
+
+    def __init__(
+        self, container: "OutputContainer", output_format: OutputFormat, size: tuple[int, int], rate: Fraction
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._size = size
+        self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
+        stream = container.add_stream(output_format.picture, rate=rate, options=dict(output_format.picture_options))
+        self._stream = cast("VideoStream", stream)
+        context = self._stream.codec_context
+        context.width, context.height = size[1] + size[1] % 2, size[0] + size[0] % 2
+        context.pix_fmt = "yuv420p"
+        context.gop_size = max(1, round(rate))
+        context.color_primaries = context.color_trc = context.colorspace = BT709
+        context.color_range = LIMITED
+
+    def encode(self, frame: Picture, index: int) -> "list[Packet[Any]]":
+        """Packets that are ready once frame number `index` is in."""
+        from av import VideoFrame
+
+        if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
+            raise ValueError(f"frame {index} is {frame.shape} {frame.dtype}; expected {(*self._size, 3)} uint8")
+        height, width = self._size
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = self._reformatter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24"),
+            format="yuv420p",
+            dst_colorspace=BT709,
+            dst_color_range=LIMITED,
+        )
+        picture.pts = index
+        return self._packets(picture)
+
+    def flush(self) -> "list[Packet[Any]]":
+        """The last packets."""
+        return self._packets(None)
+
+    def _packets(self, picture: "VideoFrame | None") -> "list[Packet[Any]]":
+        with writing():
+            packets = self._stream.encode(picture)
+        for packet in packets:
+            packet.duration = 1  # else the last frame lasts no time and the clip ends early
+        return list(packets)
+
+
+class SoundTrack:
+    """The voice of a clip at its own rate and channels if the codec supports them."""
+
+    def __init__(self, container: "OutputContainer", output_format: OutputFormat, speech: Speech) -> None:
+        self._rate = next(
+            (rate for rate in sorted(output_format.sound_rates) if rate >= speech.rate), max(output_format.sound_rates)
+        )
+        channels = speech.channels if speech.channels in _LAYOUTS else 1
+        self._layout = _LAYOUTS[channels]
+        self._stream = cast("AudioStream", container.add_stream(output_format.sound, rate=self._rate))
+        self._stream.codec_context.layout = self._layout
+        most = 6 * self._rate * channels  # what an AAC frame can hold
+        self._stream.codec_context.bit_rate = min(most, output_format.sound_bits * max(2, channels) // 2)
+        self._chunks = speech_chunks(speech, self._rate, channels)
+        self._held: Floats = np.zeros((0, channels), np.float32)
+        self._done = 0
+
+    def encode_until(self, seconds: Fraction) -> "list[Packet[Any]]":
+        """Packets of the sound up to `seconds` from its start; silence after its end."""
+        from av import AudioFrame
+
+        wanted = round(seconds * self._rate) - self._done
+        if wanted <= 0:
+            return []
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(self._take(wanted).T), "fltp", self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
+        self._done += wanted
+        with writing():
+            return list(self._stream.encode(frame))
+
+    def flush(self) -> "list[Packet[Any]]":
+        """The last packets."""
+        with writing():
+            return list(self._stream.encode(None))
+
+    def _take(self, count: int) -> Floats:
+        """The next `count` samples (count, channels)."""
+        while len(self._held) < count:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                chunk = np.zeros((count - len(self._held), self._held.shape[1]), np.float32)
+            self._held = np.concatenate([self._held, chunk])
+        taken, self._held = self._held[:count], self._held[count:]
+        return taken
+
+
+def write_live(
+    live: Path, part: Path, frames: Iterator[Picture], fps: float, speech: Speech | None, tags: Mapping[str, str]
+) -> int:
+    """Encode `frames` into the fragmented mp4 `live`, which can be read as it grows, then copy it to `part`.
+
+    `part` becomes an mp4 with its index in front and the same packets: nothing is encoded twice. `live` is kept, and
+    cut off if this fails. Returns the number of frames; raises OutputError.
+    """
+    with writing():
+        file = live.open("wb", buffering=0)
+    with file:
+        count = encode(file, FRAGMENTS, frames, fps, speech, tags)
+    copy_packets(live, part)
+    return count
+
+
+def copy_packets(source: Path, target: Path) -> None:
+    """Copy an mp4 without fragments and with its index in front; nothing is decoded."""
+    import av
+
+    with writing(), av.open(str(source)) as given, av.open(str(target), "w", "mp4", dict(MP4.options)) as made:
+        made.metadata.update(given.metadata)
+        for packet in _renumbered(given, made):
+            made.mux(packet)
+
+
+def _renumbered(given: "InputContainer", made: "OutputContainer") -> "Iterator[Packet[Any]]":
+    """The packets of `given`, each for its stream in `made`."""
+    streams = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+    for packet in given.demux():
+        if packet.dts is not None:  # the empty one at the end of each stream
+            packet.stream = streams[packet.stream.index]
+            yield packet
