@@ -47,7 +47,7 @@ def check_output(path: str | Path) -> Path:
 
 
 def _check_name(path: Path) -> None:
-    """Raise OutputError for "-", because results are renamed into place, for addresses and for names that are too long."""
+    """Raise OutputError for "-" (results are renamed into place), for addresses, and for names that are too long."""
     if str(path) == "-":
         raise OutputError("stdout cannot be an output; expected the name of a file: give one with `output`")
     address = address_of(path)
