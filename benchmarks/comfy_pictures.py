@@ -92,7 +92,10 @@ def drawn(sheet: Sheet, person: Portrait, voice: Speech) -> Picture:
     """The picture part, (384, 384, 3)."""
     options = make_options({"size": SIDE, "framing": sheet.framing})
     engine = MeshEngine()
-    curves, scene = engine.curves(voice, None, options).values, engine.stage(person, options).scene
+    curves, scene = (
+        engine.prepare(person, voice, None, options).curves.values,
+        engine.prepare_portrait(person, options).scene,
+    )
     frame = round(sheet.second * options.fps)
     if sheet.over == "strip":
         wide = [scene.frame(curves[frame + 9 * part])[:, 96:288] for part in range(4)]
@@ -104,7 +107,7 @@ def drawn(sheet: Sheet, person: Portrait, voice: Speech) -> Picture:
         raised = np.argsort(track.hands[:, :, 0, 1].sum(axis=1))[round(10 * sheet.second)]
         return over(still(person, sheet.framing), draw_motion(track, int(raised), (SIDE, SIDE)))
     if sheet.over == "landmarks":
-        motion = draw_motion(engine.track(person, voice, None, options), frame, (SIDE, SIDE))
+        motion = draw_motion(engine.prepare(person, voice, None, options).motion, frame, (SIDE, SIDE))
         if sheet.label.startswith("mesh"):
             return np.maximum(scene.frame(curves[frame]), motion)
         return over(still(person, sheet.framing), motion)
@@ -152,7 +155,10 @@ def banner(person: Portrait, voice: Speech) -> Picture:
     """Three moments of the voice side by side, (288, 672, 3): 21 to 9."""
     options = make_options({"size": 288, "framing": "crop"})
     engine = MeshEngine()
-    curves, scene = engine.curves(voice, None, options).values, engine.stage(person, options).scene
+    curves, scene = (
+        engine.prepare(person, voice, None, options).curves.values,
+        engine.prepare_portrait(person, options).scene,
+    )
     return np.hstack([scene.frame(curves[round(second * options.fps)])[:, 32:256] for second in (0.8, 1.2, 2.0)])
 
 

@@ -23,8 +23,7 @@ from echomimic.checkpoints import read_tensors
 from echomimic.diffusion import attention
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
-from echomimic.diffusion.loading import load_strictly, on_meta
-from echomimic.diffusion.models import compile_regions, in_format
+from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
 
 FRAMES = 12
@@ -205,9 +204,8 @@ def _clip(seconds: int) -> None:
     preset = find_preset("tiny")
     noise = np.random.default_rng(0).normal(0, 0.1, seconds * 16_000).astype(np.float32)
     options = make_options({"steps": 1, "guidance": 1.0, "device": "cpu"}, preset.defaults)
-    frames = DiffusionEngine(preset).frames(
-        read_picture(demo_portrait()), speech_from_samples(noise, 16_000), None, options, None
-    )
+    voice = speech_from_samples(noise, 16_000)
+    frames = DiffusionEngine(preset).prepare(read_picture(demo_portrait()), voice, None, options).frames()
     count = sum(1 for _ in frames)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{seconds} s, {count} frames: peak {peak:.0f} MB, latents {count * 4 * 64 * 4 / 2**20:.2f} MB", flush=True)

@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.api import animate, load, predict
+from echomimic.engines import Engine
 from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
 from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, read_edit, save_motion
-from echomimic.types import CURVES, Curves, Engine, Floats, LandmarkTrack, Portrait, Speech
+from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
 
 SIZE = 512

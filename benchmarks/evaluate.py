@@ -43,7 +43,7 @@ def later(samples: np.ndarray, frames: int, rate: int = RATE) -> np.ndarray:
 def render(person: Portrait, voice: Speech, path: Path, size: int = 256) -> Path:
     """A clip of the mesh engine."""
     options = make_options({"size": size, "framing": "crop"})
-    write_clip(path, MeshEngine().frames(person, voice, None, options), options.fps, voice, {})
+    write_clip(path, MeshEngine().prepare(person, voice, None, options).frames(), options.fps, voice, {})
     return path
 
 

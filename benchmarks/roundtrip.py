@@ -35,10 +35,10 @@ def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
     """Share of frames with a face, and r of opening, width, yaw, pitch and blink."""
     engine = MeshEngine()
     options = make_options({"size": SIZE, "framing": "crop"})
-    track = engine.track(person, voice, None, options)
+    track = engine.prepare(person, voice, None, options).motion
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_clip(path, engine.frames(person, voice, track, options), options.fps, voice, {})
+        write_clip(path, engine.prepare(person, voice, track, options).frames(), options.fps, voice, {})
         seen = redetect(path, track.fps)
     assert track.curves is not None
     count = min(len(track), len(seen))

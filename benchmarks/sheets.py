@@ -44,8 +44,8 @@ def contact_sheet(person: Portrait, voice: Speech, size: int, framing: str) -> n
     """Rows of consecutive frames, each row from another moment of the voice."""
     engine = MeshEngine()
     options = make_options({"size": size, "framing": framing})
-    scene = engine.stage(person, options).scene
-    curves = engine.curves(voice, None, options).values
+    scene = engine.prepare_portrait(person, options).scene
+    curves = engine.prepare(person, voice, None, options).curves.values
     rows = []
     for start in STARTS:
         first = min(round(start * options.fps), len(curves) - COLUMNS)

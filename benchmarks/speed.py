@@ -39,8 +39,8 @@ def render_speed(person: Portrait, framing: str, seconds: float = 4.0) -> float:
     """Frames per CPU-second of `Renderer.frame` alone, layering on."""
     engine = MeshEngine()
     options = make_options({"size": SIZE, "framing": framing})
-    scene = engine.stage(person, options).scene
-    rows = engine.curves(voices()[0], None, options).values[: round(seconds * 25)]
+    scene = engine.prepare_portrait(person, options).scene
+    rows = engine.prepare(person, voices()[0], None, options).curves.values[: round(seconds * 25)]
     scene.frame(rows[0])
     began = time.process_time()
     for row in rows:

@@ -19,7 +19,7 @@ from echomimic.errors import FaceError, MotionError
 from echomimic.landmarks.body import Body, find_body
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
-from echomimic.mesh.engine import MeshEngine, Stage
+from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
 from echomimic.motion.clip_timing import clip_length, clip_times
@@ -216,13 +216,14 @@ class FaceEditor:
         self._portrait, self._speech, self._options = portrait, speech, options
         self._engine = MeshEngine()
         self._load_notes: tuple[Note, ...] = ()
-        self.stage: Stage = self._engine.stage(portrait, options)
+        self.prepared: PreparedPortrait = self._engine.prepare_portrait(portrait, options)
         self.heard = self._track(None)
         """The track of the voice, without edits."""
         self.history: EditHistory[LandmarkTrack] = EditHistory(self.heard, progress)
 
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
-        curves = self._engine.curves(self._speech, loaded, self._options)
+        frames = clip_length(self._speech, loaded, self._options)
+        curves = clip_curves(self._speech, loaded, self._options, frames)
         points = np.zeros((len(curves), 0, 3), np.float32)
         parts = None if loaded is None else loaded.parts
         return LandmarkTrack(points, self.size, curves.fps, np.ones(len(curves), bool), curves, parts)
@@ -230,7 +231,7 @@ class FaceEditor:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a frame."""
-        return self.stage.framing.width, self.stage.framing.height
+        return self.prepared.crop.width, self.prepared.crop.height
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -267,19 +268,19 @@ class FaceEditor:
 
     def picture(self, number: int, close: bool = False, track: LandmarkTrack | None = None) -> Picture:
         """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it; with `close` the head alone."""
-        frame = self.render(self.stage, number, track)
+        frame = self.render(self.prepared, number, track)
         left, top, right, bottom = self.head if close else (0, 0, *self.size)
         return frame[top:bottom, left:right]
 
-    def render(self, stage: Stage, number: int, track: LandmarkTrack | None = None) -> Picture:
-        """The frame of that number on any stage of this portrait."""
+    def render(self, prepared: PreparedPortrait, number: int, track: LandmarkTrack | None = None) -> Picture:
+        """The frame of that number of this portrait, prepared with any crop."""
         curves = self.curves(track)
-        return stage.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
+        return prepared.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
 
     @cached_property
     def head(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of a close-up, in pixels of a frame."""
-        points = self.stage.framing.points(self.stage.face.landmarks)[:, :2]
+        points = self.prepared.crop.points(self.prepared.face.landmarks)[:, :2]
         low, high = points.min(axis=0), points.max(axis=0)
         margin = _MARGIN * (high - low).max()
         left, top = np.clip(low - margin, 0, self.size).astype(int)
@@ -309,10 +310,12 @@ class FaceEditor:
 
     def save(self, path: Path, options: Options | None = None) -> Path:
         """Write the track with its edits; with `options`, framed as they ask for."""
-        stage = self.stage if options is None else MeshEngine().stage(self._portrait, options)
-        image_size = (stage.framing.width, stage.framing.height)
+        prepared = self.prepared if options is None else MeshEngine().prepare_portrait(self._portrait, options)
+        image_size = (prepared.crop.width, prepared.crop.height)
         resolved = replace(self.history.track, curves=self.curves(), image_size=image_size)
-        return motion.save_motion(path, motion.follow_curves(resolved, stage.scene.landmarks), self.history.all_edits)
+        return motion.save_motion(
+            path, motion.follow_curves(resolved, prepared.scene.landmarks), self.history.all_edits
+        )
 
 
 def _same_face(a: LandmarkTrack, b: LandmarkTrack) -> bool:
@@ -349,16 +352,16 @@ class HandsEditor:
         return tuple(dict.fromkeys((*self._load_notes, *motion.preflight(self.history.track))))
 
     @cached_property
-    def stage(self) -> Stage:
-        """The whole picture, as V2 sees it; the face's own stage if that shows it already."""
+    def prepared(self) -> PreparedPortrait:
+        """The whole picture, as V2 sees it; the face's own if that shows it already."""
         if self._frame_options.framing == "full":
-            return self._face.stage
-        return MeshEngine().stage(self._portrait, replace(self._frame_options, framing="full"))
+            return self._face.prepared
+        return MeshEngine().prepare_portrait(self._portrait, replace(self._frame_options, framing="full"))
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a frame."""
-        return self.stage.framing.width, self.stage.framing.height
+        return self.prepared.crop.width, self.prepared.crop.height
 
     def values(self, track: PoseTrack | None = None) -> dict[str, Floats]:
         """The curves (T,) by name."""
@@ -368,7 +371,7 @@ class HandsEditor:
         """(H, W, 3) uint8: the mesh engine's frame at that moment, and over it the hands as the network sees them."""
         track = track or self.history.track
         number = int(np.clip(number, 0, len(track) - 1))
-        photo = self._face.render(self.stage, round(number / track.fps * self._face.history.track.fps))
+        photo = self._face.render(self.prepared, round(number / track.fps * self._face.history.track.fps))
         return _overlaid(photo, draw_motion(track, number, self.size))
 
     def load(self, loaded: PoseTrack, edits: Step) -> None:
@@ -482,7 +485,7 @@ class EditingSession:
 
     def warnings(self, preset: str) -> tuple[Note, ...]:
         """What of the edits a render with this preset leaves out, a line each."""
-        takes = "hands" if PRESETS[preset].drive == "hands" else "face"
+        takes = "hands" if PRESETS[preset].conditioning == "hands" else "face"
         other: Kind = "face" if takes == "hands" else "hands"
         lost = [edit for edit in self.edits[other] if edit.op != "note"]
         if not lost:

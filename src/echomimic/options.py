@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
 from echomimic.errors import OptionError
 
@@ -148,6 +149,38 @@ class Options:
                 "expected the overlap to be smaller: lower it"
             )
         return self
+
+
+class OptionsDict(TypedDict, total=False):
+    """The fields of `Options` as keyword arguments; None leaves an option to the preset."""
+
+    size: int | None
+    fps: float | None
+    frames: int | None
+    framing: Literal["full", "crop"] | None
+    face: int | None
+    face_box: tuple[float, float, float, float] | str | None
+    crop_margin: float | None
+    seed: int | None
+    motion_strength: float | None
+    mouth_strength: float | None
+    blink_rate: float | None
+    still_background: bool | None
+    steps: int | None
+    guidance: float | None
+    context_frames: int | None
+    context_overlap: int | None
+    context_batch: int | None
+    sampler: Literal["ddim", "dpm++", "unipc"] | None
+    windows: Literal["open", "closed"] | None
+    motion_end: Literal["loop", "hold", "stop"] | None
+    mask_margin: float | None
+    exact: bool | None
+    device: str | None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
+    offload: bool | None
+    compile: bool | None
+    workers: int | None
 
 
 _EXPECTED = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240"}

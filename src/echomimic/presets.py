@@ -1,28 +1,37 @@
-"""The presets: one network or mesh, and everything in which they differ, as data."""
+"""The presets as data: an engine and everything in which its presets differ; and which one `auto` means."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
-from echomimic.errors import OptionError
+from echomimic.checkpoints import FILES, locate, require, search_paths
+from echomimic.errors import OptionError, SetupError
+from echomimic.types import LandmarkTrack, Motion, PoseTrack
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A way to render: its engine, what drives it besides the voice, and its default options.
+    """An engine, what conditions it besides the voice, and its default options.
 
-    `drive` is the condition picture: a `mask` of the face, drawn `landmarks`, or drawn `hands`. `roll` is how many
-    frames the context windows move each step; `noise_clamp` bounds the first noise. `files` are the checkpoints by
-    their part, named as in `weights.FILES`; a diffusion preset without any has random weights.
+    `conditioning` is the condition picture: a `mask` of the face, drawn `landmarks`, or drawn `hands`. `context_shift`
+    is how many frames the context windows move each step; `noise_clamp` bounds the initial noise. `files` are the
+    checkpoints by part, named as in `checkpoints.FILES`; a diffusion preset without files has random weights.
     """
 
     name: str
     engine: Literal["mesh", "diffusion"]
     summary: str
-    drive: Literal["none", "mask", "landmarks", "hands"] = "none"
-    roll: int = 0
+    conditioning: Literal["none", "mask", "landmarks", "hands"] = "none"
+    context_shift: int = 0
     noise_clamp: float | None = None
     defaults: dict[str, object] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def uses_hands(self) -> bool:
+        """Whether the motion is a `PoseTrack` rather than a `LandmarkTrack`."""
+        return self.conditioning == "hands"
 
 
 _FULL: dict[str, object] = {"fps": 24.0, "steps": 30, "guidance": 2.5}
@@ -54,7 +63,7 @@ def _v2(acc: str) -> dict[str, str]:
 
 
 _ALL = (
-    Preset("mesh", "mesh", "any CPU, nothing to fetch: the photo itself is moved"),
+    Preset("mesh", "mesh", "any CPU, nothing to fetch: warps the photo itself"),
     Preset("v1", "diffusion", "a talking head; 30 steps", "mask", 2, 1.5, {**_FULL, **_FACE}, _v1("", "")),
     Preset("v1-acc", "diffusion", "a talking head; 6 steps", "mask", 2, 1.5, {**_FAST, **_FACE}, _v1("", "_acc")),
     Preset(
@@ -82,7 +91,7 @@ _ALL = (
     Preset(
         "tiny",
         "diffusion",
-        "noise from small random weights: to try the machinery",
+        "noise from small random weights, to test the pipeline",
         "mask",
         2,
         1.5,
@@ -93,10 +102,66 @@ _ALL = (
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
+BEST: dict[type | None, tuple[str, ...]] = {
+    None: ("v1", "v1-acc", "v1-landmarks", "v1-landmarks-acc"),
+    LandmarkTrack: ("v1-landmarks", "v1-landmarks-acc"),
+    PoseTrack: ("v2", "v2-acc"),
+}
+"""By the kind of the given motion, the presets that `auto` prefers to mesh, the best first."""
+PACKAGES: dict[str, tuple[str, ...]] = {"mesh": (), "diffusion": ("torch", "diffusers")}
+"""The packages that an engine needs beyond those of the base installation."""
+
+
 def find_preset(name: str) -> Preset:
-    """The preset called `name`; OptionError that lists the presets where there is none."""
+    """The preset called `name`. Raises OptionError that lists the presets."""
     if name not in PRESETS:
         raise OptionError(
             f"unknown preset {name!r}; expected auto or one of {', '.join(PRESETS)}", code="preset_unknown"
         )
     return PRESETS[name]
+
+
+def resolve_preset(name: str, motion: Motion | None = None, weights: Path | None = None) -> tuple[Preset, str]:
+    """The preset to use and the reason: the named one, or for `auto` the best that can run here.
+
+    Raises OptionError for an unknown name, WeightsError for a folder that does not exist.
+    """
+    if name != "auto":
+        return find_preset(name), "asked for"
+    ready = [preset for preset in BEST[None if motion is None else type(motion)] if not missing_files(preset, weights)]
+    if not ready:
+        return find_preset("mesh"), "no checkpoints are here that it could use instead"
+    if not _has_accelerator():
+        reason = f"the files of {ready[0]} are here but no GPU: `preset` {ready[0]} uses them all the same"
+        return find_preset("mesh"), reason
+    return find_preset(ready[0]), "its files are here and a GPU to run it"
+
+
+def missing_files(name: str, weights: Path | None = None) -> list[str]:
+    """Names of the checkpoint files of a preset that are in none of the search folders."""
+    places = search_paths(weights)
+    return [file for file in dict.fromkeys(find_preset(name).files.values()) if locate(FILES[file], places) is None]
+
+
+def require_files(preset: Preset, weights: Path | None = None) -> None:
+    """Raise WeightsError if a checkpoint file of the preset is missing."""
+    for file in preset.files.values():
+        require(FILES[file], search_paths(weights), preset.name)
+
+
+def require_packages(preset: Preset) -> None:
+    """Raise SetupError if a package that the preset's engine needs is not installed."""
+    missing = [name for name in PACKAGES[preset.engine] if find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"preset {preset.name} needs the package {missing[0]}, which is not installed; "
+            "expected the extra diffusion: python -m pip install 'echomimic[diffusion]'"
+        )
+
+
+def _has_accelerator() -> bool:
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.accelerator.current_accelerator(check_available=True) is not None

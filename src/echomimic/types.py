@@ -1,6 +1,6 @@
 """The values that flow through the program: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.options import Options
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -219,18 +218,3 @@ class Clip:
     took: float
     motion: Path | None = None
     notes: tuple[str, ...] = field(default=())
-
-
-class Engine(Protocol):
-    """What turns a portrait, a voice and a motion into frames."""
-
-    def frames(
-        self,
-        portrait: Portrait,
-        speech: Speech,
-        motion: Motion | None,
-        options: Options,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        """Yield (H, W, 3) uint8 RGB frames one by one, as soon as each exists."""
-        ...

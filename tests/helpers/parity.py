@@ -22,8 +22,8 @@ from torch import Tensor
 
 from echomimic.diffusion.attention import UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
-from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
-from echomimic.diffusion.loading import load_strictly, on_meta
+from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
+from echomimic.diffusion.networks import load_strictly, on_meta
 from echomimic.diffusion.schedule import Sampler, first_noise
 from echomimic.diffusion.unet import UNet
 from echomimic.diffusion.vae import SCALE, build_vae, encode_picture
@@ -132,15 +132,15 @@ def speech_of(case: dict[str, Tensor], facts: Facts, frames: int) -> Tensor:
     return case["audio_chunks"][:frames]
 
 
-def recipe_of(facts: Facts) -> Recipe:
+def sampling_config(facts: Facts) -> SamplingConfig:
     """The original's own: closed windows, and overlap that its first pipelines forget to divide without guidance."""
-    return Recipe(
+    return SamplingConfig(
         steps=facts["num_inference_steps"],
-        guidance=facts["guidance_scale"],
+        guidance_scale=facts["guidance_scale"],
         size=facts.get("context_frames", 12),
         overlap=facts.get("context_overlap", 3),
         stride=facts.get("context_stride", 1),
-        roll=3 if is_pose(facts) else 2,
+        shift=3 if is_pose(facts) else 2,
         windows="closed",
         divide=facts["guidance_scale"] > 1 or "_acc" in facts["pipeline"].lower(),
     )
@@ -159,10 +159,10 @@ def replay_run(case: dict[str, Tensor], facts: Facts, weights: Weights) -> float
     def conditions(frames: Sequence[int]) -> Conditions:
         return Conditions(audio[frames], encoder(pictures[frames]) if alone is None else alone, portrait)
 
-    recipe = recipe_of(facts)
-    if "timesteps" in case and case["timesteps"].tolist() != Sampler("ddim", recipe.steps).timesteps:
+    config = sampling_config(facts)
+    if "timesteps" in case and case["timesteps"].tolist() != Sampler("ddim", config.steps).timesteps:
         raise ValueError("the recorded timesteps are not those of this number of steps")
-    *_, latents = Denoiser(weights.unet, conditions, recipe, torch.float32).run(noise)
+    *_, latents = Denoiser(weights.unet, conditions, config, torch.float32).run(noise)
     theirs = case.get("bank32.final_latents", case["final_latents"])
     return float((latents - theirs[0].transpose(0, 1)).abs().max())
 

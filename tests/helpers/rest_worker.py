@@ -4,13 +4,18 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from echomimic import api
 from echomimic.apps.jobs import worker
+from echomimic.engines import Render
+from echomimic.landmarks.crop import Crop
+from echomimic.notes import Note
 from echomimic.options import Options
+from echomimic.presets import Preset, resolve_preset
 from echomimic.types import Curves, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
 CRASH, HANG, BREAK, SLOW = 13, 14, 15, 16
@@ -19,23 +24,43 @@ CRASH, HANG, BREAK, SLOW = 13, 14, 15, 16
 class FakeEngine:
     """Frames of one grey each, as many as asked for."""
 
-    def frames(
-        self,
-        portrait: Portrait,
-        speech: Speech,
-        motion: Motion | None,
-        options: Options,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        count = options.frames or speech.frames(options.fps)
-        for index in range(count):
-            if options.seed == SLOW:
+    def __init__(self, preset: str) -> None:
+        self.preset = resolve_preset(preset)[0]
+
+    def prepare(
+        self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False
+    ) -> Render:
+        return FakeRender(options, options.frames or speech.frames(options.fps))
+
+
+@dataclass
+class FakeRender:
+    options: Options
+    num_frames: int
+    size: tuple[int, int] = (64, 64)
+    memory_mb: int = 1
+    warnings: tuple[Note, ...] = ()
+    crop: Crop = field(default_factory=lambda: Crop(0, 0, 64, 64, 64, 64))
+
+    @property
+    def fps(self) -> float:
+        return self.options.fps
+
+    @property
+    def motion(self) -> LandmarkTrack:
+        points = np.zeros((self.num_frames, 478, 3), np.float32)
+        valid = np.ones(self.num_frames, bool)
+        return LandmarkTrack(points, self.size, self.fps, valid, Curves.rest(self.num_frames, self.fps))
+
+    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+        for index in range(self.num_frames):
+            if self.options.seed == SLOW:
                 time.sleep(0.02)
-            if index == count // 2:
-                misbehave(options.seed)
+            if index == self.num_frames // 2:
+                misbehave(self.options.seed)
             yield np.full((64, 64, 3), index * 37 % 256, np.uint8)
             if progress:
-                progress(index + 1, count)
+                progress(index + 1, self.num_frames)
 
 
 def misbehave(seed: int) -> None:
@@ -47,14 +72,12 @@ def misbehave(seed: int) -> None:
         raise ZeroDivisionError(f"in {Path.cwd()}")
 
 
-def predict(portrait: Portrait, speech: Speech, motion: object = None, **options: object) -> LandmarkTrack:
-    frames = speech.frames(25)
-    points = np.zeros((frames, 478, 3), np.float32)
-    return LandmarkTrack(points, (64, 64), 25.0, np.ones(frames, bool), Curves.rest(frames, 25.0))
+def load(preset: Preset, *_: object) -> FakeEngine:
+    return FakeEngine(preset.name)
 
 
 if __name__ == "__main__":
-    api.load = lambda *_, **__: FakeEngine()  # type: ignore[assignment]
-    api.predict = predict  # type: ignore[assignment]
+    api._load = load  # type: ignore[assignment]
+    api.load = lambda preset="auto", *_, **__: FakeEngine(preset)  # type: ignore[assignment]
     worker.load_libraries = lambda: None
     worker.main()

@@ -237,10 +237,10 @@ def test_out_of_memory_says_what_to_lower(
 ) -> None:
     model = nodes["EchoMimicLoad"].execute({"version": "mesh"}).result[0]
 
-    def frames(*_: Any) -> Any:
+    def prepare(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(model.engine, "frames", frames)
+    monkeypatch.setattr(model.engine, "prepare", prepare)
     with pytest.raises(DeviceError, match="lower context_frames"):
         nodes["EchoMimicSampler"].execute(model=model, image=image, audio=audio, **defaults(nodes["EchoMimicSampler"]))
 

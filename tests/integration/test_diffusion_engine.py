@@ -9,10 +9,10 @@ import torch
 
 from echomimic.apps.demo import demo_portrait
 from echomimic.diffusion import denoise as loop
-from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
+from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.device import choose_device, choose_dtype
-from echomimic.diffusion.engine import DiffusionEngine, recipe_of
-from echomimic.diffusion.models import tiny_networks
+from echomimic.diffusion.engine import DiffusionEngine, sampling_config
+from echomimic.diffusion.networks import tiny_networks
 from echomimic.diffusion.schedule import Sampler
 from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, WeightsError
@@ -51,7 +51,7 @@ def engine() -> DiffusionEngine:
 def clip(engine, portrait, speech, progress=None, motion=None, **given) -> np.ndarray:
     defaults = {**engine.preset.defaults, "size": 64, "frames": 5, "steps": 1, "dtype": "float32", "device": "cpu"}
     options = make_options(given, defaults)
-    return np.stack(list(engine.frames(portrait, speech, motion, options, progress)))
+    return np.stack(list(engine.prepare(portrait, speech, motion, options).frames(progress)))
 
 
 def test_seeds_repeat_and_differ(engine, portrait, speech) -> None:
@@ -127,7 +127,7 @@ def test_memory_is_flat(engine, portrait) -> None:
         voice = Speech(seconds, 16_000, samples=np.zeros(seconds * 16_000, np.float32))
         options = make_options({}, {**TINY.defaults, "steps": 1, "guidance": 1.0, "frames": seconds, "device": "cpu"})
         tracemalloc.start()
-        for _ in engine.frames(portrait, voice, None, options, None):
+        for _ in engine.prepare(portrait, voice, None, options).frames():
             pass
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -148,9 +148,9 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
                 raise torch.OutOfMemoryError("out of memory")
             return x
 
-    recipe = Recipe(1, 1.0, size=4, overlap=1, batch=8)
+    config = SamplingConfig(1, 1.0, size=4, overlap=1, batch=8)
     with collect_notes() as notes:
-        *_, latents = Denoiser(Small(), lambda _: Conditions(), recipe, torch.float32).run(torch.ones(28, 4, 1, 1))
+        *_, latents = Denoiser(Small(), lambda _: Conditions(), config, torch.float32).run(torch.ones(28, 4, 1, 1))
     assert len(latents) == 28
     assert sizes[:3] == [8, 4, 2]
     assert len(notes) == 2
@@ -161,7 +161,7 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
             raise RuntimeError("out of memory")
 
     with pytest.raises(DeviceError, match="a window of 4 frames does not fit"):
-        list(Denoiser(Never(), lambda _: Conditions(), recipe, torch.float32).run(torch.ones(28, 4, 1, 1)))
+        list(Denoiser(Never(), lambda _: Conditions(), config, torch.float32).run(torch.ones(28, 4, 1, 1)))
 
 
 def test_windows_that_do_not_fit_become_shorter() -> None:
@@ -175,8 +175,8 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
             return x
 
     told = []
-    recipe = Recipe(2, 1.0, size=12, overlap=3)
-    denoiser = Denoiser(Small(), lambda _: Conditions(), recipe, torch.float32)
+    config = SamplingConfig(2, 1.0, size=12, overlap=3)
+    denoiser = Denoiser(Small(), lambda _: Conditions(), config, torch.float32)
     with collect_notes() as notes:
         *_, latents = denoiser.run(torch.ones(30, 4, 1, 1), lambda done, total: told.append((done, total)))
     assert len(latents) == 30
@@ -187,7 +187,7 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
     exact = make_options({"exact": True}, TINY.defaults)
     with pytest.raises(DeviceError, match="a window of 12 frames"):
         next(
-            Denoiser(Small(), lambda _: Conditions(), recipe_of(exact, TINY), torch.float32).run(
+            Denoiser(Small(), lambda _: Conditions(), sampling_config(exact, TINY), torch.float32).run(
                 torch.ones(30, 4, 1, 1)
             )
         )
@@ -251,9 +251,9 @@ def test_missing_weights_are_named(portrait, speech, tmp_path) -> None:
 
 def test_exact_is_the_published_loop() -> None:
     options = make_options({"exact": True, "guidance": 1.0}, find_preset("v1").defaults)
-    recipe = recipe_of(options, find_preset("v1"))
-    assert (recipe.windows, recipe.divide, recipe.roll) == ("closed", False, 2)
-    assert recipe_of(options, find_preset("v1-acc")).divide
+    config = sampling_config(options, find_preset("v1"))
+    assert (config.windows, config.divide, config.shift) == ("closed", False, 2)
+    assert sampling_config(options, find_preset("v1-acc")).divide
 
 
 def test_devices_are_named_in_the_error() -> None:
@@ -289,7 +289,7 @@ def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> Non
 
 def test_frames_come_one_by_one(engine, portrait, speech) -> None:
     options = make_options({"frames": 6, "steps": 1, "device": "cpu"}, TINY.defaults)
-    frames: Iterator[np.ndarray] = engine.frames(portrait, speech, None, options, None)
+    frames: Iterator[np.ndarray] = engine.prepare(portrait, speech, None, options).frames()
     assert next(frames).shape == (64, 64, 3)
     frames.close()
     assert not torch.is_inference_mode_enabled()

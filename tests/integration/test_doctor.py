@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from echomimic import choice
+from echomimic import presets
 from echomimic.apps import doctor
 from echomimic.apps.cli.main import run
 from echomimic.presets import PRESETS
@@ -20,7 +20,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
     monkeypatch.setattr(doctor, "_OTHER_CV2", ())
-    monkeypatch.setattr(choice, "search_paths", lambda given=None: [])
+    monkeypatch.setattr(presets, "search_paths", lambda given=None: [])
 
 
 @pytest.mark.usefixtures("light")

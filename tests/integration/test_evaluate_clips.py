@@ -42,7 +42,7 @@ def clip(head_file: Path, voice: Speech, tmp_path_factory: pytest.TempPathFactor
     """The bundled head speaking, by the mesh engine."""
     path = tmp_path_factory.mktemp("evaluate") / "clip.mp4"
     options = make_options({"size": 192, "workers": 1})
-    write_clip(path, MeshEngine().frames(read_picture(head_file), voice, None, options), FPS, voice, {})
+    write_clip(path, MeshEngine().prepare(read_picture(head_file), voice, None, options).frames(), FPS, voice, {})
     return path
 
 

@@ -111,7 +111,7 @@ def test_the_engine_is_kept_and_gives_frames_one_by_one(folder: Path) -> None:
     engine = echomimic.load("mesh")
     seen: list[tuple[int, int]] = []
     options = echomimic.Options(size=128, workers=1)
-    frames = engine.frames(portrait, voice, None, options, lambda done, total: seen.append((done, total)))
+    frames = engine.prepare(portrait, voice, None, options).frames(lambda done, total: seen.append((done, total)))
     assert isinstance(frames, Iterator)
     first = next(frames)
     assert (first.shape, first.dtype) == ((128, 128, 3), np.uint8)

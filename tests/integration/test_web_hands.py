@@ -17,6 +17,7 @@ from echomimic.editing import EditingSession, visible_body
 from echomimic.errors import FaceError, MotionError
 from echomimic.media import read_picture, read_speech
 from echomimic.motion import read_edit
+from echomimic.motion.clip_timing import fit_to_clip
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.options import make_options
 from echomimic.presets import PRESETS
@@ -152,16 +153,16 @@ def test_every_preset_is_given_the_track_that_it_follows(
 
 
 def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tmp_path: Path) -> None:
-    shot_of = pytest.importorskip("echomimic.diffusion.conditioning", reason="needs the diffusion extra")
+    conditioning = pytest.importorskip("echomimic.diffusion.conditioning", reason="needs the diffusion extra")
     preset, hands = PRESETS["v2"], session.hands
     session.apply({"hands": [EDIT]})
     saved = motion.load_motion(hands.save(tmp_path / "hands.npz"))
     options = make_options({"size": 256}, preset.defaults)
-    shot = shot_of.take_shot(session.portrait, options, preset)
-    drive = shot_of.Drive(preset, shot, saved, len(hands.history.track), options)
-    shown = drive.pictures([0, 12])
+    reference = conditioning.prepare_reference(session.portrait, options, preset)
+    given = fit_to_clip(saved, len(hands.history.track), options)
+    shown = conditioning.DrivingFrames(preset, reference, given, options).pictures([0, 12])
     for picture, frame in zip(shown, (0, 12), strict=True):
-        np.testing.assert_array_equal(picture, draw_motion(hands.history.track, frame, shot.size))
+        np.testing.assert_array_equal(picture, draw_motion(hands.history.track, frame, reference.size))
     assert (shown[0] != shown[1]).any()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import echomimic
-from echomimic import api
+from echomimic import presets
 from echomimic.errors import MotionError, OutputError, SetupError
 
 needs_diffusion = pytest.mark.skipif(find_spec("torch") is None, reason="the extra diffusion is not installed")
@@ -34,7 +34,7 @@ def test_exactly_it_is_drawn_as_it_stands_and_that_is_warned_of(head_file: Path,
 def test_a_diffusion_preset_without_its_packages_says_how_to_get_them(
     head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr(presets, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"needs the package torch.*pip install"):
         echomimic.plan(head_file, voice_file, preset="v1")
 

@@ -16,7 +16,6 @@ from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureErro
 from echomimic.landmarks.crop import CROP
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.motion.gestures import gesture_track
-from echomimic.options import make_options
 from echomimic.presets import PRESETS
 from echomimic.types import LandmarkTrack
 from helpers import comfy_standin
@@ -179,13 +178,13 @@ def test_a_folder_and_driving_frames_at_once(published: Callable[..., Any], host
     assert "note: pose_dir still is followed: video_images is not used" in report
 
 
-def test_a_motion_of_the_other_kind_is_refused_in_words(portrait_file: Path) -> None:
+def test_a_motion_of_the_other_kind_is_refused_in_words() -> None:
     voice = speech_from_samples(0.2 * np.sin(np.arange(16_000, dtype=np.float32)), 16_000, "voice")
     body = gesture_track(voice, 25, 3, 0, None, (64, 64), 1.0)
     face = LandmarkTrack(np.zeros((3, 478, 3), np.float32), (64, 64), 25, np.ones(3, bool))
     for track, preset, part in ((body, "v1", "face"), (face, "v2", "body")):
         with pytest.raises(MotionError, match=f"EchoMimic Motion with part {part}"):
-            motions.aligned(motions.Driver(track), read_picture(portrait_file), make_options({}), PRESETS[preset])
+            motions.driving_motion(motions.Driver(track), PRESETS[preset])
 
 
 def film(host: Host, image: torch.Tensor, frames: int) -> Video:

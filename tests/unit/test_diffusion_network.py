@@ -9,9 +9,9 @@ from torch import Tensor
 
 from echomimic.diffusion.attention import attend
 from echomimic.diffusion.condition_encoder import ConditionEncoder
-from echomimic.diffusion.denoise import Conditions, Denoiser, Recipe
+from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
+from echomimic.diffusion.networks import fill_by_rule
 from echomimic.diffusion.schedule import first_noise
-from echomimic.diffusion.tiny import fill_by_rule
 from echomimic.diffusion.unet import UNet, UNetConfig
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -155,20 +155,20 @@ def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> 
     def conditions(frames) -> Conditions:
         return Conditions(audio[frames], condition if len(condition) == 1 else condition[frames], portrait)
 
-    recipe = Recipe(steps, guidance, roll=roll, windows="closed", divide=divide, batch=batch)
+    config = SamplingConfig(steps, guidance, shift=roll, windows="closed", divide=divide, batch=batch)
     noise = first_noise(20, 16, 16, seed=420, clamp=clamp)
-    *_, latents = Denoiser(unet, conditions, recipe, torch.float32).run(noise)
+    *_, latents = Denoiser(unet, conditions, config, torch.float32).run(noise)
     close(latents, frames_first(find(golden, f"pipeline:{name} ")))
 
 
 @pytest.mark.parametrize(("windows", "reaches"), [("open", False), ("closed", True)])
 def test_the_end_of_a_clip_reaches_its_start_only_in_closed_windows(windows, reaches, unet) -> None:
-    recipe = Recipe(2, 1.0, size=8, overlap=2, windows=windows)
+    config = SamplingConfig(2, 1.0, size=8, overlap=2, windows=windows)
     noise = first_noise(30, 8, 8, seed=0, clamp=1.5)
     starts = []
     for last in (0.0, 1.0):
         audio = torch.zeros(30, 50, 384)
         audio[-1] = last
-        *_, latents = Denoiser(unet, lambda frames, a=audio: Conditions(a[frames]), recipe, torch.float32).run(noise)
+        *_, latents = Denoiser(unet, lambda frames, a=audio: Conditions(a[frames]), config, torch.float32).run(noise)
         starts.append(latents[0])
     assert torch.equal(*starts) is not reaches

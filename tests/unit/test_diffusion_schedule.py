@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from echomimic.diffusion.context import closed_windows, open_windows, ordered_halving, rolled
-from echomimic.diffusion.denoise import Recipe
+from echomimic.diffusion.context import closed_windows, open_windows, ordered_halving, shifted
+from echomimic.diffusion.denoise import SamplingConfig
 from echomimic.diffusion.schedule import Sampler, first_noise
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -71,8 +71,8 @@ def test_closed_windows_ours_vs_theirs() -> None:
         assert ours == entry["windows"]
 
 
-def test_rolled_windows_go_round() -> None:
-    assert rolled([[0, 1, 2]], 2, 3) == [[2, 0, 1]]
+def test_shifted_windows_go_round() -> None:
+    assert shifted([[0, 1, 2]], 2, 3) == [[2, 0, 1]]
 
 
 sizes = st.integers(2, 32).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size - 1)))
@@ -91,7 +91,7 @@ def test_open_windows_cover_every_frame_and_never_join_the_ends(frames, sizes, s
 
 
 def test_open_windows_move_their_seams() -> None:
-    recipe = Recipe(30, 2.5, roll=2)
-    first = {tuple(window) for window in recipe.at(0, 100)}
-    assert not first & {tuple(window) for window in recipe.at(1, 100)[1:-1]}
-    assert recipe.calls(100) == sum(len(recipe.at(step, 100)) for step in range(30))
+    config = SamplingConfig(30, 2.5, shift=2)
+    first = {tuple(window) for window in config.at(0, 100)}
+    assert not first & {tuple(window) for window in config.at(1, 100)[1:-1]}
+    assert config.calls(100) == sum(len(config.at(step, 100)) for step in range(30))

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from echomimic.apps.demo import demo_portrait
-from echomimic.diffusion.conditioning import Drive, PasteBack, take_shot
+from echomimic.diffusion.conditioning import (
+    DrivingFrames,
+    PasteBack,
+    fit_motion,
+    motion_mask,
+    prepare_reference,
+    still_track,
+)
 from echomimic.errors import MotionError
 from echomimic.media import read_picture
-from echomimic.motion.clip_timing import clip_length, clip_times
-from echomimic.motion.time_edits import frames_at
+from echomimic.motion.clip_timing import clip_length, fit_to_clip
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.presets import find_preset
@@ -39,43 +45,54 @@ def pose_track(frames: int) -> PoseTrack:
 def test_tracks_are_drawn_as_windows_ask(portrait, name, track) -> None:
     preset = find_preset(name)
     options = make_options({"size": 128, "face_box": FACE}, preset.defaults)
-    shot = take_shot(portrait, options, preset)
-    drive = Drive(preset, shot, track, 9, options)
-    pictures = drive.pictures([0, 8])
-    assert not drive.still
-    assert pictures.shape == (2, shot.size[1], shot.size[0], 3)
+    frame = prepare_reference(portrait, options, preset)
+    driving = DrivingFrames(preset, frame, fit_to_clip(track, 9, options), options)
+    pictures = driving.pictures([0, 8])
+    assert not driving.still
+    assert pictures.shape == (2, frame.size[1], frame.size[0], 3)
     assert pictures.any(axis=(1, 2, 3)).all()
-    with pytest.raises(MotionError, match=f"preset {name} got no motion"):
-        Drive(preset, shot, None, 9, options)
 
 
 def test_a_mask_takes_the_room_in_which_a_track_moves(portrait) -> None:
     options = make_options({"size": 128, "face_box": FACE}, find_preset("v1").defaults)
-    shot = take_shot(portrait, options, find_preset("v1"))
-    own = Drive(find_preset("v1"), shot, None, 9, options).pictures([0])[0, :, :, 0]
+    preset = find_preset("v1")
+    frame = prepare_reference(portrait, options, preset)
+    own = DrivingFrames(preset, frame, None, options).pictures([0])[0, :, :, 0]
     face = np.full((4, 478, 3), 50, np.float32)
     face[:, :, 0] += np.arange(4)[:, None] * 16
     face[:, 0, 1], face[:, 1, 1] = 2, 98
     track = LandmarkTrack(face, (100, 100), 25.0, np.ones(4, bool))
     with collect_notes() as notes:
-        drive = Drive(find_preset("v1"), shot, track, 9, options)
-        room = drive.pictures([0, 5])[0, :, :, 0]
-        exactly = Drive(find_preset("v1"), shot, track, 9, replace(options, exact=True)).pictures([0])[0, :, :, 0]
-    assert drive.still
+        given = fit_motion(track, portrait, frame, replace(options, exact=True), preset, align=False)
+        driving = DrivingFrames(preset, frame, given, options)
+        room = driving.pictures([0, 5])[0, :, :, 0]
+        exactly = DrivingFrames(preset, frame, given, replace(options, exact=True)).pictures([0])[0, :, :, 0]
+    assert driving.still
     assert (room >= own).all()
     assert room[64, 66:120].all()
     assert room[4, 66:120].all()
     assert np.array_equal(exactly, own)
-    assert notes == ["v1 moves by the voice; of the motion it takes the room in which the face moves"]
+    assert not notes
+    with collect_notes() as notes:
+        fit_motion(track, portrait, frame, options, preset, align=False)
+    assert "motion_used_as_mask" in {note.code for note in notes}
     with pytest.raises(MotionError, match="preset v1 got a PoseTrack; expected a track of face landmarks"):
-        Drive(find_preset("v1"), shot, pose_track(4), 9, options)
+        fit_motion(pose_track(4), portrait, frame, options, preset, align=False)
+
+
+def test_the_mask_of_a_still_track_is_the_mask_of_the_portrait(portrait) -> None:
+    options = make_options({"size": 128, "face_box": FACE}, find_preset("v1").defaults)
+    frame = prepare_reference(portrait, options, find_preset("v1"))
+    track = still_track(frame, 5, options.fps)
+    assert len(track) == 5
+    assert np.array_equal(motion_mask(track, frame.size, options.mask_margin), frame.mask)
 
 
 def test_half_bodies_keep_the_shape_of_their_picture() -> None:
     preset = find_preset("v2")
     tall = Portrait(np.zeros((400, 300, 3), np.uint8))
     with collect_notes():
-        assert take_shot(tall, make_options({"size": 128}, preset.defaults), preset).size == (96, 128)
+        assert prepare_reference(tall, make_options({"size": 128}, preset.defaults), preset).size == (96, 128)
 
 
 @pytest.mark.parametrize(("end", "frames"), [("loop", 10), ("hold", 10), ("stop", 4)])
@@ -86,12 +103,12 @@ def test_short_motions_end_as_asked(end, frames) -> None:
     assert count == frames
     assert len(notes) == 1
     last = {"loop": 3, "hold": 3, "stop": 3}[end]
-    played = frames_at(track, clip_times(track, count, options), options.fps)
+    played = fit_to_clip(track, count, options)
     assert np.allclose(played.points[-1], track.points[3 if end != "loop" else abs((9 + last) % 6 - last)])
 
 
 def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
     options = make_options({"size": 128, "framing": "full", "face_box": FACE}, TINY.defaults)
-    shot = take_shot(portrait, options, TINY)
-    back = PasteBack(shot, portrait)(shot.picture)
+    frame = prepare_reference(portrait, options, TINY)
+    back = PasteBack(frame.whole, frame.crop, (portrait.width, portrait.height))(frame.picture)
     assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4

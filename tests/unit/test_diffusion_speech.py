@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from echomimic.diffusion.tiny import fill_by_rule
+from echomimic.diffusion.networks import fill_by_rule
 from echomimic.diffusion.whisper import (
     SpeechEncoder,
     encode,

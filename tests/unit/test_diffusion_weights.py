@@ -15,9 +15,14 @@ from echomimic.apps.cli.weights import app
 from echomimic.checkpoints import FILES, convert_file, fetch, locate, read_tensors, require
 from echomimic.checkpoints.hub import Published
 from echomimic.diffusion.condition_encoder import ConditionEncoder
-from echomimic.diffusion.loading import MismatchError, load_strictly, on_meta
-from echomimic.diffusion.models import check_file, expected_shapes
-from echomimic.diffusion.tiny import fill_by_rule
+from echomimic.diffusion.networks import (
+    MismatchError,
+    check_file,
+    expected_shapes,
+    fill_by_rule,
+    load_strictly,
+    on_meta,
+)
 from echomimic.errors import WeightsError
 from echomimic.presets import PRESETS
 

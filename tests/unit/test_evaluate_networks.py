@@ -253,7 +253,7 @@ def test_every_weighed_group_measures_a_clip(head_file: Path, tmp_path: Path) ->
     voice = speech_from_samples(RANDOM.normal(0, 0.1, 24000).astype(np.float32), 16000)
     options = make_options({"size": 128, "workers": 1})
     path = tmp_path / "clip.mp4"
-    write_clip(path, MeshEngine().frames(read_picture(head_file), voice, None, options), 25.0, voice, {})
+    write_clip(path, MeshEngine().prepare(read_picture(head_file), voice, None, options).frames(), 25.0, voice, {})
     plain = {name: small_network(5) for name in LEARNED if name != "syncnet"}
     networks = Networks(plain, SyncNet(small_network(5), small_network(5)))
     source = ClipSource("clip", path, path, head_file)

@@ -13,8 +13,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "notes", "options", "signals", "types"}),
     frozenset({"checkpoints", "landmarks", "media", "motion"}),
-    frozenset({"presets", "mesh", "diffusion"}),
-    frozenset({"api", "choice", "editing"}),
+    frozenset({"presets", "engines", "mesh", "diffusion"}),
+    frozenset({"api", "editing"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
 STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}

@@ -5,13 +5,13 @@ import pytest
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import face_template
-from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.engine import MeshEngine, clip_curves
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
 from echomimic.motion.clip_timing import clip_length
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
-from echomimic.types import Curves, LandmarkTrack, PoseTrack, Speech
+from echomimic.types import Curves, LandmarkTrack, Portrait, PoseTrack, Speech
 
 FRAMES, FPS = 150, 25.0
 SILENCE = Speech(FRAMES / FPS, 16000, samples=np.zeros(round(FRAMES / FPS * 16000), np.float32), silent=True)
@@ -71,7 +71,7 @@ def test_a_motion_shorter_than_the_voice_is_looped_held_or_ends_the_clip_and_tha
     )
     options = make_options({"motion_end": end})
     with collect_notes() as notes:
-        curves = MeshEngine().curves(SILENCE, short, options)
+        curves = clip_curves(SILENCE, short, options, clip_length(SILENCE, short, options))
     assert len(curves) == frames
     assert len(notes) == 1 and "the motion lasts 2.0 s" in notes[0]
     if end == "hold":
@@ -82,15 +82,16 @@ def test_a_motion_shorter_than_the_voice_is_looped_held_or_ends_the_clip_and_tha
 
 def test_a_motion_at_another_rate_keeps_its_timing(commanded):
     track = LandmarkTrack(np.zeros((FRAMES, 478, 3), np.float32), (512, 512), FPS, np.ones(FRAMES, bool), commanded)
-    fast = MeshEngine().curves(SILENCE, track, make_options({"fps": 50}))
+    fast = clip_curves(SILENCE, track, make_options({"fps": 50}), 2 * FRAMES)
     assert len(fast) == 2 * FRAMES
     assert np.abs(fast["yaw"][::2] - commanded["yaw"]).max() < 1e-4
 
 
 def test_a_pose_track_is_refused_by_the_mesh_engine():
     pose = PoseTrack(np.zeros((5, 18, 3)), np.zeros((5, 2, 21, 3)), np.zeros((5, 68, 3)), 25.0)
+    portrait = Portrait(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(MotionError, match="expected face landmarks"):
-        MeshEngine().curves(SILENCE, pose, make_options({}))
+        MeshEngine().prepare(portrait, SILENCE, pose, make_options({}))
 
 
 def test_frames_option_limits_the_clip():

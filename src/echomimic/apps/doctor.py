@@ -13,8 +13,7 @@ from importlib.util import find_spec
 from itertools import repeat
 
 from echomimic import __version__
-from echomimic.choice import missing_files
-from echomimic.presets import PRESETS, Preset
+from echomimic.presets import PRESETS, Preset, missing_files
 
 _CORE = {"av": "av", "mediapipe": "mediapipe", "opencv-contrib-python": "cv2", "numpy": "numpy", "pillow": "PIL"}
 _CORE |= {"pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": "skimage"}

@@ -1,4 +1,4 @@
-"""What the network is shown: the portrait as a picture of the right size, and what drives every frame."""
+"""The conditions of the denoising network besides the voice: the reference picture and the driving pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,67 +12,82 @@ from echomimic.diffusion.vae import FACTOR
 from echomimic.errors import MotionError
 from echomimic.landmarks.body import find_body
 from echomimic.landmarks.crop import LONGEST, Crop, frame_crop, frame_full
-from echomimic.landmarks.face import pick_face
+from echomimic.landmarks.face import Face, pick_face
+from echomimic.motion import preflight
 from echomimic.motion.body_retarget import align_pose
-from echomimic.motion.clip_timing import clip_times
 from echomimic.motion.face_retarget import align_motion
-from echomimic.motion.time_edits import frames_at
+from echomimic.motion.schema import without_nan
 from echomimic.motion.validate import ALIGNED, face_overlap
-from echomimic.notes import note
+from echomimic.notes import emit, note
 from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack
+from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack
 
-SEAM = 0.08
-"""Width of the seam of a face that is put back, as a share of the face picture."""
-DRAWN_BYTES = 64 << 20
-"""How much memory drawn pictures may take, to be drawn once and not at every step."""
+FEATHER = 0.08
+"""Width of the soft border of a face that is pasted back, as a fraction of the face picture."""
+CACHE_BYTES = 64 << 20
+"""Memory for drawn condition pictures, so that each is drawn once and not at every step."""
 
 
 @dataclass(frozen=True)
-class Shot:
-    """The portrait as the network sees it, and the way back: `whole` is the picture that a face is put back into."""
+class ConditioningFrame:
+    """The portrait as the network sees it: `picture` (H, W, 3), cut out of the portrait by `crop`.
+
+    With a face: `face` in the portrait, `landmarks` (478, 3) in pixels of `picture`, and the `mask` (H, W) of the face.
+    `whole` is the picture that a generated face is pasted back into; None if the video shows the crop.
+    """
 
     picture: Picture
-    mask: Picture | None
-    framing: Crop
-    whole: Picture | None
+    crop: Crop
+    face: Face | None = None
+    landmarks: Floats | None = None
+    mask: Picture | None = None
+    whole: Picture | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what the network makes."""
+        """Width and height of what the network generates."""
         return self.picture.shape[1], self.picture.shape[0]
 
+    @property
+    def video_size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        return self.size if self.whole is None else (self.whole.shape[1], self.whole.shape[0])
 
-def take_shot(portrait: Portrait, options: Options, preset: Preset) -> Shot:
-    """Frame the portrait: a face fills a square, a half body is the whole picture at its own shape."""
-    if preset.drive == "hands":
-        framing = _rounded(frame_full(portrait.width, portrait.height, options.size))
-        return Shot(framing.cut(portrait.pixels), None, framing, None)
+
+def prepare_reference(portrait: Portrait, options: Options, preset: Preset) -> ConditioningFrame:
+    """Crop the portrait: a square around the face, or the whole picture at its own shape for a half body."""
+    if preset.uses_hands:
+        crop = _rounded(frame_full(portrait.width, portrait.height, options.size))
+        return ConditioningFrame(crop.cut(portrait.pixels), crop)
     face = pick_face(portrait, options)
-    margin = options.crop_margin
-    framing = _rounded(frame_crop(portrait.width, portrait.height, face, margin, options.size))
-    points = framing.points(face.landmarks)[:, :2]
-    box = (*points.min(0).tolist(), *points.max(0).tolist())
-    mask = face_mask((framing.width, framing.height), box, options.mask_margin)
+    crop = _rounded(frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size))
+    landmarks = crop.points(face.landmarks)
+    mask = face_mask((crop.width, crop.height), _box(landmarks), options.mask_margin)
     whole = None if options.framing == "crop" else _whole(portrait)
-    return Shot(framing.cut(portrait.pixels), mask, framing, whole)
+    return ConditioningFrame(crop.cut(portrait.pixels), crop, face, landmarks, mask, whole)
 
 
-def _rounded(framing: Crop) -> Crop:
-    """The framing with sides that latents can have; said where the user would notice."""
-    width, height = (max(FACTOR * 8, round(side / FACTOR) * FACTOR) for side in (framing.width, framing.height))
-    if (width, height) != (framing.width, framing.height):
+def _box(points: Floats) -> tuple[float, float, float, float]:
+    flat = points[..., :2].reshape(-1, 2)
+    (left, top), (right, bottom) = flat.min(0), flat.max(0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _rounded(crop: Crop) -> Crop:
+    """The crop with sides that latents can have; a note if they change."""
+    width, height = (max(FACTOR * 8, round(side / FACTOR) * FACTOR) for side in (crop.width, crop.height))
+    if (width, height) != (crop.width, crop.height):
         note(
             "size_rounded",
             "{old_width} x {old_height} pixels become {width} x {height}: multiples of {factor}",
-            old_width=framing.width,
-            old_height=framing.height,
+            old_width=crop.width,
+            old_height=crop.height,
             width=width,
             height=height,
             factor=FACTOR,
         )
-    return replace(framing, width=width, height=height)
+    return replace(crop, width=width, height=height)
 
 
 def _whole(portrait: Portrait) -> Picture:
@@ -81,107 +96,122 @@ def _whole(portrait: Portrait) -> Picture:
 
 
 class PasteBack:
-    """Puts made faces back into the whole picture, with a soft seam."""
+    """Pastes generated faces back into the picture `whole`, with a soft border.
 
-    def __init__(self, shot: Shot, portrait: Portrait) -> None:
-        if shot.whole is None:
-            raise ValueError("a cropped shot has no picture to be put back into")
-        self._whole, framing = shot.whole, shot.framing
-        height, width = shot.whole.shape[:2]
-        across, down = width / portrait.width, height / portrait.height
-        left, right = (round(x * across) for x in (framing.left, framing.left + framing.source_width))
-        top, bottom = (round(y * down) for y in (framing.top, framing.top + framing.source_height))
+    `crop` is where the face was cut out of a picture of `size` (width, height); `whole` is that picture at any scale.
+    """
+
+    def __init__(self, whole: Picture, crop: Crop, size: tuple[int, int]) -> None:
+        self._whole = whole
+        height, width = whole.shape[:2]
+        across, down = width / size[0], height / size[1]
+        left, right = (round(x * across) for x in (crop.left, crop.left + crop.source_width))
+        top, bottom = (round(y * down) for y in (crop.top, crop.top + crop.source_height))
         self._size = (right - left, bottom - top)
         self._place = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
         self._part = slice(max(-top, 0), height - top), slice(max(-left, 0), width - left)
-        edge = max(1, round(SEAM * min(self._size)))
-        share = np.zeros((self._size[1], self._size[0]), np.float32)
-        share[edge:-edge, edge:-edge] = 1
-        blurred = cv2.blur(share, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
-        self._share = np.asarray(blurred, np.float32)[self._part][..., None]
-        self._kept = self._whole[self._place] * (1 - self._share)
+        edge = max(1, round(FEATHER * min(self._size)))
+        weight = np.zeros((self._size[1], self._size[0]), np.float32)
+        weight[edge:-edge, edge:-edge] = 1
+        blurred = cv2.blur(weight, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
+        self._weight = np.asarray(blurred, np.float32)[self._part][..., None]
+        self._background = self._whole[self._place] * (1 - self._weight)
 
     def __call__(self, face: Picture) -> Picture:
         """The whole picture with this face: (H, W, 3) uint8."""
         how = cv2.INTER_AREA if self._size[0] < face.shape[1] else cv2.INTER_CUBIC
-        made = cv2.resize(face, self._size, interpolation=how)[self._part]
+        resized = cv2.resize(face, self._size, interpolation=how)[self._part]
         picture = self._whole.copy()
-        picture[self._place] = np.rint(made * self._share + self._kept)
+        picture[self._place] = np.rint(resized * self._weight + self._background)
         return picture
 
 
-def aligned_to_shot(motion: Motion, portrait: Portrait, preset: Preset, options: Options) -> Motion:
-    """A driver's motion on the portrait's own face or body, on the canvas of the shot."""
+def fit_motion(
+    motion: Motion, portrait: Portrait, frame: ConditioningFrame, options: Options, preset: Preset, *, align: bool
+) -> Motion:
+    """The motion on the portrait's own face or body, with notes about what will look wrong.
+
+    A face track is aligned if it does not lie on the portrait's face, except with `exact`; `align` aligns any track.
+    Raises MotionError if the preset cannot follow this kind of motion.
+    """
+    _check_kind(preset, motion)
     if isinstance(motion, PoseTrack):
-        return align_pose(motion, find_body(portrait), (portrait.width, portrait.height))
-    return align_motion(motion, *face_in_shot(portrait, preset, options))
+        return _fit_body(motion, portrait, align=align)
+    assert frame.landmarks is not None
+    motion = without_nan(motion)
+    if align or (not options.exact and face_overlap(motion, frame.landmarks, frame.size) < ALIGNED):
+        note("motion_aligned", "the motion is aligned to the portrait")
+        motion = align_motion(motion, frame.landmarks, frame.size)
+    if preset.conditioning == "landmarks":
+        for warning in preflight(motion, size=frame.size, landmarks=frame.landmarks):
+            emit(warning)
+    elif not options.exact:
+        note(
+            "motion_used_as_mask",
+            "{preset} moves by the voice; of the motion it uses only the area in which the face moves",
+            preset=preset.name,
+        )
+    return motion
 
 
-def stands_elsewhere(motion: Motion, portrait: Portrait, preset: Preset, options: Options) -> bool:
-    """Whether a face track would be drawn off the portrait's face. Body tracks are left as they stand."""
-    if not isinstance(motion, LandmarkTrack):
-        return False
-    return face_overlap(motion, *face_in_shot(portrait, preset, options)) < ALIGNED
+def _fit_body(motion: PoseTrack, portrait: Portrait, *, align: bool) -> PoseTrack:
+    body, size = find_body(portrait), (portrait.width, portrait.height)
+    if align:
+        note("motion_aligned", "the motion is aligned to the portrait")
+        motion = align_pose(motion, body, size)
+    for warning in preflight(motion, size=size, body=body):
+        emit(warning)
+    return motion
 
 
-def face_in_shot(portrait: Portrait, preset: Preset, options: Options) -> tuple[Floats, tuple[int, int]]:
-    """The portrait's landmarks (478, 3) in pixels of the shot, and the shot's width and height."""
-    shot = take_shot(portrait, options, preset)
-    return shot.framing.points(pick_face(portrait, options).landmarks), shot.size
+def _check_kind(preset: Preset, motion: Motion) -> None:
+    wanted, kind = (PoseTrack, "hand poses") if preset.uses_hands else (LandmarkTrack, "face landmarks")
+    if not isinstance(motion, wanted):
+        found = type(motion).__name__
+        raise MotionError(
+            f"preset {preset.name} got a {found}; expected a track of {kind}: give one with `motion`",
+            code="motion_wrong_kind",
+        )
 
 
-def video_size(shot: Shot) -> tuple[int, int]:
-    """Width and height of the video: of the whole picture where the face is put back into it."""
-    return shot.size if shot.whole is None else (shot.whole.shape[1], shot.whole.shape[0])
+def still_track(frame: ConditioningFrame, frames: int, fps: float) -> LandmarkTrack:
+    """The portrait's own face, without any movement: what the mask of a clip without a motion is drawn from."""
+    assert frame.landmarks is not None
+    points = np.broadcast_to(frame.landmarks, (frames, *frame.landmarks.shape))
+    return LandmarkTrack(points, frame.size, fps, np.ones(frames, bool), Curves.rest(frames, fps))
 
 
-def _check_kind(preset: Preset, motion: Motion | None) -> None:
-    """MotionError where a preset cannot follow this kind of motion."""
-    wanted, kind = (PoseTrack, "hand poses") if preset.drive == "hands" else (LandmarkTrack, "face landmarks")
-    if isinstance(motion, wanted) or (motion is None and preset.drive == "mask"):
-        return
-    found = "no motion" if motion is None else f"a {type(motion).__name__}"
-    raise MotionError(f"preset {preset.name} got {found}; expected a track of {kind}: give one with `motion`")
-
-
-def room_mask(track: LandmarkTrack, size: tuple[int, int], margin: float) -> Picture:
-    """A mask (H, W) round every place where the track's face is, as EMO masks a clip (Tian et al., 2024)."""
+def motion_mask(track: LandmarkTrack, size: tuple[int, int], margin: float) -> Picture:
+    """A mask (H, W) around every place where the track's face is, as EMO masks a clip (Tian et al., 2024)."""
     seen = track.points[track.valid] if track.valid.any() else track.points
-    points = seen[..., :2].reshape(-1, 2) * (np.array(size) / track.image_size)
-    return face_mask(size, (*points.min(0).tolist(), *points.max(0).tolist()), margin)
+    return face_mask(size, _box(seen[..., :2] * (np.array(size) / track.image_size)), margin)
 
 
-class Drive:
-    """The driving pictures of a clip, drawn as windows ask for them: (frames, H, W, 1 | 3) uint8.
+class DrivingFrames:
+    """The condition pictures of a clip, drawn on demand: (frames, H, W, 1 | 3) uint8.
 
-    A mask is one picture for all frames; of a face track it takes the room in which the face moves.
+    `motion` has one entry per frame of the clip. A mask is one picture for all frames: the portrait's face and, except
+    with `exact`, every place of the motion's face; it needs no motion.
     """
 
-    def __init__(self, preset: Preset, shot: Shot, motion: Motion | None, frames: int, options: Options) -> None:
-        _check_kind(preset, motion)
-        self._mask = shot.mask if preset.drive == "mask" else None
-        track = None if motion is None else frames_at(motion, clip_times(motion, frames, options), options.fps)
+    def __init__(self, preset: Preset, frame: ConditioningFrame, motion: Motion | None, options: Options) -> None:
+        self._mask = frame.mask if preset.conditioning == "mask" else None
         if self._mask is not None:
-            if isinstance(track, LandmarkTrack) and not options.exact:
-                note(
-                    "motion_used_as_mask",
-                    "{preset} moves by the voice; of the motion it uses only the area in which the face moves",
-                    preset=preset.name,
-                )
-                self._mask = np.maximum(self._mask, room_mask(track, shot.size, options.mask_margin))
+            if isinstance(motion, LandmarkTrack) and not options.exact:
+                self._mask = np.maximum(self._mask, motion_mask(motion, frame.size, options.mask_margin))
             return
-        assert track is not None
-        width, height = shot.size
-        room = max(32, DRAWN_BYTES // (width * height * 3))
-        self._draw = lru_cache(room)(lambda frame: draw_motion(track, frame, (width, height)))
+        assert motion is not None
+        width, height = frame.size
+        most = max(32, CACHE_BYTES // (width * height * 3))
+        self._draw = lru_cache(most)(lambda index: draw_motion(motion, index, (width, height)))
 
     @property
     def still(self) -> bool:
-        """Whether one picture drives all frames."""
+        """Whether one picture conditions all frames."""
         return self._mask is not None
 
     def pictures(self, frames: Sequence[int]) -> Picture:
-        """The driving pictures of these frames; of a still drive one, whatever is asked."""
+        """The condition pictures of these frames; of a still one a single picture."""
         if self._mask is not None:
             return self._mask[None, :, :, None]
         return np.stack([self._draw(frame) for frame in frames])

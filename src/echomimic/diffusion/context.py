@@ -32,7 +32,7 @@ def closed_windows(frames: int, size: int, overlap: int, stride: int = 1, step: 
     return windows
 
 
-def rolled(windows: list[Window], by: int, frames: int) -> list[Window]:
+def shifted(windows: list[Window], by: int, frames: int) -> list[Window]:
     """The windows moved by `by` frames round the clip, as the published systems do at every step."""
     return [[(i + by) % frames for i in window] for window in windows]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from echomimic.diffusion.attention import KeysValues
-from echomimic.diffusion.context import Window, closed_windows, open_windows, rolled
+from echomimic.diffusion.context import Window, closed_windows, open_windows, shifted
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
@@ -16,20 +16,20 @@ from echomimic.errors import DeviceError
 from echomimic.notes import note
 from echomimic.types import Progress
 
-LEAST = 4
-"""Frames to which windows may be shortened where memory runs out: with fewer, neighbours stop moving together."""
+MIN_WINDOW = 4
+"""Frames to which windows may be shortened if memory runs out: with fewer, neighbours stop moving together."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What steers the denoising of some frames; the arguments of `UNet.forward`, None where there is nothing."""
+    """What conditions some frames; the arguments of `UNet.forward`, each of which may be None."""
 
     audio: Tensor | None = None
     condition: Tensor | None = None
     portrait: Sequence[KeysValues] | None = None
 
     def null(self) -> "Conditions":
-        """The same frames without any steering: silence, no driving picture, no portrait."""
+        """The null condition: no audio, no condition features, no portrait keys."""
         return Conditions()
 
 
@@ -38,38 +38,38 @@ ConditionsOf = Callable[[Sequence[int]], Conditions]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a clip is denoised. `roll` is how far the windows move each step; `batch` how many go into one call.
+class SamplingConfig:
+    """How a clip is denoised. Windows have `size` frames and move by `shift` each step; `batch` go into one call.
 
-    `divide` false leaves frames that two windows share undivided, as the first published pipeline did at guidance ≤ 1.
-    `least` is how short windows may become where memory runs out.
+    `divide` false leaves the sum over overlapping windows undivided, as the first pipeline did at guidance ≤ 1.
+    `min_size` is how short windows may become if memory runs out.
     """
 
     steps: int
-    guidance: float
+    guidance_scale: float
     size: int = 12
     overlap: int = 3
     stride: int = 1
-    roll: int = 3
+    shift: int = 3
     batch: int = 1
     windows: Literal["open", "closed"] = "open"
     sampler: SamplerName = "ddim"
     divide: bool = True
-    least: int = LEAST
+    min_size: int = MIN_WINDOW
 
     def at(self, step: int, frames: int) -> list[Window]:
         """The windows of one step."""
         if self.windows == "open":
-            return open_windows(frames, self.size, self.overlap, self.roll * step)
-        return rolled(closed_windows(frames, self.size, self.overlap, self.stride), self.roll * step, frames)
+            return open_windows(frames, self.size, self.overlap, self.shift * step)
+        return shifted(closed_windows(frames, self.size, self.overlap, self.stride), self.shift * step, frames)
 
     def calls(self, frames: int, first: int = 0) -> int:
         """How many windows are denoised from step `first` on."""
         return sum(len(self.at(step, frames)) for step in range(first, self.steps))
 
-    def smaller(self, frames: int) -> "Recipe | None":
-        """The recipe with windows of two thirds as many frames, None where they may not become smaller."""
-        size = max(self.least, 2 * min(self.size, frames) // 3)
+    def smaller(self, frames: int) -> "SamplingConfig | None":
+        """The config with windows of two thirds as many frames; None if they may not become smaller."""
+        size = max(self.min_size, 2 * min(self.size, frames) // 3)
         return (
             None if size >= min(self.size, frames) else replace(self, size=size, overlap=min(self.overlap, size // 4))
         )
@@ -79,30 +79,32 @@ class _WindowError(Exception):
     """One window alone does not fit the device's memory."""
 
 
-Look = Callable[[Tensor], None]
-"""Is shown, after every step, what the latents (frames, 4, h, w) would be without the noise that is left."""
+StepCallback = Callable[[Tensor], None]
+"""Receives, after every step, the predicted clean latents (frames, 4, h, w)."""
 
 
 class Denoiser:
-    """Denoises clips; `recipe` and `batch` are what fits of the wanted ones, learnt as memory runs out."""
+    """Denoises clips; `config` and `batch` are reduced as memory runs out."""
 
-    def __init__(self, unet: UNet, conditions: ConditionsOf, recipe: Recipe, dtype: torch.dtype) -> None:
-        self.unet, self.conditions, self.recipe, self.dtype = unet, conditions, recipe, dtype
-        self.batch = recipe.batch
+    def __init__(self, unet: UNet, conditions: ConditionsOf, config: SamplingConfig, dtype: torch.dtype) -> None:
+        self.unet, self.conditions, self.config, self.dtype = unet, conditions, config, dtype
+        self.batch = config.batch
 
-    def run(self, noise: Tensor, progress: Progress | None = None, look: Look | None = None) -> Iterator[Tensor]:
+    def run(
+        self, noise: Tensor, progress: Progress | None = None, callback: StepCallback | None = None
+    ) -> Iterator[Tensor]:
         """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
 
-        `progress` counts windows. Raises DeviceError where not even a short window fits the device.
+        `progress` counts windows. Raises DeviceError if not even a short window fits the device.
         """
-        sampler = Sampler(self.recipe.sampler, self.recipe.steps)
+        sampler = Sampler(self.config.sampler, self.config.steps)
         latents, before = noise, 0
         for step, t in enumerate(sampler.timesteps):
             velocity, count = self._summed(latents, t, step, before, progress)
-            before += len(self.recipe.at(step, len(latents)))
-            if look:
-                look(sampler.clean(velocity / count, t, latents))
-            latents = sampler.step(velocity / count if self.recipe.divide else velocity, t, latents)
+            before += len(self.config.at(step, len(latents)))
+            if callback:
+                callback(sampler.clean(velocity / count, t, latents))
+            latents = sampler.step(velocity / count if self.config.divide else velocity, t, latents)
             yield latents
 
     def _summed(
@@ -110,9 +112,9 @@ class Denoiser:
     ) -> tuple[Tensor, Tensor]:
         """The velocities of all windows added up, and how many windows each frame is in (frames, 1, 1, 1)."""
         velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
-        done, total = before, before + self.recipe.calls(len(latents), step)
+        done, total = before, before + self.config.calls(len(latents), step)
         try:
-            for windows, predictions in self._predict(latents, t, self.recipe.at(step, len(latents))):
+            for windows, predictions in self._predict(latents, t, self.config.at(step, len(latents))):
                 for window, prediction in zip(windows, predictions, strict=True):
                     velocity[window] += prediction
                     count[window] += 1
@@ -141,19 +143,19 @@ class Denoiser:
             yield some, predictions
 
     def _shorten(self, frames: int) -> None:
-        recipe, tried = self.recipe.smaller(frames), min(self.recipe.size, frames)
-        if recipe is None:
+        config, tried = self.config.smaller(frames), min(self.config.size, frames)
+        if config is None:
             raise DeviceError(
                 f"a window of {tried} frames does not fit the device's memory; lower `size` or `context_frames`, "
                 "or try `offload` or `dtype` bfloat16",
                 code="out_of_memory",
             ) from None
-        self.recipe = recipe
+        self.config = config
         note(
             "window_shortened",
             "windows of {tried} frames do not fit the device's memory; continuing with {frames}",
             tried=tried,
-            frames=recipe.size,
+            frames=config.size,
         )
 
     def _halve(self, tried: int) -> None:
@@ -168,7 +170,7 @@ class Denoiser:
         )
 
     def _guided(self, latents: Tensor, t: int, windows: list[Window]) -> Tensor:
-        """One call of the network, or two where guidance asks for the difference that the conditions make."""
+        """Classifier-free guidance: one call of the network, or two if the scale is above 1."""
         index = [i for window in windows for i in window]
         # channels last: convolutions are faster so, and tokens become views
         x = latents[index].to(self.dtype, memory_format=torch.channels_last)
@@ -179,8 +181,8 @@ class Denoiser:
             out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]))
             return out.float().unflatten(0, (len(windows), -1))
 
-        steered = velocity(conditions)
-        if self.recipe.guidance <= 1:
-            return steered
-        free = velocity(conditions.null())
-        return free + self.recipe.guidance * (steered - free)
+        conditional = velocity(conditions)
+        if self.config.guidance_scale <= 1:
+            return conditional
+        null = velocity(conditions.null())
+        return null + self.config.guidance_scale * (conditional - null)

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -10,24 +11,34 @@ import torch
 from torch import Tensor
 
 from echomimic.checkpoints import search_paths
-from echomimic.diffusion.conditioning import Drive, PasteBack, Shot, take_shot
-from echomimic.diffusion.denoise import LEAST, Conditions, ConditionsOf, Denoiser, Look, Recipe
+from echomimic.diffusion.conditioning import (
+    ConditioningFrame,
+    DrivingFrames,
+    PasteBack,
+    fit_motion,
+    prepare_reference,
+    still_track,
+)
+from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
-from echomimic.diffusion.models import Networks, compile_regions, load_networks, tiny_networks
+from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
-from echomimic.diffusion.whisper import RATE, encode, log_mel, original_frames, windows_of_frames
+from echomimic.diffusion.whisper import RATE, encode, feature_rows, log_mel, original_frames, windows_of_frames
+from echomimic.errors import MotionError
+from echomimic.landmarks.crop import Crop
+from echomimic.landmarks.face import Face
 from echomimic.media import sound_blocks
 from echomimic.media.loudness import level_loudness
-from echomimic.motion.clip_timing import clip_length
+from echomimic.motion.clip_timing import clip_length, fit_to_clip
 from echomimic.motion.gestures import portrait_gestures
-from echomimic.notes import note
+from echomimic.notes import Note, collect_notes, note
 from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.types import LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
 
-Predict = Callable[[Portrait, Speech, Options], LandmarkTrack]
-"""Makes the motion that a preset needs and the user has not given."""
+Predict = Callable[[Portrait, Speech, Options, Face | None], LandmarkTrack]
+"""Predicts the face motion that goes with a voice; the face, if known already, is not searched for again."""
 Item = TypeVar("Item")
 DECODE_BATCH = 4
 
@@ -35,77 +46,144 @@ DECODE_BATCH = 4
 class DiffusionEngine:
     """An `Engine` for one preset. Keeps its networks, on their device, for many clips.
 
-    `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset that is given none, and
-    `device` is used where the options say auto.
+    `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset if the user gives none, and
+    `device` is used if the options say auto.
     """
 
     def __init__(
         self, preset: Preset, weights: Path | None = None, predict: Predict | None = None, device: str | None = None
     ) -> None:
-        self.preset, self._weights, self._predict, self._device = preset, weights, predict, device
+        self.preset, self.predict = preset, predict
+        self._weights, self._device = weights, device
         self._loaded: tuple[object, Networks] | None = None
 
-    def frames(
-        self,
-        portrait: Portrait,
-        speech: Speech,
-        motion: Motion | None,
-        options: Options,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        """Yield the frames of the portrait speaking, each as soon as it is decoded.
+    def prepare(
+        self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False
+    ) -> "DiffusionRender":
+        """Crop the portrait and fit the motion to it. Raises FaceError, MotionError, DeviceError."""
+        with collect_notes() as notes:
+            device = choose_device(self._device if self._device and options.device == "auto" else options.device)
+            frame = prepare_reference(portrait, options, self.preset)
+            if motion is not None:
+                motion = fit_motion(motion, portrait, frame, options, self.preset, align=align)
+            num_frames = self._num_frames(speech, motion, options)
+        return DiffusionRender(self, portrait, speech, motion, options, device, frame, num_frames, tuple(notes))
 
-        `progress` counts windows, then frames; one that is `Previewing` is shown the middle frame after every step,
-        but not with `offload`: there is no room then for the autoencoder. Raises WeightsError, DeviceError, FaceError,
-        MotionError.
-        """
-        device = choose_device(self._device if self._device and options.device == "auto" else options.device)
-        dtype = choose_dtype(options.dtype, device)
-        shot = take_shot(portrait, options, self.preset)
-        motion = self._motion(portrait, speech, motion, options)
-        run = _Run(self.networks(device, dtype, options.compile), device, dtype, options, self.preset)
-        with torch.inference_mode():
-            features = run.hear(speech)
-            frames = run.length(speech, motion, features)
-            conditions = run.conditions(shot, Drive(self.preset, shot, motion, frames, options), features)
-        noise = first_noise(
-            frames, shot.size[1] // FACTOR, shot.size[0] // FACTOR, options.seed, self.preset.noise_clamp
-        )
-        told = _Told(progress, run.recipe.calls(frames), frames)
-        finish = PasteBack(shot, portrait) if shot.whole is not None else None
-        latents = run.denoise(noise.to(device), conditions, told, run.look(progress, finish))
-        for picture in run.decode(latents):
-            told.decoded()
-            yield finish(picture) if finish else picture
+    def _num_frames(self, speech: Speech, motion: Motion | None, options: Options) -> int:
+        """Frames of the clip; with `exact`, the original generates one or two more than the voice lasts."""
+        if not options.exact or options.frames or self.preset.conditioning != "mask":
+            return clip_length(speech, motion, options)
+        mel = log_mel(sound_blocks(speech, RATE))
+        return original_frames(feature_rows(mel.shape[1]), options.fps)
 
     def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
         wanted = (device, dtype, compiled)
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None  # the old ones go before the new ones come
-            made = (
+            networks = (
                 load_networks(self.preset, search_paths(self._weights), dtype, device)
                 if self.preset.files
                 else tiny_networks(self.preset, dtype)
             )
             if compiled:
-                compile_regions(made.denoising)
-            self._loaded = (wanted, made)
+                compile_regions(networks.denoising)
+            self._loaded = (wanted, networks)
         return self._loaded[1]
 
-    def _motion(self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options) -> Motion | None:
-        """The motion to follow: the user's, else hands that gesture with the voice, else what `predict` makes of it."""
-        if motion is not None or self.preset.drive == "mask":
-            return motion
-        if self.preset.drive == "hands":
-            note("gestures_generated", "hands gesture with the voice, since no motion was given")
-            return portrait_gestures(portrait, speech, options)
-        if not self._predict:
+
+@dataclass(frozen=True)
+class DiffusionRender:
+    """A prepared run (`echomimic.engines.Render`); `given` is the user's motion, fitted to the portrait."""
+
+    engine: DiffusionEngine
+    portrait: Portrait
+    speech: Speech
+    given: Motion | None
+    options: Options
+    device: torch.device
+    frame: ConditioningFrame
+    num_frames: int
+    warnings: tuple[Note, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        return self.frame.video_size
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.options.fps
+
+    @property
+    def crop(self) -> Crop:
+        """The part of the portrait that the network sees."""
+        return self.frame.crop
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the networks."""
+        return choose_dtype(self.options.dtype, self.device)
+
+    @property
+    def memory_mb(self) -> int:
+        """Estimated peak memory of the device in megabytes."""
+        return peak_megabytes(self.engine.preset, self.options, self.device, self.frame.size)
+
+    @cached_property
+    def motion(self) -> Motion:
+        """The motion that is rendered; the portrait's still face if the voice alone drives the network."""
+        return self._driving or still_track(self.frame, self.num_frames, self.fps)
+
+    @cached_property
+    def _driving(self) -> Motion | None:
+        """The motion that conditions the network, one entry per frame: given, generated, or none."""
+        preset = self.engine.preset
+        motion = self.given
+        if preset.conditioning == "mask" and (motion is None or self.options.exact):
             return None
-        return self._predict(portrait, speech, replace(options, framing="crop"))  # on the canvas of the shot
+        if motion is None and preset.uses_hands:
+            note("gestures_generated", "hands gesture with the voice, since no motion was given")
+            motion = portrait_gestures(self.portrait, self.speech, self.options)
+        elif motion is None:
+            if self.engine.predict is None:
+                raise MotionError(f"preset {preset.name} got no motion; expected a track of face landmarks")
+            cropped = replace(self.options, framing="crop")  # on the canvas of the conditioning frame
+            motion = self.engine.predict(self.portrait, self.speech, cropped, self.frame.face)
+        return fit_to_clip(motion, self.num_frames, self.options)
+
+    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+        """Yield the frames of the portrait speaking, each as soon as it is decoded.
+
+        `progress` counts windows, then frames; a `Previewing` one receives the middle frame after every step, but not
+        with `offload`, which leaves no memory for the autoencoder. Raises WeightsError, DeviceError, FaceError,
+        MotionError.
+        """
+        preset, options, frame = self.engine.preset, self.options, self.frame
+        driving = DrivingFrames(preset, frame, self._driving, options)
+        run = _Run(
+            self.engine.networks(self.device, self.dtype, options.compile), self.device, self.dtype, options, preset
+        )
+        with torch.inference_mode():
+            conditions = run.conditions(frame, driving, run.speech_features(self.speech))
+        width, height = frame.size
+        noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
+        two_stages = _TwoStageProgress(progress, run.config.calls(self.num_frames), self.num_frames)
+        size = (self.portrait.width, self.portrait.height)
+        finish = None if frame.whole is None else PasteBack(frame.whole, frame.crop, size)
+        latents = run.denoise(noise.to(self.device), conditions, two_stages, run.previews(progress, finish))
+        for picture in run.decode(latents):
+            two_stages.decoded()
+            yield finish(picture) if finish else picture
 
 
-class _Told:
+def load_engine(preset: Preset, weights: Path | None, device: str | None, predict: Predict) -> DiffusionEngine:
+    """The engine of a diffusion preset; its networks are loaded when they are first used."""
+    return DiffusionEngine(preset, weights, predict, device)
+
+
+class _TwoStageProgress:
     """Progress over both stages as one count: windows denoised, then frames decoded."""
 
     def __init__(self, progress: Progress | None, windows: int, frames: int) -> None:
@@ -113,7 +191,7 @@ class _Told:
         self._windows, self._total = windows, windows + frames
 
     def denoised(self, done: int, windows: int) -> None:
-        """So many windows are denoised, of as many as it takes now: there are more where memory makes them shorter."""
+        """Report `done` of `windows` denoised windows; their number grows if memory makes them shorter."""
         self._windows, self._total = windows, windows + self._clip
         if self._progress:
             self._progress(done, self._total)
@@ -132,53 +210,46 @@ class _Run:
         self, networks: Networks, device: torch.device, dtype: torch.dtype, options: Options, preset: Preset
     ) -> None:
         self.networks, self.device, self.dtype, self.options = networks, device, dtype, options
-        self.recipe = recipe_of(options, preset)
+        self.config = sampling_config(options, preset)
 
-    def hear(self, speech: Speech) -> Tensor:
+    def speech_features(self, speech: Speech) -> Tensor:
         """Speech features (rows, 5, 384), half a megabyte a second or less."""
         blocks = sound_blocks(speech, RATE)
         mel = log_mel(blocks if self.options.exact else level_loudness(blocks, RATE))
         with resident(self.networks.speech, self.device, self.options.offload):
             return encode(self.networks.speech, mel, exact=self.options.exact).to(self.dtype)
 
-    def length(self, speech: Speech, motion: Motion | None, features: Tensor) -> int:
-        """How many frames; exactly, the original makes one or two more than the voice lasts."""
-        frames = clip_length(speech, motion, self.options)
-        if self.options.exact and not self.options.frames and motion is None:
-            return original_frames(len(features), self.options.fps)
-        return frames
-
-    def conditions(self, shot: Shot, drive: Drive, features: Tensor) -> ConditionsOf:
-        """The conditions of any frames: the portrait's keys and values once, the rest as it is asked for."""
+    def conditions(self, frame: ConditioningFrame, driving: DrivingFrames, features: Tensor) -> ConditionsOf:
+        """The conditions of any frames: the portrait's keys and values once, the rest on demand."""
         networks, options = self.networks, self.options
         with resident(networks.vae, self.device, options.offload):
-            latents = encode_picture(networks.vae, shot.picture)
+            latents = encode_picture(networks.vae, frame.picture)
         with resident(networks.reference, self.device, options.offload):
-            read = networks.reference.features(latents.to(self.device, self.dtype))
+            reference = networks.reference.features(latents.to(self.device, self.dtype))
         if options.exact:  # the original rounds them, whatever it computes in
-            read = [feature.half().to(self.dtype) for feature in read]
+            reference = [feature.half().to(self.dtype) for feature in reference]
         networks.denoising.to(self.device)
         networks.condition.to(self.device)
-        portrait = networks.denoising.project(read)
+        portrait = networks.denoising.project(reference)
 
-        def driven(frames: Sequence[int]) -> Tensor:
-            pictures = picture_tensor(drive.pictures(frames), self.device, self.dtype)
+        def encoded(frames: Sequence[int]) -> Tensor:
+            pictures = picture_tensor(driving.pictures(frames), self.device, self.dtype)
             return cast(Tensor, networks.condition(pictures))
 
-        still = driven([0]) if drive.still else None
+        still = encoded([0]) if driving.still else None
 
         def of(frames: Sequence[int]) -> Conditions:
-            heard = windows_of_frames(features, frames, options.fps)
-            return Conditions(heard, driven(frames) if still is None else still, portrait)
+            audio = windows_of_frames(features, frames, options.fps)
+            return Conditions(audio, encoded(frames) if still is None else still, portrait)
 
         return of
 
-    def look(self, progress: Progress | None, finish: Callable[[Picture], Picture] | None) -> Look | None:
-        """What shows the middle frame of unfinished latents to a progress that wants to see it."""
+    def previews(self, progress: Progress | None, finish: Callable[[Picture], Picture] | None) -> StepCallback | None:
+        """The callback that shows the middle frame of unfinished latents to a progress that accepts previews."""
         if not isinstance(progress, Previewing) or self.options.offload:
             return None
 
-        def look(latents: Tensor) -> None:
+        def show(latents: Tensor) -> None:
             def make() -> Picture:
                 middle = len(latents) // 2
                 (picture,) = self.decode(latents[middle : middle + 1])
@@ -186,13 +257,19 @@ class _Run:
 
             progress.preview(make)
 
-        return look
+        return show
 
-    def denoise(self, noise: Tensor, conditions: ConditionsOf, told: _Told, look: Look | None = None) -> Tensor:
+    def denoise(
+        self,
+        noise: Tensor,
+        conditions: ConditionsOf,
+        progress: _TwoStageProgress,
+        callback: StepCallback | None = None,
+    ) -> Tensor:
         """The clean latents (frames, 4, h, w)."""
-        denoiser = Denoiser(self.networks.denoising, conditions, self.recipe, self.dtype)
+        denoiser = Denoiser(self.networks.denoising, conditions, self.config, self.dtype)
         with resident(self.networks.denoising, self.device, self.options.offload):
-            return deque(without_gradients(denoiser.run(noise, told.denoised, look)), maxlen=1).pop()
+            return deque(without_gradients(denoiser.run(noise, progress.denoised, callback)), maxlen=1).pop()
 
     def decode(self, latents: Tensor) -> Iterator[Picture]:
         """Pictures one by one."""
@@ -203,18 +280,18 @@ class _Run:
             yield from without_gradients(decode_latents(vae, latents, DECODE_BATCH, floor=self.options.exact))
 
 
-def recipe_of(options: Options, preset: Preset) -> Recipe:
-    """How the options say to denoise; `exact` is the published loop: closed windows, a forgotten division."""
-    return Recipe(
+def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
+    """The denoising loop that the options ask for; `exact` is the published loop: closed windows, no division."""
+    return SamplingConfig(
         steps=options.steps,
-        guidance=options.guidance,
+        guidance_scale=options.guidance,
         size=options.context_frames,
         overlap=options.context_overlap,
-        roll=preset.roll,
+        shift=preset.context_shift,
         batch=options.context_batch,
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
-        least=options.context_frames if options.exact else LEAST,
+        min_size=options.context_frames if options.exact else MIN_WINDOW,
         divide=not options.exact or options.guidance > 1 or preset.name.endswith("-acc"),
     )
 

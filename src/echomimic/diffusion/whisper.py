@@ -161,6 +161,11 @@ def encode(encoder: SpeechEncoder, mel: Tensor, *, exact: bool = False) -> Tenso
     return torch.cat(features)
 
 
+def feature_rows(mel_frames: int) -> int:
+    """Number of feature rows that `encode` makes of a spectrum of so many frames."""
+    return mel_frames // SEGMENT * (SEGMENT // 2) + mel_frames % SEGMENT // 2
+
+
 def rows_of_frames(indices: Sequence[int], fps: float, rows: int) -> npt.NDArray[np.int64]:
     """The ten feature rows, (frames, 10), that each video frame hears: 80 ms before it to 100 ms after it."""
     centres = (np.asarray(indices) * ROWS_A_SECOND / fps).astype(np.int64)

@@ -1,10 +1,11 @@
-"""The engine that needs no weights: the photo itself is moved, frame by frame, on a few CPU threads."""
+"""The engine that needs no weights: it warps the photo itself, frame by frame, on a few CPU threads."""
 
 import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,89 +20,158 @@ from echomimic.mesh.renderer import Renderer
 from echomimic.mesh.speech_to_face import predict_curves
 from echomimic.motion.clip_timing import clip_length, clip_times
 from echomimic.motion.regions import combine_curves
+from echomimic.notes import Note, collect_notes, emit
 from echomimic.options import Options
+from echomimic.presets import Preset, find_preset
 from echomimic.signals import sample_at
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
-AHEAD = 3
+QUEUED = 3
 """Frames per worker that may be finished before the encoder takes them: enough to keep every core busy."""
+MEMORY_MB = 215
+"""Resident memory of the engine without what grows with the picture."""
+BYTES_PER_PIXEL = 160
+"""Memory of the scene and of queued frames for each pixel of the video."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A portrait set up for rendering: its scene, how it is framed, and the face that speaks."""
+class PreparedPortrait:
+    """A portrait with its face and its crop; the scene that renders it is built when it is first used."""
 
-    scene: Renderer
-    framing: Crop
+    portrait: Portrait
     face: Face
+    crop: Crop
+    still_background: bool
+    notes: tuple[Note, ...] = ()
+
+    @cached_property
+    def scene(self) -> Renderer:
+        """The renderer of this portrait."""
+        pixels, landmarks = self.crop.cut(self.portrait.pixels), self.crop.points(self.face.landmarks)
+        matte = _matte(self.portrait, self.crop, pixels, landmarks) if self.still_background else None
+        return Renderer(pixels, landmarks, matte, None if matte is None else inpaint_background(pixels, matte))
 
 
 class MeshEngine:
-    """An `Engine` on numpy and OpenCV. Keeps the last portrait set up, for many clips of the same person."""
+    """An `Engine` on numpy and OpenCV. Keeps the last prepared portrait, for many clips of the same person."""
 
     def __init__(self) -> None:
-        self._staged: tuple[Picture, object, Stage] | None = None
+        self._prepared: tuple[object, PreparedPortrait] | None = None
 
-    def frames(
+    @property
+    def preset(self) -> Preset:
+        """The preset mesh."""
+        return find_preset("mesh")
+
+    def prepare(
         self,
         portrait: Portrait,
         speech: Speech,
         motion: Motion | None,
         options: Options,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        """Yield (H, W, 3) frames of the portrait speaking; `motion` replaces what the voice would have moved."""
-        curves = self.curves(speech, motion, options)
-        scene = self.stage(portrait, options).scene
-        yield from _render(scene, curves, options.workers or os.cpu_count() or 1, progress)
+        *,
+        align: bool = False,
+        face: Face | None = None,
+    ) -> "MeshRender":
+        """Find the face, unless it is given, and choose the crop and the length of the clip.
 
-    def track(self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options) -> LandmarkTrack:
-        """The motion that `frames` would render, as landmarks (T, 478, 3) on the video's canvas, with its curves."""
-        curves = self.curves(speech, motion, options)
-        stage = self.stage(portrait, options)
-        points = np.stack([stage.scene.landmarks(row) for row in curves.values])
-        image_size = (stage.framing.width, stage.framing.height)
-        return LandmarkTrack(points, image_size, curves.fps, np.ones(len(points), bool), curves)
+        Curves are relative to the portrait, so there is nothing to align. Raises FaceError, MotionError.
+        """
+        if motion is not None and not isinstance(motion, LandmarkTrack):
+            raise MotionError(
+                "the motion is a pose track; expected face landmarks: preset v2 takes pose tracks",
+                code="motion_wrong_kind",
+            )
+        with collect_notes() as notes:
+            prepared = self.prepare_portrait(portrait, options, face)
+            num_frames = clip_length(speech, motion, options)
+        return MeshRender(prepared, speech, motion, options, num_frames, tuple(notes))
 
-    def curves(self, speech: Speech, motion: Motion | None, options: Options) -> Curves:
-        """The curves to render: the motion's own at the clip's rate and length, or those of the voice."""
-        frames = clip_length(speech, motion, options)
-        if motion is None:
-            return predict_curves(speech, options, frames)
-        if not isinstance(motion, LandmarkTrack):
-            raise MotionError("the motion is a pose track; expected face landmarks: preset v2 takes pose tracks")
-        curves = _at(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
-        if motion.parts is None:
-            return curves
-        return combine_curves(predict_curves(speech, options, frames), curves, motion.parts)
-
-    def stage(self, portrait: Portrait, options: Options) -> Stage:
-        """Find the face, frame the picture and build its scene; the last one is kept."""
-        wanted = _stage_key(options)
-        if self._staged is None or self._staged[0] is not portrait.pixels or self._staged[1] != wanted:
-            self._staged = (portrait.pixels, wanted, _set_up(portrait, options))
-        return self._staged[2]
+    def prepare_portrait(self, portrait: Portrait, options: Options, face: Face | None = None) -> PreparedPortrait:
+        """Find the face, unless it is given, and crop the picture; the last prepared portrait is kept."""
+        key = (options.framing, options.size, options.face, options.face_box, options.crop_margin)
+        wanted = (key, options.still_background)
+        if self._prepared is None or self._prepared[1].portrait is not portrait or self._prepared[0] != wanted:
+            with collect_notes() as notes:
+                face = face or pick_face(portrait, options)
+            crop = frame_portrait(portrait, face, options)
+            self._prepared = (wanted, PreparedPortrait(portrait, face, crop, options.still_background, tuple(notes)))
+        else:
+            for made in self._prepared[1].notes:
+                emit(made)
+        return self._prepared[1]
 
 
-def _stage_key(options: Options) -> object:
-    """The options that a stage depends on, besides the picture."""
-    place = (options.framing, options.size, options.face, options.face_box)
-    return place, options.crop_margin, options.still_background
+@dataclass(frozen=True)
+class MeshRender:
+    """A prepared run (`echomimic.engines.Render`); `given` is the user's motion."""
+
+    prepared: PreparedPortrait
+    speech: Speech
+    given: LandmarkTrack | None
+    options: Options
+    num_frames: int
+    warnings: tuple[Note, ...] = field(default=())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        return self.crop.width, self.crop.height
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return self.options.fps
+
+    @property
+    def crop(self) -> Crop:
+        """The part of the portrait that the video shows."""
+        return self.prepared.crop
+
+    @property
+    def memory_mb(self) -> int:
+        """Estimated peak memory of the process in megabytes."""
+        return MEMORY_MB + self.crop.width * self.crop.height * BYTES_PER_PIXEL // 2**20
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The curves that are rendered."""
+        return clip_curves(self.speech, self.given, self.options, self.num_frames)
+
+    @cached_property
+    def motion(self) -> LandmarkTrack:
+        """The rendered motion: landmarks (T, 478, 3) in pixels of the video, with its curves."""
+        points = np.stack([self.prepared.scene.landmarks(row) for row in self.curves.values])
+        return LandmarkTrack(points, self.size, self.fps, np.ones(len(points), bool), self.curves)
+
+    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+        """Yield (H, W, 3) frames of the portrait speaking."""
+        curves, scene = self.curves, self.prepared.scene
+        yield from _render(scene, curves, self.options.workers or os.cpu_count() or 1, progress)
 
 
-def _set_up(portrait: Portrait, options: Options) -> Stage:
-    face = pick_face(portrait, options)
-    framing = frame_portrait(portrait, face, options)
-    pixels, landmarks = framing.cut(portrait.pixels), framing.points(face.landmarks)
-    matte = _matte(portrait, framing, pixels, landmarks) if options.still_background else None
-    plate = None if matte is None else inpaint_background(pixels, matte)
-    return Stage(Renderer(pixels, landmarks, matte, plate), framing, face)
+def load_engine(*_: object) -> MeshEngine:
+    """The engine of the preset mesh; it needs no weights, device or predictor."""
+    return MeshEngine()
 
 
-def _matte(portrait: Portrait, framing: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:
+def clip_curves(speech: Speech, motion: LandmarkTrack | None, options: Options, frames: int) -> Curves:
+    """The curves of a clip: the motion's at the clip's rate and length, or predicted from the voice.
+
+    If the motion drives only some regions of the face, the voice drives the others.
+    """
+    if motion is None:
+        return predict_curves(speech, options, frames)
+    curves = _at(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
+    if motion.parts is None:
+        return curves
+    return combine_curves(predict_curves(speech, options, frames), curves, motion.parts)
+
+
+def _matte(portrait: Portrait, crop: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:
     """The picture's own transparency where it has one, else the segmented person."""
     if portrait.alpha is not None:
-        alpha = np.asarray(framing.cut(portrait.alpha), np.float32) / 255
+        alpha = np.asarray(crop.cut(portrait.alpha), np.float32) / 255
         if alpha.min() < 0.5:
             return alpha
     return person_matte(pixels, landmarks)
@@ -114,7 +184,7 @@ def _at(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
 
 
 def _render(scene: Renderer, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:
-    """Frames in order from a few threads, never more than a handful ahead of whoever takes them."""
+    """Frames in order from a few threads, never more than a few ahead of the consumer."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one frame per thread beats one frame on many threads
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mesh")
@@ -122,7 +192,7 @@ def _render(scene: Renderer, curves: Curves, workers: int, progress: Progress | 
     total, sent, done = len(curves), 0, 0
     try:
         while done < total:
-            while sent < total and len(waiting) < AHEAD * workers:
+            while sent < total and len(waiting) < QUEUED * workers:
                 waiting.append(pool.submit(scene.frame, curves.values[sent]))
                 sent += 1
             yield waiting.popleft().result()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from echomimic.motion.edits import read_edits as read_edits
     from echomimic.motion.face_retarget import align_motion as align_motion
     from echomimic.motion.files import check_motion_path as check_motion_path
+    from echomimic.motion.files import is_video as is_video
     from echomimic.motion.files import load_edits as load_edits
     from echomimic.motion.files import load_motion as load_motion
     from echomimic.motion.files import load_with_edits as load_with_edits
@@ -54,7 +55,7 @@ _MODULES = {
     "curve_edits": "curve_keys draw_curve find_curve follow_curves read_curve scale_curve set_curve",
     "edits": "EDITS Edit EditContext Comment apply_edits read_edit read_edits",
     "face_retarget": "align_motion",
-    "files": "check_motion_path load_edits load_motion load_with_edits save_motion",
+    "files": "check_motion_path is_video load_edits load_motion load_with_edits save_motion",
     "gestures": "gesture_track",
     "half_body": "propose_crop",
     "hands": "POSE_CURVES pose_curves",

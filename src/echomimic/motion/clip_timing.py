@@ -1,11 +1,16 @@
 """Fitting a motion to a clip: the length of the clip, and the frame of the motion that each of its frames shows."""
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.motion.time_edits import frames_at
 from echomimic.notes import note
 from echomimic.options import Options
-from echomimic.types import Motion, Speech
+from echomimic.types import LandmarkTrack, Motion, PoseTrack, Speech
+
+Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
 
 _ENDS = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
 
@@ -33,3 +38,8 @@ def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.
     if options.motion_end == "loop" and last > 0:
         return np.asarray(last - np.abs(when % (2 * last) - last))
     return np.minimum(when, last)
+
+
+def fit_to_clip(motion: Track, frames: int, options: Options) -> Track:
+    """The motion with one entry for each of the `frames` of the clip, at the clip's rate."""
+    return frames_at(motion, clip_times(motion, frames, options), options.fps)

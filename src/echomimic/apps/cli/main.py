@@ -177,7 +177,8 @@ def presets(as_json: _Json = False) -> None:
 
     for preset in PRESETS.values():
         if as_json:
-            print_json("preset", name=preset.name, engine=preset.engine, drive=preset.drive, summary=preset.summary)
+            facts = {"name": preset.name, "engine": preset.engine, "conditioning": preset.conditioning}
+            print_json("preset", **facts, summary=preset.summary)
         else:
             print_line(f"{preset.name:<18} {preset.summary}")
 

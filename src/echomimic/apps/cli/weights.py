@@ -57,7 +57,7 @@ def where(preset: _Preset = "all", weights: _From = None) -> None:
 @app.command()
 def check(preset: _Preset = "all", weights: _From = None) -> None:
     """Check that every file is here, can be read, and holds exactly the tensors of its network."""
-    from echomimic.diffusion.models import check_file
+    from echomimic.diffusion.networks import check_file
 
     files, places, faults = _files(preset), search_paths(weights), 0
     for file, user in files.items():

@@ -10,11 +10,10 @@ from typing import Any
 
 from echomimic.apps.comfy.contract import ORIGINAL_FOLDER, POSES
 from echomimic.checkpoints import FILES, search_paths
-from echomimic.choice import missing_files
+from echomimic.engines import Engine
 from echomimic.errors import DeviceError, WeightsError
 from echomimic.options import Options
-from echomimic.presets import find_preset
-from echomimic.types import Engine
+from echomimic.presets import find_preset, missing_files
 
 _log = logging.getLogger("echomimic")
 WEIGHTS = "echomimic"

@@ -11,9 +11,8 @@ from echomimic.apps.comfy import host
 from echomimic.apps.comfy.values import landmarks_of
 from echomimic.apps.comfy.watch import Watch
 from echomimic.errors import EchoMimicError, MotionError
-from echomimic.options import Options
 from echomimic.presets import Preset
-from echomimic.types import LandmarkTrack, Motion, Portrait, PoseTrack
+from echomimic.types import LandmarkTrack, Motion, PoseTrack
 
 FOLLOWED = {"mask": LandmarkTrack, "landmarks": LandmarkTrack, "hands": PoseTrack}
 """The kind of track that a preset for a network follows, by what drives it."""
@@ -23,7 +22,7 @@ _PARTS = {LandmarkTrack: "face", PoseTrack: "body"}
 
 @dataclass(frozen=True)
 class Driver:
-    """A motion to follow; with `align` its movements are put on the portrait's own face or body first.
+    """A motion to follow; `align` fits its movements to the portrait's own face or body.
 
     With `mouth` a network that follows landmarks is shown the driver's mouth too.
     """
@@ -85,13 +84,9 @@ def describe(motion: Motion | None) -> str:
     return f"{_KINDS[type(motion)]}: {len(motion)} frames, {len(motion) / motion.fps:.2f} s at {motion.fps:g} fps"
 
 
-def aligned(driver: Driver, portrait: Portrait, settings: Options, preset: Preset) -> Motion:
-    """The motion, on the portrait's own face or body where that is asked for and a network is to follow it.
-
-    The mesh engine puts every motion on the portrait's face by itself. MotionError where a body shows no shoulders, or
-    where the network follows motions of the other kind.
-    """
-    motion, wanted = driver.motion, FOLLOWED.get(preset.drive)
+def driving_motion(driver: Driver, preset: Preset) -> Motion:
+    """The driver's motion. Raises MotionError if the preset's network follows motions of the other kind."""
+    motion, wanted = driver.motion, FOLLOWED.get(preset.conditioning)
     if wanted is None:
         return motion
     if not isinstance(motion, wanted):
@@ -102,9 +97,5 @@ def aligned(driver: Driver, portrait: Portrait, settings: Options, preset: Prese
     if driver.mouth and isinstance(motion, LandmarkTrack):
         from echomimic.diffusion.condition_images import PARTS
 
-        motion = replace(motion, parts=PARTS)
-    if not driver.align:
-        return motion
-    from echomimic.diffusion.conditioning import aligned_to_shot
-
-    return aligned_to_shot(motion, portrait, preset, settings)
+        return replace(motion, parts=PARTS)
+    return motion

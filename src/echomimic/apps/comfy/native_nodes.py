@@ -6,10 +6,9 @@ from typing import Any
 from echomimic.apps.comfy import fields, host, motions, run
 from echomimic.apps.comfy.contract import CATEGORY
 from echomimic.apps.comfy.values import audio_of, box_of, image_of, portrait_of, speech_of, video_of
-from echomimic.choice import choose_preset
 from echomimic.errors import OptionError
 from echomimic.notes import collect_notes
-from echomimic.presets import PRESETS
+from echomimic.presets import PRESETS, resolve_preset
 
 io: Any = import_module("comfy_api.latest").io
 MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MOTION", "PLACE"))
@@ -285,7 +284,7 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
 def _chosen() -> tuple[str, str]:
     """What auto takes and why: the first folder that has all of a better one than mesh."""
     for folder in host.weight_folders():
-        chosen, why = choose_preset(AUTO, None, folder)
+        chosen, why = resolve_preset(AUTO, None, folder)
         if chosen.files:
             return chosen.name, why
     return "mesh", "no checkpoints, or no GPU, for another"

@@ -126,7 +126,7 @@ def _options(
         "context_overlap": overlap,
         "size": max(width, height),
     }
-    if model.preset.drive == "hands":
+    if model.preset.conditioning == "hands":
         return {**options, "framing": "full"}, _shaped(portrait, width, height), None
     ratio = wanted.facecrop_ratio
     face = {"framing": "crop", "mask_margin": wanted.facemask_ratio, "crop_margin": WHOLE if ratio >= 1 else ratio or 1}
@@ -148,7 +148,7 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
     """
     folder = "" if wanted.pose_dir == NO_POSE else wanted.pose_dir
     if folder in BUILT_IN_POSES and folder not in host.poses():
-        if video_images is None and model.preset.drive != "mask":
+        if video_images is None and model.preset.conditioning != "mask":
             note(
                 "pose_folder_missing",
                 "{folder} came with the original pack and is not here: the motion is generated from the voice",
@@ -157,7 +157,7 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
         folder = ""
     if not folder and video_images is None:
         return None
-    if model.preset.drive == "mask":
+    if model.preset.conditioning == "mask":
         note(
             "pose_not_used",
             "the voice alone drives in this infer_mode: the pose that came in is not used; pose_normal takes it",
@@ -171,7 +171,7 @@ def _driver(model: Model, wanted: Wanted, video_images: Any) -> Driver | None:
                 folder=folder,
             )
         return Driver(_recorded(folder, wanted.fps), model.sync, model.mouth)
-    body = model.preset.drive == "hands"
+    body = model.preset.conditioning == "hands"
     return Driver(_filmed(video_images, wanted.fps, body), body or model.sync, model.mouth)
 
 

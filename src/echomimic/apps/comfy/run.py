@@ -11,15 +11,16 @@ import numpy as np
 
 from echomimic.apps.comfy import host
 from echomimic.apps.comfy.fields import rewrite_option_names
-from echomimic.apps.comfy.motions import Driver, aligned
+from echomimic.apps.comfy.motions import Driver, driving_motion
 from echomimic.apps.comfy.peak import Peak
 from echomimic.apps.comfy.watch import Watch
 from echomimic.apps.option_specs import spell_options
+from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import PictureError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, make_options
 from echomimic.presets import Preset, find_preset
-from echomimic.types import Clip, Engine, Motion, Picture, Portrait, Progress, Speech
+from echomimic.types import Clip, Picture, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
     from echomimic.landmarks.crop import Crop
@@ -78,24 +79,19 @@ def load_model(
     return Model(found, dict(machine), engine, host.Residence(engine), weights, why, sync, mouth)
 
 
-class Watched:
-    """An engine whose frames the host sees as they pass; `cut` keeps the middle (width, height) of each."""
+class FrameTap:
+    """Lets the host see the frames as they pass; `cut` keeps the middle (width, height) of each, `keep` all of them."""
 
-    def __init__(self, model: Model, watch: Watch, keep: bool, cut: tuple[int, int] | None) -> None:
-        self._model, self._watch, self._keep, self._cut = model, watch, keep, cut
+    def __init__(self, model: Model, options: Options, watch: Watch, keep: bool, cut: tuple[int, int] | None) -> None:
+        self._model, self._options, self._watch, self._keep, self._cut = model, options, watch, keep, cut
         self.kept: list[Picture] = []
+        self.box = ""
 
-    def frames(
-        self,
-        portrait: Portrait,
-        speech: Speech,
-        motion: Motion | None,
-        options: Options,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        """Yield the engine's frames one by one."""
-        self._model.residence.take(options, _megabytes(self._model.preset, options))
-        for frame in self._model.engine.frames(portrait, speech, motion, options, progress):
+    def __call__(self, render: Render, progress: Progress | None) -> Iterator[Picture]:
+        """Move the networks to the device and yield the frames one by one."""
+        self.box = _box(render.crop)
+        self._model.residence.take(self._options, render.memory_mb)
+        for frame in render.frames(progress):
             shown = frame if self._cut is None else _middle(frame, self._cut)
             self._watch.show(shown)
             if self._keep:
@@ -118,30 +114,29 @@ def render(
 
     given: dict[str, Any] = {**model.machine, **options}
     watch, peak = Watch(), Peak(str(model.machine["device"]) if "device" in model.machine else None)
-    engine = Watched(model, watch, keep, cut)
     with collect_notes() as notes, rewrite_option_names(), host.out_of_memory_told():
         settings = make_options(given, model.preset.defaults)
-        framing = _framing(portrait, settings, model.preset)
+        tap = FrameTap(model, settings, watch, keep, cut)
         clip = api.animate(
             portrait,
             speech,
-            None if driver is None else aligned(driver, portrait, settings, model.preset),
+            None if driver is None else driving_motion(driver, model.preset),
             output=host.temporary(".mp4"),
             preset=model.preset.name,
             weights=model.weights,
-            engine=engine,
+            engine=TappedEngine(model.engine, tap, align=driver is not None and driver.align),
             progress=watch,
             **given,
         )
     lines = [
         f"{clip.frames} frames, {clip.seconds:.2f} s at {clip.fps:g} fps: {_why(clip, speech, settings.frames)}",
         f"{clip.width}x{clip.height}, preset {clip.preset}, seed {clip.seed}, made in {clip.took:.1f} s",
-        f"{_box(framing)} of the picture, {portrait.width}x{portrait.height}",
+        f"{tap.box} of the picture, {portrait.width}x{portrait.height}",
         peak.words(),
         model.why and f"preset {clip.preset}: {model.why}",
         *lines_of(notes),
     ]
-    return Made(clip, "\n".join(filter(None, lines)), engine.kept)
+    return Made(clip, "\n".join(filter(None, lines)), tap.kept)
 
 
 def lines_of(notes: Sequence[str]) -> list[str]:
@@ -157,18 +152,6 @@ def _why(clip: Clip, speech: Speech, asked: int) -> str:
     return "the whole voice" if clip.frames == whole else f"the motion ends there; the voice lasts {whole}"
 
 
-def _framing(portrait: Portrait, settings: Options, preset: Preset) -> "Crop":
-    """The part of the picture that the engine works on."""
-    if preset.engine == "diffusion":
-        from echomimic.diffusion.conditioning import take_shot
-
-        return take_shot(portrait, settings, preset).framing
-    from echomimic.landmarks.crop import frame_portrait
-    from echomimic.landmarks.face import pick_face
-
-    return frame_portrait(portrait, pick_face(portrait, settings), settings)
-
-
 def _box(framing: "Crop") -> str:
     place = f"{framing.left},{framing.top},{framing.source_width},{framing.source_height}"
     return f"box {place} as {framing.width}x{framing.height}"
@@ -177,16 +160,6 @@ def _box(framing: "Crop") -> str:
 def _middle(frame: Picture, size: tuple[int, int]) -> Picture:
     top, left = (frame.shape[0] - size[1]) // 2, (frame.shape[1] - size[0]) // 2
     return np.ascontiguousarray(frame[top : top + size[1], left : left + size[0]])
-
-
-def _megabytes(preset: Preset, options: Options) -> int:
-    """What a run takes on the device besides what is there, about."""
-    if preset.engine != "diffusion":
-        return 0
-    from echomimic.diffusion.memory import peak_megabytes
-
-    side = options.size or 512
-    return peak_megabytes(preset, options, side, side)
 
 
 def crop(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Place, str]:
@@ -206,7 +179,7 @@ def put_back(video: Any, portrait: Portrait, place: Place) -> Path:
 
     PictureError where the picture has another size than the one that was cropped.
     """
-    from echomimic.diffusion.conditioning import PasteBack, Shot
+    from echomimic.diffusion.conditioning import PasteBack
     from echomimic.media import read_speech, read_video, write_clip
 
     if place.size != (portrait.width, portrait.height):
@@ -218,8 +191,7 @@ def put_back(video: Any, portrait: Portrait, place: Place) -> Path:
         video.save_to(str(source))
         film = read_video(source)
         placed = replace(place.framing, width=film.width, height=film.height)
-        blank = np.zeros((film.height, film.width, 3), np.uint8)
-        finish = PasteBack(Shot(blank, None, placed, _whole(portrait)), portrait)
+        finish = PasteBack(_whole(portrait), placed, place.size)
         watch = Watch()
         speech = read_speech(source) if _has_sound(source) else None
         path = host.temporary(".mp4")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import InputError
-from echomimic.types import Clip, Engine, Motion, Picture, Portrait, Previewing, Progress, Speech
+from echomimic.types import Clip, Motion, Picture, Portrait, Previewing, Progress, Speech
 
 
 @dataclass(frozen=True)
@@ -70,40 +71,28 @@ def run_job(request: JobRequest, progress: Progress | None = None, engines: Engi
         save_motion=request.save_motion,
         live=request.live,
         weights=request.weights,
-        engine=PreviewedEngine(engine, progress) if isinstance(progress, Previewing) else engine,
+        engine=TappedEngine(engine, _previewed),
         progress=progress,
         **request.options,
     )
 
 
-class PreviewedEngine:
-    """An engine that offers each frame to a `Previewing` progress as it passes."""
-
-    def __init__(self, engine: Engine, progress: Previewing) -> None:
-        self._engine, self._progress = engine, progress
-
-    def frames(
-        self,
-        portrait: Portrait,
-        speech: Speech,
-        motion: Motion | None,
-        options: Any,
-        progress: Progress | None = None,
-    ) -> Iterator[Picture]:
-        """Yield the frames of the engine."""
-        for frame in self._engine.frames(portrait, speech, motion, options, progress):
-            self._progress.preview(lambda frame=frame: frame)  # type: ignore[misc]
-            yield frame
+def _previewed(render: Render, progress: Progress | None) -> Iterator[Picture]:
+    """The frames, each of which is offered to a `Previewing` progress as it passes."""
+    for frame in render.frames(progress):
+        if isinstance(progress, Previewing):
+            progress.preview(lambda frame=frame: frame)  # type: ignore[misc]
+        yield frame
 
 
 def _preset_name(request: JobRequest) -> str:
     if request.preset != "auto":
         return request.preset
-    from echomimic.choice import choose_preset
     from echomimic.motion import load_motion
+    from echomimic.presets import resolve_preset
 
     motion = load_motion(request.motion) if isinstance(request.motion, Path) else request.motion
-    return choose_preset("auto", motion, request.weights)[0].name
+    return resolve_preset("auto", motion, request.weights)[0].name
 
 
 def _run_track(request: JobRequest, progress: Progress | None) -> Clip:

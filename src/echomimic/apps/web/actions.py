@@ -17,9 +17,9 @@ from echomimic.apps.web.jobs import Job, Order, in_one_line
 from echomimic.apps.web.qualities import quality_options
 from echomimic.apps.web.studio import Studio
 from echomimic.apps.web.words import Language, say
-from echomimic.choice import choose_preset
 from echomimic.errors import EchoMimicError
 from echomimic.options import Options, make_options
+from echomimic.presets import resolve_preset
 
 _TICK = 0.2
 Watched = tuple[Any, ...]
@@ -31,7 +31,7 @@ class Wish:
 
     def __init__(self, studio: Studio, language: Language, names: tuple[str, ...], values: tuple[Any, ...]) -> None:
         portrait, voice, self.quality, preset, seed, *options = values
-        self.preset = choose_preset(preset)[0]
+        self.preset = resolve_preset(preset)[0]
         self._studio, self._language = studio, language
         self._portrait, self._voice = portrait, voice
         self._values = dict(zip(names, options, strict=True)) | {"seed": int(seed or 0)}
@@ -122,7 +122,7 @@ class Actions:
 
     def show_defaults(self, preset: str) -> list[Any]:
         """The options as the preset has them."""
-        defaults = choose_preset(preset)[0].defaults
+        defaults = resolve_preset(preset)[0].defaults
         own = {control.name: control.default for control in OPTION_SPECS}
         return [self._gr.update(value=defaults.get(name, own[name])) for name in self._names]
 
@@ -194,7 +194,7 @@ class Actions:
             session = self._desk.open(*wish.files(), wish.by_hand())
         except EchoMimicError as error:
             return self._error(error), ""
-        kind = "hands" if wish.preset.drive == "hands" else "face"
+        kind = "hands" if wish.preset.conditioning == "hands" else "face"
         address = f"/editor?lang={self._language}&kind={kind}#{session.id}"
         words = say(self._language, "open_editor")
         return f'<p class="em-said"><a href="{escape(address)}" target="_blank">{words}</a></p>', address

@@ -152,7 +152,7 @@ class Desk:
         if chosen.engine == "diffusion":  # the network sees the crop, also where it is put back into the whole
             options = replace(options, framing="crop")
         with session.lock:
-            edited = session.editor("hands" if chosen.drive == "hands" else "face")
+            edited = session.editor("hands" if chosen.conditioning == "hands" else "face")
             track = edited.save(self.home(session) / f"{uuid4().hex}.npz", options)
         try:
             return self.studio.jobs.submit(Order(session.portrait_file, session.voice_file, track, preset, given))

@@ -39,7 +39,7 @@ def presets_state() -> list[dict[str, Any]]:
         {
             "name": found.preset,
             "engine": PRESETS[found.preset].engine,
-            "takes": PRESETS[found.preset].drive,
+            "takes": PRESETS[found.preset].conditioning,
             "mend": found.fix,
         }
         for found in quick_check()

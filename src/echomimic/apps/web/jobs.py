@@ -14,8 +14,9 @@ from echomimic.apps.web.advice import trouble_of
 from echomimic.apps.web.settings import Settings
 from echomimic.apps.web.watch import Watch
 from echomimic.apps.web.words import plain
+from echomimic.engines import Engine
 from echomimic.errors import Cancelled, EchoMimicError
-from echomimic.types import Clip, Engine
+from echomimic.types import Clip
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MOST_WAITING = 16

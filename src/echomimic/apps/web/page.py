@@ -10,8 +10,7 @@ from echomimic.apps.web.fields import make_fields
 from echomimic.apps.web.qualities import QUALITIES
 from echomimic.apps.web.show import limit_html
 from echomimic.apps.web.words import LANGUAGES, Language, say
-from echomimic.choice import choose_preset
-from echomimic.presets import PRESETS
+from echomimic.presets import PRESETS, resolve_preset
 
 STATIC = Path(__file__).parent / "static"
 _PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -91,7 +90,7 @@ def _layout(gr: Any, language: Language, limit: int) -> dict[str, Any]:
         parts["preset"] = gr.Dropdown(["auto", *PRESETS], value="auto", label=say(language, "preset"), elem_id="preset")
         with gr.Accordion(say(language, "presets_here"), open=False) as parts["presets_fold"]:
             parts["presets"] = gr.HTML(say(language, "looking"))
-        parts["options"] = make_fields(language, choose_preset("auto")[0].defaults)
+        parts["options"] = make_fields(language, resolve_preset("auto")[0].defaults)
     parts["job"] = gr.Textbox(visible="hidden", elem_id="job")
     parts["address"] = gr.Textbox(visible="hidden")
     return parts

@@ -65,4 +65,4 @@ def warm_up() -> None:
 
     options = Options(size=128, frames=1)
     portrait, speech = read_picture(demo_portrait()), read_speech(demo_voice())
-    MeshEngine().track(portrait, speech, None, options)
+    _ = MeshEngine().prepare(portrait, speech, None, options).motion

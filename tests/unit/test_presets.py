@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echomimic import choice
-from echomimic.choice import choose_preset
+from echomimic import presets
 from echomimic.errors import OptionError, WeightsError
-from echomimic.presets import find_preset
+from echomimic.presets import find_preset, resolve_preset
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
 
 FACE = LandmarkTrack(np.zeros((2, 478, 3), np.float32), (512, 512), 25.0, np.ones(2, bool))
@@ -16,20 +15,20 @@ HANDS = PoseTrack(np.zeros((2, 18, 3)), np.zeros((2, 2, 21, 3)), np.zeros((2, 68
 
 
 def test_without_weights_auto_is_mesh_and_says_why(tmp_path: Path) -> None:
-    preset, why = choose_preset("auto", weights=tmp_path)
+    preset, why = resolve_preset("auto", weights=tmp_path)
     assert preset.name == "mesh"
     assert "no checkpoints" in why
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
-    assert choose_preset("v2", weights=tmp_path) == (find_preset("v2"), "asked for")
+    assert resolve_preset("v2", weights=tmp_path) == (find_preset("v2"), "asked for")
     with pytest.raises(OptionError, match="unknown preset 'v3'; expected"):
-        choose_preset("v3")
+        resolve_preset("v3")
 
 
 def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is no folder"):
-        choose_preset("auto", weights=tmp_path / "none")
+        resolve_preset("auto", weights=tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -40,10 +39,10 @@ def test_auto_takes_what_the_motion_can_drive_where_there_is_a_gpu(
     motion: Motion | None, here: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = set(find_preset(here).files.values())
-    monkeypatch.setattr(choice, "locate", lambda file, places: Path(file.path) if file.name in names else None)
-    monkeypatch.setattr(choice, "_has_accelerator", lambda: True)
-    assert choose_preset("auto", motion)[0].name == expected
-    monkeypatch.setattr(choice, "_has_accelerator", lambda: False)
-    preset, why = choose_preset("auto", motion)
+    monkeypatch.setattr(presets, "locate", lambda file, places: Path(file.path) if file.name in names else None)
+    monkeypatch.setattr(presets, "_has_accelerator", lambda: True)
+    assert resolve_preset("auto", motion)[0].name == expected
+    monkeypatch.setattr(presets, "_has_accelerator", lambda: False)
+    preset, why = resolve_preset("auto", motion)
     assert preset.name == "mesh"
     assert f"`preset` {expected}" in why

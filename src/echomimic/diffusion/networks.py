@@ -1,24 +1,27 @@
-"""The networks of a preset: built without memory, loaded strictly, or small and random for `tiny`."""
+"""The networks of a preset: built without memory, loaded strictly, or small and random; how much memory they take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from echomimic.checkpoints import FILES, WeightFile, read_tensors, release_pages, require
 from echomimic.diffusion.attention import MotionModule, SpatialTransformer
 from echomimic.diffusion.condition_encoder import ConditionEncoder
-from echomimic.diffusion.device import picture_dtype
-from echomimic.diffusion.loading import Shapes, load_strictly, on_meta, require_same, shapes_of
-from echomimic.diffusion.tiny import fill_by_rule
+from echomimic.diffusion.device import choose_dtype, picture_dtype
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
-from echomimic.diffusion.vae import SD_VAE, build_vae, modern_names
+from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
 from echomimic.diffusion.whisper import SpeechEncoder
+from echomimic.errors import WeightsError
+from echomimic.options import Options
 from echomimic.presets import Preset
 
+Module = TypeVar("Module", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]
 TINY_WIDTHS = (32, 64, 96, 96)
 TINY_VAE: dict[str, Any] = {
     **SD_VAE,
@@ -26,12 +29,18 @@ TINY_VAE: dict[str, Any] = {
     "layers_per_block": 1,
     "norm_num_groups": 8,
 }
+DECODED = 4
+"""Pictures that are decoded together."""
+NETWORK_WIDTH = 2560 + 1280 + 4 * 320
+"""Values per latent pixel at the widest layer: both halves of the gate, its product, and the skip connections."""
+DECODER_WIDTH = 4 * 256
+"""Values per picture pixel at the decoder's widest layer."""
 _MOTION = ".motion_modules."
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The five networks that make a clip."""
+    """The five networks of a preset."""
 
     denoising: UNet
     reference: UNet
@@ -42,7 +51,7 @@ class Networks:
 
 def condition_channels(preset: Preset) -> int:
     """A mask has one channel, drawings have three."""
-    return 1 if preset.drive == "mask" else 3
+    return 1 if preset.conditioning == "mask" else 3
 
 
 def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Networks:
@@ -73,7 +82,7 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
         for part in parts:
             tensors |= in_format(named_tensors(FILES[preset.files[part]], paths[part]), dtype)
         source = " + ".join(str(paths[part]) for part in parts)
-        return load_strictly(module, tensors, source, mend_of(preset.name))
+        return load_strictly(module, tensors, source, fix_of(preset.name))
 
     return Networks(
         load(on_meta(lambda: UNet(DENOISING)), "denoising", "motion"),
@@ -94,7 +103,7 @@ def in_format(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tenso
     return made
 
 
-def mend_of(name: str) -> str:
+def fix_of(name: str) -> str:
     """What to do about a file of another network."""
     return f"expected the published one: echomimic weights fetch {name}"
 
@@ -128,7 +137,7 @@ def expected_shapes(file: WeightFile) -> Shapes:
 def check_file(file: WeightFile, path: Path) -> str:
     """The path and what is in it, if it is exactly the published file's tensors; WeightsError if not."""
     tensors = named_tensors(file, path)
-    require_same(expected_shapes(file), shapes_of(tensors), str(path), mend_of("PRESET"))
+    require_same(expected_shapes(file), shapes_of(tensors), str(path), fix_of("PRESET"))
     kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     return f"{path}  {len(tensors)} tensors, {', '.join(kinds)}"
 
@@ -142,3 +151,82 @@ def compile_regions(unet: UNet) -> None:
     for layer in unet.modules():
         if isinstance(layer, (ResnetBlock, SpatialTransformer, MotionModule)):
             cast(nn.Module, layer).compile(dynamic=False)
+
+
+class MismatchError(WeightsError):
+    """A file does not hold what the network needs; `missing`, `unexpected` and `misshapen` are complete."""
+
+    code = "weights_mismatch"
+
+    def __init__(self, source: str, missing: list[str], unexpected: list[str], misshapen: list[str], fix: str) -> None:
+        self.missing, self.unexpected, self.misshapen = missing, unexpected, misshapen
+        found = ", ".join(
+            f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+            if names
+        )
+        super().__init__(f"{source}: tensors are not those of this network: {found}; {fix}")
+
+
+def on_meta(build: Callable[[], Module]) -> Module:
+    """The module that `build` makes, without memory for its weights."""
+    with torch.device("meta"):
+        return build()
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of each tensor, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def require_same(ours: Shapes, theirs: Shapes, source: str, fix: str) -> None:
+    """Raise MismatchError unless names and shapes of a file are exactly those of the network."""
+    misshapen = [
+        f"{name} {list(theirs[name])} instead of {list(shape)}"
+        for name, shape in ours.items()
+        if name in theirs and theirs[name] != shape
+    ]
+    missing, unexpected = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    if missing or unexpected or misshapen:
+        raise MismatchError(source, missing, unexpected, misshapen, fix)
+
+
+def load_strictly(
+    module: Module, tensors: Mapping[str, Tensor], source: str, fix: str = "expected the published file"
+) -> Module:
+    """Put `tensors` in place of the module's own, which may be on the meta device; the same tensors, no copies."""
+    require_same(shapes_of(module.state_dict()), shapes_of(tensors), source, fix)
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def fill_by_rule(module: nn.Module) -> None:
+    """Fill every weight of `module` in place from numpy's legacy generator, seeded by the weight's rank by name.
+
+    Positions keep their sinusoids. Scales are gentle: norms about 1, biases about 0, layers that keep the variance.
+    """
+    with torch.no_grad():
+        for rank, (name, tensor) in enumerate(sorted(module.state_dict().items())):
+            if name.endswith((".pe", "positional_embedding")):
+                continue
+            values = np.random.RandomState(rank).standard_normal(tensor.numel()).reshape(tensor.shape)
+            if tensor.ndim > 1:
+                values /= np.sqrt(tensor.numel() / len(tensor))
+            else:
+                values = 0.1 * values + (1 if name.endswith(".weight") else 0)
+            tensor.copy_(torch.from_numpy(values))
+
+
+def peak_megabytes(preset: Preset, options: Options, device: torch.device, size: tuple[int, int]) -> int:
+    """Estimated peak memory of the device in megabytes, for pictures of `size` (width, height).
+
+    The weights and the widest layer of what runs at one time; with `offload` only the largest network counts.
+    """
+    width, height = size
+    dtype = choose_dtype(options.dtype, device)
+    sizes = [FILES[name].elements * dtype.itemsize for name in dict.fromkeys(preset.files.values())]
+    weights = max(sizes, default=0) * 2 if options.offload else sum(sizes)
+    windows = options.context_frames * options.context_batch
+    denoising = windows * (width // FACTOR) * (height // FACTOR) * NETWORK_WIDTH * dtype.itemsize
+    decoding = DECODED * width * height * DECODER_WIDTH * picture_dtype(dtype, device).itemsize
+    return (weights + max(denoising, decoding)) // 2**20

@@ -1,0 +1,115 @@
+"""What every engine offers: it prepares a run, and the prepared run yields its frames."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from echomimic.notes import Note
+from echomimic.options import Options
+from echomimic.presets import Preset
+from echomimic.types import Motion, Picture, Portrait, Progress, Speech
+
+if TYPE_CHECKING:
+    from echomimic.landmarks.crop import Crop
+
+
+@runtime_checkable
+class Render(Protocol):
+    """A prepared run: everything about the video is known, and nothing expensive has been computed yet."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        ...
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames that `frames` yields."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        ...
+
+    @property
+    def crop(self) -> "Crop":
+        """The part of the portrait that the engine animates."""
+        ...
+
+    @property
+    def motion(self) -> Motion:
+        """The motion that is rendered, one entry per frame; computed on first use.
+
+        Rendering it again with the same portrait, voice and options gives the same frames.
+        """
+        ...
+
+    @property
+    def memory_mb(self) -> int:
+        """Estimated peak memory in megabytes: of the device for a network, else of the process."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[Note, ...]:
+        """The notes that were made while preparing."""
+        ...
+
+    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+        """Yield (H, W, 3) uint8 RGB frames one by one, as soon as each exists.
+
+        `progress` may raise `Cancelled` to stop.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Renders videos for one preset; keeps what it has loaded for further runs."""
+
+    @property
+    def preset(self) -> Preset:
+        """The preset that this engine renders."""
+        ...
+
+    def prepare(
+        self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False
+    ) -> Render:
+        """Find the face and fit the motion to it; `align` fits even a motion that is already in place.
+
+        Raises FaceError, MotionError, DeviceError.
+        """
+        ...
+
+
+Tap = Callable[[Render, Progress | None], Iterator[Picture]]
+"""Yields the frames of a render, and may do something before, after and with each of them."""
+
+
+class TappedEngine:
+    """An engine whose frames pass through `tap`; with `align` every motion is aligned."""
+
+    def __init__(self, engine: Engine, tap: Tap, *, align: bool = False) -> None:
+        self._engine, self._tap, self._align = engine, tap, align
+
+    @property
+    def preset(self) -> Preset:
+        """The preset of the engine."""
+        return self._engine.preset
+
+    def prepare(
+        self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False
+    ) -> Render:
+        """Prepare the engine's run."""
+        render = self._engine.prepare(portrait, speech, motion, options, align=align or self._align)
+        return cast(Render, _TappedRender(render, self._tap))
+
+
+class _TappedRender:
+    def __init__(self, render: Render, tap: Tap) -> None:
+        self._render, self._tap = render, tap
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._render, name)
+
+    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+        return self._tap(self._render, progress)
