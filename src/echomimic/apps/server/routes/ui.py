@@ -140,7 +140,7 @@ def describe_presets() -> list[dict[str, Any]]:
             "name": found.preset,
             "summary": preset.summary,
             "engine": preset.engine,
-            "takes": preset.drive,
+            "takes": preset.conditioning,
             "defaults": preset.defaults,
             "ready": found.ready,
             "fix": found.fix,
