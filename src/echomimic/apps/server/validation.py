@@ -101,7 +101,7 @@ def _boolean(name: str, text: str) -> bool:
 
 def preset_status(name: str) -> dict[str, Any]:
     """Whether a preset can run here, and what it lacks: names of files and packages, but no path. Blocks."""
-    from echomimic.choice import missing_files
+    from echomimic.presets import missing_files
 
     preset = find_preset(name)
     packages = [each for each in ("torch", "diffusers") if preset.engine == "diffusion" and find_spec(each) is None]

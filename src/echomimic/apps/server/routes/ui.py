@@ -24,9 +24,8 @@ from echomimic.apps.server.problems import Problem
 from echomimic.apps.server.settings import MB, Settings
 from echomimic.apps.server.state import AppState
 from echomimic.apps.server.uploads import Upload
-from echomimic.choice import choose_preset
 from echomimic.options import GROUPS, Options, make_options
-from echomimic.presets import PRESETS, find_preset
+from echomimic.presets import PRESETS, find_preset, resolve_preset
 
 SERVER = Path(__file__).parents[1]
 PAGE_POLICY = (
@@ -129,7 +128,7 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "groups": list(GROUPS.values()),
         "options": options,
         "presets": describe_presets(),
-        "auto": choose_preset("auto")[0].name,
+        "auto": resolve_preset("auto")[0].name,
     }
 
 
