@@ -1,4 +1,4 @@
-"""Find a body, its hands and its face in a picture, as the key points that V2 and OpenPose use."""
+"""Find a body, its hands and its face in a picture, as OpenPose key points, which V2 uses too."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from echomimic.landmarks.topology import BODY_FROM_33, FACE_68, NECK, SHOULDERS,
 from echomimic.types import Floats, Picture, Portrait
 
 HAND_SCORE = 0.9
-"""mediapipe gives its hand points no scores; this is about what V2's own detector gave hands that it saw well."""
+"""The score of every hand point: the network gives none, and V2's own detector gave about this to clear hands."""
 _NEAR_WRIST = 0.6
-"""How far from the body's wrist a hand may be to be that arm's, in shoulder widths."""
+"""Largest distance of a hand from the wrist of the arm that it belongs to, in shoulder widths."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """An upper body in shares of the picture: `body` (18, 3), `hands` (2, 21, 3) left then right, `face` (68, 3).
+    """An upper body: `body` (18, 3), `hands` (2, 21, 3) left then right, `face` (68, 3).
 
-    Each point is x, y and a score; what was not seen scores 0. `depth` (2, 21) is how far hand points lie behind their
-    wrist, in shares of the picture's width, where it is known.
+    Each point is x and y as fractions of the picture, and a score, 0 for a point that was not seen. `depth` (2, 21) is
+    how far hand points lie behind their wrist, as a fraction of the picture's width, if it is known.
     """
 
     body: Floats
@@ -30,7 +30,7 @@ class Body:
 
     @property
     def shoulder_width(self) -> float:
-        """Distance between the shoulders in shares of the picture's width."""
+        """Distance between the shoulders as a fraction of the picture's width."""
         return float(np.linalg.norm(self.body[SHOULDERS[0], :2] - self.body[SHOULDERS[1], :2]))
 
     def has_hand(self, side: int) -> bool:
@@ -39,7 +39,7 @@ class Body:
 
 
 def find_body(portrait: Portrait) -> Body:
-    """The upper body of a portrait; FaceError where none is found. Hands that hide are looked for a second time."""
+    """Find the upper body of a portrait; FaceError if there is none. Missing hands are searched for a second time."""
     with body_landmarker() as find:
         body = read_body(find(portrait.pixels))
     if body is None:
@@ -51,7 +51,7 @@ def find_body(portrait: Portrait) -> Body:
 
 
 def read_body(found: BodyLandmarks | None) -> Body | None:
-    """The key points of what the body landmarker found; None where there is no body."""
+    """Convert what the body landmarker found to key points; None if it found nobody."""
     if found is None:
         return None
     body = np.stack([found.pose[0 if index is None else index] for index in BODY_FROM_33])[:, (0, 1, 3)]
@@ -78,7 +78,7 @@ def _face_68(face: Floats | None) -> Floats:
 
 
 def _with_more_hands(body: Body, pixels: Picture) -> Body:
-    """The body with hands that the hand model finds by itself near an arm that has none yet."""
+    """Add hands that the hand network finds by itself near an arm that has none yet."""
     with hand_landmarker(most=4, confidence=0.3) as find:
         found = [hand.points for hand in find(pixels)]
     hands = body.hands.copy()

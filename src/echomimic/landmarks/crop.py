@@ -1,4 +1,4 @@
-"""Which part of a picture the video shows, at what scale, and how a cropped video goes back into the whole picture."""
+"""Crop a picture to the part that the video shows, and scale it to the size of the video."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from echomimic.options import Options
 from echomimic.types import Floats, Picture, Portrait
 
 LONGEST = 1024
-"""The longer side of a video of the whole picture, unless `size` says otherwise."""
+"""The longer side of a video of the whole picture if `size` is not given."""
 CROP = 512
-"""The side of a cropped video, unless `size` says otherwise."""
+"""The side of a cropped video if `size` is not given."""
 HEAD_ROOM = 0.06
-"""A crop is centred this share of the face's height above the middle of the face, for the hair."""
+"""Distance of a crop's centre above the middle of the face, as a fraction of the face's height: room for the hair."""
 
 
 @dataclass(frozen=True)
 class Crop:
     """A box of a picture (`left`, `top`, `source_width`, `source_height` in its pixels) as a `width` x `height` video.
 
-    The box may reach beyond the picture, whose edge is then repeated.
+    The box may reach beyond the picture, whose border pixels are then repeated.
     """
 
     left: int
@@ -64,7 +64,7 @@ class Crop:
 
 
 def frame_full(width: int, height: int, size: int | None) -> Crop:
-    """The whole picture at its own shape, its longer side `size` pixels (at most `LONGEST` by default), both even."""
+    """The whole picture at its own aspect ratio, the longer side `size` pixels (default: at most `LONGEST`), both even."""
     longer = max(width, height)
     scale = (size or min(longer, LONGEST)) / longer
     out_width, out_height = _even(width * scale), _even(height * scale)
@@ -74,7 +74,7 @@ def frame_full(width: int, height: int, size: int | None) -> Crop:
 
 
 def frame_crop(width: int, height: int, face: Face, margin: float, size: int | None) -> Crop:
-    """A square round the head: the face and `margin` of its size on each side, inside the picture where it fits."""
+    """A square around the head: the face and `margin` of its size on each side, moved inside the picture if it fits."""
     x, y, w, h = face.box
     wanted = face.size * (1 + 2 * margin)
     fits = min(width, height)
@@ -86,7 +86,7 @@ def frame_crop(width: int, height: int, face: Face, margin: float, size: int | N
 
 
 def frame_portrait(portrait: Portrait, face: Face, options: Options) -> Crop:
-    """The framing that the options ask for."""
+    """The crop that the option `framing` asks for."""
     if options.framing == "crop":
         return frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size)
     return frame_full(portrait.width, portrait.height, options.size)

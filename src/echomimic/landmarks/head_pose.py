@@ -1,4 +1,4 @@
-"""Where a head is and how it is turned: fitting landmarks to the face template, angles to rotations and back."""
+"""Position and rotation of a head: alignment to the face template, angles to rotation matrices and back."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -23,11 +23,11 @@ class Similarity:
     shift: npt.NDArray[np.float64]
 
     def apply(self, points: Floats) -> Floats:
-        """The points moved."""
+        """The transformed points."""
         return (self.scale * points @ self.rotation.T + self.shift).astype(np.float32)
 
     def undo(self, points: Floats) -> Floats:
-        """The points before they were moved."""
+        """The inverse of `apply`."""
         return ((points - self.shift) @ self.rotation / self.scale).astype(np.float32)
 
 
