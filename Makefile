@@ -1,6 +1,6 @@
 # One command does everything: `make demo` renders a talking portrait, `make test` proves the package.
 # Both make a .venv here first, and only when pyproject.toml has changed since. All paths are relative, so that a
-# folder with spaces in its name works. PYTHON=/path/to/python3.11 chooses another Python.
+# folder with spaces in its name works. PYTHON=/path/to/python3.13 chooses another Python.
 
 BIN := .venv/bin
 
@@ -62,9 +62,11 @@ clean: ## remove .venv and everything that was built
 .venv/.core: pyproject.toml | .venv/.made
 	@echo "installing echomimic and what it needs into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/echomimic models fetch
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/.made
 	@echo "installing echomimic, the diffusion extra and the tools for tests into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,diffusion]'
+	@$(BIN)/echomimic models fetch
 	@touch $@ .venv/.core

@@ -15,11 +15,12 @@ from secrets import token_hex
 from typing import Any, BinaryIO
 
 from echomimic.errors import EchoMimicError, InputError, SetupError
+from echomimic.installation import missing_package
 
 try:
     import httpx
 except ImportError:
-    raise SetupError("httpx is missing; install what the client needs: pip install 'echomimic[client]'") from None
+    raise SetupError(missing_package("httpx", "client", "the client needs")) from None
 
 Source = str | Path
 Job = Mapping[str, Any]

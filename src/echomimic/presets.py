@@ -7,6 +7,7 @@ from typing import Literal
 
 from echomimic.checkpoints import FILES, locate, require, search_paths
 from echomimic.errors import OptionError, SetupError
+from echomimic.installation import missing_package
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
 
 
@@ -153,10 +154,7 @@ def require_packages(preset: Preset) -> None:
     """Raise SetupError if a package that the preset's engine needs is not installed."""
     missing = [name for name in PACKAGES[preset.engine] if find_spec(name) is None]
     if missing:
-        raise SetupError(
-            f"preset {preset.name} needs the package {missing[0]}, which is not installed; "
-            "expected the extra diffusion: python -m pip install 'echomimic[diffusion]'"
-        )
+        raise SetupError(missing_package(missing[0], "diffusion", f"preset {preset.name} needs"))
 
 
 def _has_accelerator() -> bool:

@@ -10,6 +10,7 @@ import pytest
 from echomimic import presets
 from echomimic.apps import doctor
 from echomimic.apps.cli.main import run
+from echomimic.installation import install_command
 from echomimic.presets import PRESETS
 
 
@@ -19,7 +20,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "import_fault", lambda module: "")
     monkeypatch.setattr(doctor, "_device", lambda: "no GPU found")
     monkeypatch.setattr(doctor, "version", lambda name: "1.2.3")
-    monkeypatch.setattr(doctor, "_OTHER_CV2", ())
+    monkeypatch.setattr(doctor, "_CV2", doctor._CV2[:1])
     monkeypatch.setattr(presets, "search_paths", lambda given=None: [])
 
 
@@ -27,7 +28,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "mediapipe                1.2.3" in out
+    assert "ai-edge-litert           1.2.3" in out
     assert "mesh                     ready" in out
     assert "GB memory" in out or "memory unknown" in out
 
@@ -44,7 +45,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("light")
 def test_a_missing_package_and_its_remedy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def version(name: str) -> str:
-        if name in ("mediapipe", "torch"):
+        if name in ("ai-edge-litert", "torch"):
             raise PackageNotFoundError(name)
         return "1"
 
@@ -52,8 +53,8 @@ def test_a_missing_package_and_its_remedy(monkeypatch: pytest.MonkeyPatch, capsy
     assert run(["doctor"]) == 2
     out = capsys.readouterr().out
     assert "not ready" in out
-    assert "-m pip install 'echomimic'" in out
-    assert doctor.examine().packages[-3].fix.endswith("-m pip install 'echomimic[diffusion]'")
+    assert install_command() in out
+    assert doctor.examine().packages[-3].fix == install_command("diffusion")
 
 
 @pytest.mark.usefixtures("light")
@@ -62,14 +63,24 @@ def test_a_missing_system_library_and_its_remedy(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor, "import_fault", lambda module: fault if module == "cv2" else "")
     health = doctor.examine()
     assert not health.ready("mesh")
-    assert health.presets[0].fix == ("apt-get install libgl1 libglib2.0-0",)
+    (fix,) = health.presets[0].fix
+    assert fix.endswith("-m pip install opencv-python-headless")
 
 
 @pytest.mark.usefixtures("light")
 def test_a_second_cv2_package_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_OTHER_CV2", ("opencv-python",))
+    monkeypatch.setattr(doctor, "_CV2", ("opencv-python-headless", "opencv-python"))
     (warning,) = doctor.examine().warnings
-    assert "pip uninstall opencv-python" in warning
+    assert "pip uninstall opencv-python-headless opencv-python &&" in warning
+
+
+@pytest.mark.usefixtures("light")
+def test_missing_network_files_and_their_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "missing_networks", lambda: ["palm", "pose"])
+    health = doctor.examine()
+    (package,) = (package for package in health.packages if package.name == "landmark networks")
+    assert package.wrong == "2 of 9 files are missing" and package.fix == "echomimic models fetch"
+    assert health.ready("mesh")  # they are fetched at first use
 
 
 @pytest.mark.usefixtures("light")

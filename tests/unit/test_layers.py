@@ -11,7 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # from the ground up: a module imports from its own storey and from those below
 STOREYS: tuple[frozenset[str], ...] = (
-    frozenset({"data", "errors", "notes", "options", "signals", "types"}),
+    frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
     frozenset({"checkpoints", "landmarks", "media", "motion"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
     frozenset({"api", "editing"}),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from echomimic.data import data_path
 from echomimic.errors import SetupError
+from echomimic.installation import python
 
 
 def demo_portrait() -> Path:
@@ -17,7 +18,7 @@ def demo_portrait() -> Path:
     picture = Path(next(iter(homes or []), "")) / "data" / "astronaut.png"
     if not picture.is_file():
         raise SetupError(
-            "the demo portrait is not here; it comes with scikit-image: python -m pip install scikit-image"
+            f"the demo portrait is not here; it comes with scikit-image: {python()} -m pip install scikit-image"
         )
     return picture
 

@@ -7,19 +7,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import repeat
 
 from echomimic import __version__
+from echomimic.installation import install_command, python
+from echomimic.landmarks.networks.files import FILES as NETWORKS
+from echomimic.landmarks.networks.files import missing_files as missing_networks
 from echomimic.presets import PRESETS, Preset, missing_files
 
-_CORE = {"av": "av", "mediapipe": "mediapipe", "opencv-contrib-python": "cv2", "numpy": "numpy", "pillow": "PIL"}
-_CORE |= {"pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": "skimage"}
+_CORE = {"ai-edge-litert": "ai_edge_litert.interpreter", "av": "av", "opencv-python-headless": "cv2", "numpy": "numpy"}
+_CORE |= {"pillow": "PIL", "pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": "skimage"}
 _DIFFUSION = {"torch": "torch", "diffusers": "diffusers", "huggingface-hub": "huggingface_hub"}
-_EXTRA = {"mesh": "", "diffusion": "[diffusion]"}
-_OTHER_CV2 = ("opencv-python", "opencv-python-headless", "opencv-contrib-python-headless")
+_EXTRA = {"mesh": "", "diffusion": "diffusion"}
+_CV2 = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+"""Packages that bring the same module cv2; the first is the one that this package asks for."""
 _NO_GPU = "(the mesh preset needs none)"
 PROBE_SECONDS = 90.0
 """Time limit of one import: torch from a cold network disk takes a minute."""
@@ -87,7 +92,7 @@ def examine() -> Health:
         cores=_cores(),
         memory_gb=_memory_gb(),
         device=device.result(),
-        packages=(*core, *extra),
+        packages=(*core, _check_networks(), *extra),
         presets=tuple(_preset_status(preset, core, extra) for preset in PRESETS.values()),
         warnings=tuple(_warnings()),
     )
@@ -116,10 +121,11 @@ def report_lines(health: Health) -> Iterator[str]:
 
 def _check_package(name: str, module: str, engine: str, load: bool = True) -> Package:
     """Whether a package is installed and, with `load`, can be imported."""
+    name = (_installed_cv2() or [name])[0] if module == "cv2" else name
     try:
         found = version(name)
     except PackageNotFoundError:
-        return Package(name, None, "not installed", f"{_python()} -m pip install 'echomimic{_EXTRA[engine]}'")
+        return Package(name, None, "not installed", install_command(_EXTRA[engine]))
     fault = import_fault(module) if load else ""
     return Package(name, found, fault and f"does not load: {fault}", fault and _fix_import(fault, name))
 
@@ -157,8 +163,8 @@ def _run_tool(command: list[str], seconds: float) -> tuple[str, str]:
 def _fix_import(fault: str, name: str) -> str:
     """The command that fixes an import which failed with `fault`."""
     if "libGL" in fault or "libgthread" in fault:
-        return "apt-get install libgl1 libglib2.0-0"
-    return f"{_python()} -m pip install --force-reinstall {name}"
+        return f"{python()} -m pip uninstall {' '.join(_installed_cv2())} && {python()} -m pip install {_CV2[0]}"
+    return f"{python()} -m pip install --force-reinstall {name}"
 
 
 def _preset_status(preset: Preset, core: list[Package], extra: list[Package]) -> PresetStatus:
@@ -172,20 +178,31 @@ def _preset_status(preset: Preset, core: list[Package], extra: list[Package]) ->
 
 def _warnings() -> Iterator[str]:
     """Things that work now and will fail later."""
-    for name in _OTHER_CV2:
-        try:
-            version(name)
-        except PackageNotFoundError:
-            continue
+    found = _installed_cv2()
+    if len(found) > 1:
         yield (
-            f"{name} is installed beside opencv-contrib-python and overwrites its files; run: {_python()} -m pip "
-            f"uninstall {name} && {_python()} -m pip install --force-reinstall opencv-contrib-python==4.11.0.86"
+            f"{' and '.join(found)} write to the same files; run: {python()} -m pip uninstall {' '.join(found)} && "
+            f"{python()} -m pip install {_CV2[0]}"
         )
 
 
-def _python() -> str:
-    """This Python as a shell word."""
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
+def _installed_cv2() -> list[str]:
+    """The installed packages that bring cv2."""
+    found = []
+    for name in _CV2:
+        with suppress(PackageNotFoundError):
+            version(name)
+            found.append(name)
+    return found
+
+
+def _check_networks() -> Package:
+    """Whether the networks that find faces are here; they are fetched at first use."""
+    lacking = missing_networks()
+    if lacking:
+        wrong = f"{len(lacking)} of {len(NETWORKS)} files are missing"
+        return Package("landmark networks", None, wrong, "echomimic models fetch")
+    return Package("landmark networks", f"{len(NETWORKS)} files")
 
 
 def _cores() -> int:

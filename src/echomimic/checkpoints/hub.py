@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from echomimic.checkpoints.reading import checksum
 from echomimic.checkpoints.registry import WeightFile
 from echomimic.errors import EchoMimicError, SetupError, WeightsError
+from echomimic.installation import missing_package
 
 Say = Callable[[str], None]
 
@@ -44,8 +45,7 @@ class HuggingFace:
         try:
             import huggingface_hub
         except ImportError as error:
-            missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
-            raise SetupError(missing) from None
+            raise SetupError(missing_package(error.name, "diffusion")) from None
         self._hub: Any = huggingface_hub
 
     def licence(self, repository: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echomimic.errors import SetupError, WeightsError
+from echomimic.installation import missing_package
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,4 +119,4 @@ def _first_line(error: BaseException) -> str:
 
 
 def _missing(error: ImportError) -> SetupError:
-    return SetupError(f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'")
+    return SetupError(missing_package(error.name, "diffusion"))

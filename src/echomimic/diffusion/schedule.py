@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from echomimic.errors import SetupError
+from echomimic.installation import missing_package
 
 SamplerName = Literal["ddim", "dpm++", "unipc"]
 
@@ -29,8 +30,7 @@ def _scheduler(name: SamplerName) -> Any:
     try:
         from diffusers import schedulers
     except ImportError as error:
-        missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
-        raise SetupError(missing) from None
+        raise SetupError(missing_package(error.name, "diffusion")) from None
     kinds: Any = schedulers
     if name == "dpm++":
         return kinds.DPMSolverMultistepScheduler(**TRAINED, algorithm_type="dpmsolver++", final_sigmas_type="zero")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.errors import DeviceError, SetupError
+from echomimic.installation import missing_package
 from echomimic.types import Picture
 
 SCALE = 0.18215
@@ -34,8 +35,7 @@ def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
     try:
         from diffusers import models
     except ImportError as error:
-        missing = f"the package {error.name} is missing; install it: pip install 'echomimic[diffusion]'"
-        raise SetupError(missing) from None
+        raise SetupError(missing_package(error.name, "diffusion")) from None
     kind = cast(Any, models).AutoencoderKL
     known = signature(kind.__init__).parameters
     return cast(nn.Module, kind(**{name: value for name, value in config.items() if name in known}))

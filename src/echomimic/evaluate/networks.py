@@ -15,6 +15,7 @@ from echomimic.evaluate.catalogue import LEARNED
 from echomimic.evaluate.learned_metrics import Network
 from echomimic.evaluate.manifest import file_digest
 from echomimic.evaluate.syncnet import SyncNet
+from echomimic.installation import missing_package
 from echomimic.notes import Note, note
 from echomimic.types import Floats
 
@@ -137,7 +138,7 @@ def _torch() -> None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise SetupError("torch is missing; metrics with weights need it: pip install 'echomimic[evaluate]'") from None
+        raise SetupError(missing_package("torch", "evaluate", "metrics with weights need")) from None
 
 
 def _script(path: Path, device: str) -> "Callable[..., torch.Tensor]":

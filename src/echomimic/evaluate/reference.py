@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from echomimic.evaluate.container import Values
+from echomimic.installation import install_command
 from echomimic.media import Video
 from echomimic.notes import note
 from echomimic.types import Picture
@@ -108,6 +109,10 @@ def _has_multiscale(video: Video) -> bool:
         )
         return False
     if find_spec("torchmetrics") is None or find_spec("torch") is None:
-        note("msssim_package_missing", "ms_ssim is left out: it needs torchmetrics: pip install 'echomimic[evaluate]'")
+        note(
+            "msssim_package_missing",
+            "ms_ssim is left out: it needs torchmetrics: {command}",
+            command=install_command("evaluate"),
+        )
         return False
     return True

@@ -64,7 +64,7 @@ class Crop:
 
 
 def frame_full(width: int, height: int, size: int | None) -> Crop:
-    """The whole picture at its own aspect ratio, the longer side `size` pixels (default: at most `LONGEST`), both even."""
+    """The whole picture at its own aspect ratio, the longer side `size` pixels (at most `LONGEST` by default), even."""
     longer = max(width, height)
     scale = (size or min(longer, LONGEST)) / longer
     out_width, out_height = _even(width * scale), _even(height * scale)

@@ -16,6 +16,7 @@ import echomimic.apps.cli.motion_edits  # noqa: F401 - it adds its commands to m
 from echomimic import __version__
 from echomimic.apps.cli.evaluate import check_made, evaluate
 from echomimic.apps.cli.flags import NO_VALUE, with_option_flags
+from echomimic.apps.cli.models import app as models_app
 from echomimic.apps.cli.motion import motion_app, track
 from echomimic.apps.cli.reporter import (
     Reporter,
@@ -189,6 +190,7 @@ for _command in (track, web, evaluate):
     app.command()(_command)
 app.add_typer(motion_app, name="motion")
 app.add_typer(weights_app, name="weights")
+app.add_typer(models_app, name="models")
 
 
 def run(arguments: Sequence[str]) -> int:

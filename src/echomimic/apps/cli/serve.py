@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from echomimic.apps.cli.reporter import print_error, print_line
 from echomimic.apps.server.settings import Settings, flag_fields
 from echomimic.errors import OptionError, SetupError
+from echomimic.installation import missing_package
 
 _HELP = (
     "Serve the page, the motion editor and the HTTP API. Each flag can be set in the environment: ECHOMIMIC_PORT=80."
@@ -57,9 +58,7 @@ def run(settings: Settings) -> None:
     try:
         from echomimic.apps.server.runner import run_server
     except ImportError as error:
-        raise SetupError(
-            f"{error.name} is missing; install what the server needs: pip install 'echomimic[serve]'"
-        ) from None
+        raise SetupError(missing_package(error.name, "serve", "the server needs")) from None
 
     def say(address: str) -> None:
         print_line(f"echomimic serves on {address} (Ctrl-C stops; jobs that run begin again next time)")

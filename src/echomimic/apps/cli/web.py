@@ -12,6 +12,7 @@ import typer
 from echomimic.apps.cli.reporter import print_error, print_line
 from echomimic.apps.cli.serve import make_settings
 from echomimic.errors import SetupError
+from echomimic.installation import missing_package
 
 _PREFIX = "echomimic-web-"
 _OPEN_AFTER = 1.0
@@ -36,8 +37,7 @@ def web(
         from echomimic.apps.jobs.store import remove_abandoned_folders
         from echomimic.apps.server.runner import run_server
     except ImportError as error:
-        missing = f"{error.name} is missing; install what the page needs: pip install 'echomimic[web]'"
-        raise SetupError(missing) from None
+        raise SetupError(missing_package(error.name, "web", "the page needs")) from None
     access = {"host": host, "port": port, "allow_host": allow_host or (), "no_key": no_key}
     make_settings(**access)  # refused before a folder is made
     remove_abandoned_folders(_PREFIX)

@@ -101,21 +101,30 @@ def missing_files() -> list[str]:
 
 
 def read_file(name: str) -> bytes:
-    """The content of a network file. Raises SetupError if it is missing, cannot be read or has the wrong sha256."""
+    """The content of a network file, which is fetched if it is missing or if the copy in the cache is damaged.
+
+    Raises SetupError if it cannot be fetched or read, or if a copy elsewhere has the wrong sha256.
+    """
     path = find_file(name)
-    if path is None:
+    content = None if path is None else _content(path)
+    if path is None or (content is not None and path.parent == cache_folder() and not is_intact(name, content)):
+        from echomimic.landmarks.networks.fetch import fetch_networks
+
+        fetch_networks()
+        path = find_file(name)
+        content = None if path is None else _content(path)
+    if content is None or not is_intact(name, content):
         raise SetupError(
-            f"the network file {FILES[name].name} is missing; expected it in {VARIABLE}, in {cache_folder()} or in an "
-            f"installed mediapipe: pip install --no-deps {WHEEL}",
-            code="models_missing",
+            f"{path} is damaged (wrong sha256): delete it, and run: echomimic models fetch", code="models_damaged"
         )
+    return content
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SetupError(f"{path} cannot be read ({error.strerror}): make it readable, or delete it") from None
-    if not is_intact(name, content):
-        raise SetupError(f"{path} is damaged (wrong sha256): delete it and fetch it again", code="models_damaged")
-    return content
 
 
 def is_intact(name: str, content: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from echomimic.errors import SetupError
+from echomimic.installation import python
 from echomimic.landmarks.networks.files import read_file
 from echomimic.types import Floats
 
@@ -59,7 +60,8 @@ def load_runtime() -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise SetupError(f"ai-edge-litert cannot be loaded ({error}); install it: pip install ai-edge-litert") from None
+        fix = f"{python()} -m pip install ai-edge-litert"
+        raise SetupError(f"ai-edge-litert cannot be loaded ({error}); install it: {fix}") from None
     return Interpreter
 
 
