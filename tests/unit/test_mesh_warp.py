@@ -50,7 +50,7 @@ def test_a_rim_tells_above_from_below() -> None:
     rim = Rim.of(mesh.UPPER_CURVE, portrait()[1].astype(np.float64))
     middle = portrait()[1][mesh.UPPER_LIP[4], :2].astype(np.float64)
     down = np.array([0.0, 4.0])
-    _, below = rim.lay(np.stack([middle + down, middle - down]))
+    _, below = rim.project(np.stack([middle + down, middle - down]))
     assert below[0] > 2 and below[1] < -2
 
 

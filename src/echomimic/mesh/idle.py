@@ -1,10 +1,9 @@
-"""What a face does besides speaking: blinks, glances, head, brows and breath, drawn from a seed.
+"""Idle motion: blinks, gaze, head, brows and breath, generated from a seed.
 
-Each movement is made in time, as a row of events or waves that goes on for ever, and only then looked at frame by
-frame: so the start of a clip depends neither on its length nor, but for sampling, on its frame rate. Figures that are
-no taste of ours are from twelve minutes of filmed speakers: a blink about every 3.8 s, 0.32 s long; the head's spread
-within a clip 4.1, 3.5 and 2.9 degrees in yaw, pitch and roll, of which half suits a warped photo, nearly all of its
-power below 1 Hz.
+Each movement is generated in continuous time, as an endless sequence of events or waves, and then sampled per frame: so
+the start of a clip does not depend on its length or, except for sampling, on its frame rate. Measured figures come from
+twelve minutes of filmed speakers: a blink about every 3.8 s, 0.32 s long; standard deviations of the head within a clip
+of 4.1, 3.5 and 2.9 degrees in yaw, pitch and roll, of which half suits a warped photo, nearly all power below 1 Hz.
 """
 
 from collections.abc import Iterator
@@ -19,20 +18,22 @@ from echomimic.types import Floats
 _Times = npt.NDArray[np.float64]
 
 HEAD_SPREAD = {"yaw": 2.4, "pitch": 3.0, "roll": 1.6}
-"""Degrees at motion strength 1. More than half of what is filmed in pitch: of a nod of a flat photo about half to two
-thirds is seen, measured by finding the face again in the rendered frames."""
+"""Standard deviations in degrees at motion strength 1. Pitch has more than half of the filmed value, because only half
+to two thirds of a nod is visible in a warped photo (measured with a landmark detector on rendered frames)."""
 BLINK_SECONDS = 0.32
 _LID_DOWN, _LID_SHUT = 0.1, 0.04
 _BREATHS_PER_SECOND = 0.27
 _EASE_IN, _EASE_OUT = 0.8, 1.0
 _STEADY_EYES = 0.7
-"""Share of a head turn that the eyes take back, to keep looking at the viewer."""
+"""Fraction of a head rotation that the eyes compensate, to keep the gaze on the viewer."""
 
 
 @dataclass(frozen=True)
 class Cues:
-    """What of the voice the face answers to: `voice` (T,) 0..1 where somebody speaks, and times in seconds of
-    stressed syllables and of the ends of phrases."""
+    """Features of the voice that the idle motion follows.
+
+    `voice` (T,) is 1 during speech; `stresses` and `phrase_ends` are times in seconds.
+    """
 
     voice: Floats
     stresses: tuple[float, ...] = field(default=())
@@ -42,15 +43,15 @@ class Cues:
 def idle_motion(
     frames: int, fps: float, seed: int, strength: float = 1.0, blink_rate: float = 16.0, cues: Cues | None = None
 ) -> dict[str, Floats]:
-    """Curves (frames,) by name, for every curve that is not the mouth's; the same for the same arguments."""
+    """Curves (frames,) by name for everything but the mouth; the same for the same arguments."""
     times = np.arange(frames) / fps
     cues = cues or Cues(np.zeros(frames, np.float32))
     envelope = strength * _envelope(times, frames / fps) * (0.7 + 0.3 * _slow(cues.voice, fps))
     head = _head(times, seed, cues)
-    glances = _glances(seed, frames / fps)
+    saccades = _saccades(seed, frames / fps)
     curves = {name: column * envelope for name, column in head.items()}
-    curves |= _gaze(times, glances, curves["yaw"], curves["pitch"])
-    blinks = _blink_times(seed, frames / fps, blink_rate, cues, glances)
+    curves |= _gaze(times, saccades, curves["yaw"], curves["pitch"])
+    blinks = _blink_times(seed, frames / fps, blink_rate, cues, saccades)
     curves["blink"] = _lids(times, blinks)
     curves["breath"] = strength * _breath(times, seed)
     return {name: column.astype(np.float32) for name, column in curves.items()}
@@ -71,12 +72,12 @@ def find_cues(voice: Floats, loudness: Floats, rate: float) -> tuple[tuple[float
 
 
 def _draw(seed: int, name: str) -> np.random.Generator:
-    """A row of random numbers of its own for each movement, so that one never changes another."""
+    """A random generator of its own for each movement, so that they do not affect each other."""
     return np.random.default_rng([seed, *name.encode()])
 
 
 def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
-    """Head, brows, smile, shift and sway at full strength: postures that are held and left, with waves on top."""
+    """Head, brows, smile, shift and sway at full strength: held postures with waves added."""
     draw = _draw(seed, "accents")
     nods, raises = np.zeros_like(times), np.zeros_like(times)
     for at in cues.stresses:
@@ -86,7 +87,7 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
         if chance < 0.4:
             _add_bump(raises, times, at - 0.05, brow)
     head = {
-        name: spread * _within(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
+        name: spread * _soft_limit(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
         for name, spread in HEAD_SPREAD.items()
     }
     return head | {
@@ -100,7 +101,7 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
 
 
 def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
-    """Noise of unit spread as a sum of sines, 0 at the start; its power falls steeply above `corner` Hz."""
+    """Noise of unit variance as a sum of sines; its power falls steeply above `corner` Hz."""
     draw = _draw(seed, f"waves {name}")
     hertz = np.exp(draw.uniform(np.log(0.08), np.log(1.6), 20))
     power = hertz / (1 + (hertz / corner) ** 4)
@@ -112,7 +113,7 @@ def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
 
 
 def _postures(times: _Times, seed: int, name: str) -> _Times:
-    """Poses of about unit spread, each held for some seconds, with smooth passages of 0.5 to 1.1 s between."""
+    """Poses of about unit variance, each held for some seconds, with smooth transitions of 0.5 to 1.1 s."""
     draw = _draw(seed, f"postures {name}")
     value, steps, at = 0.0, [], draw.uniform(0.2, 0.8)
     until = times[-1] if len(times) else 0.0
@@ -145,51 +146,51 @@ def _steps(times: _Times, steps: list[tuple[float, float, float]]) -> _Times:
 
 
 def _add_bump(total: _Times, times: _Times, at: float, size: float) -> None:
-    """Add a rise of 0.16 s that is highest at `at`, and a slower fall."""
+    """Add a rise of 0.16 s that peaks at `at`, and a slower fall."""
     first, last = np.searchsorted(times, [at - 0.16, at + 0.4])
     x = times[first:last] - at
     total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.16, 0.4), -1, 1) * np.pi / 2) ** 2
 
 
 @dataclass(frozen=True)
-class _Glance:
-    """The eyes jump at `at` seconds to (`x`, `y`) degrees from the viewer."""
+class _Saccade:
+    """A saccade at `at` seconds to (`x`, `y`) degrees from the viewer."""
 
     at: float
     x: float
     y: float
 
 
-def _glances(seed: int, seconds: float) -> list[_Glance]:
-    """Fixations: on the viewer most of the time, now and then a few degrees away, and back."""
-    draw, glances, at, away = _draw(seed, "gaze"), [_Glance(0.0, 0.0, 0.0)], 0.9, False
+def _saccades(seed: int, seconds: float) -> list[_Saccade]:
+    """Fixations: mostly on the viewer, sometimes a few degrees away."""
+    draw, saccades, at, away = _draw(seed, "gaze"), [_Saccade(0.0, 0.0, 0.0)], 0.9, False
     while at < seconds:
         away = not away and draw.random() < 0.55
         size = np.array([4.0, 2.2]) if away else np.array([0.5, 0.35])
         x, y = np.clip(draw.standard_normal(2) * size, -9, 9)
-        glances.append(_Glance(at, float(x), float(y)))
+        saccades.append(_Saccade(at, float(x), float(y)))
         at += 0.25 + draw.gamma(2.0, 0.35 if away else 0.75)
-    return glances
+    return saccades
 
 
-def _gaze(times: _Times, glances: list[_Glance], yaw: Floats, pitch: Floats) -> dict[str, Floats]:
-    """Eyes in the head: fixations, less most of what the head turns."""
+def _gaze(times: _Times, saccades: list[_Saccade], yaw: Floats, pitch: Floats) -> dict[str, Floats]:
+    """Gaze relative to the head: fixations minus most of the head rotation."""
     across, down = [], []
-    for before, glance in pairwise(glances):
-        takes = 0.03 + 0.0024 * float(np.hypot(glance.x - before.x, glance.y - before.y))
-        across.append((glance.at, takes, glance.x - before.x))
-        down.append((glance.at, takes, glance.y - before.y))
+    for before, saccade in pairwise(saccades):
+        takes = 0.03 + 0.0024 * float(np.hypot(saccade.x - before.x, saccade.y - before.y))
+        across.append((saccade.at, takes, saccade.x - before.x))
+        down.append((saccade.at, takes, saccade.y - before.y))
     x, y = _steps(times, across), _steps(times, down)
     return {"gaze_x": x - _STEADY_EYES * yaw, "gaze_y": y - _STEADY_EYES * pitch}
 
 
-def _blink_times(seed: int, seconds: float, rate: float, cues: Cues, glances: list[_Glance]) -> list[float]:
-    """When lids begin to fall: gamma-distributed gaps, drawn to the ends of phrases, and with large glances."""
+def _blink_times(seed: int, seconds: float, rate: float, cues: Cues, saccades: list[_Saccade]) -> list[float]:
+    """Start times of blinks: gamma-distributed intervals, moved to ends of phrases and to large saccades."""
     if rate <= 0:
         return []
     blinks: list[float] = []
     ends = np.array(cues.phrase_ends)
-    shifts = np.array([b.at for a, b in pairwise(glances) if np.hypot(b.x - a.x, b.y - a.y) > 6])
+    shifts = np.array([b.at for a, b in pairwise(saccades) if np.hypot(b.x - a.x, b.y - a.y) > 6])
     for wanted in _gaps(_draw(seed, "blinks"), 60 / rate):
         if wanted >= seconds:
             break
@@ -215,7 +216,7 @@ def _nearest(marks: _Times, at: float, reach: float, otherwise: float) -> float:
 
 
 def _lids(times: _Times, blinks: list[float]) -> _Times:
-    """Lids fall in 0.1 s, stay shut for 0.04 s and rise more slowly."""
+    """Lids close in 0.1 s, stay shut for 0.04 s and open more slowly."""
     lids = np.zeros_like(times)
     for at in blinks:
         first, last = np.searchsorted(times, [at, at + BLINK_SECONDS])
@@ -226,7 +227,7 @@ def _lids(times: _Times, blinks: list[float]) -> _Times:
 
 
 def _breath(times: _Times, seed: int) -> _Times:
-    """Breaths of uneven length and depth, 0 (as in the portrait) to about 0.8: in over 0.4 of the time, then out."""
+    """Breaths of varying length and depth, 0 (as in the portrait) to about 0.8; inhaling takes 0.4 of the time."""
     draw, at, total = _draw(seed, "breath"), 0.0, np.zeros_like(times)
     until = times[-1] if len(times) else 0.0
     while at <= until:
@@ -239,7 +240,7 @@ def _breath(times: _Times, seed: int) -> _Times:
 
 
 def _envelope(times: _Times, seconds: float) -> _Times:
-    """0 at the first frame, 1 after 0.8 s, and back to a quarter in the last second."""
+    """0 at the first frame, 1 after 0.8 s, and down to a quarter in the last second."""
     out = _ease(np.clip((seconds - times) / _EASE_OUT, 0, 1))
     result: _Times = _ease(np.clip(times / _EASE_IN, 0, 1)) * (0.25 + 0.75 * out)
     return result
@@ -250,7 +251,7 @@ def _slow(values: Floats, fps: float) -> Floats:
 
 
 def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
-    """Running mean (T,) over a stretch of `seconds` round each frame."""
+    """Moving average (T,) over `seconds` around each frame."""
     half = max(0, round(seconds * rate / 2))
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
@@ -259,8 +260,8 @@ def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
     return mean
 
 
-def _within(values: _Times, limit: float) -> _Times:
-    """Values bent softly so that none passes `limit`."""
+def _soft_limit(values: _Times, limit: float) -> _Times:
+    """Soft limit: values compressed by tanh so that none exceeds `limit`."""
     bent: _Times = limit * np.tanh(values / limit)
     return bent
 

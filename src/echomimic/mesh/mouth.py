@@ -1,6 +1,6 @@
-"""The inside of the mouth: a dark cavity, a tongue, upper teeth that hold to the skull, lower ones to the jaw.
+"""The inside of the mouth: a dark cavity, a tongue, upper teeth fixed to the skull, lower teeth fixed to the jaw.
 
-Textures are drawn once per portrait in mouth widths; a frame only moves, shades and masks them.
+Textures are drawn once per portrait; a frame only moves, shades and masks them.
 """
 
 import cv2
@@ -17,7 +17,7 @@ from echomimic.types import CURVE_NAMES, Floats
 Array = npt.NDArray[np.float64]
 
 OWN_TEETH = 0.13
-"""Lips further apart than this share of the mouth's width may show the portrait's own teeth."""
+"""Lip distance, in mouth widths, above which the portrait's own teeth may be used."""
 _CLOSED = 0.008
 _TONGUE = CURVE_NAMES.index("tongue")
 _TOOTH_WIDTHS = np.array([0.098, 0.078, 0.084, 0.074, 0.068, 0.06])
@@ -45,7 +45,7 @@ class Mouth:
         self._own = _own_teeth(picture, points, self.width, self.colours) if rig.opening > OWN_TEETH else None
 
     def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
-        """Draw the lips and what is between them into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
+        """Draw the lips and the inside of the mouth into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
         box = self.opening.box(pose.points)
         if box[2] - box[0] < 3 or box[3] - box[1] < 3:
             return
@@ -62,8 +62,8 @@ class Mouth:
         put(frame, patch, box, 0.5 * self.opening.margin)
 
     def _inside(self, pose: Pose, box: Box, share: Floats, gap: float) -> Pixels:
-        """(h, w, 3): cavity, tongue, teeth and shade in `box`."""
-        jaw = self.rig.jaw_way(pose.row)
+        """(h, w, 3): cavity, tongue, teeth and shading in `box`."""
+        jaw = self.rig.jaw_displacement(pose.row)
         drop = float(jaw @ self.rig.frame.axes[1]) / self.width
         raised = float(np.clip(pose.row[_TONGUE], 0, 1))
         tip = 0.36 * drop + 0.02 - raised * (0.36 * drop + 0.12)
@@ -74,37 +74,39 @@ class Mouth:
             (self._lower, -0.36, -0.09, 0.36, jaw),
             (self._upper, -0.5, -0.335, 0.5, 0 * jaw),
         ):
-            self._lay(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
+            self._composite(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
         if self._own is not None:
-            self._lay(colour, self._own[0], self._own_place(self._own[1], pose, box))
+            self._composite(colour, self._own[0], self._own_teeth_place(self._own[1], pose, box))
         self._shade(colour, share, pose.points, box, gap)
         return np.asarray(np.clip(colour, 0, 255), np.uint8)
 
     def _place(
         self, base: Array, at: tuple[float, float, float, float], texture: Floats, pose: Pose, box: Box
     ) -> Array:
-        """(2, 3): from texture pixels to pixels of `box`, for a texture laid at (left, top, width, height) in mouth
-        widths, carried by `base` (3,) pixels."""
+        """(2, 3) affine map from texture to `box` pixels.
+
+        The texture lies at (left, top, width, height) in mouth widths, displaced by `base` (3,) pixels.
+        """
         left, top, wide, tall = at
         across, down = self.rig.frame.axes[0] * self.width, self.rig.frame.axes[1] * self.width
         rows, columns = texture.shape[:2]
         start = pose.carry(self.middle + base + left * across + top * down) - box[:2]
         return np.column_stack([pose.direct(across) * wide / columns, pose.direct(down) * tall / rows, start])
 
-    def _own_place(self, corner: tuple[int, int], pose: Pose, box: Box) -> Array:
-        """(2, 3): from pixels of the portrait's own teeth to pixels of `box`; they hold to the skull."""
+    def _own_teeth_place(self, corner: tuple[int, int], pose: Pose, box: Box) -> Array:
+        """(2, 3) affine map from the portrait's own teeth to `box` pixels; they are fixed to the skull."""
         start = pose.carry(np.array([*corner, self.middle[2]], np.float64)) - box[:2]
         return np.column_stack([pose.turn[:2, 0], pose.turn[:2, 1], start])
 
-    def _lay(self, colour: Floats, texture: Floats, affine: Array) -> None:
-        """Lay a texture with premultiplied alpha upon the colours, in place."""
+    def _composite(self, colour: Floats, texture: Floats, affine: Array) -> None:
+        """Composite a texture with premultiplied alpha over the colours, in place."""
         size = (colour.shape[1], colour.shape[0])
         warped = cv2.warpAffine(texture, affine, size, flags=cv2.INTER_LINEAR)
         colour *= 1 - warped[..., 3:]
         colour += warped[..., :3]
 
     def _shade(self, colour: Floats, share: Floats, points: Floats, box: Box, gap: float) -> None:
-        """Darken towards the lips, the corners and the upper lip's shadow, in place."""
+        """Darken towards the lips, the corners and the shadow of the upper lip, in place."""
         place = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
         left, right = points[mesh.MOUTH_LEFT, :2], points[mesh.MOUTH_RIGHT, :2]
         across = (right - left).astype(np.float32)
@@ -113,7 +115,7 @@ class Mouth:
         inside = (share > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
         near = 0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))
-        # little light falls through a narrow gap: bright teeth in it would look like a seam
+        # little light enters a narrow gap: bright teeth in it would look like a seam
         shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.4 + 0.6 * _ramp(gap, 0.0, 0.14))
         shade = shade[..., None].astype(np.float32)
         colour *= shade
@@ -125,7 +127,7 @@ def _ramp(x: float, low: float, high: float) -> float:
 
 
 class _Colours:
-    """Colours of the inside of a mouth that belong to this face: RGB float32."""
+    """Colours of the inside of the mouth for this face: RGB float32."""
 
     def __init__(self, picture: Pixels, points: Array) -> None:
         spots = np.array([_around(picture, points[p]) for p in (50, 280, 205, 425, mesh.NOSE_TIP, 9, 151)])
@@ -134,7 +136,7 @@ class _Colours:
         self.light = float(np.clip(light / 175, 0.3, 1.1))
         lips = np.median([_around(picture, points[p]) for p in (17, 16, 85, 315, 0, 72, 302)], 0)
         hue = self.skin / max(float(self.skin.mean()), 1.0)
-        # under coloured light nothing is white: the redder the skin, the more of its hue goes into the teeth
+        # under coloured light nothing is white: the redder the skin, the more of its hue the teeth get
         cast = float(np.clip(0.22 + 1.2 * (0.75 - hue.min()), 0.2, 0.5))
         white = np.array([1.02, 1.0, 0.95]) * (1 - cast) + hue * cast
         self.teeth = (white / white.mean() * np.clip(light * 1.08 + 16, 60, 228)).astype(np.float32)
@@ -146,7 +148,7 @@ class _Colours:
 
 
 def _around(picture: Pixels, point: Array) -> Array:
-    """The mean colour of a few pixels round a point."""
+    """The mean colour of a few pixels around a point."""
     x, y = np.round(point[:2]).astype(int)
     reach = max(1, picture.shape[0] // 200)
     rows = slice(max(0, min(y, picture.shape[0] - 1) - reach), max(1, y + reach + 1))
@@ -157,8 +159,7 @@ def _around(picture: Pixels, point: Array) -> Array:
 def _teeth(fine: int, colour: Floats, gum: Floats, size: float) -> Floats:
     """(rows, columns, 4) premultiplied: a row of teeth, biting edge down, 1 mouth width wide and 0.5 tall.
 
-    One band with a scalloped edge and faint seams: at the size of a face in a video that is what teeth look like, and
-    on a drawing too.
+    It is one band with a scalloped edge and faint seams, which suits the size of a face in a video, and drawings.
     """
     rows, columns = fine // 2, fine
     x: Array = (np.arange(columns, dtype=np.float64) + 0.5) / columns - 0.5
@@ -174,7 +175,7 @@ def _teeth(fine: int, colour: Floats, gum: Floats, size: float) -> Floats:
     round_ = 1 - 0.07 * inner**2
     side = 1 - 0.5 * smoothstep(np.abs(x), 0.12, 0.46)
     rise = 0.8 + 0.2 * smoothstep(y, 0.2, 0.33)
-    # shaded teeth take on the red of what is round them rather than turn grey
+    # shaded teeth take on the red of their surroundings instead of turning grey
     light = (seam * round_ * side)[None, :, None] * rise[..., None]
     rgb = colour * light + 0.55 * gum * (1 - light)
     root = smoothstep(y, 0.165, 0.185)[..., None] * np.ones((1, columns, 1))
@@ -199,7 +200,7 @@ def _tongue(fine: int, colour: Floats) -> Floats:
 def _own_teeth(
     picture: Pixels, points: Array, width: float, colours: _Colours
 ) -> tuple[Floats, tuple[int, int]] | None:
-    """The teeth that the portrait shows, premultiplied, and their corner; None where there is only dark."""
+    """The teeth visible in the portrait, premultiplied, and their corner; None if there are none."""
     rim = points[[*mesh.UPPER_CURVE, *mesh.LOWER_CURVE[::-1]], :2]
     low, high = np.floor(rim.min(0)).astype(int) - 2, np.ceil(rim.max(0)).astype(int) + 3
     low = np.maximum(low, 0)

@@ -1,4 +1,4 @@
-"""An opening of the face, mouth or eye: skin above it, skin below it, and what shows in between."""
+"""An opening of the face (mouth or eye): the skin above and below it, and blending of what is inside."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -27,20 +27,20 @@ Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 FINER = 2
-"""The portrait is enlarged this much before it is read: linear reading of it is then as sharp as cubic."""
+"""Enlargement of the portrait before it is sampled: linear sampling is then as sharp as cubic."""
 _FINE_EDGE = 4
 
 
 @cache
 def smooth_curve(count: int, per_span: int = 4) -> Array:
-    """(samples, count) matrix that draws a Catmull-Rom curve through `count` points."""
+    """(samples, count) matrix that samples a Catmull-Rom curve through `count` points."""
     rows = []
     for k in range(count - 1):
         for t in np.arange(per_span) / per_span:
             row = np.zeros(count)
             weights = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
             for place, weight in zip((k - 1, k, k + 1, k + 2), weights, strict=True):
-                # beyond its ends the curve goes on straight
+                # the curve is extended linearly beyond its ends
                 if place < 0:
                     row[0] += weight
                     row[0] += weight
@@ -56,7 +56,7 @@ def smooth_curve(count: int, per_span: int = 4) -> Array:
 
 
 def cover(polygon: Array, box: Box) -> Floats:
-    """(h, w) float32: which share of each pixel of `box` lies in the polygon (n, 2)."""
+    """(h, w) float32: coverage of each pixel of `box` by the polygon (n, 2)."""
     width, height = box[2] - box[0], box[3] - box[1]
     fine = np.zeros((height * _FINE_EDGE, width * _FINE_EDGE), np.uint8)
     corners = ((polygon - (box[0] - 0.5, box[1] - 0.5)) * _FINE_EDGE - 0.5) * 16
@@ -65,7 +65,7 @@ def cover(polygon: Array, box: Box) -> Floats:
 
 
 def below(curve: Array, box: Box) -> Floats:
-    """(h, w) float32: which share of each pixel lies below a curve that is continued level to both sides."""
+    """(h, w) float32: fraction of each pixel below a curve, which is extended to both sides."""
     along = curve[-1] - curve[0]
     along = along / max(float(np.linalg.norm(along)), 1e-6)
     reach = 2.0 * (box[2] - box[0] + box[3] - box[1])
@@ -75,14 +75,14 @@ def below(curve: Array, box: Box) -> Floats:
 
 
 def blend(under: Pixels, over: Pixels, share: Floats) -> Pixels:
-    """`over` laid upon `under` by `share` (h, w) in 0..1."""
+    """Blend `over` onto `under` by `share` (h, w) in 0..1."""
     return np.asarray(cv2.blendLinear(over, under, share, 1 - share), np.uint8)
 
 
 class Opening:
-    """The skin round one opening: two fields, one for each side of it.
+    """The skin around one opening: two displacement fields, one for each side.
 
-    Motion is evened out over `even` pixels, or lines in the skin would bend at every edge of the mesh.
+    The displacement is smoothed over `even` pixels; otherwise lines in the skin would bend at every edge of the mesh.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class Opening:
         box = bounds(landmarks[self.region], (2.2 * margin,) * 4, around.size)
         grid = Grid.over(box, cell)
         self.fields: list[Field] = []
-        # the triangles of the other side share pixels with this one's rim, and must not tear at it
+        # triangles of the other side share pixels with this rim and must not distort it
         for rim, other, way in ((rims[0], rims[1], 1), (rims[1], rims[0], -1)):
             field = build_field(grid, landmarks, around, other[1:-1])
             self.fields.append(continue_rim(field, Rim.of(rim, landmarks), way))
 
     def box(self, points: Floats) -> Box:
-        """The pixels of the frame that this opening draws, once the mesh is at `points`."""
+        """The pixels of the frame that this opening covers if the mesh is at `points`."""
         return bounds(points[self.region], (self.margin,) * 4, self.size)
 
     def skin(self, portrait: Pixels, pose: Pose, box: Box, split: Array) -> Pixels:
-        """(h, w, C): the skin in `box`, above and below the curve `split`; `portrait` is enlarged by `FINER`."""
+        """(h, w, C): the skin in `box` above and below the curve `split`; `portrait` is enlarged by `FINER`."""
         target = Grid.over(box, self.cell)
         sides = []
         for field in self.fields:
@@ -123,7 +123,7 @@ class Opening:
 
 
 def put(frame: Pixels, patch: Pixels, box: Box, edge: float) -> None:
-    """Lay `patch` into `frame` at `box`, in place, fading over the last `edge` pixels to what is there."""
+    """Blend `patch` into `frame` at `box`, in place; it fades out over the last `edge` pixels."""
     sides = []
     for low, high in ((box[1], box[3]), (box[0], box[2])):
         steps = np.arange(0.5, high - low)
@@ -133,18 +133,18 @@ def put(frame: Pixels, patch: Pixels, box: Box, edge: float) -> None:
 
 
 def fill_opening(picture: Pixels, landmarks: Array, rims: tuple[Sequence[int], Sequence[int]]) -> Pixels:
-    """The picture with an opening painted over from its rims, so that nothing of it clings to them as they close.
+    """Inpaint an opening from its rims, so that none of its pixels move with them when they close.
 
-    The upper half takes the darkest colours along the upper rim (lashes, the shadow under a lip), the lower half those
-    just under the lower rim; both are evened out along the rim.
+    The upper half gets the darkest colours along the upper rim (lashes, the shadow of a lip), the lower half those just
+    below the lower rim; both are smoothed along the rim.
     """
     upper, lower = (Rim.of(rim, landmarks) for rim in rims)
     length = upper.t[-1]
     box = bounds(landmarks[[*rims[0], *rims[1]]], (3, 3, 3, 3), (picture.shape[1], picture.shape[0]))
     points = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
     flat = points.reshape(-1, 2).astype(np.float64)
-    t, under = upper.lay(flat)
-    over = -lower.lay(flat)[1]
+    t, under = upper.project(flat)
+    over = -lower.project(flat)[1]
     inside = (t > 0) & (t < length) & (under > 0) & (over > 0)
     along = np.linspace(0, length, max(8, int(2 * length)))
     top = _rim_colours(picture, upper, along, np.linspace(-0.07, -0.005, 6) * length, 20)
@@ -159,7 +159,7 @@ def fill_opening(picture: Pixels, landmarks: Array, rims: tuple[Sequence[int], S
 
 
 def _rim_colours(picture: Pixels, rim: Rim, along: Array, beside: Array, darkest: float) -> Array:
-    """(len(along), 3): colours along a rim, of the given percentile in brightness over the offsets `beside` it."""
+    """(len(along), 3): colours along a rim, each of a given brightness percentile over the offsets `beside` it."""
     at = rim.origin + along[None, :, None] * rim.across
     at = at + (np.interp(along, rim.t, rim.v)[None] + beside[:, None])[..., None] * rim.down
     seen = sample(picture, at.astype(np.float32)).astype(np.float64)

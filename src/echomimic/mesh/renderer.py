@@ -1,7 +1,7 @@
-"""One portrait ready to move: a row of curves in, a frame out.
+"""Render frames of one portrait from rows of curves.
 
-The whole output picture is drawn at once, so there is nothing to paste back and no seam. With a matte and a plate the
-person moves over a still background. A frame is a pure function of its row: threads may share a scene.
+The whole picture is drawn at once, so nothing is pasted back and there is no seam. With a matte and a background the
+person moves over a still background. A frame is a pure function of its row: threads may share a renderer.
 """
 
 import cv2
@@ -21,42 +21,42 @@ Array = npt.NDArray[np.float64]
 _SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
 _EASE = 0.006
 _REACH = 0.35
-"""How far a frame may carry the person beyond where the portrait shows them, in face widths."""
+"""Distance that a frame may move the person outside their outline in the portrait, in face widths."""
 
 
 class Renderer:
-    """A portrait of any size with the face at `landmarks` (478, 3) pixels.
+    """Renders a portrait of any size with the face at `landmarks` (478, 3) pixels.
 
-    `matte` (H, W) float32 in 0..1 is the person, `plate` (H, W, 3) uint8 the background filled in behind; without
-    them the head's motion fades out towards the picture.
+    `matte` (H, W) float32 in 0..1 is the person, `background` (H, W, 3) uint8 the inpainted background; without them
+    the head's motion fades out towards the borders of the picture.
     """
 
     def __init__(
-        self, pixels: Picture, landmarks: Floats, matte: Floats | None = None, plate: Picture | None = None
+        self, pixels: Picture, landmarks: Floats, matte: Floats | None = None, background: Picture | None = None
     ) -> None:
         self.pixels = np.ascontiguousarray(pixels)
         self.size = (pixels.shape[1], pixels.shape[0])
         self.rig = Rig(landmarks)
-        layered = matte is not None and plate is not None
+        layered = matte is not None and background is not None
         self.around = Surroundings(self.rig.solid, self.rig.frame, self.size, matte if layered else None)
         self._flat = self.rig.landmarks[:, :2]
         width = self.rig.frame.face_width
         self._face_cell = int(np.clip(round(width / 40), 1, 24))
         self._far_cell = int(np.clip(round(width / 16), 1, 48))
-        self.plate: Picture | None = None
+        self.background: Picture | None = None
         self.box = self._moving_box(matte if layered else None)
-        source = self._shut(self.pixels)
-        if matte is not None and plate is not None:
-            source, self.plate = self._split_layers(source, matte, plate)
-        self._portrait = _finer(source)
+        source = self._without_openings(self.pixels)
+        if matte is not None and background is not None:
+            source, self.background = self._split_layers(source, matte, background)
+        self._portrait = _doubled(source)
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
         self.eyes = [Eye(self.pixels, self.rig, self.around, eye) for eye in mesh.EYES]
         self.mouth = Mouth(self.pixels, self.rig, self.around)
 
-    def _shut(self, picture: Picture) -> Pixels:
-        """The picture with eyes and mouth painted over from their rims: the skin alone."""
+    def _without_openings(self, picture: Picture) -> Pixels:
+        """The picture with eyes and mouth inpainted from their rims, so that only skin is left."""
         for eye in mesh.EYES:
             picture = fill_opening(picture, self.rig.landmarks, (eye.upper_curve, eye.lower_curve))
         if not self.rig.open:
@@ -64,7 +64,7 @@ class Renderer:
         return fill_opening(picture, self.rig.landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
 
     def landmarks(self, row: Floats) -> Floats:
-        """(478, 3) float32 pixels: where the face's points are in the frame of that row."""
+        """(478, 3) float32 pixels: the face landmarks in the frame of a row."""
         return self.rig.points(row)
 
     def frame(self, row: Floats) -> Picture:
@@ -88,31 +88,31 @@ class Renderer:
         return Pose(row, points, (points[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
 
     def _warp(self, pose: Pose) -> Pixels:
-        """(H, W, C): the portrait moved, openings not yet drawn."""
+        """(H, W, C): the warped portrait, without mouth and eyes."""
         left, top, right, bottom = self.box
-        places = self._places(self._far, pose, self.box, self._far_cell)
+        places = self._sources(self._far, pose, self.box, self._far_cell)
         box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
         if box[2] > box[0] and box[3] > box[1]:
-            near = self._places(self._face, pose, box, self._face_cell)
+            near = self._sources(self._face, pose, box, self._face_cell)
             places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = near
         frame = np.empty((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
         frame[top:bottom, left:right] = sample(self._portrait, places)
         return frame
 
-    def _places(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
-        """(h, w, 2): where in the enlarged portrait the pixels of `box` come from."""
+    def _sources(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
+        """(h, w, 2): positions in the enlarged portrait from which the pixels of `box` are sampled."""
         grid = Grid.over(box, cell)
         motion = field.motion(pose.moved, pose.drives)
-        # the edges of triangles and of the face would show as bends in straight lines
+        # without it, edges of triangles and of the face would bend straight lines
         motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), 0.8), np.float32)
         return enlarge(backward(motion, field.grid, grid, 4, FINER), grid, box)
 
     def _composite_background(self, frame: Pixels) -> Picture:
-        """The moved person laid over the background."""
-        if self.plate is None:
+        """Composite the moved person over the background."""
+        if self.background is None:
             return frame
         left, top, right, bottom = self.box
-        return composite(frame, self.plate[top:bottom, left:right])
+        return composite(frame, self.background[top:bottom, left:right])
 
     def _face_margin(self) -> tuple[float, float, float, float]:
         side = 0.12 * self.rig.frame.face_height
@@ -127,7 +127,7 @@ class Renderer:
         return build_field(Grid.over(box, self._face_cell), self.rig.solid, self.around)
 
     def _moving_box(self, matte: Floats | None) -> Box:
-        """The pixels that may change: where weights are, and, with a matte, where the person may get to."""
+        """The pixels that may change: those with weights and, with a matte, those that the person may reach."""
         whole = (0, 0, *self.size)
         grid = Grid.over(whole, self._far_cell)
         points = grid.points().reshape(-1, 2).astype(np.float64)
@@ -143,46 +143,46 @@ class Renderer:
                 box = _meet(box, _grow(person, reach))
         return box
 
-    def _split_layers(self, source: Pixels, matte: Floats, plate: Picture) -> tuple[Pixels, Picture]:
-        """The person as what the picture has over the plate, with alpha: at rest the two give the picture exactly.
+    def _split_layers(self, source: Pixels, matte: Floats, background: Picture) -> tuple[Pixels, Picture]:
+        """Split the picture into the person with alpha and the background; at rest both reproduce the picture exactly.
 
-        The matte is raised wherever the picture is darker than what would show through, so that thin hair, which
-        mattes miss, still moves with the head.
+        The matte is raised wherever the picture is darker than the visible background, so that thin hair, which mattes
+        miss, still moves with the head.
         """
-        plate = _feather(plate, source)
+        background = _feather(background, source)
         box = (0, 0, *self.size)
         face = cv2.GaussianBlur(cover(self._flat[list(mesh.OVAL)], box), (0, 0), 0.01 * self.rig.frame.face_width + 0.5)
         alpha = np.maximum(matte, face)
-        through = (source.astype(np.float32) + 1) / (plate.astype(np.float32) + 1)
+        through = (source.astype(np.float32) + 1) / (background.astype(np.float32) + 1)
         alpha = np.maximum(alpha, 1 - through.min(2))
         hidden = np.ceil(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-        person = cv2.subtract(source, _visible_background(plate, hidden))
-        return np.dstack([person, hidden]), np.ascontiguousarray(plate)
+        person = cv2.subtract(source, _visible_background(background, hidden))
+        return np.dstack([person, hidden]), np.ascontiguousarray(background)
 
 
-def _feather(plate: Picture, picture: Picture) -> Picture:
-    """The plate with the rim of its hole eased into the picture: a step there would wander about with the head."""
-    hole = (plate != picture).any(2).astype(np.uint8)
-    depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(plate.shape))
+def _feather(background: Picture, picture: Picture) -> Picture:
+    """Feather the rim of the inpainted hole into the picture: a step there would be visible when the head moves."""
+    hole = (background != picture).any(2).astype(np.uint8)
+    depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(background.shape))
     share = np.clip(depth, 0, 1).astype(np.float32)
-    return blend(picture, plate, share * share * (3 - 2 * share))
+    return blend(picture, background, share * share * (3 - 2 * share))
 
 
-def composite(person: Pixels, plate: Picture) -> Picture:
-    """The person (h, w, 4), premultiplied, over the plate (h, w, 3)."""
+def composite(person: Pixels, background: Picture) -> Picture:
+    """Composite the person (h, w, 4), premultiplied, over the background (h, w, 3)."""
     return np.asarray(
-        cv2.add(cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), _visible_background(plate, person[..., 3])), np.uint8
+        cv2.add(cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), _visible_background(background, person[..., 3])), np.uint8
     )
 
 
-def _visible_background(plate: Picture, hidden: Pixels) -> Picture:
-    """What shows of the plate behind a layer of that alpha."""
+def _visible_background(background: Picture, hidden: Pixels) -> Picture:
+    """The background as visible behind a layer with alpha `hidden`."""
     clear = cv2.cvtColor(cv2.bitwise_not(hidden), cv2.COLOR_GRAY2BGR)
-    return np.asarray(cv2.multiply(plate, clear, scale=1 / 255), np.uint8)
+    return np.asarray(cv2.multiply(background, clear, scale=1 / 255), np.uint8)
 
 
-def _finer(picture: Pixels) -> Pixels:
-    """The picture at twice its size (`FINER`), its own pixels at the even places and Catmull-Rom between them."""
+def _doubled(picture: Pixels) -> Pixels:
+    """The picture at twice its size (`FINER`): its own pixels at even positions, Catmull-Rom between them."""
     rows, columns = picture.shape[:2]
     half = np.array([[-1, 9, 9, -1]], np.float32) / 16
     finer = np.empty((2 * rows - 1, 2 * columns - 1, picture.shape[2]), np.uint8)
@@ -195,7 +195,7 @@ def _finer(picture: Pixels) -> Pixels:
 
 
 def _drives(turn: Array, shift: Array, sway: float, breath: float) -> Floats:
-    """(7, 2): the head's turn as pixels moved per x, y, z and 1, then sway and breath."""
+    """(7, 2): the head rotation as displacement per x, y, z and 1, then sway and breath."""
     drives = np.zeros((7, 2), np.float32)
     drives[:3] = (turn.T - np.eye(3))[:, :2]
     drives[3] = shift[:2]

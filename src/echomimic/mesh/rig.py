@@ -1,8 +1,8 @@
-"""A portrait's own face mesh with controls that a person can read: one row of curves in, 478 moved points out.
+"""The face rig: deforms a portrait's own face mesh by one row of readable curves.
 
-There is no trained motion basis. Each control says where a few points of the lips, jaw, lids or brows go, and the
-points between them follow harmonically over the mesh. Lengths are in mouth widths or face widths, so that a face of
-any size moves alike.
+There is no trained motion basis. Each control displaces a few points (handles) of the lips, jaw, lids or brows, and the
+points between them are interpolated harmonically over the mesh. Lengths are in mouth widths or face widths, so the
+motion scales with the face.
 """
 
 from dataclasses import dataclass
@@ -19,32 +19,32 @@ Handles = dict[int, tuple[float, float, float]]
 """Displacements of some points in the head's axes: x right, y down, z away."""
 
 COLUMNS = (np.arange(9) - 4) / 5.0
-"""Where the nine columns of a lip lie between the corners, -1..1."""
+"""Positions of the nine columns of a lip between the corners, -1..1."""
 _MIDDLE = 1 - COLUMNS**2
 _ZERO = (0.0, 0.0, 0.0)
 
 OPEN = 0.05
-"""Lips further apart than this share of the mouth's width are closed before the rig starts from them."""
+"""Lips further apart than this fraction of the mouth width are closed to get the rest pose."""
 GAP_AT_FULL_JAW = 0.5
 STEEPEST = 1.8
 SNAP = 0.012
-"""Gaps under this share of the mouth's width close: a hairline of dark between the lips reads as a fault."""
+"""Gaps below this fraction of the mouth width close, because a dark hairline between lips looks like an error."""
 UPPER_SHARE = 0.35
-"""How much of a closing gap the upper lip travels; the lower one does the rest."""
+"""Fraction of a closing gap that the upper lip moves; the lower lip moves the rest."""
 
 FOLD = 0.85
-"""How far the fold of the upper lid goes along with its edge: left behind, it would stretch the lashes."""
+"""Fraction of the upper lid's motion that its fold follows; without it the lashes would be stretched."""
 SWAY, BREATH = 0.045, 0.022
-"""How far the shoulders go at full sway and breath, in face widths; the head goes along."""
+"""Displacement of the shoulders at full sway and breath, in face widths; the head follows."""
 
 _C = {name: k for k, name in enumerate(CURVE_NAMES)}
 _UPPER_FOLLOW, _LOWER_FOLLOW = (1.0, 0.86, 0.7, 0.45), (1.0, 0.92, 0.82, 0.64)
-"""How the rings of a lip follow its inner rim when lips close."""
+"""Fractions of the inner rim's motion that the rings of a lip follow when the lips close."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The head's own axes in the picture (rows: right, down, away), its sizes in pixels and its neck."""
+    """Head coordinates: `axes` in the picture (rows: right, down, away), sizes in pixels, and the neck `pivot`."""
 
     axes: Array
     face_width: float
@@ -56,14 +56,14 @@ class Frame:
 class Rig:
     """The face mesh of one portrait and its controls.
 
-    `landmarks` are (478, 3) pixels as `face.py` finds them. `solid` is what moves: the landmarks, their
-    steepest slopes in depth, at the face's rim, made gentler, because a flat picture holds nothing to show there.
-    `rest` (478, 3) is the same with closed lips. `opening` is how far they were apart, in mouth widths.
+    `landmarks` are (478, 3) detected points in pixels. `solid` are the points that move: the landmarks with limited
+    depth slopes at the face's rim, because a flat picture has no pixels to show there. `rest` (478, 3) is the
+    same with closed lips. `opening` is the lip distance of the portrait in mouth widths.
     """
 
     def __init__(self, landmarks: Floats) -> None:
         self.landmarks = np.asarray(landmarks, np.float64)
-        self.solid = points = _soften(self.landmarks)
+        self.solid = points = _limit_slopes(self.landmarks)
         self.frame = _measure(points)
         self._close_upper, self._close_lower = self._closing_weights(points)
         gap = self._gap(points)
@@ -75,25 +75,25 @@ class Rig:
         self._lids = _lid_tables()
 
     def points(self, row: Floats) -> Floats:
-        """(478, 3) float32 pixels of the face under one row of curves: what a face finder would see."""
+        """(478, 3) float32 pixels of the face under one row of curves, as a landmark detector would find them."""
         turn, move = self.rotation(row)
         return np.asarray((self.shape(row) - self.frame.pivot) @ turn.T + self.frame.pivot + move, np.float32)
 
     def shape(self, row: Floats) -> Array:
-        """(478, 3): the face under one row of curves before the head turns."""
+        """(478, 3): the face under one row of curves, before the head rotation."""
         v = np.asarray(row, np.float64)
-        # einsum, because a matrix product of this size would wake the threads of BLAS for nothing
+        # einsum, because a matrix product of this size would start BLAS threads
         points: Array = self.rest + np.einsum("k,kn->n", self._amounts(v), self._basis).reshape(mesh.POINTS, 3)
         points = self._seal(points, v)
-        return self._look(points, v)
+        return self._move_eyes(points, v)
 
-    def jaw_way(self, row: Floats) -> Array:
-        """(3,) pixels that the lower teeth go with the jaw, before the head turns."""
+    def jaw_displacement(self, row: Floats) -> Array:
+        """(3,) displacement of the lower teeth with the jaw in pixels, before the head rotation."""
         amounts = self._amounts(np.asarray(row, np.float64))[:2]
         return np.asarray((amounts @ self._basis[:2]).reshape(mesh.POINTS, 3)[mesh.LOWER_LIP[4]])
 
     def rotation(self, row: Floats) -> tuple[Array, Array]:
-        """The head's turn (3, 3) about `frame.pivot`, and the move (3,) in pixels after it."""
+        """The head rotation (3, 3) about `frame.pivot`, and the translation (3,) in pixels after it."""
         v = np.asarray(row, np.float64)
         width = self.frame.face_width
         across = v[_C["shift_x"]] + SWAY * v[_C["sway"]]
@@ -102,7 +102,7 @@ class Rig:
         return turn, np.array([across * width, down * width, 0.0])
 
     def _amounts(self, v: Array) -> Array:
-        """How much of each row of the basis a row of curves asks for."""
+        """(11,) weights of the basis for a row of curves."""
         jaw = np.clip(v[_C["jaw"]], 0, 1.3) * self._jaw_angle
         spread, smile = v[_C["spread"]], v[_C["smile"]]
         tuck, closure = np.clip(v[_C["tuck"]], 0, 1), np.clip(v[_C["closure"]], 0, 1)
@@ -123,7 +123,7 @@ class Rig:
         )
 
     def _build_basis(self) -> Array:
-        """(11, 478 * 3): what each of `_amounts` adds, in the picture's axes."""
+        """(11, 478 * 3): displacements for each of `_amounts`, in picture axes."""
         local = self._handles()
         away = self.rest @ self.frame.axes.T
         hinge = (self.landmarks[[mesh.EAR_LEFT, mesh.EAR_RIGHT]] @ self.frame.axes.T).mean(0)
@@ -140,8 +140,8 @@ class Rig:
         return np.asarray(basis @ self.frame.axes).reshape(len(basis), -1)
 
     def _jaw_weights(self) -> Array:
-        """(478,) how much of the jaw's turn each point follows."""
-        known = dict.fromkeys(_still(self.rest, self.frame), 0.0)
+        """(478,) fraction of the jaw rotation that each point follows."""
+        known = dict.fromkeys(_fixed_points(self.rest, self.frame), 0.0)
         known |= mesh.JAW_LINE
         corner = 0.4
         for depth, ring in enumerate(mesh.UPPER_RINGS):
@@ -149,27 +149,27 @@ class Rig:
         for ring in mesh.LOWER_RINGS:
             known |= dict(zip(ring, corner + (1 - corner) * (1 - COLUMNS**2) ** 0.6, strict=True))
         known |= {p: corner for pair in mesh.CORNERS for p in pair}
-        return self._spread(known)
+        return self._interpolate(known)
 
     def _handles(self) -> Array:
-        """(9, 478, 3) in the head's axes: the controls that are sums of moved handles."""
+        """(9, 478, 3) in head axes: the controls that are sums of displaced handles."""
         mouth = [
             *(_jaw_narrows_handles(), _spread_handles(), _rounded_handles(), _upper_lip_handles(), _tuck_handles()),
             *(_press_handles(), _smile_handles(1.0), _smile_handles(-1.0)),
         ]
-        hold = dict.fromkeys((*_still(self.rest, self.frame), *mesh.CHIN_BONE), (0.0, 0.0, 0.0))
-        moved = self._spread_all([hold | known for known in mouth]) * self.frame.mouth_width
+        hold = dict.fromkeys((*_fixed_points(self.rest, self.frame), *mesh.CHIN_BONE), (0.0, 0.0, 0.0))
+        moved = self._interpolate_all([hold | known for known in mouth]) * self.frame.mouth_width
         below = (self.rest @ self.frame.axes[1])[: mesh.SKIN]
         held = np.flatnonzero(below > below[mesh.NOSE_TIP]).tolist()
-        brow = self._spread_all([dict.fromkeys(held, (0.0, 0.0, 0.0)) | _brow_handles()]) * self.frame.face_width
+        brow = self._interpolate_all([dict.fromkeys(held, (0.0, 0.0, 0.0)) | _brow_handles()]) * self.frame.face_width
         return np.concatenate([moved, brow])
 
-    def _spread(self, known: dict[int, float]) -> Array:
+    def _interpolate(self, known: dict[int, float]) -> Array:
         index = np.array(list(known), np.int64)
         return harmonic(self.rest, index, np.array(list(known.values()))[:, None])[:, 0]
 
-    def _spread_all(self, controls: list[Handles]) -> Array:
-        """(n, 478, 3): the controls spread over the mesh; those that hold the same points are solved at once."""
+    def _interpolate_all(self, controls: list[Handles]) -> Array:
+        """(n, 478, 3): the controls interpolated over the mesh; those with the same points are solved together."""
         groups: dict[frozenset[int], list[int]] = {}
         for k, known in enumerate(controls):
             groups.setdefault(frozenset(known), []).append(k)
@@ -181,8 +181,8 @@ class Rig:
         return fields
 
     def _closing_weights(self, points: Array) -> tuple[Array, Array]:
-        """(478, 9) each: how every point follows the nine columns of the upper and of the lower lip."""
-        index = np.array([*mesh.LIP_RINGS, *_still(points, self.frame), *mesh.CHIN_BONE], np.int64)
+        """(478, 9) each: weights with which every point follows the nine columns of the upper and the lower lip."""
+        index = np.array([*mesh.LIP_RINGS, *_fixed_points(points, self.frame), *mesh.CHIN_BONE], np.int64)
         both = np.zeros((len(index), 18))
         where = {int(p): k for k, p in enumerate(index)}
         for side, rings, follow_rings in ((0, mesh.UPPER_RINGS, _UPPER_FOLLOW), (9, mesh.LOWER_RINGS, _LOWER_FOLLOW)):
@@ -194,16 +194,16 @@ class Rig:
         return spread[:, :9], spread[:, 9:]
 
     def _gap(self, points: Array) -> Array:
-        """(9,) how far the lips are apart at each column, in pixels along the head's down axis."""
+        """(9,) distance of the lips at each column, in pixels along the head's down axis."""
         return np.asarray((points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) @ self.frame.axes[1])
 
     def _closed(self, points: Array, share: Array, upper: float = UPPER_SHARE) -> Array:
-        """The points with that share (9,) of the gap between the lips taken away."""
+        """The points with a fraction (9,) of the gap between the lips removed."""
         gap = (points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) * share[:, None]
         return np.asarray(points + self._close_upper @ (upper * gap) - self._close_lower @ ((1 - upper) * gap))
 
     def _seal(self, points: Array, v: Array) -> Array:
-        """Tuck the lower lip to the teeth, snap hairlines shut, and close as far as `closure` says."""
+        """Tuck the lower lip under the teeth, snap hairline gaps shut, and apply `closure`."""
         width = self.frame.mouth_width
         gap = self._gap(points)
         added = gap - self._rest_gap
@@ -211,16 +211,16 @@ class Rig:
         kept = np.where(added > snap, added - snap * np.exp(-(added - snap) / (2 * snap)), np.minimum(added, 0))
         wanted = np.maximum(self._rest_gap + kept, np.minimum(self._rest_gap, 0))
         closure = np.clip(v[_C["closure"]], 0, 1)
-        touched = _share(gap, wanted * (1 - closure), closure)
+        touched = _removed_fraction(gap, wanted * (1 - closure), closure)
         points = self._closed(points, touched)
         tuck = np.clip(v[_C["tuck"]], 0, 1) * (1 - closure)
         if tuck > 0:
             gap = self._gap(points)
-            points = self._closed(points, _share(gap, np.minimum(gap, 0.07 * width), 0.0) * tuck, 0.0)
+            points = self._closed(points, _removed_fraction(gap, np.minimum(gap, 0.07 * width), 0.0) * tuck, 0.0)
         return points
 
-    def _look(self, points: Array, v: Array) -> Array:
-        """Turn the eyes and shut the lids; the lids go along with the eyes up and down."""
+    def _move_eyes(self, points: Array, v: Array) -> Array:
+        """Rotate the eyes and close the lids; the lids follow the eyes up and down."""
         blink = float(np.clip(v[_C["blink"]], 0, 1))
         across, down = np.sin(np.radians([v[_C["gaze_x"]], v[_C["gaze_y"]]]))
         if not (blink or across or down):
@@ -245,7 +245,7 @@ class Rig:
 
 @dataclass(frozen=True)
 class _Lids:
-    """Rings of points above and under an eye, each with its share of the lid's way."""
+    """Rings of points above and below an eye, each with the fraction of the lid's motion that it follows."""
 
     above: tuple[tuple[list[int], float], ...]
     under: tuple[tuple[list[int], float], ...]
@@ -261,14 +261,14 @@ def _lid_tables() -> tuple[_Lids, ...]:
     )
 
 
-def _share(gap: Array, wanted: Array, otherwise: float) -> Array:
-    """(9,) how much of each gap goes away for `wanted` to remain; `otherwise` where there is no gap."""
+def _removed_fraction(gap: Array, wanted: Array, otherwise: float) -> Array:
+    """(9,) fraction of each gap to remove so that `wanted` remains; `otherwise` if there is no gap."""
     safe = np.where(gap > 1e-9, gap, 1.0)
     return np.where(gap > 1e-9, np.clip(1 - wanted / safe, 0, 1), otherwise)
 
 
 def _measure(points: Array) -> Frame:
-    """The head's axes from pairs of mirrored points and the line from forehead to chin."""
+    """Head axes from pairs of mirrored points and the line from forehead to chin."""
     right = np.sum([points[b] - points[a] for a, b in mesh.MIRRORED_PAIRS], 0)
     right /= np.linalg.norm(right)
     down = points[mesh.CHIN] - points[mesh.FOREHEAD]
@@ -289,9 +289,8 @@ def _measure(points: Array) -> Frame:
     )
 
 
-def _soften(points: Array) -> Array:
-    """The points with depth held back so that it falls off by no more than `STEEPEST` at the rim, and by half more
-    inside, where a nose may stand out."""
+def _limit_slopes(points: Array) -> Array:
+    """The points with their depth slope limited to `STEEPEST` at the rim and 1.5 times that inside, for the nose."""
     flat, depth = points[:, :2], points[:, 2]
     apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).sum(2))
     inward = apart[:, list(mesh.OVAL)].min(1) / (0.2 * np.ptp(flat[:, 0]))
@@ -302,17 +301,17 @@ def _soften(points: Array) -> Array:
     return np.column_stack([flat, depth])
 
 
-def _still(points: Array, frame: Frame) -> list[int]:
-    """Points that nothing of the mouth moves: the nose and all that lies above its tip."""
+def _fixed_points(points: Array, frame: Frame) -> list[int]:
+    """Points that the mouth does not move: the nose and all points above its tip."""
     level = (points @ frame.axes[1])[: mesh.SKIN]
     above = np.flatnonzero(level < level[mesh.NOSE_TIP]).tolist()
     return sorted(set(above) | set(mesh.NOSE))
 
 
 def harmonic(points: Array, known: npt.NDArray[np.int64], values: Array) -> Array:
-    """(478, k): `values` (n, k) at the `known` points, and between them the smoothest field over the mesh.
+    """Interpolate `values` (n, k) at the `known` points harmonically over the mesh, as (478, k).
 
-    Edges count by the inverse of their length. The irises keep zero.
+    The graph Laplacian weights edges by their inverse length. The irises stay zero.
     """
     a, b = mesh.edges().T
     weight = 1.0 / np.maximum(np.linalg.norm(points[a] - points[b], axis=1), 1e-3)
@@ -332,7 +331,7 @@ def _ring(ring: tuple[int, ...], x: Array, y: Array, z: Array) -> Handles:
 
 
 def _lips(x: Array, upper: Array, lower: Array, z: Array, corner: tuple[float, float, float]) -> Handles:
-    """Lips moved as wholes: `x`, `z` and the y of `upper` and `lower` by column; the right corner by `corner`."""
+    """Displace whole lips: `x`, `z` and the y of `upper` and `lower` by column; the right corner by `corner`."""
     known: Handles = {}
     for rings, y in ((mesh.UPPER_RINGS, upper), (mesh.LOWER_RINGS, lower)):
         for ring in rings:
@@ -343,7 +342,7 @@ def _lips(x: Array, upper: Array, lower: Array, z: Array, corner: tuple[float, f
 
 
 def _thicken(known: Handles, upper: float, lower: float) -> Handles:
-    """The outer rim of the upper and the lower lip moved up and down by that much, the rings between in proportion."""
+    """Displace the outer rims of the lips up and down, and the rings between in proportion."""
     for rings, way in ((mesh.UPPER_RINGS, -upper), (mesh.LOWER_RINGS, lower)):
         for ring, share in zip(rings, (0.0, 0.3, 0.65, 1.0), strict=True):
             for p, column in zip(ring, _MIDDLE, strict=True):
@@ -353,20 +352,20 @@ def _thicken(known: Handles, upper: float, lower: float) -> Handles:
 
 
 def _jaw_narrows_handles() -> Handles:
-    """The corners come in a little as the jaw drops."""
+    """The corners move inwards a little as the jaw drops."""
     zero = 0 * COLUMNS
     return _lips(-0.045 * COLUMNS, zero, zero, zero, (-0.045, 0.0, 0.01))
 
 
 def _spread_handles() -> Handles:
-    """Corners out as in "ee": the lips thin and lie against the teeth."""
+    """Corners outwards as in "ee"; the lips get thinner and lie against the teeth."""
     bend = 0.012 * COLUMNS**2
     known = _lips(0.12 * COLUMNS, -0.008 - bend, 0.004 - bend, 0.02 + 0 * COLUMNS, (0.12, -0.02, 0.05))
     return _thicken(known, -0.016, -0.02) | _cheeks(0.02, -0.01)
 
 
 def _rounded_handles() -> Handles:
-    """Corners in and lips out as in "oo"."""
+    """Corners inwards and lips protruded as in "oo"."""
     known = _lips(-0.17 * COLUMNS, -0.01 * _MIDDLE, 0.01 * _MIDDLE, -0.1 * _MIDDLE, (-0.17, 0.0, -0.02))
     return _thicken(known, 0.035, 0.03) | _cheeks(-0.02, 0.0)
 
@@ -378,21 +377,21 @@ def _upper_lip_handles() -> Handles:
 
 
 def _tuck_handles() -> Handles:
-    """The lower lip rolled in under the upper teeth; the rig lifts it there."""
+    """The lower lip rolled in; `_seal` lifts it under the upper teeth."""
     known = _lips(0 * COLUMNS, -0.035 * _MIDDLE, -0.03 * _MIDDLE, 0.05 * _MIDDLE, _ZERO)
     return _thicken(known, 0.0, -0.06)
 
 
 def _press_handles() -> Handles:
-    """Lips pressed together: they thin a little."""
+    """Lips pressed together, slightly thinner."""
     known = _lips(0 * COLUMNS, 0 * COLUMNS, 0 * COLUMNS, 0.02 * _MIDDLE, (0.01, 0.0, 0.0))
     return _thicken(known, -0.03, -0.045)
 
 
-def _smile_handles(way: float) -> Handles:
-    """Corners up and out (`way` +1) or down (-1); the lips follow in one bow, without hooks."""
+def _smile_handles(direction: float) -> Handles:
+    """Corners up and outwards (`direction` +1) or down (-1); the lips follow in one arc."""
     bow = np.abs(COLUMNS) ** 1.5
-    if way < 0:
+    if direction < 0:
         return _lips(0.01 * COLUMNS, 0.095 * bow - 0.012, 0.09 * bow - 0.012, 0 * COLUMNS, (0.01, 0.1, 0.01))
     lips = _lips(0.1 * COLUMNS, 0.028 - 0.14 * bow, 0.026 - 0.14 * bow, 0.02 + 0 * COLUMNS, (0.1, -0.125, 0.05))
     return _thicken(lips, -0.018, -0.018) | _cheeks(0.026, -0.055)
@@ -407,7 +406,7 @@ def _cheeks(out: float, down: float) -> Handles:
 
 
 def _brow_handles() -> Handles:
-    """Brows raised, in face widths; the forehead follows, lids and bridge of the nose hold."""
+    """Raised brows, in face widths; the forehead follows, lids and the bridge of the nose are fixed."""
     known: Handles = {}
     for eye, points in zip(mesh.EYES, mesh.BROWS, strict=True):
         known |= dict.fromkeys((*eye.upper_curve, *eye.lower_curve, *eye.cheek_side), _ZERO)

@@ -1,7 +1,7 @@
-"""What moves outside the face: how far hair, neck and shoulders follow the head, and how the body breathes and sways.
+"""Motion outside the face: how hair, neck and shoulders follow the head, and how the body breathes and sways.
 
-Every weight is a smooth function of where a point lies against the chin and the neck, so the field joins the face
-without a step and is zero at the feet.
+Every weight is a smooth function of the position relative to chin and neck, so the field joins the face without a step
+and is zero at the feet.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.float32]
 
 JAW_REACH = 0.45
-"""How far under the chin skin still gives way to the jaw, in face heights."""
+"""Distance below the chin, in face heights, up to which skin follows the jaw."""
 
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
@@ -27,10 +27,10 @@ def smoothstep(x: Array, low: float, high: float) -> Array:
 
 @dataclass(frozen=True)
 class Outside:
-    """Points outside the face against the face's outline: the two outline points that each lies behind.
+    """Points outside the face relative to its outline.
 
-    `along` (N, 2) and `share` (N, 2) name those two points and their shares, `far` (N,) is the distance from the
-    outline in face heights, `away` (N,) the depth that a head would have there.
+    `along` (N, 2) are the two outline points nearest to the ray from the face centre, `share` (N, 2) their weights,
+    `far` (N,) the distance from the outline in face heights, `away` (N,) the depth that a head would have there.
     """
 
     along: npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class Outside:
 
 
 class Surroundings:
-    """The picture round a face: what follows the head, what breathes."""
+    """The picture around a face: weights with which it follows the head and the body."""
 
     def __init__(self, landmarks: Array, frame: Frame, size: tuple[int, int], matte: Mask | None) -> None:
         self.frame, self.size, self.layered = frame, size, matte is not None
@@ -54,7 +54,7 @@ class Surroundings:
         self._down = frame.axes[1, :2] / max(float(np.linalg.norm(frame.axes[1, :2])), 1e-6)
 
     def outside(self, points: Array) -> Outside:
-        """Lay (N, 2) pixels against the outline of the face."""
+        """Locate (N, 2) pixels relative to the outline of the face."""
         ray = points - self._middle
         reach = np.hypot(*ray.T)
         angle = np.arctan2(ray[:, 1], ray[:, 0])
@@ -72,7 +72,7 @@ class Surroundings:
         return Outside(along, np.stack([1 - share, share], 1), far, away)
 
     def head(self, points: Array, outside: Outside) -> Array:
-        """(N,) how much of the head's turn each pixel follows: all of it over the hair, none below the neck."""
+        """(N,) fraction of the head rotation that each pixel follows: 1 over the hair, 0 below the neck."""
         across, below = self._from_chin(points)
         low = below + 0.6 * np.maximum(0, np.abs(across) - 0.7)
         weight = 1 - smoothstep(low, 0.0, 0.78)
@@ -81,37 +81,37 @@ class Surroundings:
         return np.asarray(weight * self._inside(points))
 
     def skin(self, outside: Outside) -> Array:
-        """(N,) how much of the outline's own motion (the jaw's, mostly) each pixel follows."""
+        """(N,) fraction of the outline's own motion (mostly the jaw's) that each pixel follows."""
         return 1 - smoothstep(outside.far, 0.0, JAW_REACH)
 
     def body(self, points: Array, head: Array) -> Array:
-        """(N, 3): pixels right at full sway, right at full breath and down at full breath."""
+        """(N, 3): displacement to the right at full sway, to the right at full breath, and down at full breath."""
         across, below = self._from_chin(points)
         width = self.frame.face_width
         reach = self._reach()
-        stand = 1 - smoothstep(below, 0.3 * reach, reach)
-        chest = (0.5 + 0.5 * smoothstep(below, 0.1, 0.6)) * stand
+        mobile = 1 - smoothstep(below, 0.3 * reach, reach)
+        chest = (0.5 + 0.5 * smoothstep(below, 0.1, 0.6)) * mobile
         hands = 0.75 * smoothstep(below, 0.5, 1.3)
         near = (1 - smoothstep(np.abs(across) + hands, 1.6, 2.4)) * self._inside(points) * (1 - head)
         if not self.layered:
             near = near * (1 - smoothstep(outside_of_body(across, below), 0.0, 0.7))
-        sway = SWAY * width * stand * near
-        wide = 0.35 * BREATH * width * np.clip(across, -1.2, 1.2) * smoothstep(below, 0.3, 1.0) * stand * near
+        sway = SWAY * width * mobile * near
+        wide = 0.35 * BREATH * width * np.clip(across, -1.2, 1.2) * smoothstep(below, 0.3, 1.0) * mobile * near
         return np.stack([sway, wide, -BREATH * width * chest * near], 1)
 
     def _reach(self) -> float:
-        """How far below the chin, in face heights, the body moves: to the waist, or to where the picture ends."""
+        """Distance below the chin, in face heights, in which the body moves: to the waist or the end of the picture."""
         room = (self.size[1] - self.landmarks[mesh.CHIN, 1]) / self.frame.face_height
         return float(np.clip(room, 0.3, 1.7))
 
     def _from_chin(self, points: Array) -> tuple[Array, Array]:
-        """Across in face widths from the middle, and down in face heights from the chin, along a level body."""
+        """Position in face widths from the middle and in face heights below the chin, for a level body."""
         chin = self.landmarks[mesh.CHIN, :2]
         middle = 0.5 * (chin[0] + self._middle[0])
         return (points[:, 0] - middle) / self.frame.face_width, (points[:, 1] - chin[1]) / self.frame.face_height
 
     def _inside(self, points: Array) -> Array:
-        """(N,) 1 well inside the picture, falling to 0 at those borders which the person touches."""
+        """(N,) 1 well inside the picture, falling to 0 at the borders that the person touches."""
         right, low = self.size[0] - 1, self.size[1] - 1
         gaps = (points[:, 0], points[:, 1], right - points[:, 0], low - points[:, 1])
         weight = np.ones(len(points))
@@ -122,12 +122,12 @@ class Surroundings:
 
 
 def outside_of_body(across: Array, below: Array) -> Array:
-    """How far a pixel lies beside where a body would be, in face widths: for pictures without a matte."""
+    """Distance of a pixel from an assumed body outline, in face widths, for pictures without a matte."""
     return np.asarray(np.maximum(0, np.abs(across) - (0.55 + 0.9 * smoothstep(below, 0.0, 0.6))))
 
 
 def _room(oval: Array, size: tuple[int, int], matte: Mask | None, frame: Frame) -> tuple[float, ...]:
-    """Pixels from the left, upper, right and lower border over which motion fades; 0 where it need not."""
+    """Widths in pixels over which motion fades at the left, upper, right and lower border; 0 for none."""
     gaps = (oval[:, 0].min(), oval[:, 1].min(), size[0] - 1 - oval[:, 0].max(), size[1] - 1 - oval[:, 1].max())
     rims: list[Mask | None] = [None] * 4
     if matte is not None:

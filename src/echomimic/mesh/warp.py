@@ -1,10 +1,10 @@
-"""Moving pixels: where in the portrait each pixel of a frame comes from.
+"""Image warping: the position in the portrait from which each pixel of a frame is sampled.
 
-The motion is known at points of the portrait (forward); a frame needs it at its own pixels (backward). Both are
-smooth outside the openings of mouth and eyes, so the forward field is kept on coarse grids, turned round by Newton's
-method there, and enlarged. There are no triangles to draw per frame and no folds: where a turn would
-hide skin, pixels crowd instead. Lips and lids, where the field tears, get two fields each: one that continues the
-upper rim's motion downwards, one the lower rim's upwards.
+The motion is known at points of the portrait (forward); a frame needs it at its own pixels (backward). Both are smooth
+outside the openings of mouth and eyes, so the forward field is stored on coarse grids, inverted there by Newton's
+method, and upsampled. No triangles are drawn per frame and nothing folds: where a rotation would hide skin, pixels are
+compressed instead. Lips and lids, where the field is discontinuous, have two fields each: one continues the motion of
+the upper rim downwards, one that of the lower rim upwards.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom excluded."""
 
 DRIVES = 7
-"""Columns of what a point follows besides the mesh: the head's turn (x, y, z, 1), sway, breath across, breath down."""
+"""Number of drives besides the mesh: head rotation (x, y, z, 1), sway, breath across, breath down."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Field:
-    """How the points of a grid follow the mesh: `mesh` (N, 3) points with `share` (N, 3), and `drive` (N, 7)."""
+    """How the points of a grid follow the mesh: points `mesh` (N, 3), weights `share` (N, 3), and `drive` (N, 7)."""
 
     grid: Grid
     mesh: npt.NDArray[np.int64]
@@ -61,15 +61,15 @@ class Field:
     drive: Floats
 
     def motion(self, moved: Floats, drives: Floats) -> Floats:
-        """(rows, columns, 2) pixels that each point moves, from how the mesh moved (478, 2) and the drives (7, 2)."""
+        """(rows, columns, 2) displacement in pixels for mesh displacements `moved` (478, 2) and `drives` (7, 2)."""
         d = np.einsum("nk,nkc->nc", self.share, moved[self.mesh]) + self.drive @ drives
         return np.asarray(d.reshape(self.grid.rows, self.grid.columns, 2))
 
 
 def build_field(grid: Grid, landmarks: Array, around: Surroundings, without: Sequence[int] = ()) -> Field:
-    """The field of a grid: inside the face by its triangles, outside by the outline, the head and the body.
+    """The field of a grid: inside the face from its triangles, outside from the outline, the head and the body.
 
-    Triangles that touch a point of `without` are left out.
+    Triangles with a point of `without` are left out.
     """
     points = grid.points().reshape(-1, 2).astype(np.float64)
     index, share = _inside_triangles(grid, points, landmarks, without)
@@ -92,7 +92,7 @@ def _follow_outside(
     share: Array,
     drive: Array,
 ) -> None:
-    """Fill in the rows `out` of a field's tables: head turn by weight, plus what the outline does of its own."""
+    """Fill the rows `out` of a field's tables: weighted head rotation plus the outline's own motion."""
     rim = around.outside(points)
     head, skin = around.head(points, rim), around.skin(rim)
     index[out, :2], index[out, 2] = rim.along, 0
@@ -106,7 +106,7 @@ def _follow_outside(
 def _inside_triangles(
     grid: Grid, points: Array, landmarks: Array, without: Sequence[int]
 ) -> tuple[npt.NDArray[np.int64], Array]:
-    """For each grid point the triangle of the face that it lies in, nearest to the viewer, and its shares; else -1."""
+    """For each grid point the frontmost face triangle that contains it, and its barycentric weights; else -1."""
     triangles = mesh.triangles()
     if without:
         triangles = triangles[~np.isin(triangles, without).any(1)]
@@ -129,7 +129,7 @@ def _inside_triangles(
 
 
 def _shares(corners: Array, points: Array) -> Array:
-    """Barycentric shares (N, 3) of points (N, 2) in triangles (N, 3, 2), held inside them."""
+    """Barycentric weights (N, 3) of points (N, 2) in triangles (N, 3, 2), clipped to the triangle."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = _cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-6, 1e-6, area)
@@ -144,7 +144,7 @@ def _cross(a: Array, b: Array) -> Array:
 
 @dataclass(frozen=True)
 class Rim:
-    """A curve of mesh points across an opening, from its left corner to its right one, and its axes in the portrait."""
+    """A curve of mesh points across an opening, from its left to its right corner, and its axes in the portrait."""
 
     points: tuple[int, ...]
     origin: Array
@@ -155,7 +155,7 @@ class Rim:
 
     @classmethod
     def of(cls, points: Sequence[int], landmarks: Array) -> "Rim":
-        """The curve through those points of the mesh."""
+        """The curve through points of the mesh."""
         flat = landmarks[list(points), :2]
         across = flat[-1] - flat[0]
         across = across / max(float(np.linalg.norm(across)), 1e-6)
@@ -163,17 +163,17 @@ class Rim:
         t = np.maximum.accumulate((flat - flat[0]) @ across + np.arange(len(points)) * 1e-6)
         return cls(tuple(points), flat[0], across, down, t, (flat - flat[0]) @ down)
 
-    def lay(self, points: Array) -> tuple[Array, Array]:
-        """(N,) where along the curve each point lies, and how far below it."""
+    def project(self, points: Array) -> tuple[Array, Array]:
+        """(N,) position of each point along the curve, and its distance below it."""
         t = (points - self.origin) @ self.across
         return t, (points - self.origin) @ self.down - np.interp(t, self.t, self.v)
 
 
-def continue_rim(field: Field, rim: Rim, way: int) -> Field:
-    """The field with the rim's motion continued below it (`way` +1) or above it (-1), between the corners."""
+def continue_rim(field: Field, rim: Rim, direction: int) -> Field:
+    """The field with the rim's motion continued below it (`direction` +1) or above it (-1), between the corners."""
     points = field.grid.points().reshape(-1, 2).astype(np.float64)
-    t, below = rim.lay(points)
-    beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * way > -0.75))
+    t, below = rim.project(points)
+    beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * direction > -0.75))
     after = np.clip(np.searchsorted(rim.t, t[beyond]), 1, len(rim.t) - 1)
     part = (t[beyond] - rim.t[after - 1]) / np.maximum(rim.t[after] - rim.t[after - 1], 1e-9)
     index, share, drive = field.mesh.copy(), field.share.copy(), field.drive.copy()
@@ -185,17 +185,17 @@ def continue_rim(field: Field, rim: Rim, way: int) -> Field:
 
 
 def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:
-    """The picture (or field) read at those (h, w, 2) places; beyond its border it goes on as it ends."""
+    """Sample a picture or field at (h, w, 2) positions; the border is repeated outside."""
     if not at.size:
         return np.zeros((*at.shape[:2], *image.shape[2:]), image.dtype)
     return np.asarray(cv2.remap(image, at, None, flags, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
 
 
 def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0) -> Floats:
-    """(rows, columns, 2) where in the portrait the points of `target` come from, times `scale`.
+    """(rows, columns, 2) positions in the portrait of the points of `target`, times `scale`.
 
-    `motion` lives on `source`. Newton's method on y = x + d(x): skin that stretches over a closing eye is steeper than
-    a plain fixed point iteration bears.
+    `motion` is given on `source`. Newton's method solves y = x + d(x): for the skin that stretches over a closing eye,
+    fixed-point iteration would diverge.
     """
     goal = target.points()
     unbend = _inverse_slopes(motion, source.cell)
@@ -215,13 +215,13 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
 
 
 _NEWTON_STEPS = 2
-"""After so many steps the slopes are kept: they hardly change any more."""
+"""Number of steps after which the slopes are kept, because they hardly change."""
 _MOST = 1.7
-"""The most that a step may be lengthened: where skin is squeezed, longer ones overshoot at the edge of the squeeze."""
+"""Largest factor of a step: where skin is compressed, longer ones overshoot."""
 
 
 def _inverse_slopes(motion: Floats, cell: int) -> Floats:
-    """(rows, columns, 4): the inverse of (identity + slopes of the motion), column by column."""
+    """(rows, columns, 4): the inverse of (identity + Jacobian of the motion), column by column."""
     down, right = (np.empty_like(motion), np.empty_like(motion))
     half = np.float32(0.5 / cell)
     right[:, 1:-1] = (motion[:, 2:] - motion[:, :-2]) * half
@@ -234,7 +234,7 @@ def _inverse_slopes(motion: Floats, cell: int) -> Floats:
 
 
 def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
-    """(height, width, 2): the map of every pixel of `box` from that of the grid made by `Grid.over(box, ...)`."""
+    """(height, width, 2): upsample the map of a grid made by `Grid.over(box, ...)` to the pixels of `box`."""
     cell = grid.cell
     if cell > 1:
         found = np.asarray(cv2.resize(found, (grid.columns * cell, grid.rows * cell)), np.float32)
@@ -242,7 +242,7 @@ def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
 
 
 def bounds(points: Array | Floats, margin: tuple[float, float, float, float], size: tuple[int, int]) -> Box:
-    """The box round (N, 2+) points with a margin (left, top, right, bottom) in pixels, inside a picture of `size`."""
+    """The bounding box of (N, 2+) points with a margin (left, top, right, bottom), clipped to a picture of `size`."""
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     left, top = max(0, int(np.floor(low[0] - margin[0]))), max(0, int(np.floor(low[1] - margin[1])))
     right, bottom = min(size[0], int(np.ceil(high[0] + margin[2]))), min(size[1], int(np.ceil(high[1] + margin[3])))
@@ -251,9 +251,9 @@ def bounds(points: Array | Floats, margin: tuple[float, float, float, float], si
 
 @dataclass(frozen=True)
 class Pose:
-    """One frame's motion: its row of curves, where the mesh is (478, 3), how far it moved (478, 2), and the head.
+    """The motion of one frame: its row of curves, mesh `points` (478, 3) and their displacement `moved` (478, 2).
 
-    A point p that holds to the skull goes to `turn @ p + shift`; `drives` (7, 2) says the same to the fields.
+    A point p fixed to the skull moves to `turn @ p + shift`; `drives` (7, 2) states the same for the fields.
     """
 
     row: Floats
@@ -264,9 +264,9 @@ class Pose:
     drives: Floats
 
     def carry(self, points: Array) -> Array:
-        """(..., 2): where points (..., 3) of the skull go."""
+        """(..., 2): positions in the frame of points (..., 3) of the skull."""
         return np.asarray((points @ self.turn.T + self.shift)[..., :2])
 
     def direct(self, vector: Array) -> Array:
-        """(2,): where a direction (3,) of the skull points in the frame."""
+        """(2,): direction in the frame of a direction (3,) of the skull."""
         return np.asarray((self.turn @ vector)[:2])
