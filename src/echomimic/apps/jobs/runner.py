@@ -8,7 +8,7 @@ from typing import Any
 
 from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import InputError
-from echomimic.types import Clip, Motion, Picture, Portrait, Previewing, Progress, Speech
+from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,13 @@ class EngineCache:
         self._key: object = None
         self._engine: Engine | None = None
 
-    def get(self, request: JobRequest) -> Engine:
-        """The engine for a request. The previous one is released before another is loaded."""
+    def get(self, preset: str, weights: Path | None) -> Engine:
+        """The engine of a preset. The previous one is released before another is loaded."""
         from echomimic import api
 
-        key = _preset_name(request), request.weights
-        if self._engine is None or self._key != key:
+        if self._engine is None or self._key != (preset, weights):
             self._engine = None
-            self._engine, self._key = api.load(key[0], weights=request.weights), key
+            self._engine, self._key = api.load(preset, weights=weights), (preset, weights)
         return self._engine
 
 
@@ -61,13 +60,14 @@ def run_job(request: JobRequest, progress: Progress | None = None, engines: Engi
     from echomimic import api
 
     portrait, speech = _read_inputs(request)
-    engine = (engines or EngineCache()).get(request)
+    preset = _preset_name(request)
+    engine = (engines or EngineCache()).get(preset, request.weights)
     return api.animate(
         portrait,
         speech,
         request.motion,
         output=request.output,
-        preset=_preset_name(request),
+        preset=preset,
         save_motion=request.save_motion,
         live=request.live,
         weights=request.weights,
@@ -86,12 +86,20 @@ def _previewed(render: Render, progress: Progress | None) -> Iterator[Picture]:
 
 
 def _preset_name(request: JobRequest) -> str:
+    """The name of the preset to use; `auto` depends on the kind of the motion. A video gives a face."""
     if request.preset != "auto":
         return request.preset
+    import numpy as np
+
     from echomimic.motion import load_motion
+    from echomimic.motion.files import is_video
     from echomimic.presets import resolve_preset
 
-    motion = load_motion(request.motion) if isinstance(request.motion, Path) else request.motion
+    motion = request.motion
+    if isinstance(motion, Path) and is_video(motion):
+        motion = LandmarkTrack(np.zeros((1, 478, 3), np.float32), (1, 1), 25.0, np.ones(1, bool))
+    elif isinstance(motion, Path):
+        motion = load_motion(motion)
     return resolve_preset("auto", motion, request.weights)[0].name
 
 
@@ -121,22 +129,30 @@ def _predicted(request: JobRequest, progress: Progress | None) -> Motion:
 
 
 def _tracked(request: JobRequest, progress: Progress | None) -> Motion:
-    from echomimic.media import read_video
     from echomimic.motion import track_video
 
     assert request.video is not None
-    video = read_video(request.video)
+    _check_video(request.video, request)
+    return track_video(request.video, request.pose, request.person, progress)
+
+
+def _check_video(path: Path, request: JobRequest) -> None:
+    from echomimic.media import read_video
+
+    video = read_video(path)
     _check_seconds(video.duration, request)
     _check_pixels("video", video.width * video.height, request.max_pixels)
-    return track_video(request.video, request.pose, request.person, progress)
 
 
 def _read_inputs(request: JobRequest) -> tuple[Any, Any]:
     """The portrait and the speech, refused if they exceed the limits."""
     from echomimic.media import read_picture, read_speech
+    from echomimic.motion.files import is_video
     from echomimic.options import make_options
 
     portrait, speech = request.portrait, request.speech
+    if isinstance(request.motion, Path) and request.max_seconds and is_video(request.motion):
+        _check_video(request.motion, request)
     if isinstance(portrait, Path):
         check_picture(portrait, request.max_pixels)
     if isinstance(speech, Path):

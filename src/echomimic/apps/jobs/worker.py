@@ -41,8 +41,6 @@ _PREVIEW_INTERVAL = 0.5
 _PREVIEW_SHARE = 0.05
 """At most this share of the time goes into pictures that are decoded for a preview only."""
 _PREVIEW_SIZE = 240
-_MOTION_SUFFIXES = {b"PK": ".npz", b"\x93NUMPY": ".npy", b"{": ".json", b"[": ".json", b"\x80": ".pkl"}
-"""How motion files begin; any other is read as .csv."""
 
 
 class WorkerDiedError(Exception):
@@ -250,7 +248,7 @@ def _request_of(order: Message) -> "JobRequest":
         kind=order["kind"],
         portrait=None if is_video else Path("portrait"),
         speech=None if is_video else Path("speech"),
-        motion=_motion_with_suffix(),
+        motion=_motion_file(),
         video=Path("video") if is_video else None,
         preset=asked.get("preset") or "auto",
         options=asked.get("options") or {},
@@ -263,17 +261,16 @@ def _request_of(order: Message) -> "JobRequest":
     )
 
 
-def _motion_with_suffix() -> Path | None:
-    """The motion file under a name with the suffix of its format; None if there is none."""
-    given = Path("motion")
-    if not given.exists():
+def _motion_file() -> Path | None:
+    """The motion file, called .csv if its content does not say what it is; None if there is none."""
+    from echomimic.motion.files import is_video, kind_of_file
+
+    path = Path("motion")
+    if not path.exists():
         return None
-    with given.open("rb") as file:
-        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    suffix = next((suffix for start, suffix in _MOTION_SUFFIXES.items() if head.startswith(start)), ".csv")
-    named = Path(f"motion-in{suffix}")
-    shutil.copyfile(given, named)
-    return named
+    if kind_of_file(path) or is_video(path):
+        return path
+    return Path(shutil.copyfile(path, "motion-in.csv"))
 
 
 def _result_of(clip: Any, kind: str) -> Message:
