@@ -35,10 +35,10 @@ def test_frames_show_the_motion_and_a_mark_that_moves() -> None:
 @pytest.mark.parametrize("track", [face_track(10), driver(10), face_track(1), driver(1)])
 def test_a_sheet_of_any_track(track: LandmarkTrack | PoseTrack, tmp_path: Path) -> None:
     words = ("hands jump by up to 9 % of the picture between frames " * 6,)
-    sheet = preview_sheet(track, words=words)
+    sheet = preview_sheet(track, warnings=words)
     plain = preview_sheet(track)
     assert sheet.dtype == np.uint8 and sheet.shape[0] > plain.shape[0] > 960
-    path = write_preview(tmp_path / "sheet.png", track, words=words)
+    path = write_preview(tmp_path / "sheet.png", track, warnings=words)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), sheet)
 
 

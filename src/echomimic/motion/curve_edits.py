@@ -16,7 +16,7 @@ Key = tuple[float, float]
 FaceOf = Callable[[Floats], Floats]
 """Gives the landmarks (478, 3) of a row of curves."""
 _EASE = 0.08
-"""Seconds over which a scaled stretch eases into what is beside it."""
+"""Seconds over which a scaled range eases into the curve beside it."""
 TOLERANCE = 0.05
 """How far a curve may run from its keyframes, as a fraction of how far it moves."""
 _LEAST = 0.004
@@ -119,8 +119,8 @@ def scale_curve(
 ) -> Track:
     """One curve moved `gain` times as far from its rest between two seconds; 0 mutes it.
 
-    Rest is that of the curve for a face, and the median of the whole curve for hands. The ends ease into what is beside
-    them, unless they are the ends of the track. `face_of` as in `set_curve`.
+    Rest is that of the curve for a face, and the median of the whole curve for hands. The ends ease into the curve
+    beside them, unless they are the ends of the track. `face_of` as in `set_curve`.
     """
     before = read_curve(track, curve)
     if not np.isfinite(gain):
@@ -162,7 +162,7 @@ def curve_keys(values: Floats, curve: Curve, fps: float, tolerance: float = TOLE
 
 
 def _farthest(values: Floats, first: int, last: int, limit: float) -> int | None:
-    """The frame between two others that is farthest from their chord; None where none is farther than `limit`."""
+    """The frame between two others that is farthest from their chord; None if none is farther than `limit`."""
     inside = np.arange(first + 1, last)
     chord: npt.NDArray[np.float64] = np.interp(inside, [first, last], [values[first], values[last]])
     far = np.abs(values[first + 1 : last] - chord)

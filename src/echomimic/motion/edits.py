@@ -42,7 +42,7 @@ def _help(text: str, metavar: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class EditContext:
-    """What some edits need beside the track.
+    """Inputs of some edits beside the track.
 
     `load` reads the other motions that `blend` and `concat` name; without it they are refused. `face_of` gives the
     landmarks (478, 3) of a row of curves: with it the points of a face follow when a curve is edited.
@@ -256,7 +256,7 @@ class Concat(BaseEdit):
 
 
 class Comment(BaseEdit):
-    """Words about how a motion was made; applying it changes nothing."""
+    """A remark on how a motion was made; it changes nothing."""
 
     op: Literal["note"] = "note"
     text: Annotated[str, Field(max_length=_MAX_NOTE)]
@@ -339,9 +339,9 @@ def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
 
 
 def read_saved_edits(values: Sequence[object], where: str) -> tuple[Edit, ...]:
-    """The edits that a file lists: records, or what version 1 wrote: lines of Python and words of a shell.
+    """The edits that a file lists: records, or the lines of Python and words of a shell that 0.1.0 wrote.
 
-    What cannot be applied again becomes a `Comment`; so does a list that is longer than the limits.
+    An entry that cannot be applied again becomes a `Comment`; so does a list that exceeds the limits.
     """
     size = sum(len(value) if isinstance(value, str) else len(str(value)) for value in values)
     if len(values) > MAX_EDITS or size > MAX_TEXT:
@@ -383,7 +383,7 @@ def _from_python(line: str) -> dict[str, Any]:
 
 
 def _problem(value: object, error: ValidationError) -> str:
-    """What is wrong with a record, and how the call should read."""
+    """A message that says what is wrong with a record, and how the call should read."""
     first = error.errors()[0]
     op = value.get("op") if isinstance(value, dict) else None
     if not isinstance(op, str) or op not in EDITS:
@@ -395,12 +395,12 @@ def _problem(value: object, error: ValidationError) -> str:
 
 def signature(op: str) -> str:
     """How a kind of edit is called: `scale_curve(track, curve, gain, start=0, end=None)`."""
-    words = [
+    arguments = [
         name if field.is_required() else f"{name}={_literal(field.default)}"
         for name, field in EDITS[op].model_fields.items()
         if name != "op"
     ]
-    return f"{op}({', '.join(['track', *words])})"
+    return f"{op}({', '.join(['track', *arguments])})"
 
 
 def _literal(value: object) -> str:

@@ -120,7 +120,7 @@ def load_with_edits(
 
 
 def kind_of_file(path: Path) -> str:
-    """`npz`, `npy`, `json`, `csv` or `pkl` by the first bytes of a file; its suffix if they say nothing."""
+    """`npz`, `npy`, `json`, `csv` or `pkl` by the first bytes of a file; its suffix if these are not conclusive."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"PK\x03\x04"):
@@ -190,10 +190,10 @@ def _arrays_of(motion: Motion) -> Arrays:
 
 
 def _write_npz(path: Path, motion: Motion, header: MotionHeader) -> None:
-    words = header.words()
-    words["edits"] = np.array([json.dumps(edit) for edit in words["edits"]], np.str_)
+    values = header.as_dict()
+    values["edits"] = np.array([json.dumps(edit) for edit in values["edits"]], np.str_)
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **words, **_arrays_of(motion))
+        np.savez_compressed(file, allow_pickle=False, **values, **_arrays_of(motion))
 
 
 def _read_npz(path: Path) -> tuple[MotionHeader, Arrays]:
@@ -208,13 +208,13 @@ def _read_npz(path: Path) -> tuple[MotionHeader, Arrays]:
         held = ", ".join(sorted(arrays)[:6]) or "nothing"
         raise MotionError(f"{path} is no motion file of this program (it holds {held}); expected {FORMAT!r}")
     names = {field.alias or name for name, field in MotionHeader.model_fields.items()}
-    words = {name: arrays.pop(name).tolist() for name in names & arrays.keys()}
-    if isinstance(words.get("edits"), list):
-        words["edits"] = [json_or_text(edit) for edit in words["edits"]]
-    return MotionHeader.read(words, str(path)), arrays
+    values = {name: arrays.pop(name).tolist() for name in names & arrays.keys()}
+    if isinstance(values.get("edits"), list):
+        values["edits"] = [_json_or_text(edit) for edit in values["edits"]]
+    return MotionHeader.read(values, str(path)), arrays
 
 
-def json_or_text(word: object) -> object:
+def _json_or_text(word: object) -> object:
     """The record that a string holds as JSON; the string itself if it holds none."""
     if isinstance(word, str) and word.startswith("{"):
         try:
@@ -267,7 +267,7 @@ def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[
 def _write_json(path: Path, motion: Motion, header: MotionHeader) -> None:
     arrays = _arrays_of(motion)
     with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(header.words(), allow_nan=False)[:-1] + ', "frames": [\n')
+        file.write(json.dumps(header.as_dict(), allow_nan=False)[:-1] + ', "frames": [\n')
         for i in range(len(motion)):
             row = ", ".join(f'"{name}": {_json_numbers(values[i])}' for name, values in arrays.items())
             file.write(f"{{{row}}}{',' if i + 1 < len(motion) else ''}\n")
@@ -332,7 +332,7 @@ def _regular(row: Any) -> bool:
 def _write_csv(path: Path, motion: Motion, header: MotionHeader) -> None:
     """A row a frame, below a comment line that holds the header as JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(f"# {json.dumps(header.words(), allow_nan=False)}\n")
+        file.write(f"# {json.dumps(header.as_dict(), allow_nan=False)}\n")
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["frame", "seconds", *_columns(motion)])
         for i in range(len(motion)):
@@ -365,29 +365,29 @@ def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
         heading = table.partition("\n")[0].replace('"', "")
         delimiter = next((each for each in ",;\t" if f"frame{each}seconds" in heading), ",")
         rows = [row for row in csv.reader(io.StringIO(table), delimiter=delimiter) if row]
-        words = _comment(next(csv.reader([first], delimiter=delimiter), []), first, delimiter)
+        header = _comment(next(csv.reader([first], delimiter=delimiter), []), first, delimiter)
     except (UnicodeDecodeError, csv.Error) as error:
         raise MotionError(f"{path} is no table of text: {error}") from None
-    if words is None:
+    if header is None:
         raise MotionError(f'{path} is no motion table: expected a first line \'# {{"format": "{FORMAT}", ...}}\'')
     if len(rows) < 2:
         raise MotionError(f"{path} has no frames; expected a row for each")
     cells = _cells(rows[1:], len(rows[0]), delimiter, path)
-    arrays = _table_arrays(rows[0], cells, words.get("kind"), path)
+    arrays = _table_arrays(rows[0], cells, header.get("kind"), path)
     if "curves" in arrays:
-        words["curve_names"] = [name.removeprefix("curve.") for name in rows[0] if name.startswith("curve.")]
-    return MotionHeader.read(words, str(path)), arrays
+        header["curve_names"] = [name.removeprefix("curve.") for name in rows[0] if name.startswith("curve.")]
+    return MotionHeader.read(header, str(path)), arrays
 
 
 def _comment(cells: list[str], line: str, delimiter: str) -> dict[str, Any] | None:
     """The header in the first line: as it was written, or cut into quoted cells by a spreadsheet."""
     for text in (line, delimiter.join(cells).rstrip(delimiter)):
         try:
-            words = json.loads(text.strip().removeprefix("#")) if text.startswith("#") else None
+            values = json.loads(text.strip().removeprefix("#")) if text.startswith("#") else None
         except (json.JSONDecodeError, RecursionError):
             continue
-        if isinstance(words, dict) and words.get("format") == FORMAT:
-            return words
+        if isinstance(values, dict) and values.get("format") == FORMAT:
+            return values
     return None
 
 

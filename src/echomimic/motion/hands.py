@@ -27,9 +27,9 @@ _KINDS = (
     ("size", "picture heights", (0.005, 0.5), "how far its points are from the wrist: larger is nearer"),
 )
 POSE_CURVES: tuple[Curve, ...] = tuple(
-    Curve(f"{side}_{kind}", unit, low, high, f"{side} hand: {words}", rest=0.0 if kind == "turn" else (low + high) / 2)
+    Curve(f"{side}_{kind}", unit, low, high, f"{side} hand: {text}", rest=0.0 if kind == "turn" else (low + high) / 2)
     for side in SIDES
-    for kind, unit, (low, high), words in _KINDS
+    for kind, unit, (low, high), text in _KINDS
 )
 """Left is the person's own. A hand has no values in frames where its wrist or middle knuckle is not visible."""
 

@@ -74,15 +74,15 @@ def preview_frames(motion: Motion, over: Portrait | None = None) -> Iterator[Pic
         yield np.concatenate([_drawn(view, motion, frame), marked], axis=1)
 
 
-def preview_sheet(motion: Motion, over: Portrait | None = None, words: tuple[str, ...] = ()) -> Picture:
-    """One picture: six moments of the motion, its curves over the whole time, and `words` below."""
+def preview_sheet(motion: Motion, over: Portrait | None = None, warnings: tuple[str, ...] = ()) -> Picture:
+    """One picture: six moments of the motion, its curves over the whole time, and `warnings` below."""
     view, moments = _view(motion, over), []
     for frame in np.linspace(0, len(motion) - 1, _MOMENTS).round().astype(int):
         moments.append(_drawn(view, motion, frame))
         _write(moments[-1], f"{frame / motion.fps:.2f} s", (8, 18))
     half = _MOMENTS // 2
     grid = np.concatenate([np.concatenate(row, axis=1) for row in (moments[:half], moments[half:])], axis=0)
-    text = [line for each in words or ("nothing to warn of",) for line in wrap(each, max(20, grid.shape[1] // 8))]
+    text = [line for each in warnings or ("no warnings",) for line in wrap(each, max(20, grid.shape[1] // 8))]
     sentences: Picture = np.full((18 * len(text) + 14, grid.shape[1], 3), _BACKGROUND, np.uint8)
     for i, line in enumerate(text):
         _write(sentences, line, (8, 20 + 18 * i))
@@ -94,14 +94,14 @@ def write_preview(
     motion: Motion,
     over: Portrait | None = None,
     speech: Speech | None = None,
-    words: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
 ) -> Path:
     """Write a preview by the suffix of `path`: .png is one sheet; .mp4, .webm and .gif play it, with the voice."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         write_clip(path, preview_frames(motion, over), motion.fps, speech, {"title": "preview of a motion"})
         return path
-    sheet = preview_sheet(motion, over, words)
+    sheet = preview_sheet(motion, over, warnings)
     try:
         with atomic_path(path) as part:
             part.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())

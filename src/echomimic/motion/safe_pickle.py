@@ -134,7 +134,7 @@ class _Machine:
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or not all(isinstance(key, (str, int)) for key in items[::2]):
-            raise _RefusedError("keys for something that is no dict, or keys that are no words")
+            raise _RefusedError("keys for something that is no dict, or keys that are no strings")
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def name(self, module: Any, name: Any) -> None:
@@ -188,7 +188,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "GET": lambda m, key: m.recall(key),
     "BINGET": lambda m, key: m.recall(key),
     "LONG_BINGET": lambda m, key: m.recall(key),
-    "GLOBAL": lambda m, words: m.name(*words.split(" ", 1)),
+    "GLOBAL": lambda m, names: m.name(*names.split(" ", 1)),
     "STACK_GLOBAL": lambda m, _: m.name(m.stack.pop(-2), m.stack.pop()),
     "REDUCE": lambda m, _: m.call(),
     "BUILD": lambda m, _: m.build(),

@@ -21,7 +21,7 @@ FORMAT: Literal["echomimic-motion"] = "echomimic-motion"
 VERSION = 1
 UNITS = {
     "landmarks": "points: x, y, z in pixels of the canvas, x right, y down, z away from the viewer",
-    "pose": "body, hands, face: x and y in shares of the picture's width and height, then a score 0..1",
+    "pose": "body, hands, face: x and y in fractions of the picture's width and height, then a score 0..1",
 }
 FACE_PARTS = ("eyes", "brows", "mouth", "pupils", "nose", "head")
 MAX_FRAMES = 10_000_000
@@ -30,7 +30,7 @@ MAX_SIDE = 100_000
 
 
 class MotionHeader(BaseModel):
-    """What a motion file says beside its arrays: the same words in `.npz`, `.json` and `.csv`."""
+    """The fields of a motion file beside its arrays, the same in `.npz`, `.json` and `.csv`."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -67,24 +67,24 @@ class MotionHeader(BaseModel):
         )
 
     @classmethod
-    def read(cls, words: Mapping[str, Any], where: str) -> "MotionHeader":
-        """The header from a file's words. MotionError if one is missing or of the wrong type."""
-        version = words.get("version")
+    def read(cls, values: Mapping[str, Any], where: str) -> "MotionHeader":
+        """The header from the fields of a file. MotionError if one is missing or of the wrong type."""
+        version = values.get("version")
         if isinstance(version, int) and version > VERSION:
             raise MotionError(f"{where} is of version {version}; this program reads up to {VERSION}: update it")
         try:
-            return cls.model_validate(words, context={"where": where})
+            return cls.model_validate(values, context={"where": where})
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            if name not in words:
+            if name not in values:
                 raise MotionError(f"{where} has no '{name}'; expected a motion file of this program") from None
             raise MotionError(f"{where}: {name} is {str(first['input'])[:60]!r}, no number; expected numbers") from None
 
-    def words(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The header as plain data, with each edit as its record."""
-        said = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"edits"})
-        return {**said, "edits": [edit.record() for edit in self.edits]}
+        values = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"edits"})
+        return {**values, "edits": [edit.record() for edit in self.edits]}
 
 
 def kind_of(motion: Motion) -> str:

@@ -69,12 +69,12 @@ def preflight(
     found in it.
     """
     found = _faults_of_face(motion) if isinstance(motion, LandmarkTrack) else _faults_of_hands(motion)
-    said = [*found, *_faults_of_length(motion, seconds), *_faults_of_canvas(motion, size)]
+    warnings = [*found, *_faults_of_length(motion, seconds), *_faults_of_canvas(motion, size)]
     if isinstance(motion, LandmarkTrack) and landmarks is not None and size is not None:
-        said += _misplaced_face(motion, landmarks, size)
+        warnings += _misplaced_face(motion, landmarks, size)
     if isinstance(motion, PoseTrack) and body is not None:
-        said += _misplaced_body(motion, body)
-    return tuple(said)
+        warnings += _misplaced_body(motion, body)
+    return tuple(warnings)
 
 
 def _faults_of_length(motion: Motion, seconds: float | None) -> Iterator[Note]:

@@ -1,4 +1,4 @@
-"""`echomimic track` and `echomimic motion …`: get a motion, look at it, change it, align it."""
+"""`echomimic track` and `echomimic motion …`: get, check, preview and align motions. Edits are in motion_edits.py."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,10 +8,11 @@ import typer
 from echomimic.apps.cli.reporter import print_json, reporting
 from echomimic.errors import MotionError
 from echomimic.motion.edits import Edit
-from echomimic.types import Motion
+from echomimic.options import Options
+from echomimic.types import LandmarkTrack, Motion
 
 motion_app = typer.Typer(
-    help="Look at a motion and change it: face and hand tracks, as files.",
+    help="Check, preview, edit and align motions: face and hand tracks, as files.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -26,9 +27,9 @@ Parts = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
 Size = Annotated[
-    str | None, typer.Option("--canvas", metavar="W,H", help="size of the picture, where the file does not say")
+    str | None, typer.Option("--canvas", metavar="W,H", help="size of the picture, if the file does not state it")
 ]
-Rate = Annotated[float | None, typer.Option(help="frames a second, where the file does not say")]
+Rate = Annotated[float | None, typer.Option(help="frames a second, if the file does not state it")]
 
 
 def track(
@@ -40,10 +41,11 @@ def track(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Follow a person through VIDEO and save the motion, at the video's own frame rate."""
+    """Track a person in VIDEO and save the motion, at the video's own frame rate."""
     with reporting(as_json) as reporter:
         from echomimic import motion
 
+        motion.check_motion_path(output)
         found = motion.track_video(video, pose, person, reporter.progress)
         save(output, found, (motion.Comment(text=f"track {video.name}"),), as_json)
 
@@ -56,7 +58,7 @@ def convert(
     image_size: Size = None,
     pose: Annotated[bool, typer.Option("--pose", help="of a video: body and hands")] = False,
 ) -> None:
-    """Read a motion of any kind and save it; nothing in the file is ever run."""
+    """Read a motion in any format and save it; nothing in the file is executed."""
     with reporting(False):
         from echomimic import motion
 
@@ -67,21 +69,28 @@ def convert(
 @motion_app.command()
 def show(
     source: Track,
-    portrait: Annotated[Path | None, typer.Option("--over", metavar="PORTRAIT", help="check it against this")] = None,
-    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="check it against this")] = None,
+    portrait: Annotated[
+        Path | None, typer.Option("--over", metavar="PORTRAIT", help="check it against this picture")
+    ] = None,
+    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="check it against this voice")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a motion is, what was done to it, and what will go wrong with it."""
+    """Print the facts of a motion, the edits that made it, and warnings of what will look wrong."""
     with reporting(as_json):
         from echomimic import motion
 
         found, edits = motion.load_with_edits(source)
-        words = _preflight(found, portrait, voice)
+        warnings = _preflight(found, portrait, voice)
         if as_json:
-            print_json("motion", **_facts(found), edits=[edit.record() for edit in edits], warnings=words)
+            print_json(
+                "motion",
+                **_facts(found),
+                edits=[edit.record() for edit in edits],
+                warnings=[str(each) for each in warnings],
+            )
             return
         typer.echo(_described(found))
-        for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in words)):
+        for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in warnings)):
             typer.echo(line)
 
 
@@ -89,20 +98,22 @@ def show(
 def preview(
     source: Track,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help=".png, .mp4, .webm or .gif")],
-    portrait: Annotated[Path | None, typer.Option("--over", metavar="PORTRAIT", help="draw it over this")] = None,
-    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="play this with it")] = None,
+    portrait: Annotated[
+        Path | None, typer.Option("--over", metavar="PORTRAIT", help="draw it over this picture")
+    ] = None,
+    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="play this voice with it")] = None,
 ) -> None:
-    """Render a motion over a portrait with its curves beside it, and say what will go wrong."""
+    """Draw a motion over a portrait beside its curves, with warnings of what will look wrong."""
     with reporting(False):
         from echomimic import media, motion
 
         found = motion.load_motion(source)
-        words = _preflight(found, portrait, voice)
+        warnings = _preflight(found, portrait, voice)
         picture = None if portrait is None else media.read_picture(portrait)
         speech = None if voice is None else media.read_speech(voice)
-        motion.write_preview(output, found, picture, speech, words)
+        motion.write_preview(output, found, picture, speech, warnings)
         typer.echo(f"{output}: {_described(found)}")
-        for text in words:
+        for text in warnings:
             typer.echo(f"warning  {text}")
 
 
@@ -117,11 +128,12 @@ def hands(
     seed: Annotated[int, typer.Option(help="same voice and seed: the same hands", min=0)] = 0,
     strength: Annotated[float, typer.Option(help="how far the hands move; 0 leaves them idle", min=0, max=2)] = 1.0,
 ) -> None:
-    """Make hands from nothing: they rest in silences and beat time on stressed syllables."""
+    """Generate hands for a voice: they rest in silences and make beats on stressed syllables."""
     with reporting(False):
         from echomimic import media, motion
         from echomimic.landmarks import body
 
+        motion.check_motion_path(output)
         picture = None if portrait is None else media.read_picture(portrait)
         found = None if picture is None else body.find_body(picture)
         size = (768, 768) if picture is None else (picture.width, picture.height)
@@ -133,20 +145,18 @@ def hands(
 @motion_app.command()
 def align(
     source: Track,
-    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="the person that shall move so")],
+    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="the person to be moved")],
     output: Out,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="hands start where the portrait has them (poses)")
+        bool, typer.Option("--from-start", help="hands start at those of the portrait (poses)")
     ] = False,
     face: Annotated[int | None, typer.Option(help="which face, counted from the left", min=1)] = None,
 ) -> None:
-    """Bring a driver's motion to a portrait: its own face, or its own arms and hands."""
+    """Retarget a driver's motion to a portrait: its own face, or its own arms and hands."""
     with reporting(False):
         from echomimic import media, motion
         from echomimic.landmarks import body
         from echomimic.landmarks.face import pick_face
-        from echomimic.options import Options
-        from echomimic.types import LandmarkTrack
 
         (found, edits), picture = motion.load_with_edits(source), media.read_picture(portrait)
         size = (picture.width, picture.height)
@@ -181,8 +191,6 @@ def save(output: Path, found: Motion, edits: tuple[Edit, ...], as_json: bool = F
 
 
 def _facts(found: Motion) -> dict[str, object]:
-    from echomimic.types import LandmarkTrack
-
     kind = "landmarks" if isinstance(found, LandmarkTrack) else "pose"
     facts: dict[str, object] = {"kind": kind, "frames": len(found), "fps": found.fps, "canvas": list(found.image_size)}
     if isinstance(found, LandmarkTrack):
@@ -205,8 +213,6 @@ def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tupl
     from echomimic import media, motion
     from echomimic.landmarks import body
     from echomimic.landmarks.face import pick_face
-    from echomimic.options import Options
-    from echomimic.types import LandmarkTrack
 
     seconds = None if voice is None else media.read_speech(voice).duration
     if portrait is None:
