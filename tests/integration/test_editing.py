@@ -101,4 +101,4 @@ def test_a_saved_track_holds_landmarks_where_its_curves_put_them(session: Editin
     saved = motion.load_motion(session.face.save(tmp_path / "t.npz"))
     assert saved.image_size == session.face.size
     rows = session.face.curves().values
-    np.testing.assert_allclose(saved.points[5], session.face.stage.scene.landmarks(rows[5]), atol=1e-3)  # type: ignore[union-attr]
+    np.testing.assert_allclose(saved.points[5], session.face.prepared.scene.landmarks(rows[5]), atol=1e-3)  # type: ignore[union-attr]
