@@ -61,8 +61,8 @@ _VISIBLE = 0.5
 _OPACITY, _SHADE = 0.85, 0.5
 """Opacity of a drawn hand, and how much the photo around it is darkened, so that its thin lines stay visible."""
 _STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
-_REPLAY_SECONDS = 0.8
-"""How long the edits of a loaded track may take to be applied again; if they take longer they cannot be undone."""
+_MAX_SECONDS, _REPLAY_SECONDS = 10.0, 0.8
+"""How long edits may take, and those of a loaded track: if these take longer they cannot be undone."""
 
 
 def edit_motion(
@@ -134,18 +134,17 @@ class EditHistory(Generic[Track]):
         """The track after more edits, which are not kept."""
         return self._applied(self.track, edits)
 
-    def apply(self, edits: Sequence[Edit], replace_last: bool = False) -> None:
-        """Apply edits as one step and keep them; with `replace_last` in place of the last step.
+    def apply(self, edits: Sequence[Edit], replace_last: bool = False, separate: bool = False) -> None:
+        """Apply edits and keep them as one step, or as `separate` steps; with `replace_last` in place of the last step.
 
         MotionError if an edit does not fit, or changes the length, which the voice gives; nothing has changed then.
         """
         kept: tuple[Step, ...] = self.steps[:-1] if replace_last else self.steps
         if len(_flat(kept)) + len(edits) > MAX_EDITS:
-            raise MotionError(
-                f"the track has {MAX_EDITS} edits, the most that can be undone; save it and load it again"
-            )
+            raise MotionError(f"the track has {MAX_EDITS} edits, the most that can be undone; save and load it")
         before = self._applied(self.base, _flat(kept)) if replace_last else self.track
-        self._set(self._applied(before, edits), (*kept, tuple(edits)), ())
+        steps: tuple[Step, ...] = tuple((edit,) for edit in edits) if separate else (tuple(edits),)
+        self._set(self._applied(before, edits), (*kept, *steps), ())
 
     def undo(self) -> None:
         """Take back the last step."""
@@ -164,17 +163,9 @@ class EditHistory(Generic[Track]):
 
         Its edits can be undone if they give the same from `heard`, the track of this very voice, within a second.
         """
-        end = monotonic() + _REPLAY_SECONDS
-
-        def in_time(done: int, total: int) -> None:
-            if monotonic() > end:
-                raise TimeoutError
-            if self.progress is not None:
-                self.progress(done, total)
-
         try:
-            made = self._applied(heard, edits, in_time)
-        except (MotionError, TimeoutError):
+            made = self._applied(heard, edits, _REPLAY_SECONDS)
+        except MotionError:
             made = None
         if made is not None and same(made, loaded):
             self.base, self.baked = heard, ()
@@ -183,13 +174,19 @@ class EditHistory(Generic[Track]):
             self.base, self.baked = loaded, edits
             self._set(loaded, (), ())
 
-    def _applied(self, track: Track, edits: Sequence[Edit], progress: Progress | None = None) -> Track:
+    def _applied(self, track: Track, edits: Sequence[Edit], seconds: float = _MAX_SECONDS) -> Track:
+        end = monotonic() + seconds
+
+        def check(done: int, total: int) -> None:
+            if monotonic() > end:
+                raise MotionError(f"{total} edits take longer than {seconds:g} s; expected fewer, or simpler ones")
+            if self.progress is not None:
+                self.progress(done, total)
+
         for edit in edits:
             if not edit.keeps_length:
-                raise MotionError(
-                    f"{edit.op} changes the length of the motion; expected an edit that keeps the voice's"
-                )
-        return apply_edits(track, edits, progress=progress or self.progress)
+                raise MotionError(f"{edit.op} changes the length of the motion; expected an edit that keeps it")
+        return apply_edits(track, edits, progress=check)
 
     def _set(self, track: Track, steps: tuple[Step, ...], undone: tuple[Step, ...]) -> None:
         self.track, self.steps, self.undone = track, steps, undone
@@ -479,9 +476,9 @@ class EditingSession:
         Notes, and edits that change a motion's length, are left out: the voice gives the length here.
         """
         for kind, each in edits.items():
-            for edit in read_edits(each):
-                if edit.keeps_length and edit.op != "note":
-                    self.editor(kind).history.apply([edit])
+            kept = [edit for edit in read_edits(each) if edit.keeps_length and edit.op != "note"]
+            if kept:
+                self.editor(kind).history.apply(kept, separate=True)
 
     def warnings(self, preset: str) -> tuple[Note, ...]:
         """What of the edits a render with this preset leaves out, a line each."""

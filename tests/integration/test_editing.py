@@ -64,6 +64,22 @@ def test_edits_can_be_stopped(portrait_file: Path, voice_file: Path) -> None:
     assert session.face.history.track is before
 
 
+def test_edits_that_take_too_long_are_refused(session: EditingSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("echomimic.editing.EditHistory._applied.__defaults__", (0.0,))
+    with pytest.raises(MotionError, match="2 edits take longer than 0 s"):
+        session.apply({"face": ["mirror(track)", "mirror(track)"]})
+    assert session.face.history.edits == ()
+
+
+def test_one_wrong_edit_changes_nothing(session: EditingSession) -> None:
+    with pytest.raises(MotionError, match="unknown curve 'ears'"):
+        session.apply({"face": ["mirror(track)", "scale_curve(track, 'ears', 0)"]})
+    assert session.face.history.edits == ()
+    session.apply({"face": ["mirror(track)", "scale_curve(track, 'jaw', 0)"]})
+    session.face.history.undo()
+    assert [str(edit) for edit in session.face.history.edits] == ["mirror(track)"]
+
+
 def test_edits_of_parts_that_do_not_drive_are_said(session: EditingSession) -> None:
     session.apply({"face": [{"op": "scale_curve", "curve": "jaw", "gain": 0}]})
     assert session.face.notes == () == session.warnings("mesh")
