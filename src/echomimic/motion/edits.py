@@ -318,7 +318,10 @@ def apply_edits(
 
 
 def read_edit(value: object) -> Edit:
-    """An edit from a record, or from the line of Python that shows it. MotionError in one line if it is neither."""
+    """An edit from a record, or from the line of Python that shows it (not of `blend` and `concat`, which name files).
+
+    MotionError in one line if it is neither.
+    """
     if isinstance(value, str):
         value = _from_python(value)
     elif isinstance(value, BaseEdit):
