@@ -165,7 +165,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
 
 def forget_nodes() -> None:
     """The modules that hold on to a host are imported anew for the next one."""
-    for name in ("native_nodes", "published_nodes", "registration"):
+    for name in ("nodes", "legacy_nodes"):
         sys.modules.pop(f"echomimic.apps.comfy.{name}", None)
 
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from echomimic.apps.comfy import contract
-from echomimic.apps.comfy.values import box_of
+from echomimic.apps.comfy import legacy_schema
+from echomimic.apps.comfy.convert import box_of
 from echomimic.errors import DeviceError, FaceError, MotionError, OptionError, WeightsError
 from echomimic.options import OPTION_NAMES
 from echomimic.presets import PRESETS
@@ -147,7 +147,7 @@ class Hollow(types.ModuleType):
     def __mro_entries__(self, bases): return ()
 for name in ("comfy_api", "comfy_api.latest"): sys.modules[name] = Hollow(name)
 before = set(sys.modules)
-from echomimic.apps.comfy import registration
+from echomimic.apps.comfy import nodes, legacy_nodes
 print(json.dumps(sorted({{name.split(".")[0] for name in set(sys.modules) - before}})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -251,7 +251,7 @@ def test_missing_weights_are_named_with_folder_and_command(nodes: dict[str, Any]
     loader = nodes["Echo_LoadModel"]
     with pytest.raises(WeightsError) as error:
         loader.execute(**defaults(loader, version=version, infer_mode="pose_acc"))
-    preset = contract.PRESET_OF[version, "pose_acc"]
+    preset = legacy_schema.PRESET_OF[version, "pose_acc"]
     words = str(error.value)
     assert f"echomimic weights fetch {preset} --to {host.root / 'models' / 'echomimic'}" in words
     assert f"huggingface.co/BadToBest/EchoMimic{'V2' if version == 'V2' else ' '}" in words
@@ -325,9 +325,9 @@ def test_a_box_that_is_not_there(nodes: dict[str, Any]) -> None:
 def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], image: torch.Tensor) -> None:
     portrait = nodes["EchoMimicPortrait"]
     values = defaults(portrait, size=64)
-    found = portrait.execute(image=image, **values).result[1].framing
+    found = portrait.execute(image=image, **values).result[1].crop
     square = {"x": 40.0, "y": 40.0, "width": 150.0, "height": 170.0}
-    linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1].framing
+    linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1].crop
     assert abs(linked.left + linked.source_width / 2 - found.left - found.source_width / 2) < 40
     with pytest.raises(OptionError, match="unlink the box"):
         portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from echomimic.apps.comfy import host as hosts
-from echomimic.apps.comfy import motions
+from echomimic.apps.comfy.render import Driver, driving_motion
 from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError, WeightsError
 from echomimic.landmarks.crop import CROP
 from echomimic.media import read_picture, speech_from_samples, write_clip
@@ -129,8 +129,8 @@ def test_sides_that_the_network_cannot_make(published: Callable[..., Any]) -> No
 
 def test_a_window_of_no_frames(published: Callable[..., Any]) -> None:
     report = published("V2", context_frames=0).ui["text"][0]
-    assert "context_frames is 0; the network takes 2 to 32: 2 it is" in report
-    assert "context_overlap is 3, and a window 2 frames: 1 it is" in report
+    assert "context_frames is 0; the network accepts 2 to 32: 2 is used" in report
+    assert "context_overlap is 3 and a window has 2 frames: 1 is used" in report
 
 
 def test_a_pose_folder_that_is_gone_is_told_without_talk_of_layouts(published: Callable[..., Any], host: Host) -> None:
@@ -175,7 +175,7 @@ def test_a_folder_and_driving_frames_at_once(published: Callable[..., Any], host
     points = np.random.default_rng(0).random((478, 3)).astype(np.float32) * 200
     np.save(folder / "0.npy", points)
     report = published("V1", "pose_acc", pose_dir="still", video_images=head).ui["text"][0]
-    assert "note: pose_dir still is followed: video_images is not used" in report
+    assert "note: pose_dir still is followed and video_images is not used" in report
 
 
 def test_a_motion_of_the_other_kind_is_refused_in_words() -> None:
@@ -184,7 +184,7 @@ def test_a_motion_of_the_other_kind_is_refused_in_words() -> None:
     face = LandmarkTrack(np.zeros((3, 478, 3), np.float32), (64, 64), 25, np.ones(3, bool))
     for track, preset, part in ((body, "v1", "face"), (face, "v2", "body")):
         with pytest.raises(MotionError, match=f"EchoMimic Motion with part {part}"):
-            motions.driving_motion(motions.Driver(track), PRESETS[preset])
+            driving_motion(Driver(track), PRESETS[preset])
 
 
 def film(host: Host, image: torch.Tensor, frames: int) -> Video:

@@ -1,7 +1,6 @@
 """The two nodes of the published workflow page, as data: ComfyUI_EchoMimic of November 2024 (commit 4cdc13e).
 
-Names, order, types, ranges and defaults are what saved workflows hold: nothing here may move. What this package adds
-comes last.
+Saved workflows depend on names, order, types, ranges and defaults: none of them may change. Additions come last.
 """
 
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ Kinds = Kind | Literal["INT", "FLOAT"]
 MAX_SEED = 2**31 - 1
 CATEGORY = "EchoMimic"
 ORIGINAL_FOLDER = "comfyui_echomimic"
-"""How the folder of the original pack among the custom nodes begins, in small letters."""
+"""Lower-case prefix of the original pack's folder among the custom nodes."""
 NO_POSE = "none"
 POSES = "tensorrt_lite"
-"""Folder of the host's input folder whose sub-folders `pose_dir` lists."""
+"""Folder in the host's input folder; `pose_dir` lists its sub-folders."""
 VAE = "stabilityai/sd-vae-ft-mse"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One input: a link where `default` is None, else a widget. `choices` of a combo may grow when the host asks."""
+    """One input: a link if `default` is None, else a widget. Folders found on disk may extend the `choices`."""
 
     name: str
     kind: Kinds
@@ -40,35 +39,35 @@ LOADER = (
         "vae",
         "STRING",
         VAE,
-        help="the published autoencoder, the only one; its file is looked for beside the checkpoints and in models/vae",
+        help="the published autoencoder, the only valid one; searched beside the checkpoints and in models/vae",
     ),
-    Slot("denoising", "BOOLEAN", True, help="kept for saved workflows; without effect"),
+    Slot("denoising", "BOOLEAN", True, help="kept for saved workflows; no effect"),
     Slot(
         "infer_mode",
         "COMBO",
         "audio_drived",
         choices=("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc"),
-        help="V1: what drives the face beside the voice; V2 follows a pose in every mode; "
-        "those with acc are made for about 6 steps and cfg 1",
+        help="V1: what drives the face besides the voice; V2 follows a pose in every mode; "
+        "modes with acc are made for about 6 steps and cfg 1",
     ),
     Slot(
         "draw_mouse",
         "BOOLEAN",
         False,
-        help="V1 with a pose_dir or video_images: show the network the driver's mouth too",
+        help="V1 with a pose_dir or video_images: the network sees the driver's mouth too",
     ),
     Slot(
         "motion_sync",
         "BOOLEAN",
         False,
-        help="put the driver's movements on the portrait's own face or body; off: only a face that stands elsewhere",
+        help="fit the driver's movements to the portrait's own face or body; off: only a face that is elsewhere",
     ),
     Slot("lowvram", "BOOLEAN", False, help="keep weights off the device between stages"),
     Slot("version", "COMBO", "V2", choices=("V2", "V1"), help="V2 moves a half body with hands, V1 a head"),
 )
 LOADER_OUTPUTS = (("model", "MODEL_PIPE_E"), ("face_detector", "MODEL_FACE_E"), ("visualizer", "MODEL_VISUAL_E"))
 
-_SHAPE = "where width and height differ, V1 keeps the middle of its square, V2 the middle of the portrait"
+_SHAPE = "if width and height differ, V1 keeps the middle of its square, V2 the middle of the portrait"
 
 SAMPLER = (
     Slot("image", "IMAGE"),
@@ -80,10 +79,19 @@ SAMPLER = (
         "COMBO",
         NO_POSE,
         choices=(NO_POSE,),
-        help="a folder of input/tensorrt_lite to follow; none: video_images, or else what the voice makes",
+        help="a folder of input/tensorrt_lite to follow; none: video_images, else motion generated from the voice",
     ),
     Slot("seed", "INT", 0, 0, MAX_SEED, help="same inputs and seed: the same frames"),
-    Slot("cfg", "FLOAT", 2.5, 0.0, 10.0, 0.1, 0.01, help="how strongly the voice steers; at 1 or less it costs half"),
+    Slot(
+        "cfg",
+        "FLOAT",
+        2.5,
+        0.0,
+        10.0,
+        0.1,
+        0.01,
+        help="classifier-free guidance scale; 1 or less disables it and halves the cost",
+    ),
     Slot("steps", "INT", 30, 1, 100, help="denoising steps"),
     Slot("fps", "INT", 25, 5, 100, help="frames a second"),
     Slot("sample_rate", "INT", 16000, 8000, 48000, 1000, help="kept for saved workflows; the voice keeps its own rate"),
@@ -114,16 +122,16 @@ SAMPLER = (
     Slot("width", "INT", 512, 128, 1024, 64, help=_SHAPE),
     Slot("height", "INT", 512, 128, 1024, 64, help=_SHAPE),
     Slot("save_video", "BOOLEAN", False, help="write an .mp4 into the output folder too"),
-    Slot("visualizer", "MODEL_VISUAL_E", optional=True, help="without effect: infer_mode decides"),
+    Slot("visualizer", "MODEL_VISUAL_E", optional=True, help="no effect: infer_mode decides"),
     Slot(
         "video_images",
         "IMAGE",
         optional=True,
-        help="frames of a driving video, at fps frames a second; pose_dir goes before them",
+        help="frames of a driving video, at fps frames a second; not used with a pose_dir",
     ),
 )
 SAMPLER_OUTPUTS = (("image", "IMAGE"), ("audio", "AUDIO"), ("frame_rate", "FLOAT"), ("video", "VIDEO"))
-"""`video` is ours, appended last so that the others keep their places."""
+"""`video` is an addition; it comes last so that the others keep their positions."""
 
 PRESET_OF = {
     ("V1", "audio_drived"): "v1",
@@ -135,8 +143,3 @@ PRESET_OF = {
     ("V2", "pose_normal"): "v2",
     ("V2", "pose_acc"): "v2-acc",
 }
-
-
-def widgets(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
-    """The slots that have a widget, in the order in which a workflow file stores their values."""
-    return tuple(slot for slot in slots if slot.default is not None)

@@ -1,20 +1,22 @@
-"""The host's values and ours: IMAGE, AUDIO and VIDEO as a portrait, a voice and files, and back."""
+"""Conversions between the host's values (IMAGE, AUDIO, VIDEO, BOUNDING_BOX, key points) and those of this package."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from echomimic.apps.comfy.host import stop_if_asked
-from echomimic.errors import FaceError, MotionError, PictureError, SoundError
+from echomimic.apps.comfy import host
+from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError
 from echomimic.notes import note
-from echomimic.types import Floats, LandmarkTrack, Picture, Portrait, Speech
+from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, Speech
 
 
 def portrait_of(image: Any) -> Portrait:
-    """The first picture of an IMAGE (B, H, W, 1, 3 or 4) in 0..1; transparency is left out. PictureError."""
+    """The first picture of an IMAGE (B, H, W, 1, 3 or 4) in 0..1, without transparency. Raises PictureError."""
     _check_image(image)
     if image.shape[0] > 1:
         note("first_image_of_batch", "{count} images came in: the first is the portrait", count=image.shape[0])
@@ -31,18 +33,16 @@ def _check_image(image: Any) -> None:
 def _pixels(image: Any) -> Picture:
     values = image[..., :3].detach().cpu().float().numpy()
     if not np.isfinite(values).all():
-        raise PictureError(
-            "the image holds values that are no numbers; expected 0 to 1: look at the node it comes from"
-        )
+        raise PictureError("the image holds values that are no numbers; expected 0 to 1: check the node it comes from")
     pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def pictures_of(image: Any) -> Iterator[Picture]:
-    """Every picture of an IMAGE, one by one; what the host raises to stop a run goes through. PictureError."""
+    """Yield every picture of an IMAGE; the host may stop the run in between. Raises PictureError."""
     _check_image(image)
     for each in image:
-        stop_if_asked()
+        host.stop_if_asked()
         yield _pixels(each)
 
 
@@ -50,13 +50,13 @@ def image_of(frames: list[Picture]) -> Any:
     """Frames (H, W, 3) as an IMAGE (B, H, W, 3) float32."""
     torch: Any = import_module("torch")
     batch = torch.empty((len(frames), *frames[0].shape), dtype=torch.float32)
-    for place, frame in enumerate(frames):
-        batch[place] = torch.from_numpy(frame)
+    for i, frame in enumerate(frames):
+        batch[i] = torch.from_numpy(frame)
     return batch.div_(255)
 
 
 def speech_of(audio: Any) -> Speech:
-    """The first sound of an AUDIO as a voice at its own rate; SoundError where there is none, or too little."""
+    """The first sound of an AUDIO as a voice at its own rate. Raises SoundError if there is none or it is too short."""
     from echomimic.media import speech_from_samples
 
     if audio is None:
@@ -73,7 +73,7 @@ def speech_of(audio: Any) -> Speech:
 
 
 def audio_of(audio: Any, seconds: float) -> dict[str, Any]:
-    """The AUDIO cut, or continued with silence, to the length of the video."""
+    """The AUDIO cut or padded with silence to the length of the video."""
     torch: Any = import_module("torch")
     rate, wave = int(audio["sample_rate"]), audio["waveform"][:1]
     wanted = round(seconds * rate)
@@ -86,10 +86,53 @@ def video_of(path: Path) -> Any:
     return import_module("comfy_api.latest").InputImpl.VideoFromFile(str(path))
 
 
-def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
-    """Left, top, width and height of a face in the host's BOUNDING_BOX: one, a list, or a list for each image.
+def motion_of(folder: str, body: bool, fps: float, sources: Mapping[str, Any]) -> Motion | None:
+    """The motion of a folder, a VIDEO, POSE_KEYPOINT or FACE_LANDMARKS, whichever is given; None if none is.
 
-    It is number `number` from the left, the largest where that is 0, of the first image; FaceError without it.
+    Raises MotionError, also if several are given.
+    """
+    from echomimic.motion import load_motion
+
+    given = {name: value for name, value in sources.items() if value is not None}
+    if folder:
+        given["folder"] = folder
+    if len(given) > 1:
+        raise MotionError(f"{' and '.join(sorted(given))} came in; expected one source of motion: unlink the others")
+    if "folder" in given:
+        return load_motion(host.input_path(*Path(folder).parts), fps=fps)
+    if "video" in given:
+        return track_motion(lambda path: given["video"].save_to(str(path)), body)
+    if "face_landmarks" in given:
+        return landmarks_of(given["face_landmarks"], fps)
+    if "pose_keypoints" not in given:
+        return None
+    with host.scratch(".json") as path, _named(path, "POSE_KEYPOINT"):  # OpenPose's JSON
+        path.write_text(json.dumps(given["pose_keypoints"], default=float), encoding="utf-8")
+        return load_motion(path, fps=fps)
+
+
+def track_motion(save: Callable[[Path], object], body: bool) -> Motion:
+    """The motion in the video that `save` writes to the given path; the host shows the progress and may stop it."""
+    from echomimic.motion import track_video
+
+    with host.scratch(".mp4") as path, _named(path, "the video"):
+        save(path)
+        return track_video(path, body, progress=host.ProgressReporter())
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[None]:
+    """Errors of the block call a temporary file by what it holds."""
+    try:
+        yield
+    except EchoMimicError as error:
+        raise type(error)(str(error).replace(str(path), name), code=error.code) from error
+
+
+def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a face in the host's BOUNDING_BOX: one box, a list, or a list for each image.
+
+    It is number `number` from the left in the first image, or the largest if that is 0. Raises FaceError.
     """
     while isinstance(found, list) and found and isinstance(found[0], list):
         found = found[0]
@@ -101,7 +144,7 @@ def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
 
 
 def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
-    """The host's FACE_LANDMARKS, frames of faces, as a track: the first face of each frame."""
+    """The host's FACE_LANDMARKS as a track of the first face of each frame. Raises MotionError."""
     from echomimic.motion.schema import check_motion
     from echomimic.signals import fill_gaps
 
@@ -117,7 +160,7 @@ def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
 
 
 def _face(frame: list[dict[str, Any]]) -> Floats | None:
-    """(478, 3) pixels of the first face: x and y as they are, depth by the side of the 3-D points."""
+    """The first face (478, 3) in pixels; its depth is scaled like the 3-D points to the 2-D points."""
     if not frame:
         return None
     flat = np.asarray(frame[0]["landmarks_xy"], np.float32)

@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from echomimic.apps.comfy import motions, watch
-from echomimic.apps.comfy.host import show_report
-from echomimic.apps.comfy.peak import Peak, process_megabytes
+from echomimic.apps.comfy import host as hosts
+from echomimic.apps.comfy.host import PeakMemory, ProgressReporter, process_megabytes, show_report
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
-from echomimic.media import read_picture, speech_from_samples
-from echomimic.motion.gestures import gesture_track
+from echomimic.media import read_picture
 from echomimic.notes import collect_notes
-from echomimic.options import make_options
-from echomimic.presets import PRESETS
 from echomimic.types import Picture, Previewing
 from helpers import comfy_standin
 from helpers.comfy_standin import Host, Interrupted, load_nodes
@@ -55,8 +51,8 @@ def full() -> Picture:
 
 
 def test_previews_while_denoising(host: Host, sample: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "PREVIEW_SECONDS", 0.0)
-    monkeypatch.setattr(watch, "PREVIEW_REST", 0)
+    monkeypatch.setattr(hosts, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(hosts, "PREVIEW_REST", 0)
     sample(frames=4, steps=3, size=64)
     early = [(done, preview) for done, total, preview in host.told if preview and done <= total - 4]
     assert [done for done, _ in early] == [1, 2, 3]  # one window a step
@@ -67,8 +63,8 @@ def test_previews_while_denoising(host: Host, sample: Callable[..., str], monkey
 
 def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
-    bar, made = watch.Watch(), []
+    monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
+    bar, made = ProgressReporter(), []
 
     def make() -> Picture:
         made.append(clock[0])
@@ -80,12 +76,12 @@ def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytes
         bar(1, 60)
         bar.preview(make)
         clock[0] += 0.1
-    assert np.diff(made).min() >= 0.2 * (1 + watch.PREVIEW_REST)
+    assert np.diff(made).min() >= 0.2 * (1 + hosts.PREVIEW_REST)
     assert len([told for told in host.told if told[2]]) == len(made) == 3
 
 
 def test_a_frame_is_sent_once(host: Host) -> None:
-    bar = watch.Watch()
+    bar = ProgressReporter()
     bar.show(PICTURE)
     bar(1, 3)
     bar(2, 3)
@@ -93,7 +89,7 @@ def test_a_frame_is_sent_once(host: Host) -> None:
 
 
 def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
-    bar = watch.Watch()
+    bar = ProgressReporter()
     with collect_notes() as notes:
         bar.preview(full)
         bar.preview(lambda: pytest.fail("asked again"))
@@ -106,7 +102,7 @@ def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
 def test_the_stop_button_is_looked_at_before_a_preview_is_made(host: Host) -> None:
     host.stop_after = 0
     with pytest.raises(Interrupted):
-        watch.Watch().preview(lambda: pytest.fail("made"))
+        ProgressReporter().preview(lambda: pytest.fail("made"))
 
 
 def test_the_report_says_box_and_memory(sample: Callable[..., str]) -> None:
@@ -135,11 +131,11 @@ def test_the_peak_of_a_device_is_of_this_run(monkeypatch: pytest.MonkeyPatch) ->
 
     counts = Counts()
     monkeypatch.setattr(torch, "cuda", counts)
-    words = Peak("cuda:0").words()
+    words = str(PeakMemory("cuda:0"))
     assert counts.forgotten and words.startswith("peak memory: 3,072 MB of cuda:0 in this run, ")
     assert process_megabytes() > 50
     for other in ("cpu", "mps", "privateuseone:0"):  # which count nothing
-        assert "in this run" not in Peak(other).words()
+        assert "in this run" not in str(PeakMemory(other))
 
 
 def test_shorter_windows_where_memory_runs_out_are_in_the_report(
@@ -166,14 +162,3 @@ def test_memory_that_only_the_host_knows_of_is_explained(
     monkeypatch.setattr(UNet, "forward", fails)
     with pytest.raises(DeviceError, match="lower context_frames"):
         sample(frames=4, steps=1, size=64)
-
-
-def test_a_filmed_body_is_put_on_the_portraits_own(portrait_file: Path) -> None:
-    portrait = read_picture(portrait_file)
-    voice = speech_from_samples(0.2 * np.sin(np.arange(16_000, dtype=np.float32)), 16_000, "voice")
-    track = gesture_track(voice, 25, 10, 0, None, (640, 480), 1.0)
-    settings = make_options({"size": 256}, PRESETS["v2"].defaults)
-    moved = motions.aligned(motions.Driver(track), portrait, settings, PRESETS["v2"])
-    assert (portrait.width, portrait.height) == moved.image_size != track.image_size
-    for driver, preset in ((motions.Driver(track, align=False), "v2"), (motions.Driver(track), "mesh")):
-        assert motions.aligned(driver, portrait, settings, PRESETS[preset]) is track

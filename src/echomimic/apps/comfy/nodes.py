@@ -1,0 +1,308 @@
+"""Our own nodes, built from `Options`. Only ComfyUI imports this module."""
+
+from importlib import import_module
+from typing import Any
+
+from echomimic.apps.comfy import host, widgets
+from echomimic.apps.comfy.convert import audio_of, box_of, image_of, motion_of, portrait_of, speech_of, video_of
+from echomimic.apps.comfy.legacy_schema import CATEGORY
+from echomimic.apps.comfy.render import Driver, crop_portrait, describe_motion, load_model, paste_back, render
+from echomimic.errors import OptionError
+from echomimic.notes import collect_notes
+from echomimic.presets import PRESETS, resolve_preset
+
+io: Any = import_module("comfy_api.latest").io
+MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MOTION", "PLACE"))
+PORTRAIT_OPTIONS = ("face", "face_box", "crop_margin", "size")
+SIDE = "side of the square in pixels; 0: 512"
+TALK_OPTIONS = ("size", "fps", "frames", "framing", "seed", "motion_strength", "mouth_strength", "blink_rate")
+NO_FOLDER = "none"
+AUTO = "auto"
+ALIASES = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avatar"]
+
+
+def _schema(
+    name: str, title: str, description: str, inputs: list[Any], outputs: list[Any], expands: bool = False
+) -> Any:
+    return io.Schema(
+        node_id=f"EchoMimic{name}",
+        display_name=title,
+        category=CATEGORY,
+        description=description,
+        search_aliases=ALIASES,
+        inputs=inputs,
+        outputs=outputs,
+        hidden=[io.Hidden.unique_id],
+        enable_expand=expands,
+    )
+
+
+def _box_input() -> Any:
+    tooltip = "faces that a core node found; face picks one by number, else the largest is used"
+    return io.BoundingBox.Input("bounding_box", optional=True, force_input=True, tooltip=tooltip)
+
+
+def _options(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
+    """The options that the widgets set; a linked box is the place of the face. Raises OptionError for two places."""
+    given = widgets.chosen_options(options)
+    if bounding_box is None:
+        return given
+    if "face_box" in given:
+        raise OptionError(
+            "face_box and a bounding box came in; expected one of them: clear face_box, or unlink the box"
+        )
+    return {**given, "face": None, "face_box": box_of(bounding_box, int(options.get("face", 0)))}
+
+
+def _video_outputs() -> list[Any]:
+    return [io.Video.Output("video", display_name="video"), io.String.Output("report", display_name="report")]
+
+
+class Load(io.ComfyNode):  # type: ignore[misc]
+    """Loads a preset, chosen by version; only valid combinations can be chosen."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A version, and the widgets that fit it."""
+        speed = io.Combo.Input(
+            "speed", options=["full", "fast"], default="full", tooltip="fast: weights made for 6 steps without guidance"
+        )
+        drive = io.Combo.Input(
+            "driven_by",
+            options=["voice", "landmarks"],
+            default="voice",
+            tooltip="voice: the voice alone; landmarks: also a face's motion, given or generated from the voice",
+        )
+        machine = widgets.make_inputs(io, (name for name in widgets.MACHINE if name != "workers"))
+        versions = {
+            "mesh": widgets.make_inputs(io, ("workers",)),
+            "V1": [drive, speed, *machine],
+            "V2": [speed, *machine],
+            "tiny": [],
+            AUTO: [],
+        }
+        options = [io.DynamicCombo.Option(key, inputs) for key, inputs in versions.items()]
+        description = (
+            "mesh needs no weights and no GPU; V1 moves a head, V2 a half body with hands; tiny makes noise, to test; "
+            "auto uses V1 if its weights and a GPU are here, else mesh"
+        )
+        version = io.DynamicCombo.Input("version", options=options, tooltip=description)
+        return _schema("Load", "EchoMimic Load", description, [version], [MODEL.Output("model", display_name="model")])
+
+    @classmethod
+    def fingerprint_inputs(cls, version: Any) -> Any:
+        """The preset that auto means now; it changes when weights are added."""
+        return _auto_preset()[0] if AUTO in (version, version["version"] if isinstance(version, dict) else "") else ""
+
+    @classmethod
+    def execute(cls, version: dict[str, Any]) -> Any:
+        """Load the model."""
+        chosen = dict(version)
+        name, why = str(chosen.pop("version")).lower(), ""
+        if name == AUTO:
+            name, why = _auto_preset()
+        if chosen.pop("driven_by", "voice") == "landmarks":
+            name += "-landmarks"
+        if chosen.pop("speed", "full") == "fast":
+            name += "-acc"
+        return io.NodeOutput(load_model(name, widgets.chosen_options(chosen), why))
+
+
+def _version(preset: str) -> dict[str, object]:
+    """The widget values of Load that mean a preset; all others have their initial values."""
+    name, *parts = preset.split("-")
+    if name not in ("v1", "v2"):
+        return {
+            "version": name,
+            **({"version.workers": widgets.defaults(["workers"])["workers"]} if name == "mesh" else {}),
+        }
+    inside = {"speed": "fast" if "acc" in parts else "full", **widgets.defaults(widgets.MACHINE)}
+    del inside["workers"]
+    if name == "v1":
+        inside["driven_by"] = "landmarks" if "landmarks" in parts else "voice"
+    return {"version": name.upper(), **{f"version.{key}": value for key, value in inside.items()}}
+
+
+class CropPortrait(io.ComfyNode):  # type: ignore[misc]
+    """Crops a square around the head, and remembers its place."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A picture, and which of its faces."""
+        inputs = [io.Image.Input("image"), *widgets.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE}), _box_input()]
+        outputs = [
+            io.Image.Output("portrait", display_name="portrait"),
+            PLACE.Output("place", display_name="place"),
+            io.String.Output("report", display_name="report"),
+        ]
+        description = (
+            "Crop a square around the head; EchoMimic Paste Back uses place to put the video into the picture."
+        )
+        return _schema("Portrait", "EchoMimic Portrait", description, inputs, outputs)
+
+    @classmethod
+    def execute(
+        cls, image: Any, face: int, face_box: str, crop_margin: float, size: int, bounding_box: Any = None
+    ) -> Any:
+        """The crop, its place and a report."""
+        values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
+        pixels, place, report = crop_portrait(portrait_of(image), _options(values, bounding_box))
+        host.show_report(cls, report)
+        return io.NodeOutput(image_of([pixels]), place, report)
+
+
+class PasteBack(io.ComfyNode):  # type: ignore[misc]
+    """Puts the video of a crop into the whole picture."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """The video, the whole picture, and the place of the crop in it."""
+        inputs = [
+            io.Video.Input("video", tooltip="a video of the crop, of any size"),
+            io.Image.Input("image", tooltip="the picture that was cropped"),
+            PLACE.Input("place", tooltip="the output of EchoMimic Portrait"),
+        ]
+        description = "Put the video of a crop back into the picture that it was cropped from, with a soft border."
+        outputs = [io.Video.Output("video", display_name="video")]
+        return _schema("PasteBack", "EchoMimic Paste Back", description, inputs, outputs)
+
+    @classmethod
+    def execute(cls, video: Any, image: Any, place: Any) -> Any:
+        """A video of the whole picture."""
+        return io.NodeOutput(video_of(paste_back(video, portrait_of(image), place)))
+
+
+class MotionSource(io.ComfyNode):  # type: ignore[misc]
+    """Reads a motion from one of several sources."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """At most one link or folder; without any the motion is generated from the voice."""
+        inputs = [
+            io.Combo.Input(
+                "folder",
+                options=[NO_FOLDER, *host.input_folders(), *(f"tensorrt_lite/{name}" for name in host.poses())],
+                default=NO_FOLDER,
+                tooltip="a folder of the input folder: 0.pkl … of V1, 0.npy … of V2, or OpenPose JSON; read safely",
+            ),
+            io.Combo.Input("part", options=["face", "body"], default="face", tooltip="what to track in a video"),
+            io.Float.Input(
+                "fps",
+                default=25.0,
+                min=1.0,
+                max=120.0,
+                step=1.0,
+                tooltip="frame rate of key points and folders, which do not state one",
+            ),
+            io.Boolean.Input(
+                "align",
+                default=True,
+                tooltip="fit the movements to the portrait's own face or body; off: use them unchanged, "
+                "except a face that is elsewhere than the portrait's",
+            ),
+            io.Video.Input("video", optional=True, tooltip="a video of a person; its own frame rate is used"),
+            io.Custom("POSE_KEYPOINT").Input("pose_keypoints", optional=True),
+            io.Custom("FACE_LANDMARKS").Input("face_landmarks", optional=True),
+        ]
+        outputs = [MOTION.Output("motion", display_name="motion"), io.String.Output("report", display_name="report")]
+        description = (
+            "A motion to follow: from a video, key points that core nodes found, or a folder in the old formats."
+        )
+        return _schema("Motion", "EchoMimic Motion", description, inputs, outputs)
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str, **links: Any) -> Any:
+        """The content of the folder, which is read again if it has changed."""
+        return [] if folder == NO_FOLDER else host.contents(host.input_path(folder))
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        part: str,
+        fps: float,
+        align: bool,
+        video: Any = None,
+        pose_keypoints: Any = None,
+        face_landmarks: Any = None,
+    ) -> Any:
+        """The motion, or None if it is to be generated from the voice."""
+        sources = {"video": video, "pose_keypoints": pose_keypoints, "face_landmarks": face_landmarks}
+        with collect_notes() as notes:
+            motion = motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
+        driver = None if motion is None else Driver(motion, align)
+        report = "\n".join([describe_motion(motion), *widgets.note_lines(notes)])
+        host.show_report(cls, report)
+        return io.NodeOutput(driver, report)
+
+
+class Sample(io.ComfyNode):  # type: ignore[misc]
+    """Renders a video, with every option."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """Links, then a widget for each option."""
+        inputs = [
+            MODEL.Input("model"),
+            io.Image.Input("image"),
+            io.Audio.Input("audio"),
+            *widgets.make_inputs(io, widgets.RENDER),
+            MOTION.Input("motion", optional=True),
+            _box_input(),
+        ]
+        outputs = [*_video_outputs(), io.Audio.Output("audio", display_name="audio")]
+        description = "Make the portrait speak. Frames are written to a temporary .mp4; "
+            "Get Video Components returns them as images."
+        return _schema("Sampler", "EchoMimic Sampler", description, inputs, outputs)
+
+    @classmethod
+    def execute(
+        cls, model: Any, image: Any, audio: Any, motion: Any = None, bounding_box: Any = None, **options: Any
+    ) -> Any:
+        """The clip, a report, and the voice at the clip's length."""
+        with collect_notes() as notes:
+            portrait, speech = portrait_of(image), speech_of(audio)
+        result = render(model, portrait, speech, motion, _options(options, bounding_box))
+        report = "\n".join([result.report, *widgets.note_lines(notes)])
+        host.show_report(cls, report)
+        voice = audio_of(audio, result.clip.seconds)
+        return io.NodeOutput(video_of(result.clip.path), report, voice, ui={"text": (report,)})
+
+
+class Talk(io.ComfyNode):  # type: ignore[misc]
+    """Load and Sampler in one node."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        """A picture, a voice, a preset."""
+        preset = io.Combo.Input(
+            "preset",
+            options=[AUTO, *PRESETS],
+            default=AUTO,
+            tooltip="auto: the best preset that can run here, else mesh",
+        )
+        options = widgets.make_inputs(io, TALK_OPTIONS)
+        inputs = [io.Image.Input("image"), io.Audio.Input("audio"), preset, *options]
+        description = "A picture and a voice become a video of that person speaking. Works without weights."
+        return _schema("Talk", "EchoMimic Talk", description, inputs, _video_outputs(), expands=True)
+
+    @classmethod
+    def execute(cls, image: Any, audio: Any, preset: str, **options: Any) -> Any:
+        """Expand into Load and Sampler, so that the host caches the model for the next run like any other."""
+        graph = import_module("comfy_execution.graph_utils").GraphBuilder()
+        model = graph.node("EchoMimicLoad", **_version(preset)).out(0)
+        values = {**widgets.defaults(widgets.RENDER), **options}
+        sampler = graph.node("EchoMimicSampler", model=model, image=image, audio=audio, **values)
+        return io.NodeOutput(sampler.out(0), sampler.out(1), expand=graph.finalize())
+
+
+def _auto_preset() -> tuple[str, str]:
+    """The preset that auto means, and why: the first folder that has every file of one better than mesh."""
+    for folder in host.weight_folders():
+        chosen, why = resolve_preset(AUTO, None, folder)
+        if chosen.files:
+            return chosen.name, why
+    return "mesh", "no checkpoints or no GPU for another preset"
+
+
+NODES = [Load, CropPortrait, PasteBack, MotionSource, Sample, Talk]
