@@ -112,10 +112,12 @@ def test_a_sound_of_no_numbers(native: Callable[..., str]) -> None:
 
 
 def test_errors_name_widgets(native: Callable[..., str], published: Callable[..., Any], host: Host) -> None:
+    across = torch.arange(96.0)
+    waves = 0.5 + 0.2 * torch.sin(across[:, None] * across / 90) + 0.2 * torch.cos(across / 9)
     with pytest.raises(FaceError, match=r"say where it is with face_box x,y,w,h$"):
-        native(image=GREY)
+        native(image=waves[None, ..., None])
     with pytest.raises(FaceError, match="face_box x,y,w,h, which EchoMimic Sampler has"):
-        published("V1", image=GREY)
+        published("V1", image=waves[None, ..., None])
     assert list((host.root / "temp").glob("*")) == []
 
 

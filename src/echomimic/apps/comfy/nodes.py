@@ -251,8 +251,10 @@ class Sample(io.ComfyNode):  # type: ignore[misc]
             _box_input(),
         ]
         outputs = [*_video_outputs(), io.Audio.Output("audio", display_name="audio")]
-        description = "Make the portrait speak. Frames are written to a temporary .mp4; "
+        description = (
+            "Make the portrait speak. Frames are written to a temporary .mp4; "
             "Get Video Components returns them as images."
+        )
         return _schema("Sampler", "EchoMimic Sampler", description, inputs, outputs)
 
     @classmethod
