@@ -58,3 +58,23 @@ def test_the_page(browser: Any, web_server: str, language: str, scheme: str, vie
     assert findings(page) == []
     assert tab.faults == []
     tab.context.close()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_editor(browser: Any, web_server: str, language: str, scheme: str, viewport: dict[str, int]) -> None:
+    tab = Tab(browser, web_server, color_scheme=scheme, viewport=viewport)
+    page = tab.open(f"/editor?lang={language}")
+    page.wait_for_selector("body[data-ready]")
+    assert findings(page) == []
+    page.click("#example")
+    page.wait_for_selector("#frame[data-shown]")
+    assert findings(page) == []
+    page.press("body", "h")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    page.press("body", "k")
+    page.click("#mend summary")
+    assert findings(page) == []
+    assert tab.faults == []
+    tab.context.close()

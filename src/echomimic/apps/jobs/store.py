@@ -94,8 +94,10 @@ class Store:
         return connection
 
     def close(self) -> None:
-        self._writer.close()
-        self._reader.close()
+        """Close the database, after statements of other threads: closing it under them crashes the process."""
+        with self._lock, self._reading:
+            self._writer.close()
+            self._reader.close()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,7 @@
 import { word } from "./i18n.js"
 
 const PATIENCE = 3000
+export const FINAL = ["succeeded", "failed", "cancelled"]
 
 export class Failure extends Error {
   /**
@@ -84,4 +85,39 @@ export function upload(path, form, progress, signal, headers = {}) {
     signal?.addEventListener("abort", () => request.abort())
     request.send(form)
   })
+}
+
+/**
+ * Follow a job by its server-sent events until it has ended.
+ * @param {any} job
+ * @param {{update: (job: any) => void, preview?: (image: string) => void, lost?: () => void}} hooks `lost` is called if
+ * the stream breaks; without it the job is asked for again until the server answers
+ * @returns {() => void} ends it
+ */
+export function followJob(job, { update, preview, lost }) {
+  const events = new EventSource(`${job.links.self}/events`)
+  let now = job
+  const take = (/** @type {any} */ next) => {
+    now = next
+    if (FINAL.includes(now.state)) events.close()
+    update(now)
+  }
+  take(job)
+  events.addEventListener("job", (event) => take(JSON.parse(event.data)))
+  events.addEventListener("progress", (event) => take({ ...now, progress: JSON.parse(event.data) }))
+  events.addEventListener("preview", (event) => preview?.(JSON.parse(event.data).image))
+  events.onerror = () => {
+    events.close()
+    if (lost) return lost()
+    const again = async () => {
+      try {
+        followJob(await look(now.links.self), { update, preview })
+      } catch (error) {
+        if (/** @type {Failure} */ (error).status) return update({ ...now, state: "cancelled" })
+        setTimeout(again, 1000)
+      }
+    }
+    again()
+  }
+  return () => events.close()
 }

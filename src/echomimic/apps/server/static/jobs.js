@@ -2,7 +2,7 @@
 // The queue and the finished videos: jobs are sent, followed, cancelled, and sent again if the server has lost them.
 
 import { $, errorLine, make, noteLines } from "./dom.js"
-import { ask, look, upload } from "./http.js"
+import { ask, FINAL, followJob, look, upload } from "./http.js"
 import { word } from "./i18n.js"
 import { drop, keep, recall } from "./store.js"
 
@@ -10,7 +10,6 @@ const HOME = "/v1/animations"
 const BUSY = 1000
 const IDLE = 2500
 const HIDDEN = 10000
-const FINAL = ["succeeded", "failed", "cancelled"]
 
 /**
  * @typedef {object} Entry
@@ -19,7 +18,7 @@ const FINAL = ["succeeded", "failed", "cancelled"]
  * @property {any} inputs files and settings, if this browser has them
  * @property {HTMLElement} card
  * @property {AbortController} [sending]
- * @property {EventSource} [events]
+ * @property {() => void} [unfollow] ends following its events
  * @property {boolean} [mine] whether this tab has asked for it
  */
 
@@ -29,9 +28,13 @@ const entries = new Map()
 let hooks
 let away = false
 
-/** @param {typeof hooks} given what the page does when a button of a video is pressed, or the server is back */
-export function setUpJobs(given) {
+/** @type {Set<string>} */
+let networks = new Set()
+
+/** @param {any[]} presets @param {typeof hooks} given what the page does when a button of a video is pressed, or the server is back */
+export function setUpJobs(presets, given) {
   hooks = given
+  networks = new Set(presets.filter((each) => each.engine === "diffusion").map((each) => each.name))
   poll()
   document.addEventListener("visibilitychange", () => document.hidden || soon())
 }
@@ -183,7 +186,7 @@ function failedToSend(entry, first, error) {
 function update(entry, job) {
   const before = entry.job
   entry.job = job
-  if (job.state === "running" && !entry.events && !away) follow(entry)
+  if (job.state === "running" && !entry.unfollow && !away) follow(entry)
   if (FINAL.includes(job.state)) unfollow(entry)
   if (FINAL.includes(job.state) && before?.state === job.state) return
   showJob(entry, before)
@@ -191,27 +194,24 @@ function update(entry, job) {
 
 /** @param {Entry} entry */
 function follow(entry) {
-  const events = new EventSource(`${entry.job.links.self}/events`)
-  entry.events = events
-  events.addEventListener("job", (event) => update(entry, JSON.parse(event.data)))
-  events.addEventListener("progress", (event) => {
-    entry.job = { ...entry.job, progress: JSON.parse(event.data) }
-    showProgress(entry)
+  entry.unfollow = () => {}
+  entry.unfollow = followJob(entry.job, {
+    update: (job) => update(entry, job),
+    preview: (image) => {
+      const picture = entry.card.querySelector("img")
+      if (picture) Object.assign(picture, { src: image, hidden: false })
+    },
+    lost: () => {
+      unfollow(entry)
+      soon()
+    },
   })
-  events.addEventListener("preview", (event) => {
-    const picture = entry.card.querySelector("img")
-    if (picture) Object.assign(picture, { src: JSON.parse(event.data).image, hidden: false })
-  })
-  events.onerror = () => {
-    unfollow(entry)
-    soon()
-  }
 }
 
 /** @param {Entry} entry */
 function unfollow(entry) {
-  entry.events?.close()
-  entry.events = undefined
+  entry.unfollow?.()
+  entry.unfollow = undefined
 }
 
 // ---- what is shown
@@ -306,8 +306,10 @@ function showProgress(entry) {
   if (progress.total) Object.assign(bar, { max: progress.total, value: progress.done })
   else bar.removeAttribute("value")
   const values = { ...progress, speed: rounded(progress.speed), left: Math.ceil(progress.seconds_left ?? 0) }
-  if (state === "queued") line.textContent = word(position > 1 ? "waiting" : "starting", { ahead: position - 1 })
-  else line.textContent = word(progress.speed ? "running" : "starting", values)
+  const suffix = networks.has(entry.job.request.preset) ? "_network" : ""
+  if (state === "queued")
+    line.textContent = word(position > 1 ? "waiting" : `starting${suffix}`, { ahead: position - 1 })
+  else line.textContent = word(`${progress.speed ? "running" : "starting"}${suffix}`, values)
 }
 
 /** @param {number} speed */

@@ -115,7 +115,11 @@ async function start() {
   $("example").onclick = example
   $("edit").onclick = editChosen
   await restore()
-  setUpJobs({ edit: (inputs) => edit({ ...inputs, options: inputs.settings.options }), again, online: checkMissing })
+  setUpJobs(config.presets, {
+    edit: (inputs) => edit({ ...inputs, options: inputs.settings.options }),
+    again,
+    online: checkMissing,
+  })
   document.querySelector("main")?.removeAttribute("hidden")
 }
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio", reason="the page needs the web extra")
 from echomimic import motion
-from echomimic.apps.web.desk import Desk
-from echomimic.apps.web.jobs import Job, Order
-from echomimic.apps.web.settings import Settings
-from echomimic.apps.web.studio import Studio
 from echomimic.diffusion.condition_images import draw_motion
 from echomimic.editing import EditingSession, visible_body
 from echomimic.errors import FaceError, MotionError
@@ -21,7 +16,7 @@ from echomimic.motion.clip_timing import fit_to_clip
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.options import make_options
 from echomimic.presets import PRESETS
-from echomimic.types import LandmarkTrack, Portrait, PoseTrack
+from echomimic.types import Portrait, PoseTrack
 
 EDIT = "draw_curve(track, 'left_y', [(0.2, 0.8), (0.5, 0.6), (0.8, 0.8)])"
 
@@ -129,27 +124,6 @@ def test_a_wrong_line_is_refused_in_one_line(session: EditingSession) -> None:
     with pytest.raises(MotionError, match="unknown curve 'jaw'; expected one of left_x"):
         session.apply({"hands": ["scale_curve(track, 'jaw', 0)"]})
     assert session.hands.history.edits == ()
-
-
-@pytest.mark.parametrize("preset", ["mesh", "v1", "v1-landmarks-acc", "tiny", "v2", "v2-acc"])
-def test_every_preset_is_given_the_track_that_it_follows(
-    preset: str, portrait_file: Path, voice_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = Desk(Studio(Settings(tmp_path)))
-    session = desk.open(portrait_file, voice_file, {})
-    given: list[object] = []
-
-    def keep(order: Order) -> Job:
-        assert order.motion is not None
-        given.append(motion.load_motion(order.motion))
-        return Job(order, tmp_path)
-
-    monkeypatch.setattr(desk.studio.jobs, "submit", keep)
-    desk.render(session, preset, "draft")
-    desk.studio.close()
-    assert isinstance(given[0], PoseTrack if preset.startswith("v2") else LandmarkTrack)
-    if isinstance(given[0], LandmarkTrack) and preset.startswith("v1"):
-        assert given[0].image_size == (512, 512)  # what the network sees: the crop
 
 
 def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tmp_path: Path) -> None:

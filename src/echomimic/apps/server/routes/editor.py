@@ -1,0 +1,447 @@
+"""Routes of the motion editor: sessions, the frame at the cursor, edits, and renders as jobs of the queue."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from echomimic.apps.jobs.request import ANIMATION
+from echomimic.apps.jobs.runner import check_picture
+from echomimic.apps.jobs.worker import describe_note
+from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
+from echomimic.apps.server.schemas import JobResource, describe_job
+from echomimic.apps.server.state import AppState
+from echomimic.apps.server.uploads import Upload
+from echomimic.apps.server.validation import parse_request
+from echomimic.motion.regions import CURVES_OF
+from echomimic.options import make_options
+from echomimic.presets import find_preset
+from echomimic.types import Curve, Floats
+
+Kind = str
+"""`face` or `hands`."""
+_IDLE_SECONDS = 3600.0
+"""A session that nobody has used for so long is closed; an open editor reports every few seconds."""
+_ABANDONED_SECONDS = 180.0
+"""Where room is needed, a session may be closed that has not been used for so long: browsers let a hidden tab report
+once a minute."""
+_MAX_FRAMES = 100_000
+"""Frames of all sessions together; a track takes some 12 kB for each."""
+_SWEEP_SECONDS = 60.0
+
+
+@dataclass
+class OpenSession:
+    """An editing session with the upload that it reads from, which is kept as long as it is open."""
+
+    session: Any
+    upload: Upload
+    owner: str
+    used: float = field(default_factory=time.monotonic)
+    users: int = 0
+    """Requests that are using the session now: it is not closed before they end."""
+
+    def name(self, *fields: str) -> str:
+        """The client's names of these files, without suffix, joined."""
+        names = (Path(self.upload.filenames.get(each, "") or each).stem for each in fields)
+        return "-".join(name.encode()[:90].decode(errors="ignore") for name in names)
+
+
+class EditorSessions:
+    """The open sessions by id. A session that is in use is never closed."""
+
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._sessions: dict[str, OpenSession] = {}
+        self._lock = threading.Lock()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def using(self, name: str, request: Request) -> Iterator[OpenSession]:
+        """The session with that id, which stays open inside the block. Problem 404 if there is none."""
+        with self._lock:
+            found = self._sessions.get(name)
+            if found is None or found.owner != request.state.owner:
+                why = "this session is no longer open; expected an open one: choose portrait and voice again"
+                raise Problem(404, "session_gone", why)
+            found.users += 1
+            found.used = time.monotonic()
+        try:
+            yield found
+        finally:
+            with self._lock:
+                found.users -= 1
+                found.used = time.monotonic()
+
+    async def add(self, session: Any, upload: Upload, owner: str) -> str:
+        """Keep a session. Problem 503 if the sessions in use leave no room for it."""
+        for abandoned in self._make_room(session.frames):
+            await self._state.uploads.discard(abandoned.upload)
+        with self._lock:
+            self._sessions[session.id] = OpenSession(session, upload, owner)
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep())
+        return str(session.id)
+
+    def _make_room(self, frames: int) -> list[OpenSession]:
+        """Close sessions until `frames` fit, those first that have not been used for the longest time."""
+        closed: list[OpenSession] = []
+        with self._lock:
+            for each in self._oldest_first():
+                if self._frames + frames <= _MAX_FRAMES or not self._close_if_unused(each, _ABANDONED_SECONDS):
+                    break
+                closed.append(each)
+            if self._sessions and self._frames + frames > _MAX_FRAMES:
+                why = (
+                    "too many editors are open; expected fewer or shorter voices: close one, or try again in 3 minutes"
+                )
+                raise Problem(503, "too_many_sessions", why, {"Retry-After": "180"})
+        return closed
+
+    @property
+    def _frames(self) -> int:
+        return sum(each.session.frames for each in self._sessions.values())
+
+    def _oldest_first(self) -> list[OpenSession]:
+        return sorted(self._sessions.values(), key=lambda each: each.used)
+
+    def _close_if_unused(self, each: OpenSession, seconds: float) -> bool:
+        unused = each.users == 0 and time.monotonic() - each.used > seconds
+        if unused:
+            del self._sessions[each.session.id]
+        return unused
+
+    async def _sweep(self) -> None:
+        """Close what nobody uses any more, as long as there are sessions."""
+        while self._sessions:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            with self._lock:
+                closed = [each for each in self._oldest_first() if self._close_if_unused(each, _IDLE_SECONDS)]
+            for each in closed:
+                await self._state.uploads.discard(each.upload)
+
+
+class SeenRevision(BaseModel):
+    """The revision that the browser shows: another tab may have changed the track since."""
+
+    revision: int = -1
+
+
+class EditRequest(SeenRevision):
+    """Edits as records, and the frame to show after them."""
+
+    edits: list[dict[str, Any]] = Field(max_length=1000)
+    at: int = 0
+    replace_last: bool = False
+    close: bool = False
+
+
+class RenderRequest(BaseModel):
+    """A preset and the options that the page sends with it."""
+
+    preset: str = "mesh"
+    options: dict[str, str] = Field({}, max_length=100)
+
+
+def make_router(state: AppState) -> APIRouter:
+    """The routes below `/editor`."""
+    router, sessions = APIRouter(prefix="/editor"), EditorSessions(state)
+    router.add_api_route("", lambda: html_page("editor.html"))
+    _add_sessions(router, state, sessions)
+    _add_views(router, sessions)
+    _add_edits(router, sessions)
+    _add_renders(router, state, sessions)
+    return router
+
+
+def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
+    @router.post("/sessions")
+    async def begin(request: Request) -> dict[str, Any]:
+        async with _kept_upload(request, state, ("portrait", "speech", "motion")) as upload:
+            session = await run_in_threadpool(_begin, upload, state)
+            return {"id": await sessions.add(session, upload, request.state.owner)}
+
+    @router.post("/sessions/{name}/fork")
+    async def fork(request: Request, name: str) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            async with _kept_upload(request, state, ("speech",)) as upload:
+                session = await run_in_threadpool(_fork, found, upload)
+                return {"id": await sessions.add(session, upload, request.state.owner)}
+
+    @router.post("/sessions/{name}/motion")
+    async def load(request: Request, name: str) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            async with _kept_upload(request, state, ("motion",)) as upload:
+                kind = await run_in_threadpool(_load, found.session, upload)
+                await state.uploads.discard(upload)
+            return await run_in_threadpool(edited_state, found.session, kind)
+
+
+@asynccontextmanager
+async def _kept_upload(request: Request, state: AppState, names: tuple[str, ...]) -> AsyncIterator[Upload]:
+    """An upload that stays, unless the block raises."""
+    upload = await state.uploads.receive(request, names)
+    try:
+        yield upload
+    except BaseException:
+        await state.uploads.discard(upload)
+        raise
+
+
+def _file(upload: Upload, name: str) -> Path:
+    if name not in upload.files:
+        raise Problem(422, "missing_field", f"field {name} is missing; expected a file")
+    return upload.files[name]
+
+
+def _begin(upload: Upload, state: AppState) -> Any:
+    """A session of an uploaded portrait and voice, and of a saved motion if there is one."""
+    from echomimic.editing import EditingSession
+
+    known = {spec.name for spec in OPTION_SPECS}
+    given = {name: text for name, text in upload.fields.items() if name in known}
+    portrait, speech = _file(upload, "portrait"), _file(upload, "speech")
+    check_picture(portrait, state.queue.settings.max_pixels)
+    session = EditingSession(portrait, speech, given)
+    if "motion" in upload.files:
+        _load(session, upload)
+    return session
+
+
+def _fork(found: OpenSession, upload: Upload) -> Any:
+    """The same portrait, options and edits with another voice."""
+    from echomimic.editing import EditingSession
+
+    speech, portrait = _file(upload, "speech"), upload.folder / "portrait"
+    shutil.copy(found.session.portrait_file, portrait)
+    upload.files["portrait"] = portrait
+    upload.filenames["portrait"] = found.upload.filenames.get("portrait", "")
+    upload.bytes += portrait.stat().st_size
+    session = EditingSession(portrait, speech, found.session.given)
+    session.apply(found.session.edits)
+    return session
+
+
+def _load(session: Any, upload: Upload) -> Kind:
+    """Go on with an uploaded motion of a face or of hands; returns which of them it was."""
+    with session.lock:
+        return str(session.load(_file(upload, "motion")))
+
+
+def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
+    @router.get("/sessions/{name}")
+    def show(request: Request, name: str) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            return session_state(found)
+
+    @router.get("/sessions/{name}/alive")
+    def alive(request: Request, name: str) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            return {"revision": found.session.revision}
+
+    @router.get("/sessions/{name}/voice")
+    def voice(request: Request, name: str) -> FileResponse:
+        with sessions.using(name, request) as found:
+            path = found.upload.folder / "voice.wav"
+            if not path.is_file():
+                found.session.write_voice(path)
+            return FileResponse(path, media_type="audio/wav")
+
+    @router.get("/sessions/{name}/{kind}")
+    def editor(request: Request, name: str, kind: Kind) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            return edited_state(found.session, _check_kind(kind))
+
+    @router.get("/sessions/{name}/{kind}/motion")
+    def save(request: Request, name: str, kind: Kind) -> FileResponse:
+        with sessions.using(name, request) as found:
+            words = found.name("portrait", "speech") + ("-hands" if kind == "hands" else "")
+            path = found.session.editor(_check_kind(kind)).save(found.upload.folder / f"saved-{kind}.npz")
+            return FileResponse(path, filename=f"{words}.npz")
+
+    @router.get("/sessions/{name}/{kind}/frame/{number}")
+    def frame(request: Request, name: str, kind: Kind, number: int, close: bool = False) -> Response:
+        with sessions.using(name, request) as found:
+            picture = found.session.editor(_check_kind(kind)).picture(_bounded(number), close)
+        return Response(to_jpeg(picture), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+
+def _check_kind(kind: Kind) -> Kind:
+    if kind not in ("face", "hands"):
+        raise Problem(404, "no_such_address", f"there is no {kind[:50]!r}; expected face or hands")
+    return kind
+
+
+def _bounded(number: int) -> int:
+    """A frame number that fits an array index; the editor clips it to the clip."""
+    return min(max(number, 0), 2**31)
+
+
+def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
+    from echomimic.motion import read_edits
+
+    @router.post("/sessions/{name}/{kind}/preview")
+    def preview(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
+        with sessions.using(name, request) as found:
+            editor = found.session.editor(_check_kind(kind))
+            track = editor.history.preview(read_edits(wanted.edits))
+            picture = data_url(to_jpeg(editor.picture(_bounded(wanted.at), wanted.close, track)))
+            after = editor.values(track)
+            return {"curves": _rounded(after, _changed(editor.values(), after)), "frame": picture}
+
+    def change(
+        request: Request, name: str, kind: Kind, seen: SeenRevision, work: Callable[[Any], None]
+    ) -> dict[str, Any]:
+        with sessions.using(name, request) as found, found.session.lock:
+            editor = found.session.editor(_check_kind(kind))
+            before, is_current = editor.values(), seen.revision == found.session.revision
+            work(editor.history)
+            names = _changed(before, editor.values()) if is_current else tuple(before)
+            return change_state(found.session, kind, names)
+
+    @router.post("/sessions/{name}/{kind}/edits")
+    def edit(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
+        edits = read_edits(wanted.edits)
+        return change(request, name, kind, wanted, lambda history: history.apply(edits, wanted.replace_last))
+
+    @router.post("/sessions/{name}/{kind}/undo")
+    def undo(request: Request, name: str, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
+        return change(request, name, kind, seen, lambda history: history.undo())
+
+    @router.post("/sessions/{name}/{kind}/redo")
+    def redo(request: Request, name: str, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
+        return change(request, name, kind, seen, lambda history: history.redo())
+
+    @router.post("/sessions/{name}/restore")
+    def restore(request: Request, name: str, kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """Apply the edits that a browser kept when a server has lost its session."""
+        with sessions.using(name, request) as found, found.session.lock:
+            found.session.apply({_check_kind(kind): edits for kind, edits in kept.items()})
+            return session_state(found)
+
+
+def _add_renders(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
+    @router.post("/sessions/{name}/render")
+    async def render(request: Request, name: str, wanted: RenderRequest) -> JobResource:
+        queue = state.queue
+        await run_in_threadpool(queue.check_room)
+        folder = await run_in_threadpool(queue.files.new_upload)
+        try:
+            with sessions.using(name, request) as found:
+                asked = await run_in_threadpool(_prepare_render, found, folder, wanted, state.settings.max_seconds)
+            job = await queue.submit(ANIMATION, request.state.owner, asked, folder, None, "")
+        finally:
+            await run_in_threadpool(shutil.rmtree, folder, True)
+        return await run_in_threadpool(describe_job, job, queue)
+
+
+def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max_seconds: float) -> dict[str, Any]:
+    """Put the inputs of a job into `folder`: the files of the session, and the motion that the preset follows."""
+    session = found.session
+    fields = {**{name: str(text) for name, text in session.given.items()}, **wanted.options}
+    request = parse_request(ANIMATION, ANIMATION.variants[0], {"preset": wanted.preset, **fields}, max_seconds)
+    preset = find_preset(wanted.preset)
+    options = make_options(request["options"], preset.defaults)
+    if preset.engine == "diffusion":  # the network sees the crop, also if it is put back into the whole picture
+        options = replace(options, framing="crop")
+    shutil.copy(session.portrait_file, folder / "portrait")
+    shutil.copy(session.voice_file, folder / "speech")
+    with session.lock:
+        editor = session.editor("hands" if preset.drive == "hands" else "face")
+        editor.save(folder / "motion.npz", options).rename(folder / "motion")
+    return request
+
+
+# ---- what the browser shows
+
+
+def session_state(found: OpenSession) -> dict[str, Any]:
+    """What does not change while a session is open, and the face."""
+    session = found.session
+    return {
+        "portrait": found.upload.filenames.get("portrait", ""),
+        "voice": found.upload.filenames.get("speech", ""),
+        "peaks": session.peaks,
+        "closures": session.face.closures,
+        "edits": {kind: _records(edits) for kind, edits in session.edits.items()},
+        "given": dict(session.given),
+        "longer": max(session.portrait.pixels.shape[:2]),
+        "first": session.kind,
+        "regions": CURVES_OF,
+        "face": edited_state(session, "face"),
+    }
+
+
+def edited_state(session: Any, kind: Kind) -> dict[str, Any]:
+    """All that the editor shows of the face or of the hands."""
+    editor = session.editor(kind)
+    width, height = editor.size
+    track = editor.history.track
+    return change_state(session, kind, tuple(curve.name for curve in editor.table)) | {
+        "table": _curve_table(editor),
+        "fps": track.fps,
+        "frames": len(track),
+        "width": width,
+        "height": height,
+        "far": editor.far,
+    }
+
+
+def change_state(session: Any, kind: Kind, names: tuple[str, ...]) -> dict[str, Any]:
+    """What an edit may change: the list of edits, and the curves called `names`."""
+    editor = session.editor(kind)
+    history, values = editor.history, editor.values()
+    fps, usual = history.track.fps, editor.usual
+    return {
+        "kind": kind,
+        "revision": session.revision,
+        "edits": _records(history.edits),
+        "baked": _records(history.baked),
+        "undone": len(history.undone),
+        "parts": getattr(history.track, "parts", None),
+        "curves": _rounded(values, names),
+        "keys": {each.name: _keys(values[each.name], each, usual, fps) for each in editor.table if each.name in names},
+        "notes": [describe_note(each) for each in editor.notes],
+    }
+
+
+def _records(edits: Any) -> list[dict[str, Any]]:
+    """Edits as records, each with the line of Python that shows it."""
+    return [{"record": edit.record(), "text": str(edit)} for edit in edits]
+
+
+def _keys(values: Floats, curve: Curve, usual: float, fps: float) -> list[tuple[float, float]]:
+    """Keyframes of a curve that uses the fraction `usual` of its range, by which negligible motion is judged."""
+    from echomimic import motion
+
+    used = replace(curve, high=curve.low + usual * (curve.high - curve.low))
+    return [(round(at, 4), round(value, 4)) for at, value in motion.curve_keys(values, used, fps)]
+
+
+def _rounded(values: Mapping[str, Floats], names: tuple[str, ...]) -> dict[str, list[float]]:
+    return {name: np.round(values[name].astype(np.float64), 4).tolist() for name in names}
+
+
+def _changed(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> tuple[str, ...]:
+    return tuple(name for name, values in after.items() if not np.array_equal(values, before[name]))
+
+
+def _curve_table(editor: Any) -> list[dict[str, object]]:
+    names = ("name", "unit", "low", "high", "rest", "help")
+    return [
+        {name: getattr(curve, name) for name in names} | {"down": curve.name in editor.downward, "usual": editor.usual}
+        for curve in editor.table
+    ]

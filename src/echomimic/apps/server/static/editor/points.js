@@ -1,0 +1,148 @@
+// @ts-check
+// The points of the chosen curve: chosen, dragged, moved with the keyboard, made and removed.
+
+import { $, clamp, keys, rounded, second, state, total } from "./state.js"
+import { edit, letGo, tryOut } from "./change.js"
+import { go } from "./clock.js"
+import { draw, drawKeys, focusChosen, show, showFrame } from "./show.js"
+import { moment, valueAt } from "./timeline.js"
+
+export function choose(index) {
+  if (index !== state.key) state.nudged = null
+  state.key = index
+  drawKeys()
+}
+
+export function pick(name) {
+  Object.assign(state, { curve: name, key: -1, nudged: null })
+  $("gain").value = 1
+  $("gained").textContent = "×1"
+  show()
+}
+
+export function otherCurve(by) {
+  const names = state.doc.table.map((line) => line.name)
+  pick(names[clamp(names.indexOf(state.curve) + by, 0, names.length - 1)])
+}
+
+/** @returns {[number, number]} */
+function moved(index, at, value) {
+  const all = keys(),
+    line = state.line(),
+    one = 1 / state.doc.fps
+  const before = all[index - 1],
+    after = all[index + 1]
+  const low = before ? before[0] + one : all[index][0],
+    high = after ? after[0] - one : all[index][0]
+  return [
+    low > high ? all[index][0] : clamp(Math.round(at * state.doc.fps) * one, low, high),
+    clamp(value, line.low, line.high),
+  ]
+}
+
+export const drawn = (curve, points) => ({
+  op: "draw_curve",
+  curve,
+  keys: points.filter(Boolean).map(([at, value]) => [rounded(at), rounded(value)]),
+})
+const redrawn = (points) => drawn(state.curve, points)
+const around = (index, point) => redrawn([keys()[index - 1], point, keys()[index + 1]])
+
+function grab(event) {
+  const dot = event.target,
+    index = +dot.dataset.index,
+    was = keys()[index]
+  event.preventDefault()
+  dot.focus()
+  choose(index)
+  go(was[0] * state.doc.fps)
+  dot.setPointerCapture(event.pointerId)
+  /** @type {any} */
+  let line = null,
+    point = was
+  dot.onpointermove = (move) => {
+    const box = $("stage").getBoundingClientRect()
+    point = moved(
+      index,
+      moment(state, move.clientX - box.left, box.width),
+      valueAt(state.axis, move.clientY - box.top, box.height),
+    )
+    line = around(index, point)
+    state.dragged = { index, point }
+    state.cursor = Math.round(point[0] * state.doc.fps)
+    drawKeys()
+    tryOut(line)
+  }
+  dot.onpointerup = dot.onpointercancel = (end) => {
+    dot.onpointermove = dot.onpointerup = dot.onpointercancel = null
+    letGo()
+    if (line && end.type === "pointerup") edit(line, point[0])
+    else {
+      draw()
+      showFrame()
+    }
+  }
+}
+
+// Moves the chosen point by frames, and by shares of what the stage shows; presses in a row are one edit.
+export function nudge(frames, shares) {
+  const again = state.nudged?.curve === state.curve && performance.now() - state.nudged.when < 1500
+  const all = keys(),
+    [was, value] = again ? state.nudged.point : all[state.key]
+  const [before, after] = again ? state.nudged.beside : [all[state.key - 1], all[state.key + 1]]
+  const line = state.line(),
+    one = 1 / state.doc.fps,
+    [low, high] = state.axis
+  const at = clamp(was + frames * one, before ? before[0] + one : was, after ? after[0] - one : was)
+  const point = [at, clamp(value + shares * (high - low), line.low, line.high)]
+  state.nudged = { curve: state.curve, point, beside: [before, after], when: performance.now() }
+  state.cursor = Math.round(at * state.doc.fps)
+  edit(redrawn([before, point, after]), at, again)
+}
+
+/** @param {number} when @param {number | null} [value] */
+export function addKey(when, value = null) {
+  const at = clamp(Math.round(when * state.doc.fps), 0, state.doc.frames - 1),
+    all = keys()
+  /** @type {[number, number]} */
+  const point = [at / state.doc.fps, value ?? state.doc.curves[state.curve][at]]
+  const index = all.findIndex(([each]) => each >= point[0] - 1e-6)
+  if (index >= 0 && Math.abs(all[index][0] - point[0]) < 1e-3) return choose(index)
+  all.splice(index < 0 ? all.length : index, 0, point)
+  choose(index < 0 ? all.length - 1 : index)
+  go(at)
+  if (value !== null) edit(around(state.key, point), point[0])
+}
+
+export function removeKey() {
+  const all = keys(),
+    [before, , after] = [all[state.key - 1], all[state.key], all[state.key + 1]]
+  if (before && after) edit(redrawn([before, after]), before[0])
+}
+
+export function step(by) {
+  const all = keys(),
+    index = by > 0 ? all.findIndex(([at]) => at > second() + 1e-3) : all.findLastIndex(([at]) => at < second() - 1e-3)
+  if (index < 0) return
+  choose(index)
+  go(all[index][0] * state.doc.fps)
+  focusChosen()
+}
+
+// An edit that scales the chosen curve, in the chosen range or everywhere.
+export function scaled(gain) {
+  const range = state.range ? { start: rounded(state.range[0]), end: rounded(state.range[1]) } : {}
+  return { op: "scale_curve", curve: state.curve, gain: rounded(gain), ...range }
+}
+
+export function mark(end) {
+  const [from, to] = state.range || [0, total()],
+    range = end ? [Math.min(from, second()), second()] : [second(), Math.max(to, second())]
+  state.range = range[1] - range[0] > 1e-3 ? range : null
+  show()
+}
+
+export function setUpPoints() {
+  $("keys").addEventListener("pointerdown", grab)
+  $("keys").addEventListener("focusin", (event) => choose(+event.target.dataset.index))
+}
