@@ -360,7 +360,7 @@ def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max
     shutil.copy(session.portrait_file, folder / "portrait")
     shutil.copy(session.voice_file, folder / "speech")
     with session.lock:
-        editor = session.editor("hands" if preset.drive == "hands" else "face")
+        editor = session.editor("hands" if preset.conditioning == "hands" else "face")
         editor.save(folder / "motion.npz", options).rename(folder / "motion")
     return request
 
