@@ -102,9 +102,19 @@ class Tab:
     def until(self, script: str, seconds: float = WAIT) -> None:
         """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
         end = time.monotonic() + seconds
-        while not self.page.evaluate(script):
+        while not self._evaluate(script):
             assert time.monotonic() < end, f"it did not become true: {script}"
             self.page.wait_for_timeout(20)
+
+    def _evaluate(self, script: str) -> Any:
+        from playwright.sync_api import Error
+
+        try:
+            return self.page.evaluate(script)
+        except Error as error:
+            if "navigation" in str(error):
+                return None
+            raise
 
 
 @pytest.fixture(scope="session")
