@@ -48,7 +48,7 @@ def test_a_quiet_voice_moves_the_mouth_as_a_loud_one(voice: Floats, decibels: fl
     assert alike(jaw(quiet), jaw(voice))
 
 
-@pytest.mark.parametrize("decibels", [0, -6, -12, -20])
+@pytest.mark.parametrize("decibels", [0, -6, -12, -20, -22])
 def test_a_normal_voice_passes_unchanged(voice: Floats, decibels: float) -> None:
     given = list(blocks(peaking(np.tile(voice, 4), decibels)))
     with collect_notes() as notes:
@@ -75,6 +75,19 @@ def test_a_slam_in_a_quiet_voice_does_not_shut_the_mouth(voice: Floats) -> None:
     quiet = peaking(voice, -40)
     quiet[len(quiet) // 2 :][:4800] = np.random.default_rng(0).uniform(-1, 1, 4800)
     assert jaw(quiet).mean() > 0.6 * jaw(voice).mean()
+
+
+@pytest.mark.parametrize("disturbance", ["hum", "offset", "hiss", "much hiss"])
+def test_a_quiet_voice_is_raised_out_of_hum_offset_and_hiss(voice: Floats, disturbance: str) -> None:
+    times, white = np.arange(len(voice)) / RATE, np.random.default_rng(2).standard_normal(len(voice))
+    rms = float(np.sqrt((voice**2).mean()))
+    added = {
+        "hum": 2 * np.sin(2 * np.pi * 50 * times),
+        "offset": np.full(len(voice), 1.0),
+        "hiss": rms / 10 * white,
+        "much hiss": rms / 3 * white,
+    }[disturbance]
+    assert alike(jaw(0.01 * (voice + added)), jaw(voice + (0 if disturbance == "offset" else added)))
 
 
 def test_a_fade_in_is_followed(voice: Floats) -> None:

@@ -13,19 +13,21 @@ import numpy.typing as npt
 from echomimic.notes import note
 from echomimic.types import Floats
 
-TARGET = -28.5
-"""Gated level, in dB, of a voice that peaks near full scale (pre-emphasised samples, frames of 25 ms)."""
-UNCHANGED = -48.0
+TARGET = -17.0
+"""Gated level, in dB of full scale, of a voice that peaks near full scale."""
+UNCHANGED = -36.0
 """Level, in dB, from which a voice is left as it is: every normal recording."""
 NOTED = 20.0
 """Gain in dB above which the user is told."""
 _SLOPE = 4.0
 """dB of gain for each dB below `UNCHANGED`, until `TARGET` is reached."""
 _MAX_GAIN = 60.0
+_SPEECH_SLOPE = 11.5
+"""dB by which the level of speech is above that of its first difference."""
 _HEADROOM = 14.0
 """Raised frames are held at this many dB above `TARGET`, so that a click or a slam does not hide the voice."""
 _FRAMES = 40
-"""Frames per second."""
+"""Frames of 25 ms per second."""
 _REACH = 2
 """Seconds on each side that decide the gain of a second."""
 _ABOVE_FLOOR = 8.0
@@ -36,7 +38,8 @@ _MIN_SPEECH, _MIN_VOICED = 0.05, 0.2
 _VOICED_AT = 0.5
 """Normalised autocorrelation from which a frame is voiced."""
 _PITCH = (70, 400)
-_PRE_EMPHASIS = 0.97
+_BAND = (200, 3500)
+"""Hertz that are measured: without hum and offset, and with the part of hiss that hides a voice."""
 
 _Levels = npt.NDArray[np.float64]
 
@@ -67,23 +70,31 @@ class _Leveller:
     def __init__(self, rate: int) -> None:
         self.largest_gain = 0.0
         self._rate, self._hop = rate, rate // _FRAMES
-        self._last = np.float32(0)
-        self._samples = np.zeros(0, np.float32)  # pre-emphasised, from frame `_start` on
+        self._samples = np.zeros(0, np.float32)  # from frame `_start` on
         self._levels: _Levels = np.zeros(0)
+        self._edges: _Levels = np.zeros(0)  # the same of the first difference, which clicks and slams raise
         self._start = self._applied = 0
         self._gains: dict[int, float] = {}
 
     def measure(self, block: Floats) -> None:
         """Add the level in dB of each 25 ms frame of the block."""
         block = np.nan_to_num(np.asarray(block, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        if not len(block):
-            return
-        sharpened = block - np.float32(_PRE_EMPHASIS) * np.concatenate([[self._last], block[:-1]])
-        self._last = block[-1]
-        self._samples = np.concatenate([self._samples, sharpened])
+        self._samples = np.concatenate([self._samples, block])
         count = len(self._samples) // self._hop
         frames = self._samples[len(self._levels) * self._hop : count * self._hop].reshape(-1, self._hop)
-        self._levels = np.concatenate([self._levels, 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)])
+        power = self._spectrum(frames).sum(axis=1) * (2 / self._hop**2 / 0.375)  # 0.375: mean square of the window
+        self._levels = np.concatenate([self._levels, 10 * np.log10(power + 1e-12)])
+        edges = np.square(np.diff(frames, axis=1)).mean(axis=1)
+        self._edges = np.concatenate([self._edges, 10 * np.log10(edges + 1e-12) + _SPEECH_SLOPE])
+
+    def _spectrum(self, pieces: Floats) -> Floats:
+        """Power spectrum (n, bins) of pieces (n, samples), zero outside the band."""
+        size = pieces.shape[1]
+        spectrum = np.fft.rfft(pieces * np.hanning(size + 1)[:-1].astype(np.float32), axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        hertz = np.fft.rfftfreq(size, 1 / self._rate)
+        power[:, (hertz < _BAND[0]) | (hertz > _BAND[1])] = 0
+        return power
 
     def can_apply(self, count: int) -> bool:
         """Whether all that decides the gain of the next `count` samples has been measured."""
@@ -110,7 +121,8 @@ class _Leveller:
         """Gain in dB that each frame and its neighbours bear."""
         if not len(self._levels):
             return np.full(len(frames), np.inf)
-        level = self._levels[np.clip(frames - self._start, 0, len(self._levels) - 1)]
+        at = np.clip(frames - self._start, 0, len(self._levels) - 1)
+        level = np.maximum(self._levels[at], self._edges[at])
         padded = np.pad(level, 1, mode="edge")
         return TARGET + _HEADROOM - np.maximum(np.maximum(padded[:-2], padded[2:]), level)
 
@@ -140,21 +152,19 @@ class _Leveller:
 
     def _voiced(self, frames: npt.NDArray[np.int64]) -> bool:
         """Whether enough of these frames are voiced: periodic at the pitch of a voice."""
-        size = 2 * self._hop
         frames = frames[(frames + 2) * self._hop <= len(self._samples)]
         if not len(frames):
             return False
-        pieces = self._samples[(frames * self._hop)[:, None] + np.arange(size)]
-        spectrum = np.fft.rfft(pieces, 2 * size, axis=1)
-        correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, axis=1)[:, :size]
-        correlation /= np.maximum(correlation[:, :1], 1e-20) * (1 - np.arange(size) / size)
+        pieces = self._samples[(frames * self._hop)[:, None] + np.arange(2 * self._hop)]
+        correlation = np.fft.irfft(self._spectrum(pieces), axis=1)[:, : self._hop]
+        correlation /= np.maximum(correlation[:, :1], 1e-20)
         shortest, longest = self._rate // _PITCH[1], self._rate // _PITCH[0]
-        periodic = correlation[:, shortest:longest].max(axis=1) > _VOICED_AT
-        return bool(periodic.mean() > _MIN_VOICED)
+        return bool((correlation[:, shortest:longest].max(axis=1) > _VOICED_AT).mean() > _MIN_VOICED)
 
     def _forget(self, second: int) -> None:
         """Drop what lies before a second and is no longer needed."""
         old = max(0, second * _FRAMES - self._start)
-        self._samples, self._levels = self._samples[old * self._hop :], self._levels[old:]
+        self._samples = self._samples[old * self._hop :]
+        self._levels, self._edges = self._levels[old:], self._edges[old:]
         self._start += old
         self._gains = {known: gain for known, gain in self._gains.items() if known >= second}
