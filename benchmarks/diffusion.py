@@ -203,7 +203,7 @@ def _clip(seconds: int) -> None:
 
     preset = find_preset("tiny")
     noise = np.random.default_rng(0).normal(0, 0.1, seconds * 16_000).astype(np.float32)
-    options = make_options({"steps": 1, "guidance": 1.0, "device": "cpu"}, preset.defaults)
+    options = make_options({"steps": 1, "guidance_scale": 1.0, "device": "cpu"}, preset.defaults)
     voice = speech_from_samples(noise, 16_000)
     frames = DiffusionEngine(preset).prepare(read_picture(demo_portrait()), voice, None, options).frames()
     count = sum(1 for _ in frames)

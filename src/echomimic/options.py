@@ -1,21 +1,24 @@
-"""Every option, written once: command line, web page, ComfyUI and HTTP door are built from these fields."""
+"""Every option, written once: command line, web page, ComfyUI and HTTP API are built from these fields."""
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from fractions import Fraction
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from typing_extensions import TypedDict
 
 from echomimic.errors import OptionError
+from echomimic.notes import note
 
 GROUPS = {"picture": "Picture and length", "motion": "Motion", "diffusion": "Diffusion", "machine": "Machine"}
 
 
 def _option(
     group: str,
-    help: str,  # noqa: A002 - the word every door uses
+    help: str,  # noqa: A002 - the word that every front end uses
     *,
     low: float | None = None,
     high: float | None = None,
@@ -27,7 +30,7 @@ def _option(
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Options:
-    """How to render. A preset brings defaults of its own; what the user gives wins."""
+    """How to render. A preset has defaults of its own, which values of the user replace. Raises OptionError."""
 
     size: Annotated[
         int | None,
@@ -43,11 +46,11 @@ class Options:
     fps: Annotated[float, _option("picture", "frames a second", low=1, high=120, step=1)] = 25.0
     frames: Annotated[
         int,
-        _option("picture", "how many frames to make; 0 covers the whole voice", low=0, high=10_000_000, step=1),
+        _option("picture", "number of frames to render; 0 covers the whole voice", low=0, high=10_000_000, step=1),
     ] = 0
     framing: Annotated[
         Literal["full", "crop"],
-        _option("picture", "'full' keeps the whole picture, 'crop' gives a square round the head"),
+        _option("picture", "'full' keeps the whole picture, 'crop' gives a square around the head"),
     ] = "full"
     face: Annotated[
         int | None,
@@ -61,10 +64,10 @@ class Options:
     ] = None
     face_box: Annotated[
         tuple[float, float, float, float] | None,
-        _option("picture", "where the face is, x,y,w,h in pixels of the picture, when it is not found by itself"),
+        _option("picture", "where the face is, x,y,w,h in pixels of the picture, if it is not found automatically"),
     ] = None
     crop_margin: Annotated[
-        float, _option("picture", "room round the face of a crop, in face sizes", low=0, high=3, step=0.05)
+        float, _option("picture", "margin around the face of a crop, in face sizes", low=0, high=3, step=0.05)
     ] = 0.5
     seed: Annotated[int, _option("motion", "same inputs and seed: the same frames", low=0, high=2**31 - 1, step=1)] = 0
     motion_strength: Annotated[
@@ -73,25 +76,23 @@ class Options:
     ] = 1.0
     mouth_strength: Annotated[float, _option("motion", "how wide the mouth moves", low=0, high=2, step=0.05)] = 1.0
     blink_rate: Annotated[float, _option("motion", "blinks a minute; 0 for none", low=0, high=60, step=1)] = 16.0
-    still_background: Annotated[
-        bool, _option("motion", "keep what is behind the person still while the head moves")
-    ] = True
+    still_background: Annotated[bool, _option("motion", "keep the background still while the head moves")] = True
     steps: Annotated[int, _option("diffusion", "denoising steps", low=1, high=1000, step=1)] = 30
-    guidance: Annotated[
+    guidance_scale: Annotated[
         float,
         _option(
             "diffusion",
-            "how strongly the conditions steer; at 1 or less it costs half",
+            "classifier-free guidance scale; 1 or less disables it and halves the cost",
             low=0,
             high=30,
             step=0.1,
         ),
     ] = 2.5
     context_frames: Annotated[
-        int, _option("diffusion", "frames that are denoised together", low=2, high=32, step=1)
+        int, _option("diffusion", "frames in a context window, which are denoised together", low=2, high=32, step=1)
     ] = 12
     context_overlap: Annotated[
-        int, _option("diffusion", "frames that neighbouring windows share", low=0, high=31, step=1)
+        int, _option("diffusion", "frames that neighbouring context windows share", low=0, high=31, step=1)
     ] = 3
     context_batch: Annotated[
         int,
@@ -103,7 +104,7 @@ class Options:
             step=1,
         ),
     ] = 1
-    sampler: Annotated[Literal["ddim", "dpm++", "unipc"], _option("diffusion", "how the noise is removed")] = "ddim"
+    sampler: Annotated[Literal["ddim", "dpm++", "unipc"], _option("diffusion", "how noise is removed")] = "ddim"
     windows: Annotated[
         Literal["open", "closed"],
         _option("diffusion", "'closed' joins the last frame to the first, for loops; 'open' does not"),
@@ -119,13 +120,13 @@ class Options:
         float,
         _option(
             "diffusion",
-            "room round the face of the mask that drives 'v1', in face sizes",
+            "margin around the face of the mask that conditions 'v1', in face sizes",
             low=0,
             high=3,
             step=0.05,
         ),
     ] = 0.1
-    exact: Annotated[bool, _option("diffusion", "the original's behaviour, its faults included")] = False
+    exact: Annotated[bool, _option("diffusion", "reproduce the published pipelines, including their faults")] = False
     device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], _option("machine", "number format of the network")
@@ -134,17 +135,33 @@ class Options:
         False
     )
     compile: Annotated[bool, _option("machine", "compile the network: slow to start, faster for many clips")] = False
-    workers: Annotated[int, _option("machine", "threads that render; 0 takes one per core", low=0, high=64, step=1)] = 0
+    workers: Annotated[int, _option("machine", "threads that render; 0 uses one per core", low=0, high=64, step=1)] = 0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, data: Any, handler: Any) -> "Options":
+        """Accept old names, and raise OptionError in one line instead of pydantic's error."""
+        if isinstance(data, ArgsKwargs):
+            data = ArgsKwargs(data.args, current_names(data.kwargs or {}))
+        try:
+            return cast("Options", handler(data))
+        except ValidationError as error:
+            raise _option_error(error) from None
 
     @field_validator("face_box", mode="before")
     @classmethod
     def _box_from_text(cls, value: object) -> object:
         return value.split(",") if isinstance(value, str) else value
 
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _rate(cls, value: object) -> object:
+        return parse_rate(value) if isinstance(value, (str, int, float, Fraction)) else value
+
     @model_validator(mode="after")
     def _windows_overlap_less_than_their_length(self) -> "Options":
         if self.context_overlap >= self.context_frames:
-            raise ValueError(
+            raise OptionError(
                 f"`context_overlap` is {self.context_overlap} and `context_frames` {self.context_frames}; "
                 "expected the overlap to be smaller: lower it"
             )
@@ -155,7 +172,7 @@ class OptionsDict(TypedDict, total=False):
     """The fields of `Options` as keyword arguments; None leaves an option to the preset."""
 
     size: int | None
-    fps: float | None
+    fps: float | str | Fraction | None
     frames: int | None
     framing: Literal["full", "crop"] | None
     face: int | None
@@ -167,7 +184,7 @@ class OptionsDict(TypedDict, total=False):
     blink_rate: float | None
     still_background: bool | None
     steps: int | None
-    guidance: float | None
+    guidance_scale: float | None
     context_frames: int | None
     context_overlap: int | None
     context_batch: int | None
@@ -183,32 +200,55 @@ class OptionsDict(TypedDict, total=False):
     workers: int | None
 
 
-_EXPECTED = {"face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240"}
+RENAMED = {"guidance": "guidance_scale"}
+"""Old names of options, which are still accepted, with a note."""
+_NTSC = (24, 30, 48, 60, 72, 90, 96, 120)
+"""Frame rates that exist divided by 1.001 as well."""
+_EXPECTED = {
+    "face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240",
+    "fps": "expected a number from 1 to 120: 25, 23.976 or 30000/1001",
+}
 
 OPTION_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Options))
 
 
-def make_options(values: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Options:
-    """Options from what the user gave over what the preset brings; OptionError in one line where that fails."""
-    given = {name: value for name, value in values.items() if value is not None}
-    unknown = sorted(given.keys() - set(OPTION_NAMES))
-    if unknown:
-        raise OptionError(
-            f"unknown option {unknown[0]!r}; expected one of {', '.join(OPTION_NAMES)}", code="option_unknown"
-        )
+def parse_rate(value: str | float | Fraction) -> object:
+    """A frame rate as a number: 23.98, "29,97" and "30000/1001" are exactly n * 1000 / 1001; else what was given."""
     try:
-        return Options(**{**(defaults or {}), **given})  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise OptionError(_one_line(error)) from None
+        rate = float(Fraction(value.strip().replace(",", ".")) if isinstance(value, str) else value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return value
+    ntsc = next((n * 1000 / 1001 for n in _NTSC if abs(rate - n * 1000 / 1001) < 0.007), None)
+    plain = not isinstance(value, Fraction) and not set(str(value)) & set(",/")
+    return value if plain and ntsc is None else ntsc or rate
 
 
-def _one_line(error: ValidationError) -> str:
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by the current names of their options; a note for an old name, unless the new one is given too."""
+    named = {name: value for name, value in values.items() if name not in RENAMED}
+    for old in values.keys() & RENAMED.keys():
+        new = RENAMED[old]
+        if values[old] is not None:
+            note("renamed_option", "option `{old}` is called `{new}` now; use the new name", old=old, new=new)
+            named.setdefault(new, values[old])
+    return named
+
+
+def make_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Options:
+    """The options that the user gave over the defaults of a preset; None counts as not given. Raises OptionError."""
+    given = {name: value for name, value in current_names(values).items() if value is not None}
+    return Options(**{**(defaults or {}), **given})
+
+
+def _option_error(error: ValidationError) -> OptionError:
     """The first fault of a validation error as a message of this package."""
     fault = error.errors()[0]
-    if not fault["loc"]:
-        return str(fault["msg"]).removeprefix("Value error, ")
     name = str(fault["loc"][0])
-    return f"option `{name}` is {_as_given(fault['input'])}; {_EXPECTED.get(name) or _expected(name, fault)}"
+    if fault["type"] == "unexpected_keyword_argument":
+        return OptionError(f"unknown option {name!r}; expected one of {', '.join(OPTION_NAMES)}", code="option_unknown")
+    return OptionError(
+        f"option `{name}` is {_as_given(fault['input'])}; {_EXPECTED.get(name) or _expected(name, fault)}"
+    )
 
 
 def _as_given(value: object) -> str:

@@ -35,8 +35,8 @@ class Preset:
         return self.conditioning == "hands"
 
 
-_FULL: dict[str, object] = {"fps": 24.0, "steps": 30, "guidance": 2.5}
-_FAST: dict[str, object] = {"fps": 24.0, "steps": 6, "guidance": 1.0}
+_FULL: dict[str, object] = {"fps": 24.0, "steps": 30, "guidance_scale": 2.5}
+_FAST: dict[str, object] = {"fps": 24.0, "steps": 6, "guidance_scale": 1.0}
 _FACE: dict[str, object] = {"size": 512, "framing": "crop"}
 _BODY: dict[str, object] = {"size": 768}
 _BOTH = {"vae": "vae", "speech": "whisper"}
@@ -96,7 +96,7 @@ _ALL = (
         "mask",
         2,
         1.5,
-        {"fps": 24.0, "steps": 2, "guidance": 1.5, "size": 64, "framing": "crop"},
+        {"fps": 24.0, "steps": 2, "guidance_scale": 1.5, "size": 64, "framing": "crop"},
     ),
 )
 

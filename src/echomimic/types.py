@@ -109,6 +109,12 @@ CURVE_NAMES: tuple[str, ...] = tuple(curve.name for curve in CURVES)
 MOUTH_CURVES: tuple[str, ...] = CURVE_NAMES[:6]
 
 
+def _curve_index(name: str) -> int:
+    if name not in CURVE_NAMES:
+        raise MotionError(f"unknown curve {name!r}; expected one of {', '.join(CURVE_NAMES)}", code="curve_unknown")
+    return CURVE_NAMES.index(name)
+
+
 @dataclass(frozen=True)
 class Curves:
     """Readable motion: `values` (T, 18) float32, a column for each of `CURVES`, at `fps` frames a second."""
@@ -133,14 +139,13 @@ class Curves:
 
     def __getitem__(self, name: str) -> Floats:
         """The curve called `name`: a view of shape (T,)."""
-        column: Floats = self.values[:, CURVE_NAMES.index(name)]
-        return column
+        return self.values[:, _curve_index(name)]
 
     def replace(self, **curves: npt.ArrayLike) -> "Curves":
-        """A copy with some curves replaced and everything held inside its range."""
+        """A copy with some curves replaced and every value clipped to its range. Raises MotionError."""
         values = self.values.copy()
         for name, column in curves.items():
-            values[:, CURVE_NAMES.index(name)] = column
+            values[:, _curve_index(name)] = column
         low, high = (np.array([getattr(curve, end) for curve in CURVES], np.float32) for end in ("low", "high"))
         return Curves(np.clip(values, low, high), self.fps)
 

@@ -63,13 +63,13 @@ def test_seeds_repeat_and_differ(engine, portrait, speech) -> None:
 
 
 def test_frames_do_not_depend_on_how_many_windows_go_in_one_call(engine, portrait, speech) -> None:
-    given = {"frames": 9, "context_frames": 4, "context_overlap": 1, "steps": 2, "guidance": 2.0}
+    given = {"frames": 9, "context_frames": 4, "context_overlap": 1, "steps": 2, "guidance_scale": 2.0}
     one, three = (clip(engine, portrait, speech, context_batch=batch, **given).astype(int) for batch in (1, 3))
     assert abs(one - three).max() <= 1  # sums in another order may round another way
 
 
 @pytest.mark.parametrize(
-    "given", [{"guidance": 1.0}, {"windows": "closed"}, {"exact": True}, {"sampler": "unipc", "steps": 2}]
+    "given", [{"guidance_scale": 1.0}, {"windows": "closed"}, {"exact": True}, {"sampler": "unipc", "steps": 2}]
 )
 def test_options_that_change_the_loop(engine, portrait, speech, given) -> None:
     usual = clip(engine, portrait, speech, frames=6, context_frames=4, context_overlap=1, steps=given.get("steps", 1))
@@ -125,7 +125,9 @@ def test_memory_is_flat(engine, portrait) -> None:
     def peak(seconds: int) -> int:
         """Bytes that numpy and Python hold at most; torch's own are latents and windows."""
         voice = Speech(seconds, 16_000, samples=np.zeros(seconds * 16_000, np.float32))
-        options = make_options({}, {**TINY.defaults, "steps": 1, "guidance": 1.0, "frames": seconds, "device": "cpu"})
+        options = make_options(
+            {}, {**TINY.defaults, "steps": 1, "guidance_scale": 1.0, "frames": seconds, "device": "cpu"}
+        )
         tracemalloc.start()
         for _ in engine.prepare(portrait, voice, None, options).frames():
             pass
@@ -250,7 +252,7 @@ def test_missing_weights_are_named(portrait, speech, tmp_path) -> None:
 
 
 def test_exact_is_the_published_loop() -> None:
-    options = make_options({"exact": True, "guidance": 1.0}, find_preset("v1").defaults)
+    options = make_options({"exact": True, "guidance_scale": 1.0}, find_preset("v1").defaults)
     config = sampling_config(options, find_preset("v1"))
     assert (config.windows, config.divide, config.shift) == ("closed", False, 2)
     assert sampling_config(options, find_preset("v1-acc")).divide

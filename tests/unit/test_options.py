@@ -1,16 +1,21 @@
-"""Options are written once, and every door offers the same ones."""
+"""Options are written once, and every front end offers the same ones."""
 
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
+from fractions import Fraction
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
 from echomimic.apps.cli.main import animate
 from echomimic.apps.cli.reporter import spell_as_flags
 from echomimic.apps.option_specs import OPTION_SPECS, spell_options
-from echomimic.errors import OptionError
-from echomimic.options import GROUPS, OPTION_NAMES, Options, make_options
+from echomimic.errors import MotionError, OptionError
+from echomimic.notes import collect_notes
+from echomimic.options import GROUPS, OPTION_NAMES, Options, OptionsDict, make_options
 from echomimic.presets import PRESETS, find_preset
+from echomimic.types import Curves
 
 
 def test_every_option_has_a_control_with_words_and_a_group() -> None:
@@ -52,8 +57,8 @@ def test_the_command_line_has_a_flag_for_each_option() -> None:
 
 
 def test_what_the_user_gives_wins_over_the_preset() -> None:
-    options = make_options({"steps": 8, "guidance": None}, {"steps": 6, "guidance": 1.0})
-    assert (options.steps, options.guidance) == (8, 1.0)
+    options = make_options({"steps": 8, "guidance_scale": None}, {"steps": 6, "guidance_scale": 1.0})
+    assert (options.steps, options.guidance_scale) == (8, 1.0)
 
 
 def test_no_option_means_the_defaults() -> None:
@@ -67,8 +72,8 @@ def test_a_face_box_is_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"fps": 0}, "option `fps` is 0; expected 1 to 120"),
-        ({"fps": 240}, "option `fps` is 240; expected 1 to 120"),
+        ({"fps": 0}, "option `fps` is 0; expected a number from 1 to 120: 25, 23.976 or 30000/1001"),
+        ({"fps": "29;97"}, "option `fps` is '29;97'; expected a number from 1 to 120: 25, 23.976 or 30000/1001"),
         ({"fps": float("nan")}, "option `fps` is nan; expected"),
         ({"size": "63"}, "option `size` is 63; expected 64 to 4096"),
         ({"size": "1.5"}, "option `size` is 1.5; expected a whole number from 64 to 4096"),
@@ -110,3 +115,63 @@ def test_messages_name_options_in_the_words_of_the_front_end() -> None:
     assert spell_options(message) == "lower size or context_frames; ab"
     assert spell_as_flags(message).startswith("lower --size or --context-frames")
     assert spell_as_flags("give it with `output` X") == "give it with -o X"
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ("23.98", 24000 / 1001),
+        (23.976, 24000 / 1001),
+        ("23,97", 24000 / 1001),
+        (29.97, 30000 / 1001),
+        ("29,97", 30000 / 1001),
+        ("30000/1001", 30000 / 1001),
+        (Fraction(60000, 1001), 60000 / 1001),
+        ("47.95", 48000 / 1001),
+        ("59.94", 60000 / 1001),
+        (119.88, 120000 / 1001),
+        ("25", 25.0),
+        (24, 24.0),
+        (12.5, 12.5),
+        ("29.9", 29.9),
+    ],
+)
+def test_frame_rates_are_read_as_broadcast_means_them(given: object, rate: float) -> None:
+    assert make_options({"fps": given}).fps == rate
+    assert Options(fps=given).fps == rate  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [{"fps": 0}, {"fps": "1/0"}, {"steps": 0}, {"colour": 1}, {"framing": "wide"}])
+def test_options_themselves_raise_our_error(values: dict[str, Any]) -> None:
+    for build in (lambda: Options(**values), lambda: make_options(values), lambda: replace(Options(), **values)):
+        with pytest.raises((OptionError, TypeError)) as caught:
+            build()
+        assert isinstance(caught.value, OptionError) or "colour" in values
+
+
+def test_the_old_name_of_an_option_is_accepted_with_a_note() -> None:
+    with collect_notes() as notes:
+        assert make_options({"guidance": 3}, {"guidance_scale": 1.0}).guidance_scale == 3
+        assert Options(guidance=4).guidance_scale == 4  # type: ignore[call-arg]
+        assert make_options({"guidance": 3, "guidance_scale": 5}).guidance_scale == 5
+    assert [note.code for note in notes] == ["renamed_option"]
+    with collect_notes() as notes:
+        assert make_options({"guidance": None}).guidance_scale == Options().guidance_scale
+    assert notes == []
+
+
+def test_the_typed_keywords_are_the_options() -> None:
+    hints = get_type_hints(OptionsDict)
+    assert tuple(hints) == OPTION_NAMES
+    for field in fields(Options):
+        wanted = set(get_args(hints[field.name])) or {hints[field.name]}
+        own = get_type_hints(Options)[field.name]
+        assert (set(get_args(own)) if get_origin(own) in (Union, UnionType) else {own}) <= wanted, field.name
+
+
+def test_an_unknown_curve_lists_the_curves() -> None:
+    curves = Curves.rest(2, 25.0)
+    for use in (lambda: curves.replace(yawn=1), lambda: curves["yawn"]):
+        with pytest.raises(MotionError, match="unknown curve 'yawn'; expected one of jaw, spread") as caught:
+            use()
+        assert caught.value.code == "curve_unknown"

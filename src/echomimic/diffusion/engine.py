@@ -284,7 +284,7 @@ def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
     """The denoising loop that the options ask for; `exact` is the published loop: closed windows, no division."""
     return SamplingConfig(
         steps=options.steps,
-        guidance_scale=options.guidance,
+        guidance_scale=options.guidance_scale,
         size=options.context_frames,
         overlap=options.context_overlap,
         shift=preset.context_shift,
@@ -292,7 +292,7 @@ def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
         min_size=options.context_frames if options.exact else MIN_WINDOW,
-        divide=not options.exact or options.guidance > 1 or preset.name.endswith("-acc"),
+        divide=not options.exact or options.guidance_scale > 1 or preset.name.endswith("-acc"),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
+from echomimic.options import RENAMED, current_names
 
 NO_VALUE = " "
 """Metavar of a flag that takes no value; without it the help shows the type, as if one were expected."""
@@ -69,7 +70,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
             value = False
         if value is not None:
             given[spec.name] = value
-    return given
+    for old in RENAMED:
+        given[old] = values.pop(old)
+    return {name: value for name, value in current_names(given).items() if value is not None}
 
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -83,6 +86,7 @@ def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
     own = signature(command)
     parameters = [parameter for name, parameter in own.parameters.items() if name != "given"]
     parameters += [flag for spec in OPTION_SPECS for flag in _flags(spec)]
+    parameters += [_flag(old, str | None, f"--{old.replace('_', '-')}", hidden=True) for old in RENAMED]
     keyword = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
     setattr(wrapped, "__signature__", own.replace(parameters=keyword))  # noqa: B010 - not in the type of a function

@@ -8,12 +8,13 @@ from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
 from echomimic.apps.server.problems import Problem
 from echomimic.errors import OptionError
-from echomimic.options import make_options
+from echomimic.options import RENAMED, make_options
 from echomimic.presets import PRESETS, find_preset
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 _OPTIONS = {spec.name: spec for spec in OPTION_SPECS}
+_BOOLEAN_OPTIONS = {spec.name for spec in OPTION_SPECS if spec.kind is bool}
 _OWN: dict[str, dict[str, Any]] = {
     "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "how to render"},
     "save_motion": {"type": "boolean", "default": False, "description": "keep the rendered motion, under /motion"},
@@ -54,7 +55,7 @@ def parse_request(
     """A request as it is stored with the job, from the text fields of a form. Raises Problem. Blocks."""
     known = field_schemas(job_type, variant)
     for name in given:
-        if name not in known:
+        if name not in known and not (variant.options and name in RENAMED):
             expected = ", ".join((*variant.required, *variant.optional, *known))
             raise Problem(422, "unknown_field", f"unknown field {name!r}; expected {expected}")
     request = {name: _parse_own(name, given.get(name), known[name]) for name in variant.fields}
@@ -63,9 +64,9 @@ def parse_request(
     preset = str(request.get("preset", "auto"))
     check_preset(preset)
     asked = {
-        name: _boolean(name, text) if _OPTIONS[name].kind is bool else text
+        name: _boolean(name, text) if RENAMED.get(name, name) in _BOOLEAN_OPTIONS else text
         for name, text in given.items()
-        if name in _OPTIONS
+        if RENAMED.get(name, name) in _OPTIONS
     }
     try:
         options = make_options(asked, {} if preset == "auto" else find_preset(preset).defaults)
@@ -75,7 +76,7 @@ def parse_request(
     if seconds > max_seconds:
         why = f"frames is {options.frames}, which lasts {seconds:.0f} s; expected at most {max_seconds:.0f} s"
         raise Problem(422, "too_long", why)
-    return {**request, "options": {name: getattr(options, name) for name in asked}}
+    return {**request, "options": {name: getattr(options, RENAMED.get(name, name)) for name in asked}}
 
 
 def _parse_own(name: str, text: str | None, schema: Mapping[str, Any]) -> object:
