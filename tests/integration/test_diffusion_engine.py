@@ -136,7 +136,7 @@ def test_memory_is_flat(engine, portrait) -> None:
         return held
 
     peak(2)
-    short, long = peak(10), peak(40)
+    short, long = peak(20), peak(50)
     assert long < short * 1.1 + 30 * 16_000 * 4
 
 

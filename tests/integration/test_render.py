@@ -181,8 +181,8 @@ def test_the_face_is_searched_once(
     track = api._predict(portrait, speech, Options(frames=5), None)
     shifted = replace(track, points=track.points + 60)
     searches = []
-    search = faces.find_faces
-    monkeypatch.setattr(faces, "find_faces", lambda *given: searches.append(given) or search(*given))
+    search = faces._Search.faces
+    monkeypatch.setattr(faces._Search, "faces", lambda *given, **more: searches.append(1) or search(*given, **more))
     plan = echomimic.plan(head_file, voice_file, shifted, preset="v1-landmarks")
     assert "the motion is aligned to the portrait" in plan.notes
     assert len(searches) == 1
@@ -231,3 +231,13 @@ def test_predict_writes_the_motion_that_animate_renders(head_file: Path, voice_f
     saved = load_motion(tmp_path / "m.npz")
     assert isinstance(track, LandmarkTrack) and isinstance(saved, LandmarkTrack)
     assert np.array_equal(track.points, saved.points) and len(track) == 4
+
+
+@pytest.mark.parametrize("name", ["mesh", pytest.param("tiny", marks=needs_diffusion)])
+def test_a_picture_that_lies_on_its_side_is_turned(name: str, portrait: Portrait, speech: Speech) -> None:
+    turned = replace(portrait, pixels=np.ascontiguousarray(np.rot90(portrait.pixels, 1)))
+    engine, options = engine_of(name), options_of(name, frames=1)
+    render = engine.prepare(turned, speech, None, options)
+    assert "picture_turned" in {note.code for note in render.warnings}
+    upright, frame = (pictures(engine.prepare(each, speech, None, options))[0] for each in (portrait, turned))
+    assert np.abs(frame.astype(int) - upright).mean() < np.abs(np.rot90(frame).astype(int) - upright).mean() / 4

@@ -63,7 +63,7 @@ def test_a_mask_takes_the_room_in_which_a_track_moves(portrait) -> None:
     face[:, 0, 1], face[:, 1, 1] = 2, 98
     track = LandmarkTrack(face, (100, 100), 25.0, np.ones(4, bool))
     with collect_notes() as notes:
-        given = fit_motion(track, portrait, frame, replace(options, exact=True), preset, align=False)
+        given = fit_motion(track, frame, replace(options, exact=True), preset, align=False)
         driving = DrivingFrames(preset, frame, given, options)
         room = driving.pictures([0, 5])[0, :, :, 0]
         exactly = DrivingFrames(preset, frame, given, replace(options, exact=True)).pictures([0])[0, :, :, 0]
@@ -74,10 +74,10 @@ def test_a_mask_takes_the_room_in_which_a_track_moves(portrait) -> None:
     assert np.array_equal(exactly, own)
     assert not notes
     with collect_notes() as notes:
-        fit_motion(track, portrait, frame, options, preset, align=False)
+        fit_motion(track, frame, options, preset, align=False)
     assert "motion_used_as_mask" in {note.code for note in notes}
     with pytest.raises(MotionError, match="preset v1 got a PoseTrack; expected a track of face landmarks"):
-        fit_motion(pose_track(4), portrait, frame, options, preset, align=False)
+        fit_motion(pose_track(4), frame, options, preset, align=False)
 
 
 def test_the_mask_of_a_still_track_is_the_mask_of_the_portrait(portrait) -> None:

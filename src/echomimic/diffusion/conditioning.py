@@ -12,7 +12,7 @@ from echomimic.diffusion.vae import FACTOR
 from echomimic.errors import MotionError
 from echomimic.landmarks.body import find_body
 from echomimic.landmarks.crop import LONGEST, Crop, frame_crop, frame_full
-from echomimic.landmarks.face import Face, pick_face
+from echomimic.landmarks.face import Face, locate_face, upright_portrait
 from echomimic.motion import preflight
 from echomimic.motion.body_retarget import align_pose
 from echomimic.motion.face_retarget import align_motion
@@ -31,12 +31,13 @@ CACHE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ConditioningFrame:
-    """The portrait as the network sees it: `picture` (H, W, 3), cut out of the portrait by `crop`.
+    """The portrait as the network sees it: `picture` (H, W, 3), cut out by `crop` of the `portrait`, turned upright.
 
     With a face: `face` in the portrait, `landmarks` (478, 3) in pixels of `picture`, and the `mask` (H, W) of the face.
     `whole` is the picture that a generated face is pasted back into; None if the video shows the crop.
     """
 
+    portrait: Portrait
     picture: Picture
     crop: Crop
     face: Face | None = None
@@ -58,14 +59,16 @@ class ConditioningFrame:
 def prepare_reference(portrait: Portrait, options: Options, preset: Preset) -> ConditioningFrame:
     """Crop the portrait: a square around the face, or the whole picture at its own shape for a half body."""
     if preset.uses_hands:
+        portrait = upright_portrait(portrait)
         crop = _rounded(frame_full(portrait.width, portrait.height, options.size))
-        return ConditioningFrame(crop.cut(portrait.pixels), crop)
-    face = pick_face(portrait, options)
+        return ConditioningFrame(portrait, crop.cut(portrait.pixels), crop)
+    found = locate_face(portrait, options)
+    portrait, face = found.portrait, found.face
     crop = _rounded(frame_crop(portrait.width, portrait.height, face, options.crop_margin, options.size))
     landmarks = crop.points(face.landmarks)
     mask = face_mask((crop.width, crop.height), _box(landmarks), options.mask_margin)
     whole = None if options.framing == "crop" else _whole(portrait)
-    return ConditioningFrame(crop.cut(portrait.pixels), crop, face, landmarks, mask, whole)
+    return ConditioningFrame(portrait, crop.cut(portrait.pixels), crop, face, landmarks, mask, whole)
 
 
 def _box(points: Floats) -> tuple[float, float, float, float]:
@@ -126,9 +129,7 @@ class PasteBack:
         return picture
 
 
-def fit_motion(
-    motion: Motion, portrait: Portrait, frame: ConditioningFrame, options: Options, preset: Preset, *, align: bool
-) -> Motion:
+def fit_motion(motion: Motion, frame: ConditioningFrame, options: Options, preset: Preset, *, align: bool) -> Motion:
     """The motion on the portrait's own face or body, with notes about what will look wrong.
 
     A face track is aligned if it does not lie on the portrait's face, except with `exact`; `align` aligns any track.
@@ -136,7 +137,7 @@ def fit_motion(
     """
     _check_kind(preset, motion)
     if isinstance(motion, PoseTrack):
-        return _fit_body(motion, portrait, align=align)
+        return _fit_body(motion, frame.portrait, align=align)
     assert frame.landmarks is not None
     motion = without_nan(motion)
     if align or (not options.exact and face_overlap(motion, frame.landmarks, frame.size) < ALIGNED):

@@ -65,9 +65,9 @@ class DiffusionEngine:
             device = choose_device(self._device if self._device and options.device == "auto" else options.device)
             frame = prepare_reference(portrait, options, self.preset)
             if motion is not None:
-                motion = fit_motion(motion, portrait, frame, options, self.preset, align=align)
+                motion = fit_motion(motion, frame, options, self.preset, align=align)
             num_frames = self._num_frames(speech, motion, options)
-        return DiffusionRender(self, portrait, speech, motion, options, device, frame, num_frames, tuple(notes))
+        return DiffusionRender(self, speech, motion, options, device, frame, num_frames, tuple(notes))
 
     def _num_frames(self, speech: Speech, motion: Motion | None, options: Options) -> int:
         """Frames of the clip; with `exact`, the original generates one or two more than the voice lasts."""
@@ -97,7 +97,6 @@ class DiffusionRender:
     """A prepared run (`echomimic.engines.Render`); `given` is the user's motion, fitted to the portrait."""
 
     engine: DiffusionEngine
-    portrait: Portrait
     speech: Speech
     given: Motion | None
     options: Options
@@ -145,12 +144,12 @@ class DiffusionRender:
             return None
         if motion is None and preset.uses_hands:
             note("gestures_generated", "hands gesture with the voice, since no motion was given")
-            motion = portrait_gestures(self.portrait, self.speech, self.options)
+            motion = portrait_gestures(self.frame.portrait, self.speech, self.options)
         elif motion is None:
             if self.engine.predict is None:
                 raise MotionError(f"preset {preset.name} got no motion; expected a track of face landmarks")
             cropped = replace(self.options, framing="crop")  # on the canvas of the conditioning frame
-            motion = self.engine.predict(self.portrait, self.speech, cropped, self.frame.face)
+            motion = self.engine.predict(self.frame.portrait, self.speech, cropped, self.frame.face)
         return fit_to_clip(motion, self.num_frames, self.options)
 
     def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
@@ -170,7 +169,7 @@ class DiffusionRender:
         width, height = frame.size
         noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
         two_stages = _TwoStageProgress(progress, run.config.calls(self.num_frames), self.num_frames)
-        size = (self.portrait.width, self.portrait.height)
+        size = (frame.portrait.width, frame.portrait.height)
         finish = None if frame.whole is None else PasteBack(frame.whole, frame.crop, size)
         latents = run.denoise(noise.to(self.device), conditions, two_stages, run.previews(progress, finish))
         for picture in run.decode(latents):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
-from echomimic.landmarks.face import Face, pick_face
+from echomimic.landmarks.face import Face, LocatedFace, locate_face
 from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
@@ -36,7 +36,7 @@ BYTES_PER_PIXEL = 160
 
 @dataclass(frozen=True)
 class PreparedPortrait:
-    """A portrait with its face and its crop; the scene that renders it is built when it is first used."""
+    """A portrait, turned upright, with its face and its crop; the scene is built when it is first used."""
 
     portrait: Portrait
     face: Face
@@ -56,7 +56,7 @@ class MeshEngine:
     """An `Engine` on numpy and OpenCV. Keeps the last prepared portrait, for many clips of the same person."""
 
     def __init__(self) -> None:
-        self._prepared: tuple[object, PreparedPortrait] | None = None
+        self._prepared: tuple[Portrait, object, PreparedPortrait] | None = None
 
     @property
     def preset(self) -> Preset:
@@ -88,18 +88,25 @@ class MeshEngine:
         return MeshRender(prepared, speech, motion, options, num_frames, tuple(notes))
 
     def prepare_portrait(self, portrait: Portrait, options: Options, face: Face | None = None) -> PreparedPortrait:
-        """Find the face, unless it is given, and crop the picture; the last prepared portrait is kept."""
-        key = (options.framing, options.size, options.face, options.face_box, options.crop_margin)
-        wanted = (key, options.still_background)
-        if self._prepared is None or self._prepared[1].portrait is not portrait or self._prepared[0] != wanted:
-            with collect_notes() as notes:
-                face = face or pick_face(portrait, options)
-            crop = frame_portrait(portrait, face, options)
-            self._prepared = (wanted, PreparedPortrait(portrait, face, crop, options.still_background, tuple(notes)))
-        else:
-            for made in self._prepared[1].notes:
+        """Find the face, unless it is given, and crop the picture; the last prepared portrait is kept.
+
+        The picture is turned if its face is sideways or upside down.
+        """
+        place = (options.framing, options.size, options.face, options.face_box, options.crop_margin)
+        key = (place, options.still_background)
+        if self._prepared and self._prepared[0] is portrait and self._prepared[1] == key:
+            for made in self._prepared[2].notes:
                 emit(made)
-        return self._prepared[1]
+        else:
+            self._prepared = (portrait, key, _prepared(portrait, options, face))
+        return self._prepared[2]
+
+
+def _prepared(portrait: Portrait, options: Options, face: Face | None) -> PreparedPortrait:
+    with collect_notes() as notes:
+        found = locate_face(portrait, options) if face is None else LocatedFace(portrait, face)
+    crop = frame_portrait(found.portrait, found.face, options)
+    return PreparedPortrait(found.portrait, found.face, crop, options.still_background, tuple(notes))
 
 
 @dataclass(frozen=True)
