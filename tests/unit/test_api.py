@@ -35,7 +35,7 @@ def test_a_diffusion_preset_without_its_packages_says_how_to_get_them(
     head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "find_spec", lambda name: None)
-    with pytest.raises(SetupError, match=r"needs the package torch.*pip install"):
+    with pytest.raises(SetupError, match=r"the package torch is missing, which preset v1 needs.*pip install"):
         echomimic.plan(head_file, voice_file, preset="v1")
 
 
