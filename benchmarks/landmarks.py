@@ -1,6 +1,7 @@
 """Do the package's own face, hand and body landmarks agree with mediapipe 0.10.21's, and are they as fast?
 
-Needs mediapipe 0.10.21 in the same environment and the sample pictures; says so and ends where they are missing.
+Needs mediapipe 0.10.21 in the same environment and the sample pictures; without them it says so and ends. It runs
+beside numpy 2 too: pip install --no-deps mediapipe==0.10.21 'protobuf<5' absl-py attrs matplotlib.
 """
 
 import importlib.util

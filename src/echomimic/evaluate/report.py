@@ -24,7 +24,6 @@ Record = dict[str, Any]
 _PACKAGES = (
     "ai-edge-litert",
     "av",
-    "mediapipe",
     "numpy",
     "opencv-python-headless",
     "scikit-image",

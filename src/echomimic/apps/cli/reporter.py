@@ -278,7 +278,7 @@ def open_standard_streams() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep stderr for this program's own lines: mediapipe's C++ code logs to it whatever one sets.
+    """Keep stderr for this program's own lines: the networks' C++ runtime logs to it whatever one sets.
 
     `--debug` leaves everything as it is.
     """
