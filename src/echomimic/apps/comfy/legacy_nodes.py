@@ -158,7 +158,7 @@ def _sample(model: Model, image: Any, audio: Any, widgets: Widgets, video_images
         portrait, speech = portrait_of(image), speech_of(audio)
         options = _context_options(widgets) | {
             "seed": widgets["seed"],
-            "guidance": widgets["cfg"],
+            "guidance_scale": widgets["cfg"],
             "steps": widgets["steps"],
             "fps": float(widgets["fps"]),
             "frames": min(widgets["length"], speech.frames(widgets["fps"])),
