@@ -8,6 +8,7 @@ be applied again to another motion, for instance to that of another voice. Their
 import ast
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -64,7 +65,7 @@ class BaseEdit(BaseModel):
     Required fields are positional arguments in Python and on the command line, the others are keywords and flags.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     op: Any
     command: ClassVar[str | None] = None
@@ -293,7 +294,12 @@ Edit = (
 )
 EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for model in Edit.__args__}
 """Every kind of edit by its `op`: the registry that the command line, the editor and the file formats are built on."""
-_RECORD: TypeAdapter[Edit] = TypeAdapter(Annotated[Edit, Field(discriminator="op")])
+
+
+@cache
+def _record() -> TypeAdapter[Edit]:
+    """Validates records; built on first use, since a start of the program does not need it."""
+    return TypeAdapter(Annotated[Edit, Field(discriminator="op")])
 
 
 def apply_edits(
@@ -327,7 +333,7 @@ def read_edit(value: object) -> Edit:
     elif isinstance(value, BaseEdit):
         return value  # type: ignore[return-value]
     try:
-        return _RECORD.validate_python(value)
+        return _record().validate_python(value)
     except ValidationError as error:
         raise MotionError(_problem(value, error)) from None
 

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from echomimic.errors import MotionError
 from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
-from echomimic.motion.schema import MAX_FRAMES, check_fps, kind_of
+from echomimic.motion.schema import check_fps, kind_of
 from echomimic.signals import sample_at
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack
 
 Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
 Times = npt.NDArray[np.float64]
-_FEWEST = 1
+_FEWEST, _MAX_FRAMES = 1, 1_000_000
+"""Frames that an edit may give: the most are eleven hours at 25 a second, and 6 GB of landmarks."""
 _FEW, _BLOCK = 32, 64
 """Weights on either side up to which a convolution is summed directly, and columns that are convolved together."""
 
@@ -107,10 +108,10 @@ def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
 def _count(seconds: float, fps: float) -> int:
     """Frames of a motion that is to last so long. MotionError if they are none, or too many."""
     count = round(seconds * fps) if np.isfinite(seconds) else 0
-    if not _FEWEST <= count <= MAX_FRAMES:
+    if not _FEWEST <= count <= _MAX_FRAMES:
         raise MotionError(
             f"a motion of {seconds:g} s was asked for; expected at least a frame, {1 / fps:.3f} s, and at most "
-            f"{MAX_FRAMES} frames, {MAX_FRAMES / fps:.0f} s"
+            f"{_MAX_FRAMES} frames, {_MAX_FRAMES / fps:.0f} s"
         )
     return count
 
