@@ -51,6 +51,14 @@ def test_every_container_takes_a_title_that_is_not_utf8(folder: Path, suffix: st
     assert run(["animate", str(folder / PORTRAIT), str(folder / VOICE), "-o", str(folder / f"o{suffix}"), *SHORT]) == 0
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".csv"])
+def test_motions_take_names_that_are_not_utf8(folder: Path, suffix: str) -> None:
+    command = f"{sys.executable} -m echomimic motion"
+    made = shell(folder, f"{command} hands $'voi\\xff.wav' -o $'m\\xe8{suffix}' && {command} show $'m\\xe8{suffix}'")
+    assert (made.returncode, made.stderr) == (0, b"")
+    assert b"hands voi\\udcff.wav" in made.stdout
+
+
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_does_not_stop_the_run(folder: Path, streams: str) -> None:
     made = shell(folder, f"$E -o o.mp4 {streams}")

@@ -265,7 +265,10 @@ class Comment(BaseEdit):
     @field_validator("text", mode="before")
     @classmethod
     def _short(cls, text: object) -> object:
-        return _shortened(" ".join(text.split()), _MAX_NOTE) if isinstance(text, str) else text
+        if not isinstance(text, str):
+            return text
+        readable = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+        return _shortened(" ".join(readable.split()), _MAX_NOTE)
 
     def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102
         return track

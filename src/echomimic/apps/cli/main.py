@@ -66,6 +66,9 @@ _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, 
 _INTERRUPTED = 130
 
 
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class _Stopped(BaseException):
     """A signal asked the program to stop. It is no Exception, so that no handler in between swallows it."""
 
@@ -245,18 +248,19 @@ def _fail(message: str, exit_code: int, as_json: bool, code: str) -> int:
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
-    # a second signal must not interrupt the clean-up that the first one began
-    signal.signal(signum, signal.SIG_IGN)
+    if signum != signal.SIGTERM and signal.getsignal(signal.SIGTERM) is not _stop:
+        signal.raise_signal(signal.SIGTERM)  # a server handles this one itself
+        return
+    for stop_signal in _STOP_SIGNALS:  # a second one must not interrupt the clean-up that the first one began
+        signal.signal(stop_signal, signal.SIG_IGN)
     raise _Stopped(signum)
 
 
 def _handle_signals() -> None:
     """Let signals stop a run with its clean-up; `nohup`, which ignores SIGHUP, stays in force."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        signal.signal(hangup, _stop)
+    for signum in _STOP_SIGNALS:
+        if signum in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

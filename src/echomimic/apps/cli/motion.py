@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.reporter import print_json, reporting
+from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import MotionError
 from echomimic.motion.edits import Edit
 from echomimic.options import Options
@@ -89,9 +89,9 @@ def show(
                 warnings=[str(each) for each in warnings],
             )
             return
-        typer.echo(_described(found))
+        print_line(_described(found))
         for line in (*(f"edit     {edit}" for edit in edits), *(f"warning  {text}" for text in warnings)):
-            typer.echo(line)
+            print_line(line)
 
 
 @motion_app.command()
@@ -112,9 +112,9 @@ def preview(
         picture = None if portrait is None else media.read_picture(portrait)
         speech = None if voice is None else media.read_speech(voice)
         motion.write_preview(output, found, picture, speech, warnings)
-        typer.echo(f"{output}: {_described(found)}")
+        print_line(f"{output}: {_described(found)}")
         for text in warnings:
-            typer.echo(f"warning  {text}")
+            print_line(f"warning  {text}")
 
 
 @motion_app.command()
@@ -167,7 +167,7 @@ def align(
             return
         person = body.find_body(picture)
         save(output, motion.align_pose(found, person, size, from_start), edits)
-        typer.echo(motion.propose_crop(person, size, found).text)
+        print_line(motion.propose_crop(person, size, found).text)
 
 
 def _pair(text: str, what: str, kind: type[Any]) -> Any:
@@ -187,7 +187,7 @@ def save(output: Path, found: Motion, edits: tuple[Edit, ...], as_json: bool = F
     if as_json:
         print_json("saved", path=str(output), **_facts(found))
     else:
-        typer.echo(f"{output}: {_described(found)}")
+        print_line(f"{output}: {_described(found)}")
 
 
 def _facts(found: Motion) -> dict[str, object]:
