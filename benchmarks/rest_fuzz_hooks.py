@@ -1,4 +1,4 @@
-"""What JSON Schema cannot say of our form, told to schemathesis: how two fields hang together."""
+"""Hooks of schemathesis for what JSON Schema cannot say of our form: how two fields depend on each other."""
 
 from typing import Any
 

@@ -43,8 +43,8 @@ class Clients:
                 pass
             time.sleep(0.1)
 
-    def look(self) -> None:
-        """Look at all jobs; download what is said to be there and see whether it is whole."""
+    def check_all(self) -> None:
+        """Get all jobs, download finished ones and check that they are complete."""
         while not self.over.is_set():
             for place, job in enumerate(list(self.jobs)):
                 if job["state"] in FINAL:
@@ -82,7 +82,7 @@ def main() -> None:
             with started(data, port=port) as server:
                 if clients is None:
                     clients = Clients(server, small_portrait(Path(scratch)), Path(scratch))
-                    threads = [threading.Thread(target=work) for work in (clients.ask, clients.ask, clients.look)]
+                    threads = [threading.Thread(target=work) for work in (clients.ask, clients.ask, clients.check_all)]
                     for thread in threads:
                         thread.start()
                 pause = chance.uniform(0.2, 9.0)
@@ -95,13 +95,13 @@ def main() -> None:
             for thread in threads:
                 thread.join()
             clients.over.clear()
-            looking = threading.Thread(target=clients.look)
-            looking.start()
+            checking = threading.Thread(target=clients.check_all)
+            checking.start()
             until = time.monotonic() + 300
             while any(job["state"] not in FINAL for job in clients.jobs) and time.monotonic() < until:
                 time.sleep(0.5)
             clients.over.set()
-            looking.join()
+            checking.join()
             report(clients, data)
 
 

@@ -49,7 +49,7 @@ class Tally:
 
 
 def one_client(server: Started, portrait: Path, folder: Path, until: float, tally: Tally) -> None:
-    """Ask for a job, look at it until it has ended, download it; and again."""
+    """Submit a job, poll it until it has ended, download it; again and again."""
     client, chance = server.client, random.Random(threading.get_ident())
     while time.monotonic() < until:
         job = tally.timed("post", client.animate, portrait, demo_voice(), size=64, frames=FRAMES, preset="mesh")

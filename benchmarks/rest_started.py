@@ -1,4 +1,4 @@
-"""A real `echomimic serve` for the measurements of the HTTP door: on loopback, in a folder of its own."""
+"""A real `echomimic serve` for measurements: on loopback, in a folder of its own."""
 
 import os
 import re

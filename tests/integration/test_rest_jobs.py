@@ -1,4 +1,4 @@
-"""Jobs of the HTTP door, from request to result, over a real connection and with a worker process."""
+"""Jobs of the HTTP API, from request to result, over a real connection and with a worker process."""
 
 import json
 import threading

@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert found
     yield found[0]
     process.terminate()
-    assert process.wait(10) == 0, "it ends well when it is told to"
+    assert process.wait(10) == 0, "it ends well on SIGTERM"
 
 
 @pytest.fixture

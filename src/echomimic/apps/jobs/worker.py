@@ -34,6 +34,7 @@ Message = dict[str, Any]
 _log = logging.getLogger("echomimic.worker")
 _MAX_LINE = 1 << 22
 _START_SECONDS = 120.0
+_EXIT_SECONDS = 5.0
 _STDERR_LINES = 60
 _PROGRESS_INTERVAL = 0.1
 _DISK_INTERVAL = 0.5
@@ -74,12 +75,12 @@ class WorkerProcess:
             try:
                 await self._start()
                 message = await asyncio.wait_for(self._read(), _START_SECONDS)
-            except (OSError, asyncio.TimeoutError) as fault:
+            except (OSError, ValueError, asyncio.TimeoutError) as fault:
                 await self.stop()
-                why = "no answer" if isinstance(fault, asyncio.TimeoutError) else fault.strerror
+                why = getattr(fault, "strerror", None) or "it does not report ready"
                 _log.error("the worker %s cannot start: %s", self._command, why)
-                raise WorkerStartError(str(why)) from None
-            if message is None or message["event"] != "ready":
+                raise WorkerStartError(why) from None
+            if message is None or message.get("event") != "ready":
                 raise WorkerStartError(await self._explain_end("the worker cannot start"))
             self._is_ready = True
 
@@ -114,7 +115,11 @@ class WorkerProcess:
     async def _explain_end(self, what: str) -> str:
         """Log how the process ended with the end of its stderr; returns the reason in one line."""
         assert self._process is not None
-        code = await self._process.wait()
+        try:
+            code = await asyncio.wait_for(self._process.wait(), _EXIT_SECONDS)
+        except asyncio.TimeoutError:
+            self._process.kill()
+            code = await self._process.wait()
         if self._stderr:
             await asyncio.wait([self._stderr], timeout=1)
         how = _describe_exit(code)

@@ -1,1 +1,1 @@
-"""The HTTP door: durable jobs, and video that plays while it renders. Started by `echomimic serve`."""
+"""The HTTP server: the API, the page and the editor. Started by `echomimic serve`."""

@@ -1,4 +1,4 @@
-"""The server process: listens, reports its address, and serves until it is told to stop."""
+"""The server process: listens, reports its address, and serves until a signal asks it to stop."""
 
 import asyncio
 import logging
