@@ -49,7 +49,7 @@ class Previews:
 def test_previews_are_taken_from_the_frames(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
     progress = Previews()
     asked = request(tmp_path, head_file, voice_file, preset="mesh", options={"frames": 3, "size": 128})
-    clip = run_job(asked, progress)
+    clip = run_job(asked, progress, engines=EngineCache())
     assert progress.shapes == [(clip.height, clip.width, 3)] * 3
     assert progress.done == 3
 

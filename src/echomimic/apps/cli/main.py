@@ -120,21 +120,22 @@ def animate(
     output = output or Path(f"{portrait.stem}-{speech.stem}.mp4")
     with reporting(as_json) as reporter:
         from echomimic import api
+        from echomimic.apps.jobs.runner import JobRequest, run_job
 
         if plan:
             reporter.plan(api.plan(portrait, speech, motion, preset=preset, weights=weights, **given))
             return
-        clip = api.animate(
-            portrait,
-            speech,
-            motion,
-            output=output,
+        job = JobRequest(
+            output,
+            portrait=portrait,
+            speech=speech,
+            motion=motion,
             preset=preset,
+            options=given,
             save_motion=save_motion,
             weights=weights,
-            progress=reporter.progress,
-            **given,
         )
+        clip = run_job(job, reporter.progress)
         _report(reporter, clip)
         if check:
             check_made(clip.path, reporter)

@@ -130,7 +130,7 @@ def render(
     cut: tuple[int, int] | None = None,
 ) -> Result:
     """Make a clip in the host's temporary folder. The host's exception for a stopped run passes through."""
-    from echomimic import api
+    from echomimic.apps.jobs.runner import JobRequest, run_job
 
     given: dict[str, Any] = {**model.machine, **options}
     device = model.machine.get("device")
@@ -138,17 +138,17 @@ def render(
     with collect_notes() as notes, rewrite_option_names(), host.explain_out_of_memory():
         settings = make_options(given, model.preset.defaults)
         tap = FrameTap(model, settings, reporter, keep, cut)
-        clip = api.animate(
-            portrait,
-            speech,
-            None if driver is None else driving_motion(driver, model.preset),
-            output=host.temporary(".mp4"),
+        job = JobRequest(
+            host.temporary(".mp4"),
+            portrait=portrait,
+            speech=speech,
+            motion=None if driver is None else driving_motion(driver, model.preset),
             preset=model.preset.name,
             weights=model.weights,
-            engine=TappedEngine(model.engine, tap, align=driver is not None and driver.align),
-            progress=reporter,
-            **given,
+            options=given,
         )
+        engine = TappedEngine(model.engine, tap, align=driver is not None and driver.align)
+        clip = run_job(job, reporter, engine=engine)
     lines = [
         f"{clip.frames} frames, {clip.seconds:.2f} s at {clip.fps:g} fps: {_length_reason(clip, speech, settings)}",
         f"{clip.width}x{clip.height}, preset {clip.preset}, seed {clip.seed}, made in {clip.took:.1f} s",

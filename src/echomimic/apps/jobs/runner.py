@@ -53,26 +53,37 @@ class EngineCache:
         return self._engine
 
 
-def run_job(request: JobRequest, progress: Progress | None = None, engines: EngineCache | None = None) -> Clip:
-    """Run a job and return what was made. A `Previewing` progress is offered every frame. Raises EchoMimicError."""
+def run_job(
+    request: JobRequest,
+    progress: Progress | None = None,
+    *,
+    engine: Engine | None = None,
+    engines: EngineCache | None = None,
+) -> Clip:
+    """Run a job and return what was made. Raises EchoMimicError.
+
+    The engine is the given one, or that of `engines`; then a `Previewing` progress is offered every frame. Without
+    either it is loaded for this job only.
+    """
     if request.kind == "track":
         return _run_track(request, progress)
     from echomimic import api
 
-    portrait, speech = _read_inputs(request)
-    preset = _preset_name(request)
-    engine = (engines or EngineCache()).get(preset, request.weights)
+    preset, speech = request.preset, _check_limits(request)
+    if engine is None and engines is not None:
+        preset = _preset_name(request)
+        engine = TappedEngine(engines.get(preset, request.weights), _previewed)
+    given: dict[str, Any] = {"live": request.live, "engine": engine}
     return api.animate(
-        portrait,
-        speech,
+        _given(request.portrait, "portrait"),
+        _given(speech, "voice"),
         request.motion,
         output=request.output,
         preset=preset,
         save_motion=request.save_motion,
-        live=request.live,
         weights=request.weights,
-        engine=TappedEngine(engine, _previewed),
         progress=progress,
+        **{name: value for name, value in given.items() if value is not None},
         **request.options,
     )
 
@@ -121,7 +132,7 @@ def _run_track(request: JobRequest, progress: Progress | None) -> Clip:
 def _predicted(request: JobRequest, progress: Progress | None) -> Motion:
     from echomimic import api
 
-    portrait, speech = _read_inputs(request)
+    portrait, speech = _given(request.portrait, "portrait"), _given(_check_limits(request), "voice")
     track = api.predict(portrait, speech, request.motion, **request.options)
     if progress:
         progress(len(track), len(track))
@@ -144,23 +155,31 @@ def _check_video(path: Path, request: JobRequest) -> None:
     _check_pixels("video", video.width * video.height, request.max_pixels)
 
 
-def _read_inputs(request: JobRequest) -> tuple[Any, Any]:
-    """The portrait and the speech, refused if they exceed the limits."""
-    from echomimic.media import read_picture, read_speech
+def _given(value: object, what: str) -> Any:
+    if value is None:
+        raise InputError(f"the {what} is missing; expected a file")
+    return value
+
+
+def _check_limits(request: JobRequest) -> Path | Speech | None:
+    """Refuse inputs that exceed the limits; the speech, read if its length is limited."""
+    from echomimic.media import read_speech
     from echomimic.motion.files import is_video
     from echomimic.options import make_options
 
-    portrait, speech = request.portrait, request.speech
-    if isinstance(request.motion, Path) and request.max_seconds and is_video(request.motion):
+    speech = request.speech
+    if isinstance(request.portrait, Path):
+        check_picture(request.portrait, request.max_pixels)
+    if request.max_seconds is None:
+        return speech
+    if isinstance(request.motion, Path) and is_video(request.motion):
         _check_video(request.motion, request)
-    if isinstance(portrait, Path):
-        check_picture(portrait, request.max_pixels)
     if isinstance(speech, Path):
         speech = read_speech(speech)
     if speech is not None:
         options = make_options(request.options)
         _check_seconds(options.frames / options.fps or speech.duration, request)
-    return read_picture(portrait) if isinstance(portrait, Path) else portrait, speech
+    return speech
 
 
 def check_picture(path: Path, max_pixels: int | None) -> None:

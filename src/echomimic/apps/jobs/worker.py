@@ -228,7 +228,7 @@ def perform(order: Message, writer: MessageWriter, progress: ProgressReporter, e
     folder = order["folder"]
     try:
         os.chdir(folder)
-        clip = run_job(_request_of(order), progress, engines)
+        clip = run_job(_request_of(order), progress, engines=engines)
         writer.send("done", result=_result_of(clip, order["kind"]))
     except EchoMimicError as error:
         status = 422 if isinstance(error, InputError) else 500
