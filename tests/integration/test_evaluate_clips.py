@@ -111,6 +111,13 @@ def test_pictures_that_start_late_are_heard_late(clip: Path, tmp_path: Path) -> 
     assert found["sound_start_seconds"] == pytest.approx(-0.2 - 1024 / RATE, abs=0.002), "the codec's run-in included"
 
 
+def test_a_video_of_one_frame_gets_a_report(clip: Path, tmp_path: Path) -> None:
+    _, frame = next(read_video(clip).frames())
+    write_clip(tmp_path / "one.mp4", iter([frame]), FPS, None, {})
+    assert run(["evaluate", str(tmp_path / "one.mp4"), "--output", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
 def test_a_clip_in_sync_closes_its_lips(clip: Path) -> None:
     found = figures(clip, "sync").metrics
     assert found["sync_offset_frames"] == 0

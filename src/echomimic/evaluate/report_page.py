@@ -127,6 +127,8 @@ def save_plots(path: Path, found: Measured) -> None:
 def _draw_panel(axis: "Axes", curves: Sequence[Floats], unit: str, fps: float) -> None:
     """Draw curves over time or lag; several are scaled to a common height, for only their timing matters."""
     for curve in curves:
+        if not np.isfinite(curve).any():  # a video of one frame has no changes to draw
+            continue
         x = np.arange(len(curve)) - len(curve) // 2 if unit == "frames" else np.arange(len(curve)) / fps
         low, high = float(np.nanmin(curve)), float(np.nanmax(curve))
         axis.plot(x, (curve - low) / max(high - low, 1e-9) if len(curves) > 1 else curve, linewidth=0.9)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from echomimic.errors import MotionError, OutputError
 from echomimic.media import atomic_path
 from echomimic.media.output import check_place
-from echomimic.media.source import open_media, refuse_address
+from echomimic.media.source import content_kind, refuse_address
 from echomimic.motion.edits import Edit
 from echomimic.motion.schema import (
     FORMAT,
@@ -139,16 +139,7 @@ def kind_of_file(path: Path) -> str:
 
 def is_video(path: Path) -> bool:
     """Whether a file is a video by its content; a broken file with the suffix of a video counts as one."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return True
-    if not path.is_file() or kind_of_file(path) in ("npz", "npy", "json", "csv", "pkl"):
-        return False
-    try:
-        with open_media(path, READABLE, MotionError) as container:
-            still = container.format.name.endswith("_pipe") or container.format.name == "image2"
-            return not still and bool(container.streams.video)
-    except MotionError:
-        return False
+    return path.suffix.lower() in VIDEO_SUFFIXES or content_kind(path) == "video"
 
 
 def _read_own(path: Path) -> tuple[MotionHeader, Arrays] | None:
