@@ -61,7 +61,7 @@ _VISIBLE = 0.5
 _OPACITY, _SHADE = 0.85, 0.5
 """Opacity of a drawn hand, and how much the photo around it is darkened, so that its thin lines stay visible."""
 _STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
-_MAX_SECONDS, _REPLAY_SECONDS = 10.0, 0.8
+_MAX_SECONDS, _REPLAY_SECONDS = 10.0, 0.5
 """How long edits may take, and those of a loaded track: if these take longer they cannot be undone."""
 
 
@@ -158,17 +158,17 @@ class EditHistory(Generic[Track]):
             step = self.undone[-1]
             self._set(self.preview(step), (*self.steps, step), self.undone[:-1])
 
-    def load(self, heard: Track, loaded: Track, edits: Step, same: Callable[[Track, Track], bool]) -> None:
+    def load(self, predicted: Track, loaded: Track, edits: Step, same: Callable[[Track, Track], bool]) -> None:
         """Go on from a loaded track.
 
-        Its edits can be undone if they give the same from `heard`, the track of this very voice, within a second.
+        Its edits can be undone if they give the same from `predicted`, the track of this very voice, within a second.
         """
         try:
-            made = self._applied(heard, edits, _REPLAY_SECONDS)
+            made = self._applied(predicted, edits, _REPLAY_SECONDS)
         except MotionError:
             made = None
         if made is not None and same(made, loaded):
-            self.base, self.baked = heard, ()
+            self.base, self.baked = predicted, ()
             self._set(made, tuple((edit,) for edit in edits), ())
         else:
             self.base, self.baked = loaded, edits
@@ -214,9 +214,9 @@ class FaceEditor:
         self._engine = MeshEngine()
         self._load_notes: tuple[Note, ...] = ()
         self.prepared: PreparedPortrait = self._engine.prepare_portrait(portrait, options)
-        self.heard = self._track(None)
-        """The track of the voice, without edits."""
-        self.history: EditHistory[LandmarkTrack] = EditHistory(self.heard, progress)
+        self.predicted = self._track(None)
+        """The track that is predicted from the voice, without edits."""
+        self.history: EditHistory[LandmarkTrack] = EditHistory(self.predicted, progress)
 
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
         frames = clip_length(self._speech, loaded, self._options)
@@ -258,10 +258,10 @@ class FaceEditor:
         """What is rendered: the track's curves, and the voice's for the parts that the track does not drive."""
         track = track or self.history.track
         assert track.curves is not None
-        assert self.heard.curves is not None
+        assert self.predicted.curves is not None
         if track.parts is None:
             return track.curves
-        return motion.combine_curves(self.heard.curves, track.curves, track.parts)
+        return motion.combine_curves(self.predicted.curves, track.curves, track.parts)
 
     def picture(self, number: int, close: bool = False, track: LandmarkTrack | None = None) -> Picture:
         """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it; with `close` the head alone."""
@@ -293,17 +293,19 @@ class FaceEditor:
     @cached_property
     def closures(self) -> list[tuple[float, float]]:
         """The seconds between which the voice closes the lips."""
-        assert self.heard.curves is not None
-        shut = np.concatenate([[False], self.heard.curves["closure"] >= CLOSED, [False]]).astype(int)
+        assert self.predicted.curves is not None
+        shut = np.concatenate([[False], self.predicted.curves["closure"] >= CLOSED, [False]]).astype(int)
         starts, ends = np.flatnonzero(np.diff(shut) > 0), np.flatnonzero(np.diff(shut) < 0)
-        return [(float(a / self.heard.fps), float(b / self.heard.fps)) for a, b in zip(starts, ends, strict=True)]
+        return [
+            (float(a / self.predicted.fps), float(b / self.predicted.fps)) for a, b in zip(starts, ends, strict=True)
+        ]
 
     def load(self, loaded: LandmarkTrack, edits: Step) -> None:
         """Go on with a saved track; its edits can be undone if they made it from this very voice."""
         with collect_notes() as notes:
             fitted = self._track(loaded)
         self._load_notes = tuple(notes)
-        self.history.load(self.heard, fitted, edits, _same_face)
+        self.history.load(self.predicted, fitted, edits, _same_face)
 
     def save(self, path: Path, options: Options | None = None) -> Path:
         """Write the track with its edits; with `options`, framed as they ask for."""
@@ -339,9 +341,9 @@ class HandsEditor:
         self._face, self._frame_options = face, frame_options
         self._body = visible_body(portrait)
         with collect_notes() as notes:
-            self.heard = portrait_gestures(portrait, speech, options, self._body)
+            self.predicted = portrait_gestures(portrait, speech, options, self._body)
         self._load_notes = tuple(notes)
-        self.history: EditHistory[PoseTrack] = EditHistory(self.heard, face.history.progress)
+        self.history: EditHistory[PoseTrack] = EditHistory(self.predicted, face.history.progress)
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -378,7 +380,7 @@ class HandsEditor:
             frames = clip_length(self._speech, loaded, self._options)
             fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
         self._load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
-        self.history.load(self.heard, fitted, edits, _same_hands)
+        self.history.load(self.predicted, fitted, edits, _same_hands)
 
     def save(self, path: Path, _options: Options | None = None) -> Path:
         """Write the track with its edits; it is in fractions of the picture, whatever the video's size."""
@@ -432,6 +434,7 @@ class EditingSession:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self.portrait_file, self.voice_file = Path(self.portrait_file), Path(self.voice_file)
         self.portrait = read_picture(self.portrait_file)
         self.speech = read_speech(self.voice_file)
         longer = max(self.portrait.pixels.shape[:2])
@@ -510,7 +513,7 @@ class EditingSession:
     @property
     def frames(self) -> int:
         """The length of the face's track in frames, by which the memory goes that the session takes."""
-        return len(self.face.heard)
+        return len(self.face.predicted)
 
     @cached_property
     def peaks(self) -> list[float]:
