@@ -61,15 +61,15 @@ def test_webm_picture_and_sound_are_equally_long(tmp_path: Path, fps: float) -> 
     assert read_speech(path).channels == 2
 
 
-@pytest.mark.parametrize(("frames", "heard"), [(10, 0.4), (75, 1.0)])
-def test_sound_is_cut_or_continued_with_silence(tmp_path: Path, frames: int, heard: float) -> None:
+@pytest.mark.parametrize(("frames", "seconds"), [(10, 0.4), (75, 1.0)])
+def test_sound_is_cut_or_continued_with_silence(tmp_path: Path, frames: int, seconds: float) -> None:
     speech = read_speech(write_wav(tmp_path / "a.wav", tone(1.0)))
     write_clip(tmp_path / "a.mp4", moving(frames), 25, speech, {})
     video, sound = streams(tmp_path / "a.mp4")
     assert video == pytest.approx(frames / 25, abs=1e-3)
     assert sound == pytest.approx(frames / 25, abs=1e-3)
     got = np.concatenate(list(_samples(tmp_path / "a.mp4")))[: int(sound * 16000)]
-    assert np.flatnonzero(np.abs(got) > 0.1)[-1] / 16000 == pytest.approx(heard, abs=0.03)
+    assert np.flatnonzero(np.abs(got) > 0.1)[-1] / 16000 == pytest.approx(seconds, abs=0.03)
 
 
 def _samples(path: Path) -> Iterator[np.ndarray]:

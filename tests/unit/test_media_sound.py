@@ -1,4 +1,4 @@
-"""Sound in: every kind of file and rate, true length and loudness, and what bad files are told."""
+"""Reading sound: every kind of file and rate, true length and loudness, errors and notes for bad files."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from echomimic.types import Speech
 from helpers.media_samples import encoded, picture, tone, write_sound, write_video, write_wav
 
 
-def heard(speech: Speech, rate: int = 16000) -> np.ndarray:
+def decoded(speech: Speech, rate: int = 16000) -> np.ndarray:
     return np.concatenate(list(sound_blocks(speech, rate)))
 
 
@@ -31,7 +31,7 @@ def loudness(samples: np.ndarray) -> float:
 def test_every_sample_format_has_the_same_loudness(tmp_path: Path, kind: str) -> None:
     speech = read_speech(write_wav(tmp_path / "a.wav", tone(), kind=kind))
     assert (speech.rate, speech.channels, speech.duration) == (16000, 1, 1.0)
-    assert loudness(heard(speech)) == pytest.approx(0.5, abs=0.01)
+    assert loudness(decoded(speech)) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".flac", ".ogg", ".opus", ".webm"])
@@ -42,7 +42,7 @@ def test_compressed_files_keep_length_place_and_loudness(tmp_path: Path, suffix:
     speech = read_speech(write_sound(tmp_path / f"a{suffix}", samples))
     assert speech.duration == pytest.approx(1.5, abs=0.06)
     assert (speech.rate, speech.channels) == (48000, channels)
-    mono = heard(speech)
+    mono = decoded(speech)
     assert len(mono) == pytest.approx(speech.duration * 16000, abs=20)
     assert np.flatnonzero(np.abs(mono) > 0.2)[0] / 16000 == pytest.approx(0.5, abs=0.02)
     assert loudness(mono[8000:24000]) == pytest.approx(0.5, abs=0.02)
@@ -51,7 +51,7 @@ def test_compressed_files_keep_length_place_and_loudness(tmp_path: Path, suffix:
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 96000])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_equal_channels_are_as_loud_as_one(tmp_path: Path, rate: int, channels: int) -> None:
-    mono = heard(read_speech(write_wav(tmp_path / "a.wav", tone(1.0, rate, channels), rate)))
+    mono = decoded(read_speech(write_wav(tmp_path / "a.wav", tone(1.0, rate, channels), rate)))
     assert mono.dtype == np.float32
     assert mono.ndim == 1
     assert len(mono) == pytest.approx(16000, abs=20)
@@ -76,7 +76,7 @@ def test_the_sound_track_of_a_video_starts_where_it_plays(tmp_path: Path) -> Non
     path = write_video(tmp_path / "a.mkv", 50, sound=tone(1.0, 48000, 2), sound_start=0.5)
     speech = read_speech(path)
     assert speech.duration == pytest.approx(1.5, abs=0.05)
-    assert np.flatnonzero(np.abs(heard(speech)) > 0.2)[0] / 16000 == pytest.approx(0.5, abs=0.02)
+    assert np.flatnonzero(np.abs(decoded(speech)) > 0.2)[0] / 16000 == pytest.approx(0.5, abs=0.02)
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_long_sound_comes_in_blocks_of_some_ten_seconds(tmp_path: Path) -> None:
 
 def test_blocks_join_without_a_click(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(25.0, 44100), 44100)
-    mono = heard(read_speech(path))
+    mono = decoded(read_speech(path))
     assert np.abs(np.diff(mono))[200:-200].max() < 1.1 * 0.5 * 2 * np.pi * 220 / 16000
 
 
@@ -117,14 +117,14 @@ def test_memory_stays_flat_over_a_long_sound(tmp_path: Path) -> None:
     assert peaks[2] < 1.1 * peaks[1]
 
 
-def test_silence_is_told(tmp_path: Path) -> None:
+def test_silence_is_noted(tmp_path: Path) -> None:
     with collect_notes() as notes:
         speech = read_speech(write_wav(tmp_path / "quiet.wav", np.zeros((8000, 2), np.float32)))
     assert speech.silent
     assert notes == ["quiet.wav is silent: the face will move idly, without speaking"]
 
 
-def test_channels_that_cancel_each_other_are_told(tmp_path: Path) -> None:
+def test_channels_that_cancel_each_other_are_noted(tmp_path: Path) -> None:
     samples = tone(1.0, 16000, 2) * np.array([1, -1], np.float32)
     with collect_notes() as notes:
         assert read_speech(write_wav(tmp_path / "wide.wav", samples)).silent
@@ -143,10 +143,10 @@ def test_a_cut_off_file_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
     assert 1.5 < speech.duration < 2.5
     assert len(notes) == 1
     assert "promises 4.0 s" in notes[0]
-    assert len(heard(speech)) == pytest.approx(speech.duration * 16000, abs=20)
+    assert len(decoded(speech)) == pytest.approx(speech.duration * 16000, abs=20)
 
 
-def test_damage_in_the_middle_is_told_and_left_out(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_noted_and_left_out(tmp_path: Path) -> None:
     data = bytearray(write_sound(tmp_path / "a.mp3", tone(4.0, 48000, 2)).read_bytes())
     middle = len(data) // 2
     data[middle : middle + 6000] = np.random.default_rng(1).integers(0, 256, 6000, np.uint8).tobytes()
@@ -155,7 +155,7 @@ def test_damage_in_the_middle_is_told_and_left_out(tmp_path: Path) -> None:
         speech = read_speech(tmp_path / "b.mp3")
     assert 3.0 < speech.duration < 4.2
     assert len(notes) <= 1
-    assert np.isfinite(heard(speech)).all()
+    assert np.isfinite(decoded(speech)).all()
 
 
 def _text(path: Path) -> None:
@@ -217,13 +217,13 @@ def test_samples_in_memory_mono_and_stereo() -> None:
         samples = tone(12.0, 24000, channels)
         speech = speech_from_samples(samples[:, 0] if channels == 1 else samples, 24000)
         assert (speech.duration, speech.rate, speech.channels, speech.path) == (12.0, 24000, channels, None)
-        mono = heard(speech)
+        mono = decoded(speech)
         assert len(mono) == pytest.approx(12 * 16000, abs=20)
         assert loudness(mono) == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_speech_made_by_hand_streams_too() -> None:
-    mono = heard(Speech(1.0, 16000, samples=tone()[:, 0]))
+    mono = decoded(Speech(1.0, 16000, samples=tone()[:, 0]))
     assert (mono == tone()[:, 0]).all()
 
 
@@ -268,7 +268,7 @@ def test_a_rate_and_channels_that_change_on_the_way_are_followed(tmp_path: Path)
     (tmp_path / "both.mp3").write_bytes(first + second)
     with collect_notes():
         speech = read_speech(tmp_path / "both.mp3")
-        mono = heard(speech)
+        mono = decoded(speech)
     assert speech.duration == pytest.approx(2.0, abs=0.15)
     assert len(mono) == pytest.approx(speech.duration * 16000, abs=40)
     for half in (mono[2000:14000], mono[20000:30000]):
@@ -300,7 +300,7 @@ def test_the_default_track_is_used_unless_it_is_silent(
         speech = read_speech(path)
     assert (speech.track, speech.silent) == (used, False)
     assert speech.duration == pytest.approx(1.0 + used, abs=0.1)
-    assert loudness(heard(speech)) == pytest.approx(0.5, abs=0.03)
+    assert loudness(decoded(speech)) == pytest.approx(0.5, abs=0.03)
     assert [note.code for note in notes] == ["sound_track_chosen"]
     assert notes[0].values["number"] == used + 1
 
@@ -372,6 +372,6 @@ def test_damage_of_any_kind_gives_sound_or_one_line(tmp_path: Path, suffix: str)
         path.write_bytes(data[: int(rng.integers(len(data) // 2, len(data)))])
         with collect_notes():
             try:
-                assert np.isfinite(heard(read_speech(path))).all()
+                assert np.isfinite(decoded(read_speech(path))).all()
             except SoundError as error:
                 assert "\n" not in str(error)

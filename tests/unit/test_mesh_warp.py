@@ -43,7 +43,7 @@ def test_a_field_follows_the_mesh_inside_and_the_head_outside() -> None:
     assert np.allclose(motion[y, x], (5, -3), atol=1e-3)
     hair = (rig.landmarks[mesh.FOREHEAD, :2] / 8 - (0, 2)).astype(int)
     assert np.allclose(motion[hair[1], hair[0]], (5, -3), atol=0.05)
-    assert np.allclose(motion[-1], 0, atol=0.05), "the feet of the picture stand still"
+    assert np.allclose(motion[-1], 0, atol=0.05), "the lower border does not move"
 
 
 def test_a_rim_tells_above_from_below() -> None:

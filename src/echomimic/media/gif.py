@@ -68,7 +68,7 @@ def choose_colours(frames: list[Picture]) -> npt.NDArray[np.uint8]:
 
 
 def _look_ahead(frames: Iterator[Picture]) -> list[Picture]:
-    """The first frames: a second or so, fewer where they are large."""
+    """The first frames: about a second, fewer if they are large."""
     held: list[Picture] = []
     for frame in frames:
         held.append(frame)

@@ -18,7 +18,7 @@ TARGET = -17.0
 UNCHANGED = -36.0
 """Level, in dB, from which a voice is left as it is: every normal recording."""
 NOTED = 20.0
-"""Gain in dB above which the user is told."""
+"""Gain in dB above which a note is made."""
 _SLOPE = 4.0
 """dB of gain for each dB below `UNCHANGED`, until `TARGET` is reached."""
 _MAX_GAIN = 60.0
@@ -127,7 +127,7 @@ class _Leveller:
         return TARGET + _HEADROOM - np.maximum(np.maximum(padded[:-2], padded[2:]), level)
 
     def _gain(self, second: int) -> float:
-        """Gain in dB at the middle of a second; that of the second before where nobody speaks."""
+        """Gain in dB at the middle of a second; that of the second before if nobody speaks."""
         if second not in self._gains:
             level = self._level(second)
             if level is None:
@@ -138,7 +138,7 @@ class _Leveller:
         return self._gains[second]
 
     def _level(self, second: int) -> float | None:
-        """Gated level in dB of the speech around a second; None where there is none."""
+        """Gated level in dB of the speech around a second; None if there is none."""
         first, last = (max(0, edge * _FRAMES - self._start) for edge in (second - _REACH, second + _REACH + 1))
         around = self._levels[first:last]
         sounding = around[around > _SILENT]
