@@ -355,7 +355,8 @@ class HandsEditor:
         """The whole picture, as V2 sees it; the face's own if that shows it already."""
         if self._frame_options.framing == "full":
             return self._face.prepared
-        return MeshEngine().prepare_portrait(self._portrait, replace(self._frame_options, framing="full"))
+        options = replace(self._frame_options, framing="full")
+        return MeshEngine().prepare_portrait(self._portrait, options, self._face.prepared.face)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -450,7 +451,9 @@ class EditingSession:
             if self._hands is None:
                 options = make_options(self.given, find_preset("v2").defaults)
                 try:
-                    self._hands = HandsEditor(self.portrait, self.speech, options, self.face, self.options)
+                    self._hands = HandsEditor(
+                        self.face.prepared.portrait, self.speech, options, self.face, self.options
+                    )
                 except FaceError as error:
                     self._hands = error
         if isinstance(self._hands, FaceError):

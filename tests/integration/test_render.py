@@ -241,3 +241,11 @@ def test_a_picture_that_lies_on_its_side_is_turned(name: str, portrait: Portrait
     assert "picture_turned" in {note.code for note in render.warnings}
     upright, frame = (pictures(engine.prepare(each, speech, None, options))[0] for each in (portrait, turned))
     assert np.abs(frame.astype(int) - upright).mean() < np.abs(np.rot90(frame).astype(int) - upright).mean() / 4
+
+
+@NETWORKS
+def test_a_portrait_upside_down_is_prepared_as_the_upright_one(name: str, portrait: Portrait, speech: Speech) -> None:
+    over = Portrait(np.ascontiguousarray(np.rot90(portrait.pixels, 2)), name="over.png")
+    renders = [engine_of(name).prepare(each, speech, None, options_of(name)) for each in (portrait, over)]
+    assert renders[0].crop == renders[1].crop and renders[0].size == renders[1].size
+    assert [note.code for note in renders[1].warnings if note not in renders[0].warnings] == ["picture_turned"]
