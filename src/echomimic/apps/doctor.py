@@ -20,7 +20,7 @@ from echomimic.landmarks.networks.files import missing_files as missing_networks
 from echomimic.presets import PRESETS, Preset, missing_files
 
 _CORE = {"ai-edge-litert": "ai_edge_litert.interpreter", "av": "av", "opencv-python-headless": "cv2", "numpy": "numpy"}
-_CORE |= {"pillow": "PIL", "pydantic": "pydantic", "safetensors": "safetensors", "scikit-image": "skimage"}
+_CORE |= {"pillow": "PIL", "pydantic": "pydantic", "safetensors": "safetensors"}
 _DIFFUSION = {"torch": "torch", "diffusers": "diffusers", "huggingface-hub": "huggingface_hub"}
 _EXTRA = {"mesh": "", "diffusion": "diffusion"}
 _CV2 = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")

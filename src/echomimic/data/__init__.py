@@ -1,4 +1,4 @@
-"""Files that come with the package: the articulation network and its card, the face mesh, the demo voice."""
+"""Files that come with the package: the articulation network and its card, the face mesh, the demo."""
 
 from importlib.resources import files
 from pathlib import Path

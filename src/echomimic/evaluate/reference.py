@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
 
+from echomimic.errors import SetupError
 from echomimic.evaluate.container import Values
-from echomimic.installation import install_command
+from echomimic.installation import install_command, missing_package
 from echomimic.media import Video
 from echomimic.notes import note
 from echomimic.types import Picture
@@ -50,21 +52,30 @@ def reference_metrics(ours: Video, theirs: Video) -> Values:
     return {name: float(means[name]) if name in means else None for name in ("psnr", "ssim", "ms_ssim")}
 
 
+def _scikit_image() -> Any:
+    """scikit-image's metrics. Raises SetupError if it is not installed."""
+    try:
+        from skimage import metrics
+    except ImportError:
+        raise SetupError(missing_package("scikit-image", "evaluate", "comparing with a reference needs")) from None
+    return metrics
+
+
 def psnr(one: Picture, other: Picture) -> float:
     """Peak signal to noise ratio over R, G and B of 8 bits, in decibels; scikit-image's."""
-    from skimage.metrics import peak_signal_noise_ratio
+    peak_signal_noise_ratio = _scikit_image().peak_signal_noise_ratio
 
     if np.array_equal(one, other):
         return MOST_PSNR
-    return min(MOST_PSNR, float(peak_signal_noise_ratio(other, one, data_range=255)))  # type: ignore[no-untyped-call]
+    return min(MOST_PSNR, float(peak_signal_noise_ratio(other, one, data_range=255)))
 
 
 def ssim(one: Picture, other: Picture) -> float:
     """Structural similarity of luma with a Gaussian window of 1.5 pixels (Wang et al. 2004); scikit-image's."""
-    from skimage.metrics import structural_similarity
+    structural_similarity = _scikit_image().structural_similarity
 
     return float(
-        structural_similarity(  # type: ignore[no-untyped-call]
+        structural_similarity(
             _luma(one), _luma(other), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
         )
     )
