@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
@@ -26,7 +25,6 @@ from echomimic.apps.server.schemas import JobResource, describe_job
 from echomimic.apps.server.state import AppState
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
-from echomimic.motion.regions import CURVES_OF
 from echomimic.options import make_options
 from echomimic.presets import find_preset
 from echomimic.types import Curve, Floats
@@ -370,6 +368,8 @@ def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max
 
 def session_state(found: OpenSession) -> dict[str, Any]:
     """What does not change while a session is open, and the face."""
+    from echomimic.motion.regions import CURVES_OF
+
     session = found.session
     return {
         "portrait": found.upload.filenames.get("portrait", ""),
@@ -432,10 +432,12 @@ def _keys(values: Floats, curve: Curve, usual: float, fps: float) -> list[tuple[
 
 
 def _rounded(values: Mapping[str, Floats], names: tuple[str, ...]) -> dict[str, list[float]]:
-    return {name: np.round(values[name].astype(np.float64), 4).tolist() for name in names}
+    return {name: values[name].astype(float).round(4).tolist() for name in names}
 
 
 def _changed(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> tuple[str, ...]:
+    import numpy as np
+
     return tuple(name for name, values in after.items() if not np.array_equal(values, before[name]))
 
 
