@@ -212,7 +212,7 @@ class FaceEditor:
     def __init__(self, portrait: Portrait, speech: Speech, options: Options, progress: Progress | None = None) -> None:
         self._portrait, self._speech, self._options = portrait, speech, options
         self._engine = MeshEngine()
-        self._load_notes: tuple[Note, ...] = ()
+        self.load_notes: tuple[Note, ...] = ()
         self.prepared: PreparedPortrait = self._engine.prepare_portrait(portrait, options)
         self.predicted = self._track(None)
         """The track that is predicted from the voice, without edits."""
@@ -235,7 +235,7 @@ class FaceEditor:
         """What is worth knowing of the track, a line each: how it was loaded, and edits that have no effect."""
         parts = self.history.track.parts
         if parts is None:
-            return self._load_notes
+            return self.load_notes
         edited = {edit.curve for edit in self.history.all_edits if isinstance(edit, CurveEdit)}
         idle = [
             Note.make(
@@ -247,7 +247,7 @@ class FaceEditor:
             for part, names in CURVES_OF.items()
             if part not in parts and edited & set(names)
         ]
-        return (*self._load_notes, *idle)
+        return (*self.load_notes, *idle)
 
     def values(self, track: LandmarkTrack | None = None) -> dict[str, Floats]:
         """The curves (T,) that are rendered, by name."""
@@ -304,7 +304,7 @@ class FaceEditor:
         """Go on with a saved track; its edits can be undone if they made it from this very voice."""
         with collect_notes() as notes:
             fitted = self._track(loaded)
-        self._load_notes = tuple(notes)
+        self.load_notes = tuple(notes)
         self.history.load(self.predicted, fitted, edits, _same_face)
 
     def save(self, path: Path, options: Options | None = None) -> Path:
@@ -342,13 +342,13 @@ class HandsEditor:
         self._body = visible_body(portrait)
         with collect_notes() as notes:
             self.predicted = portrait_gestures(portrait, speech, options, self._body)
-        self._load_notes = tuple(notes)
+        self.load_notes = tuple(notes)
         self.history: EditHistory[PoseTrack] = EditHistory(self.predicted, face.history.progress)
 
     @property
     def notes(self) -> tuple[Note, ...]:
         """What is worth knowing of the track, a line each: also what its edits have made too fast to be drawn well."""
-        return tuple(dict.fromkeys((*self._load_notes, *motion.preflight(self.history.track))))
+        return tuple(dict.fromkeys((*self.load_notes, *motion.preflight(self.history.track))))
 
     @cached_property
     def prepared(self) -> PreparedPortrait:
@@ -380,7 +380,7 @@ class HandsEditor:
         with collect_notes() as notes:
             frames = clip_length(self._speech, loaded, self._options)
             fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
-        self._load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
+        self.load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
         self.history.load(self.predicted, fitted, edits, _same_hands)
 
     def save(self, path: Path, _options: Options | None = None) -> Path:
@@ -479,12 +479,21 @@ class EditingSession:
     def apply(self, edits: Mapping[Kind, Sequence[object]]) -> None:
         """Apply edits by what they change, records or lines of Python, each as one step.
 
-        Notes, and edits that change a motion's length, are left out: the voice gives the length here.
+        Edits that change a motion's length are left out, since the voice gives it here; a note says so.
         """
         for kind, each in edits.items():
-            kept = [edit for edit in read_edits(each) if edit.keeps_length and edit.op != "note"]
+            asked = [edit for edit in read_edits(each) if edit.op != "note"]
+            kept = [edit for edit in asked if edit.keeps_length]
             if kept:
                 self.editor(kind).history.apply(kept, separate=True)
+            if left := list(dict.fromkeys(edit.op for edit in asked if not edit.keeps_length)):
+                self.editor(kind).load_notes += (
+                    Note.make(
+                        "edits_left_out",
+                        "{edits}: left out, since the voice gives the length of the motion here",
+                        edits=", ".join(left),
+                    ),
+                )
 
     def warnings(self, preset: str) -> tuple[Note, ...]:
         """What of the edits a render with this preset leaves out, a line each."""

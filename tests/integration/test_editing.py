@@ -110,6 +110,7 @@ def test_an_edit_that_changes_the_length_is_refused(session: EditingSession) -> 
         session.face.history.apply([read_edit({"op": "trim", "end": 0.5})])
     session.apply({"face": [{"op": "trim", "end": 0.5}, {"op": "note", "text": "hello"}]})
     assert session.face.history.edits == ()
+    assert session.face.notes == ("trim: left out, since the voice gives the length of the motion here",)
 
 
 def test_a_saved_track_holds_landmarks_where_its_curves_put_them(session: EditingSession, tmp_path: Path) -> None:
