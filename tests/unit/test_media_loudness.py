@@ -48,7 +48,7 @@ def test_a_quiet_voice_moves_the_mouth_as_a_loud_one(voice: Floats, decibels: fl
     assert alike(jaw(quiet), jaw(voice))
 
 
-@pytest.mark.parametrize("decibels", [0, -6, -12, -20, -22])
+@pytest.mark.parametrize("decibels", [0, -6, -12, -18])
 def test_a_normal_voice_passes_unchanged(voice: Floats, decibels: float) -> None:
     given = list(blocks(peaking(np.tile(voice, 4), decibels)))
     with collect_notes() as notes:
@@ -96,7 +96,7 @@ def test_a_fade_in_is_followed(voice: Floats) -> None:
     assert alike(jaw(faded), jaw(long), correlation=0.93, amplitude=0.15)
 
 
-@pytest.mark.parametrize("gain", [0.03, 0.01])
+@pytest.mark.parametrize("gain", [0.1, 0.03, 0.01])
 def test_a_quiet_second_half_is_followed_after_two_seconds(voice: Floats, gain: float) -> None:
     long = np.tile(voice, 4)
     halved, half = long.copy(), len(long) // 2

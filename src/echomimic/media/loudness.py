@@ -15,7 +15,7 @@ from echomimic.types import Floats
 
 TARGET = -17.0
 """Gated level, in dB of full scale, of a voice that peaks near full scale."""
-UNCHANGED = -36.0
+UNCHANGED = -33.0
 """Level, in dB, from which a voice is left as it is: every normal recording."""
 NOTED = 20.0
 """Gain in dB above which a note is made."""
