@@ -65,9 +65,7 @@ class JobQueue:
         try:
             yield
         finally:
-            for task in (*loops, *self._tasks):
-                task.cancel()
-            await asyncio.gather(*loops, *self._tasks, return_exceptions=True)
+            await _cancel_all({*loops, *self._tasks})
             self.store.close()
             self.files.close()
 
@@ -408,3 +406,11 @@ class JobQueue:
 
 def _error(code: str, detail: str, status: int = 500) -> dict[str, Any]:
     return {"status": status, "code": code, "detail": " ".join(detail.split())}
+
+
+async def _cancel_all(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until all have ended: before Python 3.12, `wait_for` may swallow a cancellation."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.5)
