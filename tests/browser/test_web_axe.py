@@ -74,7 +74,7 @@ def test_the_editor(browser: Any, web_server: str, language: str, scheme: str, v
     page.press("body", "h")
     page.wait_for_selector("#frame[data-kind=hands]")
     page.press("body", "k")
-    page.click("#mend summary")
+    page.click("#fixes summary")
     assert findings(page) == []
     assert tab.faults == []
     tab.context.close()

@@ -56,7 +56,7 @@ def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_fi
     page = begin(tab, head_file, voice_file)
     drag(page, 2, -60)
     page.wait_for_selector("#edits code")
-    page.click("#lane-yaw")
+    page.click("#track-yaw")
     page.press("body", "m")
     tab.until("document.querySelectorAll('#edits code').length == 2")
     page.press("body", "m")
@@ -82,7 +82,7 @@ def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_fi
     tab.until("document.querySelectorAll('#edits code').length == 2")
     again.click("#render")
     tab.until("document.querySelector('#video').getVideoPlaybackQuality().totalVideoFrames > 1")
-    assert "25 frames" in again.inner_text("#said")
+    assert "25 frames" in again.inner_text("#result")
 
 
 def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None:
@@ -155,10 +155,10 @@ def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path)
         editor.press("body", "ArrowRight")
     drag(editor, 7, -40)
     editor.wait_for_selector("#edits code")
-    editor.click("#lane-yaw")
+    editor.click("#track-yaw")
     editor.fill("#gain", "1.8")
     editor.wait_for_selector("#edits code:has-text('yaw')")
-    editor.click("#lane-jaw")
+    editor.click("#track-jaw")
     editor.wait_for_timeout(500)
     editor.screenshot(path=pictures / "web-editor.png")
 
@@ -201,11 +201,11 @@ def test_two_tabs_on_one_session(tab: Tab, head_file: Path, voice_file: Path) ->
     other.wait_for_selector("#frame[data-shown]")
     page.press("body", "m")
     page.wait_for_selector("#edits code:has-text('jaw')")
-    other.click("#lane-yaw")
+    other.click("#track-yaw")
     other.press("body", "m")
     other.wait_for_selector("#edits code:has-text('yaw')")
     assert edits(other) == ["scale_curve(track, 'jaw', 0)", "scale_curve(track, 'yaw', 0)"]
-    other.click("#lane-jaw")
+    other.click("#track-jaw")
     assert other.inner_text("#clock").endswith("jaw 0")  # the curves of the other tab's edit came with them
 
 

@@ -54,10 +54,10 @@ def test_drag_still_undo_save_load_and_the_face_beside(
     page = hands_of(tab, portrait_file, voice_file)
     assert page.inner_text("#mute") == "Still"
     assert "do not move in this preview" in page.inner_text("#about-hands")
-    page.click("#lane-left_y")
+    page.click("#track-left_y")
     drag(page, 1, -60)
     count(tab, 1)
-    page.click("#lane-right_x")
+    page.click("#track-right_x")
     page.click("#mute")
     count(tab, 2)
     page.press("body", "h")
@@ -144,8 +144,8 @@ def test_a_portrait_without_shoulders_says_why(tab: Tab, portrait_file: Path, vo
     page.wait_for_selector("#error >> text=expected head and shoulders")
     assert page.get_attribute("#kinds [value=face]", "aria-pressed") == "true"
     assert page.is_disabled("#preset [value=v2]")
-    page.click("#mend summary")
-    assert "no shoulders" in page.inner_text("#mend")
+    page.click("#fixes summary")
+    assert "no shoulders" in page.inner_text("#fixes")
     page.press("body", "m")  # the face goes on as before
     count(tab, 1)
 
@@ -154,14 +154,14 @@ def test_presets_say_what_they_take_and_why_they_cannot(tab: Tab, head_file: Pat
     page = begin(tab, head_file, voice_file)
     said = {each.get_attribute("value"): each.inner_text() for each in page.locator("#preset option").all()}
     assert said["mesh"] == "mesh: all of the face"
-    assert "the room of the head" in said["v1"]
+    assert "the area of the head" in said["v1"]
     assert "tiny" not in said
     assert "the hands" in said["v2-acc"]
     for name, text in said.items():
         assert page.is_disabled(f"#preset [value={name}]") == ("not ready" in text)
     if page.is_disabled("#preset [value=v2]"):
-        page.click("#mend summary")
-        assert "echomimic weights fetch v2" in page.inner_text("#mend")
+        page.click("#fixes summary")
+        assert "echomimic weights fetch v2" in page.inner_text("#fixes")
 
 
 def test_an_upload_past_the_limit_is_said_in_one_line(tab: Tab, head_file: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     assert after["left_x"] - before["left_x"] == pytest.approx(-0.05, abs=0.01)
     assert after["left_y"] - before["left_y"] == pytest.approx(-0.2, abs=0.01)
     assert after["right_x"] == before["right_x"]
-    assert page.get_attribute("#lane-left_y", "aria-selected") == "true"
+    assert page.get_attribute("#track-left_y", "aria-selected") == "true"
     page.press("body", "Control+z")  # both lines at once, as they were made
     count(tab, 0)
     page.press("body", "Control+y")

@@ -54,3 +54,19 @@ export function noteLines(notes) {
   })
   return make("div", { className: "notes" }, ...lines)
 }
+
+/** Ask for the server's API key, which this browser sends as a cookie from then on. @param {any} error the refusal */
+export function askForKey(error) {
+  const input = make("input", { type: "password", autocomplete: "current-password", required: true })
+  const label = make("label", { className: "row" }, word("api_key"), input)
+  const form = make("form", { className: "row" }, label, make("button", { className: "primary" }, word("use_key")))
+  form.onsubmit = (/** @type {Event} */ event) => {
+    event.preventDefault()
+    const secure = location.protocol === "https:" ? "; Secure" : ""
+    document.cookie = `echomimic-key=${encodeURIComponent(input.value.trim())}; path=/; SameSite=Strict${secure}`
+    location.reload()
+  }
+  const home = make("main", { className: "stack" }, errorLine(error), form)
+  document.querySelector("main")?.replaceWith(home)
+  input.focus()
+}

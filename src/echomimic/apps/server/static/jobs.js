@@ -216,6 +216,15 @@ function unfollow(entry) {
 
 // ---- what is shown
 
+/** Loads the first frame of a video when it comes into view: a browser has six connections to a server. */
+const inView = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting) continue
+    inView.unobserve(target)
+    target.setAttribute("preload", "metadata")
+  }
+})
+
 /**
  * @param {string} key
  * @param {() => void} act
@@ -232,7 +241,7 @@ function fill(entry, parts) {
 
 /** @param {Entry} entry */
 function title(entry) {
-  if (entry.inputs) return `${stem(entry.inputs.portrait)} · ${stem(entry.inputs.voice)}`
+  if (entry.inputs) return [...new Set([stem(entry.inputs.portrait), stem(entry.inputs.voice)])].join(" · ")
   return word("video_of", { time: new Date(entry.job.created).toLocaleTimeString() })
 }
 
@@ -339,10 +348,13 @@ function showVideo(entry, fresh) {
         controls: true,
         loop: false,
         playsInline: true,
-        preload: fresh ? "auto" : "metadata",
+        preload: fresh ? "auto" : "none",
         src: job.links.result,
       })
-  if (!animated) video.setAttribute("aria-label", title(entry))
+  if (!animated) {
+    video.setAttribute("aria-label", title(entry))
+    if (!fresh) inView.observe(video)
+  }
   const values = { ...job.result, seconds: job.result.seconds.toFixed(2), took: job.result.took.toFixed(1) }
   fill(entry, [
     video,

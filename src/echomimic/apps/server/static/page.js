@@ -1,7 +1,7 @@
 // @ts-check
 // The page: two files and a few settings become a job of the HTTP API.
 
-import { $, errorLine, make } from "./dom.js"
+import { $, askForKey, errorLine, make } from "./dom.js"
 import { ask, upload } from "./http.js"
 import { language, translatePage, word } from "./i18n.js"
 import { bothFiles, checkMissing, choose, files, longerSide, recheck, settled, setUpInputs } from "./inputs.js"
@@ -124,6 +124,7 @@ async function start() {
 }
 
 start().catch((error) => {
+  if (error.status === 401) return askForKey(error)
   $("offline").hidden = false
   $("offline").textContent = error.message
 })

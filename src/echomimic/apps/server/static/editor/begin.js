@@ -1,5 +1,5 @@
 // @ts-check
-// How a session begins: files chosen here. Edits are kept in this browser, so that a server that restarts loses none.
+// Opens a session with chosen files. Edits are kept in this browser, so that a restart of the server loses none.
 
 import { Failure, upload } from "../http.js"
 import { word } from "../i18n.js"
@@ -39,7 +39,7 @@ export async function begin(open, lost) {
   const box = $("restore").querySelector("input")
   const edits = kept()?.edits || {}
   form.hidden = false
-  $("desk").hidden = $("tools").hidden = true
+  $("workspace").hidden = $("tools").hidden = true
   $("lost").hidden = !lost
   $("restore").hidden = !count(edits)
   box.checked = lost

@@ -1,5 +1,5 @@
 // @ts-check
-// The cursor, playing, and what part of the time line is in view.
+// The cursor, playback, and the visible part of the time line.
 
 import { word } from "../i18n.js"
 import { $, clamp, say, second, state, total } from "./state.js"

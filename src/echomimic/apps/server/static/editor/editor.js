@@ -1,6 +1,7 @@
 // @ts-check
-// The editor's page: opens a session, shows the face or the hands of it, and wires the controls.
+// The editor: opens a session, switches between face and hands, and connects the controls.
 
+import { askForKey } from "../dom.js"
 import { ask as request, look } from "../http.js"
 import { language, translatePage, word } from "../i18n.js"
 import { begin, forget, sendForm } from "./begin.js"
@@ -16,7 +17,7 @@ import { $, ask, say, second, session, short, state, total } from "./state.js"
 const FIRST = 20 // seconds in view at first
 const VIEW = "echomimic-view"
 const busy = (text) => {
-  $("said").textContent = text
+  $("result").textContent = text
 }
 
 // ---- face or hands
@@ -91,7 +92,7 @@ function setGain() {
   if (gain === 1) {
     show()
     return showFrame()
-  } // there and back again is no edit
+  } // a slider that returns to 1 makes no edit
   edit(scaled(gain))
 }
 
@@ -110,7 +111,7 @@ async function send(input, name, path, then) {
   }
 }
 
-// A track goes where it belongs, and is shown.
+// Show a loaded motion, of the face or of the hands.
 function loaded(doc) {
   state.docs[doc.kind] = doc
   if (doc.kind === state.kind) state.doc = doc
@@ -136,7 +137,7 @@ async function open(id) {
   state.view = { start: 0, span: Math.min(total(), FIRST) }
   location.hash = id
   $("begin").hidden = true
-  $("desk").hidden = $("tools").hidden = $("kinds").hidden = false
+  $("workspace").hidden = $("tools").hidden = $("kinds").hidden = false
   $("sound").src = session("/voice")
   $("wave").setAttribute("aria-valuemax", total().toFixed(2))
   $("close").checked = doc.far
@@ -160,7 +161,7 @@ function nameControls() {
     "zoom-in": "zoom_in",
     "zoom-out": "zoom_out",
     wave: "wave",
-    lanes: "curve",
+    tracks: "curve",
     kinds: "kinds",
     bar: "progress",
     sending: "uploading",
@@ -212,4 +213,4 @@ async function main() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => state.doc && draw())
 }
 
-main().catch((error) => say(error))
+main().catch((error) => (error.status === 401 ? askForKey(error) : say(error)))

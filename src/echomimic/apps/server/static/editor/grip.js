@@ -1,5 +1,5 @@
 // @ts-check
-// A hand taken and moved in the picture: at the cursor, and smoothly there and back around it.
+// Drags a hand in the picture: the wrist moves at the cursor, and eases to its old place before and after.
 
 import { $, clamp, second, state, total } from "./state.js"
 import { edit, letGo, tryOut } from "./change.js"
@@ -7,9 +7,9 @@ import { drawn, pick } from "./points.js"
 import { draw, showFrame } from "./show.js"
 
 const REACH = 0.2,
-  EASE = 0.35 // shares of the picture from the wrist; seconds before and after
+  EASE = 0.35 // fraction of the picture around the wrist; seconds before and after
 
-// Where the pointer is in the picture, in shares of it: the picture is fitted into its box.
+// The position of the pointer as a fraction of the picture, which is fitted into its box.
 function place(event) {
   const box = $("frame").getBoundingClientRect(),
     { width, height } = state.doc,
@@ -32,7 +32,7 @@ function nearest([x, y]) {
   return far(side) < REACH ? side : null
 }
 
-// `was` are the curves of before: those of the moment change while the hand is being drawn.
+// `was` holds the curves before the drag, since the current ones change during it.
 function line(curve, value, was) {
   const at = second(),
     all = state.doc.keys[curve],

@@ -1,5 +1,5 @@
 // @ts-check
-// Pointer and keyboard.
+// Pointer and keyboard input.
 
 import { $, clamp, state, total } from "./state.js"
 import { change, edit } from "./change.js"
@@ -10,7 +10,7 @@ import { moment, valueAt } from "./timeline.js"
 
 export function setUpStrips() {
   const when = (event) => {
-    const box = $("stage").getBoundingClientRect()
+    const box = $("timeline").getBoundingClientRect()
     return clamp(moment(state, event.clientX - box.left, box.width), 0, total())
   }
   $("wave").addEventListener("pointerdown", (event) => {
@@ -26,18 +26,18 @@ export function setUpStrips() {
       $("wave").onpointermove = $("wave").onpointerup = null
     }
   })
-  $("stage").addEventListener("pointerdown", (event) => {
+  $("timeline").addEventListener("pointerdown", (event) => {
     if (!event.target.classList.contains("key")) {
       choose(-1)
       go(when(event) * state.doc.fps)
     }
   })
-  $("stage").addEventListener("dblclick", (event) => {
-    const box = $("stage").getBoundingClientRect(),
+  $("timeline").addEventListener("dblclick", (event) => {
+    const box = $("timeline").getBoundingClientRect(),
       line = state.line()
     addKey(when(event), clamp(valueAt(state.axis, event.clientY - box.top, box.height), line.low, line.high))
   })
-  for (const strip of [$("wave"), $("stage")])
+  for (const strip of [$("wave"), $("timeline")])
     strip.addEventListener(
       "wheel",
       (event) => {
@@ -55,14 +55,14 @@ export function setUpStrips() {
     )
 }
 
-// Keys that the focused element has a use for: a slider and a list keep the focus after a click, and should not hold all.
+// Whether the focused element needs a key itself. A slider and a list keep the focus after a click, but not all keys.
 function isTheirs({ key, target }) {
   if (target.closest("select, video")) return true
   if (target.closest("input[type=range]")) return /^(Arrow|Home|End|Page)/.test(key)
   return key === " " && Boolean(target.closest("button:not(.key), a, summary, input"))
 }
 
-// `other` goes to the face or the hands, whichever is not shown.
+// `other` switches between face and hands.
 export function setUpKeyboard(other) {
   document.addEventListener("keydown", (event) => {
     const control = event.ctrlKey || event.metaKey

@@ -1,5 +1,5 @@
 // @ts-check
-// The points of the chosen curve: chosen, dragged, moved with the keyboard, made and removed.
+// The keyframes of the chosen curve: choose, drag, move by keyboard, add and remove.
 
 import { $, clamp, keys, rounded, second, state, total } from "./state.js"
 import { edit, letGo, tryOut } from "./change.js"
@@ -61,7 +61,7 @@ function grab(event) {
   let line = null,
     point = was
   dot.onpointermove = (move) => {
-    const box = $("stage").getBoundingClientRect()
+    const box = $("timeline").getBoundingClientRect()
     point = moved(
       index,
       moment(state, move.clientX - box.left, box.width),
@@ -84,7 +84,7 @@ function grab(event) {
   }
 }
 
-// Moves the chosen point by frames, and by shares of what the stage shows; presses in a row are one edit.
+// Move the chosen point by frames and by fractions of the visible range; presses within 1.5 s are one edit.
 export function nudge(frames, shares) {
   const again = state.nudged?.curve === state.curve && performance.now() - state.nudged.when < 1500
   const all = keys(),

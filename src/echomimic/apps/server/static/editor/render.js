@@ -24,11 +24,11 @@ export function layPresets(noHands = "") {
   })
   $("preset").replaceChildren(...options)
   if (options.some((/** @type {any} */ each) => each.value === chosen && !each.disabled)) $("preset").value = chosen
-  $("mend").hidden = !wrong.size
+  $("fixes").hidden = !wrong.size
   const lines = [...wrong].map(([line, names]) =>
     make("li", {}, `${names.join(", ")}${word("colon")}`, make("code", {}, line)),
   )
-  $("mend")
+  $("fixes")
     .querySelector("ul")
     .replaceChildren(...lines)
 }
@@ -78,7 +78,7 @@ function rest() {
   sessionStorage.removeItem(PLACE)
   $("render").disabled = false
   $("cancel").hidden = $("bar").hidden = $("recent").hidden = true
-  $("said").textContent = ""
+  $("result").textContent = ""
 }
 
 /** @param {any} job */
@@ -104,12 +104,12 @@ function showJob(job) {
     if (progress.total) Object.assign($("bar"), { max: progress.total, value: progress.done })
     else $("bar").removeAttribute("value")
     const engine = state.config.presets.find((/** @type {any} */ each) => each.name === asked.preset)?.engine
-    $("said").textContent = progressLine(job, engine === "diffusion", position)
+    $("result").textContent = progressLine(job, engine === "diffusion", position)
     return
   }
   rest()
   if (job.state === "failed") return say({ message: job.error.detail, code: job.error.code, status: job.error.status })
-  if (job.state === "cancelled") $("said").textContent = word("state.cancelled")
+  if (job.state === "cancelled") $("result").textContent = word("state.cancelled")
   else showVideo(job)
 }
 
@@ -132,7 +132,7 @@ function showVideo(job) {
   Object.assign($("download"), { href: address, download: name, hidden: false })
   const { result } = job
   const values = { ...result, seconds: result.seconds.toFixed(2), took: result.took.toFixed(1) }
-  $("said").replaceChildren(make("span", {}, word("done", values)), noteLines(result.notes || []))
+  $("result").replaceChildren(make("span", {}, word("done", values)), noteLines(result.notes || []))
   $("video")
     .play()
     .catch(() => {})

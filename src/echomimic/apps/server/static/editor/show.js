@@ -1,12 +1,12 @@
 // @ts-check
-// Shows what is edited: the frame at the cursor, the time line, the lanes, the list of edits.
+// Shows the state: the frame at the cursor, the time line, a row for each curve, the list of edits.
 
 import { make, noteLines } from "../dom.js"
 import { word } from "../i18n.js"
 import { $, edited, keys, newest, second, short, state } from "./state.js"
-import { drawLane, drawStage, drawWave, level, limits, place, readColours } from "./timeline.js"
+import { drawTrack, drawCurve, drawWave, level, limits, place, readColours } from "./timeline.js"
 
-const CLOSEST = 5 // pixels from point to point, on the average
+const CLOSEST = 5 // least average distance of points in pixels
 const PARTS = ["eyes", "brows", "mouth", "pupils", "nose", "head"]
 
 export const showFrame = newest(async () => {
@@ -27,20 +27,20 @@ export const showFrame = newest(async () => {
 export function draw() {
   readColours()
   drawWave(state, $("wave").firstElementChild)
-  drawStage(state, $("stage").firstElementChild)
-  for (const line of state.doc.table) drawLane(state, $(`lane-${line.name}`).lastElementChild, line)
+  drawCurve(state, $("timeline").firstElementChild)
+  for (const line of state.doc.table) drawTrack(state, $(`track-${line.name}`).lastElementChild, line)
   drawKeys()
   drawCursor()
 }
 
 export function drawCursor() {
-  const box = $("stage").getBoundingClientRect(),
+  const box = $("timeline").getBoundingClientRect(),
     home = $("right").getBoundingClientRect()
   const x = place(state, second(), box.width),
     line = $("cursor"),
     at = second().toFixed(2)
   line.style.left = `${box.left - home.left + x}px`
-  line.style.height = `${$("lanes").getBoundingClientRect().bottom - home.top}px`
+  line.style.height = `${$("tracks").getBoundingClientRect().bottom - home.top}px`
   line.hidden = x < 0 || x > box.width
   $("clock").textContent =
     `${at} s · ${state.cursor + 1} / ${state.doc.frames} · ${word(state.curve)} ${short(state.doc.curves[state.curve][state.cursor])}`
@@ -48,7 +48,7 @@ export function drawCursor() {
   $("wave").setAttribute("aria-valuetext", `${at} s`)
 }
 
-// Points in view only, and where they would hide the curve no more than the chosen one: a long clip has thousands.
+// The visible points; only the chosen one if they would hide the curve, since a long clip has thousands.
 function shownKeys(width) {
   const { start, span } = state.view,
     { dragged } = state
@@ -59,10 +59,10 @@ function shownKeys(width) {
 }
 
 export function drawKeys() {
-  const { width, height } = $("stage").getBoundingClientRect(),
+  const { width, height } = $("timeline").getBoundingClientRect(),
     home = $("keys"),
     seen = shownKeys(width)
-  const stop = seen.find(([, , index]) => index === state.key) || seen[0] // one stop of the tab key: , and . go on from there
+  const stop = seen.find(([, , index]) => index === state.key) || seen[0] // one tab stop: the keys , and . reach the others
   while (home.children.length > seen.length) home.lastElementChild.remove()
   seen.forEach((key, number) => {
     const [at, value, index] = key
@@ -84,7 +84,7 @@ export function drawKeys() {
   })
 }
 
-// Where a point has the focus, the chosen one has it.
+// Move the focus to the chosen point if a point has it.
 export function focusChosen() {
   if (document.activeElement?.classList.contains("key")) $("keys").querySelector("[aria-pressed=true]")?.focus()
 }
@@ -100,8 +100,8 @@ export function show() {
   $("where").textContent = state.range
     ? word("range", { start: state.range[0].toFixed(2), end: state.range[1].toFixed(2) })
     : word("whole")
-  for (const each of doc.table) $(`lane-${each.name}`).setAttribute("aria-selected", each.name === state.curve)
-  $("lanes").setAttribute("aria-activedescendant", `lane-${state.curve}`)
+  for (const each of doc.table) $(`track-${each.name}`).setAttribute("aria-selected", each.name === state.curve)
+  $("tracks").setAttribute("aria-activedescendant", `track-${state.curve}`)
   $("undo").disabled = !doc.edits.length
   $("redo").disabled = !doc.undone
   for (const box of $("parts").querySelectorAll("input")) box.checked = !doc.parts || doc.parts.includes(box.value)
@@ -133,7 +133,7 @@ function showEdits({ edits, baked }) {
   $("edits").scrollTop = $("edits").scrollHeight
 }
 
-// Says which edits the chosen preset does not render, where it is chosen.
+// Show which edits the chosen preset does not render.
 export function showWarnings() {
   const preset = state.config.presets.find((each) => each.name === $("preset").value)
   const takes = preset?.takes === "hands" ? "hands" : "face",
@@ -143,7 +143,7 @@ export function showWarnings() {
   $("warning").replaceChildren(...(text ? [make("b", {}, `${word("note")}${word("colon")}`), `${text}`] : []))
 }
 
-// Lays out what depends on the kind: the lanes and the words; `pick` is called with a lane's curve.
+// Lay out what depends on face or hands: the rows and the words; `pick` is called with the curve of a clicked row.
 export function lay(pick) {
   const { doc, kind } = state,
     hands = kind === "hands"
@@ -156,23 +156,23 @@ export function lay(pick) {
     `${state.clip.portrait} · ${state.clip.voice} · ${doc.width} × ${doc.height} · ${short(doc.fps)} fps`
   $("files").title = $("files").textContent
   $("save").href = edited("/motion")
-  $("lanes").replaceChildren(
+  $("tracks").replaceChildren(
     ...doc.table.map((line) => {
-      const lane = document.createElement("div"),
+      const row = document.createElement("div"),
         name = document.createElement("span")
-      lane.id = `lane-${line.name}`
-      lane.className = "lane"
-      lane.setAttribute("role", "option")
-      lane.title = line.help
+      row.id = `track-${line.name}`
+      row.className = "track"
+      row.setAttribute("role", "option")
+      row.title = line.help
       name.textContent = word(line.name)
-      lane.append(name, document.createElement("canvas"))
-      lane.onclick = () => pick(line.name)
-      return lane
+      row.append(name, document.createElement("canvas"))
+      row.onclick = () => pick(line.name)
+      return row
     }),
   )
 }
 
-// The boxes that say which parts of the face the track drives; `choose` is called with those that are ticked.
+// The checkboxes for the driven regions of the face; `choose` is called with the ticked ones.
 export function layParts(choose) {
   $("parts").replaceChildren(
     ...PARTS.map((part) => {

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the time line: the wave form, the chosen curve with its limits, a lane for each curve.
+// Draws the time line: the wave form, the chosen curve with its limits, a row for each curve.
 
 const NAMES = ["ink", "soft", "line", "curve", "wave", "closure", "gap", "range"]
 let colour = /** @type {Record<string, string>} */ ({})
@@ -26,7 +26,7 @@ function pen(canvas) {
 export const place = (state, second, width) => ((second - state.view.start) / state.view.span) * width
 export const moment = (state, x, width) => state.view.start + (x / width) * state.view.span
 
-// The values between which a curve is drawn: its whole range, or, where it moves little, what it uses of it.
+// The range of values that is drawn: the whole range of a curve, or the part that it uses if it moves little.
 export function limits(line, values, least) {
   let low = line.usual < 1 ? values[0] : line.rest,
     high = low
@@ -65,7 +65,7 @@ function trace(state, { draw, width, height }, axis, values, ink, thick) {
   draw.lineJoin = "round"
   draw.beginPath()
   for (let i = first; i <= last; i += step) {
-    const some = values.slice(i, i + step) // the least and the most of what shares a pixel: no blink is lost
+    const some = values.slice(i, i + step) // minimum and maximum of the values in one pixel, so that no blink is lost
     for (const value of step > 1 ? [Math.min(...some), Math.max(...some)] : some)
       draw.lineTo(place(state, i / fps, width), level(axis, value, height))
   }
@@ -102,7 +102,7 @@ export function drawWave(state, canvas) {
   }
 }
 
-// Where the voice wants the lips closed, and whether they are.
+// Shade the closures that the voice asks for, by whether the lips close there.
 function shadeClosures(state, on, shut) {
   const { fps } = state.doc
   for (const [from, to] of state.clip.closures) {
@@ -111,7 +111,7 @@ function shadeClosures(state, on, shut) {
   }
 }
 
-export function drawStage(state, canvas) {
+export function drawCurve(state, canvas) {
   const on = pen(canvas),
     { draw, width, height } = on,
     line = state.line(),
@@ -143,7 +143,7 @@ export function drawStage(state, canvas) {
     draw.fillText(`${+value.toFixed(2)} ${state.word(line.unit)}`, 4, y)
 }
 
-export function drawLane(state, canvas, line) {
+export function drawTrack(state, canvas, line) {
   const on = pen(canvas)
   if (state.clip.regions.mouth.includes(line.name))
     for (const [from, to] of state.clip.closures) shade(state, on, from, to, colour.closure)
