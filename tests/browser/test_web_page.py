@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -30,9 +29,8 @@ def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def empty_gallery(web_server: str) -> Iterator[None]:
-    """The tests share a server: each leaves it without videos."""
-    yield
+def empty_gallery(web_server: str) -> None:
+    """The tests share a server: each begins without the videos of others."""
     for job in json.load(urlopen(f"{web_server}/v1/animations?limit=100"))["items"]:
         urlopen(Request(web_server + job["links"]["self"], method="DELETE"))
 
