@@ -1,4 +1,4 @@
-"""The values that flow through the program: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
+"""The values that the functions exchange: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,20 +23,20 @@ Progress = Callable[[int, int], None]
 
 @runtime_checkable
 class Previewing(Protocol):
-    """A `Progress` that also wants to see what there is before the first frame is finished."""
+    """A `Progress` that also accepts previews before the first frame is finished."""
 
     def __call__(self, done: int, total: int) -> None:
-        """So much is done; raising cancels."""
+        """Report that `done` of `total` is done; raising cancels."""
         ...
 
     def preview(self, make: Callable[[], Picture]) -> None:
-        """Something new can be seen: `make` gives it, (H, W, 3) uint8 RGB, and takes time, so call it only if due."""
+        """Offer a preview: `make` computes it, (H, W, 3) uint8 RGB, which takes time, so call it only if one is due."""
         ...
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A still picture of a person: `pixels` (H, W, 3) uint8 RGB, `alpha` (H, W) uint8 where the file had one."""
+    """A still picture of a person: `pixels` (H, W, 3) uint8 RGB, `alpha` (H, W) uint8 if the file has it."""
 
     pixels: Picture
     alpha: "npt.NDArray[np.uint8] | None" = None
@@ -57,8 +57,8 @@ class Portrait:
 class Speech:
     """A voice: a file that is decoded as it is needed (`path`), or `samples` in memory.
 
-    `samples` are (N,) or (N, channels) float32 in -1..1 at `rate` Hz; `duration` is in seconds and is what was
-    really decoded, not what a header claims. `track` is the number of the sound track in the file, from 0.
+    `samples` are (N,) or (N, channels) float32 in -1..1 at `rate` Hz; `duration` is in seconds, counted while
+    decoding rather than taken from a header. `track` is the number of the sound track in the file, from 0.
     """
 
     duration: float
@@ -71,13 +71,13 @@ class Speech:
     track: int = 0
 
     def frames(self, fps: float) -> int:
-        """How many video frames at `fps` cover the voice: at least one."""
+        """Number of video frames at `fps` that cover the voice: at least one."""
         return max(1, round(self.duration * fps))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of motion: its unit, its range, the value at rest, and what it does."""
+    """A motion curve (a blendshape weight or an angle): its unit, range, rest value and effect."""
 
     name: str
     unit: str
@@ -161,10 +161,10 @@ class Curves:
 class LandmarkTrack:
     """A moving face: `points` (T, 478, 3) float32 pixels of a `image_size` (width, height), `valid` (T,) bool.
 
-    Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves`, where
-    present, are what the mesh engine renders; without them it reads the motion off the points. `parts` are those that
-    drive (of "eyes", "brows", "mouth", "pupils", "nose", "head"), where the voice is to move the rest; None: as the
-    engine has it.
+    Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves` are
+    what the mesh engine renders; without them it derives them from the points. `parts` are the parts that the track
+    drives (of "eyes", "brows", "mouth", "pupils", "nose", "head") while the voice drives the others; None means the
+    default of the engine.
     """
 
     points: Floats
@@ -181,7 +181,7 @@ class LandmarkTrack:
 @final
 @dataclass(frozen=True)
 class PoseTrack:
-    """A moving upper body in shares of the picture (x of its width, y of its height), with a score 0..1 each.
+    """A moving upper body, normalized to the picture (x by its width, y by its height), with scores 0..1.
 
     `body` (T, 18, 3) in OpenPose order, `hands` (T, 2, 21, 3) left then right, `face` (T, 68, 3): x, y, score.
     """
@@ -201,7 +201,7 @@ Motion = LandmarkTrack | PoseTrack
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do: nothing has been rendered or written."""
+    """What a run would do; nothing has been rendered or written."""
 
     preset: str
     why: str
@@ -216,7 +216,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Clip:
-    """A finished video file and what made it."""
+    """A finished video file and how it was made."""
 
     path: Path
     preset: str

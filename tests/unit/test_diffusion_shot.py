@@ -8,13 +8,13 @@ import pytest
 from echomimic.apps.demo import demo_portrait
 from echomimic.diffusion.conditioning import (
     DrivingFrames,
-    PasteBack,
     fit_motion,
     motion_mask,
     prepare_reference,
     still_track,
 )
 from echomimic.errors import MotionError
+from echomimic.landmarks.crop import PasteBack
 from echomimic.media import read_picture
 from echomimic.motion.clip_timing import clip_length, fit_to_clip
 from echomimic.notes import collect_notes

@@ -1,6 +1,7 @@
-"""The imports point one way, and the code keeps its proportions (docs/architecture.md)."""
+"""The imports point one way, files and functions are small, names are standard terms (docs/architecture.md)."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,20 +10,39 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "echomimic"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# from the ground up: a module imports from its own storey and from those below
-STOREYS: tuple[frozenset[str], ...] = (
+# from the bottom up: a module imports from its own layer and from those below
+LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
     frozenset({"checkpoints", "landmarks", "media", "motion"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
     frozenset({"api", "editing"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
-STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
-# neighbours that must not know each other
-APART = {("mesh", "diffusion"), ("diffusion", "mesh"), ("train", "api")}
-APART |= {(one, other) for one in STOREYS[-1] for other in STOREYS[-1] if one != other}
-APART -= {("apps", "evaluate")}  # the command line is its front door
-FRONT = ("__init__", "__main__")
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+# modules of one layer that must not import each other
+APART = {("mesh", "diffusion"), ("diffusion", "mesh"), ("train", "api"), ("evaluate", "api")}
+APART |= {(one, other) for one in LAYERS[-1] for other in LAYERS[-1] if one != other}
+APART -= {("apps", "evaluate")}  # the command line runs the evaluation
+# what the front ends may import besides themselves: functions and values of the API, public packages, a few modules
+FOR_APPS = (
+    {"apps", "evaluate"} | {"api", "editing", "engines", "presets"} | LAYERS[0] | {"media", "motion", "checkpoints"}
+)
+FOR_APPS_MODULES = {
+    "landmarks.face",
+    "landmarks.body",
+    "landmarks.crop",
+    "landmarks.networks.fetch",
+    "landmarks.networks.files",
+}
+EXCEPTIONS = {
+    ("apps/cli/weights.py", "diffusion.networks"),  # checks files against the shapes of the networks
+    ("apps/comfy/host.py", "diffusion.device"),  # ComfyUI moves the networks itself
+}
+WITHOUT_LAYER = ("__init__", "__main__")
+PRIVATE_WORDS = frozenset(
+    ("bell", "board", "desk", "door", "intake", "look", "looks", "mend", "mends", "paper", "seat")
+    + ("shot", "stand", "studio", "told", "wish", "wishes")
+)
 
 
 def part(path: Path) -> str:
@@ -47,19 +67,29 @@ def imported(path: Path) -> Iterator[str]:
 def faults(path: Path) -> Iterator[str]:
     """What is wrong with the imports of a file."""
     here = part(path)
-    if here in FRONT:
+    if here in WITHOUT_LAYER:
         return
-    if here not in STOREY:
-        yield f"{here} stands on no storey: add it to STOREYS"
+    if here not in LAYER:
+        yield f"{here} belongs to no layer: add it to LAYERS"
         return
     for name in imported(path):
         there = name.split(".")[0]
         if there == "__version__":
             continue
-        if there not in STOREY:
-            yield f"imports {name}: a relative import, or a module on no storey"
-        elif STOREY[there] > STOREY[here] or (here, there) in APART:
+        if there not in LAYER:
+            yield f"imports {name}: a relative import, or a module of no layer"
+        elif LAYER[there] > LAYER[here] or (here, there) in APART:
             yield f"{here} must not import {name}"
+        elif here == "apps" and not is_public(path, name):
+            yield f"apps must not import {name}: see FOR_APPS"
+
+
+def is_public(path: Path, name: str) -> bool:
+    """Whether a front end may import this module: whole packages by their public names only, not their modules."""
+    package, _, module = name.partition(".")
+    if package in FOR_APPS:
+        return not module or package not in ("media", "motion", "checkpoints")
+    return name in FOR_APPS_MODULES or (path.relative_to(SOURCE).as_posix(), name) in EXCEPTIONS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -70,7 +100,7 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_parts_import_each_other_in_no_circle() -> None:
     graph: dict[str, set[str]] = {}
     for path in FILES:
-        if part(path) not in FRONT:
+        if part(path) not in WITHOUT_LAYER:
             graph.setdefault(part(path), set()).update(name.split(".")[0] for name in imported(path))
     while graph:
         free = {name for name, needs in graph.items() if not (needs & graph.keys()) - {name}}
@@ -98,11 +128,44 @@ def test_no_print_and_no_device_by_name(path: Path) -> None:
         assert not (isinstance(node, ast.Constant) and node.value == "cuda"), "devices come in from outside"
 
 
+def identifiers(tree: ast.AST) -> Iterator[str]:
+    """The names that a file defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_names_use_the_standard_terms(path: Path) -> None:
+    names = {path.stem, *identifiers(ast.parse(path.read_text(encoding="utf-8")))}
+    words = {name: {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} for name in names}
+    assert sorted(name for name, found in words.items() if found & PRIVATE_WORDS) == []
+
+
+def test_the_page_names_every_part() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    missing = [name for name in LAYER if f"`{name}" not in page]
+    assert missing == []
+
+
 def test_the_test_finds_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_layers.SOURCE", tmp_path)
     wrong = tmp_path / "media.py"
     wrong.write_text("from echomimic import api\nfrom echomimic.types import Clip\nfrom . import face\n")
     assert list(faults(wrong)) == [
         "media must not import api",
-        "imports relative import: a relative import, or a module on no storey",
+        "imports relative import: a relative import, or a module of no layer",
+    ]
+    front_end = tmp_path / "apps" / "cli" / "main.py"
+    front_end.parent.mkdir(parents=True)
+    front_end.write_text(
+        "from echomimic import api, motion\nfrom echomimic.motion.files import x\nimport echomimic.mesh"
+    )
+    assert list(faults(front_end)) == [
+        "apps must not import motion.files: see FOR_APPS",
+        "apps must not import mesh: see FOR_APPS",
     ]

@@ -1,4 +1,4 @@
-"""The published checkpoint files: what they are, where they lie, how they are read, fetched and converted."""
+"""The published checkpoint files: registry, search paths, reading, fetching and converting."""
 
 from echomimic.checkpoints.convert import convert_file
 from echomimic.checkpoints.hub import fetch

@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors in half the bits, and without what is in a file but in none of its tensors."""
+"""Convert checkpoints to safetensors, in half precision and without data that belongs to no tensor."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ Format = Literal["stored", "float16", "bfloat16"]
 def convert_file(file: WeightFile, source: Path, folder: Path, dtype: Format = "bfloat16") -> Path:
     """Write `source` as `folder`/NAME.safetensors and return that path; the old file stays.
 
-    Only the tensors are written: V2's pose_encoder.pth is 1.7 GB of buffer round 2 MB of tensors. `stored` keeps the
+    Only the tensors are written: V2's pose_encoder.pth has 1.7 GB of buffers and 2 MB of tensors. `stored` keeps the
     number format. Whole or not at all.
     """
     import torch

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub: resumed where they broke off, checked against the hub's own size and SHA-256."""
+"""Download from the Hugging Face hub: resumable, verified against the size and SHA-256 that the hub states."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Published:
-    """What the hub says of a file."""
+    """Size and checksum of a file on the hub."""
 
     size: int
     sha256: str | None
 
 
 class Hub(Protocol):
-    """Where files come from; the tests have one of their own."""
+    """A source of files; tests have their own."""
 
     def licence(self, repository: str) -> str:
         """The licence that the repository's page names."""
@@ -34,12 +34,12 @@ class Hub(Protocol):
         ...
 
     def download(self, repository: str, path: str, folder: Path) -> Path:
-        """Bring a file into `folder`, going on with what is there of it."""
+        """Download a file into `folder`, resuming a partial download."""
         ...
 
 
 class HuggingFace:
-    """The hub by huggingface-hub, whose settings (HF_ENDPOINT, HF_TOKEN) hold."""
+    """The Hugging Face hub by huggingface-hub, which reads HF_ENDPOINT and HF_TOKEN."""
 
     def __init__(self) -> None:
         try:
@@ -59,19 +59,19 @@ class HuggingFace:
         return Published(info.size, info.lfs.sha256 if info.lfs else None)
 
     def download(self, repository: str, path: str, folder: Path) -> Path:
-        """Bring a file into `folder`, going on with what is there of it."""
+        """Download a file into `folder`, resuming a partial download."""
         return Path(self._hub.hf_hub_download(repository, path, local_dir=folder))
 
 
 def target_of(file: WeightFile, folder: Path) -> Path:
-    """Where a fetched file goes: `folder`/v1/denoising_unet.pth and so on."""
+    """The path of a downloaded file: `folder`/v1/denoising_unet.pth and so on."""
     return folder / (file.family or file.name) / file.path
 
 
 def fetch(files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None) -> list[Path]:
-    """Fetch what is not in `folder` yet and check it; the licences are said first.
+    """Download and verify the files that are not in `folder` yet; the licences are printed first.
 
-    Raises WeightsError where the hub cannot be reached or a file is not what the hub published.
+    Raises WeightsError if the hub cannot be reached or a file differs from what the hub states.
     """
     wanted = list(files)
     hub = hub or HuggingFace()
@@ -104,12 +104,12 @@ def _compare(path: Path, published: Published) -> None:
 
 
 def _asked(question: Callable[[], Any], repository: str) -> Any:
-    """The hub's answer; what goes wrong on the way in one line."""
+    """The answer of the hub. Raises WeightsError for every failure."""
     try:
         return question()
     except EchoMimicError:
         raise
-    except Exception as error:  # the errors of the hub's client and of what it calls have no root in common
+    except Exception as error:  # the errors of the hub's client have no common base class
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise WeightsError(
             f"huggingface.co/{repository} gave no answer ({reason}); check the network and try again"

@@ -1,4 +1,4 @@
-"""Checkpoint files to tensors, memory-mapped, without running what a pickle may hold."""
+"""Read checkpoint files as memory-mapped tensors, without executing code in pickles."""
 
 import ctypes
 import hashlib
@@ -23,10 +23,10 @@ AGAIN = "fetch it again: echomimic weights fetch"
 def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
     """The tensors of a .safetensors, .pth, .pt or .bin file, mapped from it; those under `prefix`, without it.
 
-    Pickles are read with `weights_only`, so code in them never runs. Raises WeightsError in one line for files that are
-    no checkpoints: Git LFS pointers, truncated downloads, pages of HTML, pickles with code.
+    Pickles are read with `weights_only`, so code in them is never executed. Raises WeightsError for files that are no
+    checkpoints: Git LFS pointers, truncated downloads, HTML pages, pickles with code.
     """
-    _refuse_stand_ins(path)
+    _refuse_placeholders(path)
     tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if not named:
@@ -35,9 +35,9 @@ def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
 
 
 def release_pages(tensor: "Tensor") -> None:
-    """Let the system take back the memory of a tensor that has been copied, as of one that is mapped from a file.
+    """Let the system reclaim the pages of a tensor that is mapped from a file and has been copied.
 
-    Only advice, on Linux: a tensor that is used again is read again, and elsewhere nothing happens.
+    Only a hint, on Linux: a tensor that is used again is read again.
     """
     if sys.platform != "linux" or tensor.device.type != "cpu":
         return
@@ -56,8 +56,8 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _refuse_stand_ins(path: Path) -> None:
-    """Say what is in the place of a checkpoint, where its first bytes tell."""
+def _refuse_placeholders(path: Path) -> None:
+    """Raise WeightsError if the first bytes show that the file is no checkpoint."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -105,7 +105,7 @@ def _read_pickle(path: Path) -> "dict[str, Tensor]":
 
 
 def _torch_load(path: Path) -> Any:
-    """Mapped where the file is of the newer kind (a zip archive), else read whole."""
+    """Memory-map files of the newer format (a zip archive), read others whole."""
     import torch
 
     with path.open("rb") as file:

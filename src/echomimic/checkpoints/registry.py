@@ -1,4 +1,4 @@
-"""The list of published files, and where they are found: ours, the official, a ComfyUI or a diffusers layout."""
+"""The published files, and where they are searched: in our, the official, a ComfyUI or a diffusers layout."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ VAE_REPOSITORY = "stabilityai/sd-vae-ft-mse"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file: `path` inside the `repository` on the Hugging Face hub, `elements` numbers in its tensors.
+    """A published file: `path` inside the `repository` on the Hugging Face hub, with `elements` values in its tensors.
 
-    `family` is v1 or v2, or "" for what both use. `prefix` is what its tensors' names begin with.
+    `family` is v1 or v2, or "" for files that both use. `prefix` is removed from the names of the tensors.
     """
 
     name: str
@@ -78,13 +78,13 @@ _WHISPER_STEMS = (
 
 
 def default_folder() -> Path:
-    """Where `fetch` puts files when nothing else is said."""
+    """The folder that `fetch` uses by default."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "echomimic" / "weights"
 
 
 def search_paths(given: Path | None = None) -> list[Path]:
-    """Where files are looked for: the folder given, else those of ECHOMIMIC_WEIGHTS, else the default one."""
+    """The folders that are searched: the given one, else those of ECHOMIMIC_WEIGHTS, else the default one."""
     if given is not None:
         if not given.is_dir():
             raise WeightsError(
@@ -96,12 +96,12 @@ def search_paths(given: Path | None = None) -> list[Path]:
 
 
 def locate(file: WeightFile, places: Iterable[Path]) -> Path | None:
-    """The path of a file in the first of these folders that has it, in any of the layouts; None where none has."""
+    """The path of a file in the first of these folders that has it, in any of the layouts; None if none has."""
     return next((path for place in places for path in _candidates(file, place) if path.is_file()), None)
 
 
 def require(file: WeightFile, places: Iterable[Path], preset: str) -> Path:
-    """The path of a file; WeightsError that says what is there instead, and the command that mends it."""
+    """The path of a file. Raises WeightsError that names the command which fetches it."""
     places = list(places)
     path = locate(file, places)
     if path is not None:
@@ -117,7 +117,7 @@ def require(file: WeightFile, places: Iterable[Path], preset: str) -> Path:
 
 
 def _candidates(file: WeightFile, place: Path) -> Iterator[Path]:
-    """Every path under which a layout keeps the file, ours first."""
+    """Every path that a layout gives the file, ours first."""
     for models in _MODELS:
         folder = place / models
         if file.name == "vae":
@@ -132,7 +132,7 @@ def _candidates(file: WeightFile, place: Path) -> Iterator[Path]:
 
 
 def _network_candidates(file: WeightFile, folder: Path) -> Iterator[Path]:
-    """A network's file in a family's own folder, or in `folder` itself where that is not the other family's."""
+    """A network's file in the folder of its family, or in `folder` itself unless that belongs to the other family."""
     homes = [folder / name for name in _FAMILY_FOLDERS[file.family]]
     other = "v2" if file.family == "v1" else "v1"
     if _marked(file.family, folder) or not _marked(other, folder):
@@ -143,7 +143,7 @@ def _network_candidates(file: WeightFile, folder: Path) -> Iterator[Path]:
 
 
 def _marked(family: str, folder: Path) -> bool:
-    """Whether the condition encoder there, which differs between the families, is of this one."""
+    """Whether the condition encoder in a folder, which differs between the families, is of this family."""
     return any((folder / (stem + end)).is_file() for stem in _MARKS[family] for end in _ENDINGS)
 
 

@@ -1,4 +1,4 @@
-"""Attention of the denoising network: over a frame and the portrait, to the speech, and along time.
+"""Attention of the denoising network: within a frame and to the portrait, to the speech, and along time.
 
 Attribute names are the keys of the published checkpoints. Tokens are (frames, tokens, channels).
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 256
-"""Queries in a slice of attention: its weights stay in the processor's cache."""
+"""Queries in a slice of attention, so that its weights stay in the processor's cache."""
 HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -38,10 +38,10 @@ class UNetConfig:
 
 
 class Linear(nn.Linear):
-    """A linear layer that takes the quick path on a CPU: oneDNN's in float32, one product in other formats.
+    """A linear layer with a fast path on a CPU: oneDNN in float32, one product in other formats.
 
-    PyTorch hands such products to MKL, which on processors that are not Intel's leaves half of AVX-512 unused; oneDNN
-    took 0.4 to 0.6 of the time on a Zen 5 core. Training and every other device and dtype take the usual path.
+    PyTorch uses MKL for such products, which uses only half of AVX-512 on processors that are not Intel's; oneDNN took
+    0.4 to 0.6 of the time on a Zen 5 core. Training and every other device and dtype use the default path.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,19 +50,19 @@ class Linear(nn.Linear):
             return super().forward(x)
         if HAS_ONEDNN and x.dtype == torch.float32:
             return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], ""))
-        # of a transposed input PyTorch makes a batch of products, each with a copy of the weights of its own
+        # for a transposed input PyTorch computes a batch of products, each with its own copy of the weights
         return super().forward(x.contiguous())
 
 
 def on_eager_cpu(x: Tensor) -> bool:
-    """Whether the ways round PyTorch's slow kernels apply: on a CPU, neither training nor being compiled."""
+    """Whether the fast paths apply: on a CPU, neither training nor being compiled."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Scaled dot-product attention over (n, heads, tokens, channels).
 
-    In bfloat16 on a CPU it is done in slices by plain products, which took 0.6 of the time of PyTorch's own kernel.
+    In bfloat16 on a CPU it runs in slices of plain products, which took 0.6 of the time of PyTorch's own kernel.
     """
     if queries.dtype != torch.bfloat16 or queries.shape[2] < ROWS // 4 or not on_eager_cpu(queries):
         return F.scaled_dot_product_attention(queries, keys, values)
@@ -77,14 +77,14 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 class KeysValues(NamedTuple):
-    """What one attention layer has projected from the portrait: keys and values, each (1, tokens, channels)."""
+    """Keys and values of the portrait for one attention layer, each (1, tokens, channels)."""
 
     keys: Tensor
     values: Tensor
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `x` to itself or to a context, and to keys and values that are projected already."""
+    """Multi-head attention of `x` to itself or to a context, and to precomputed keys and values."""
 
     def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ class Attention(nn.Module):
         out = attend(queries, keys, values)
         return cast(Tensor, self.to_out[0](out.transpose(1, 2).flatten(2)))
 
-    def of_nothing(self) -> Tensor:
-        """What attending to an all-zero context gives: keys and values have no bias, so only the output's is left."""
+    def of_silence(self) -> Tensor:
+        """The output for an all-zero context: keys and values have no bias, so only the bias of the output remains."""
         return cast(Tensor, self.to_out[0].bias)
 
 
@@ -146,10 +146,10 @@ class SpatialBlock(nn.Module):
     def __init__(self, dim: int, config: UNetConfig) -> None:
         super().__init__()
         self.audio_scale = config.audio_scale
-        self.hears = config.audio_dim is not None
+        self.has_audio = config.audio_dim is not None
         self.norm1 = nn.LayerNorm(dim)
         self.attn1 = Attention(dim, config.heads)
-        if self.hears:
+        if self.has_audio:
             self.norm2 = nn.LayerNorm(dim)
             self.attn2 = Attention(dim, config.heads, config.audio_dim)
         self.norm3 = nn.LayerNorm(dim)
@@ -158,14 +158,14 @@ class SpatialBlock(nn.Module):
     def forward(
         self, x: Tensor, audio: Tensor | None, portrait: KeysValues | None, keep: list[Tensor] | None = None
     ) -> Tensor:
-        """(frames, tokens, dim) to the same; what a reference network offers, the normed input, goes to `keep`."""
+        """(frames, tokens, dim) to the same; the normed input, which is a reference feature, is appended to `keep`."""
         normed = self.norm1(x)
         if keep is not None:
             keep.append(normed)
         x = x + self.attn1(normed, portrait=portrait)
-        if self.hears:
-            heard = self.attn2.of_nothing() if audio is None else self.attn2(self.norm2(x), audio)
-            x = x + self.audio_scale * heard
+        if self.has_audio:
+            speech = self.attn2.of_silence() if audio is None else self.attn2(self.norm2(x), audio)
+            x = x + self.audio_scale * speech
         return cast(Tensor, x + self.ff(self.norm3(x)))
 
 
@@ -181,7 +181,7 @@ class SpatialTransformer(nn.Module):
 
     @property
     def block(self) -> SpatialBlock:
-        """The one block there is; the checkpoints keep it in a list."""
+        """The only block; the checkpoints keep it in a list."""
         return cast(SpatialBlock, self.transformer_blocks[0])
 
     def forward(
@@ -263,7 +263,7 @@ class TemporalTransformer(nn.Module):
 
 
 class MotionModule(nn.Module):
-    """What makes the picture network a video network (AnimateDiff: Guo et al., 2023)."""
+    """Temporal attention that makes an image network a video network (AnimateDiff: Guo et al., 2023)."""
 
     def __init__(self, dim: int, config: UNetConfig) -> None:
         super().__init__()

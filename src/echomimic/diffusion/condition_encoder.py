@@ -1,4 +1,4 @@
-"""Features of the driving picture: the mask of a face (1 channel), or drawn landmarks or hands (3 channels)."""
+"""The condition encoder: features of a face mask (1 channel), or of drawn landmarks or hands (3 channels)."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ class ConditionEncoder(nn.Module):
 
     @property
     def channels(self) -> int:
-        """How many channels the driving picture has: 1 or 3."""
+        """Channels of the condition picture: 1 or 3."""
         return int(self.conv_in.in_channels)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from echomimic.diffusion.condition_images import draw_motion, face_mask
@@ -23,8 +22,6 @@ from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.types import Curves, Floats, LandmarkTrack, Motion, Picture, Portrait, PoseTrack
 
-FEATHER = 0.08
-"""Width of the soft border of a face that is pasted back, as a fraction of the face picture."""
 CACHE_BYTES = 64 << 20
 """Memory for drawn condition pictures, so that each is drawn once and not at every step."""
 
@@ -96,37 +93,6 @@ def _rounded(crop: Crop) -> Crop:
 def _whole(portrait: Portrait) -> Picture:
     longest = max(portrait.width, portrait.height)
     return frame_full(portrait.width, portrait.height, min(longest, LONGEST)).cut(portrait.pixels)
-
-
-class PasteBack:
-    """Pastes generated faces back into the picture `whole`, with a soft border.
-
-    `crop` is where the face was cut out of a picture of `size` (width, height); `whole` is that picture at any scale.
-    """
-
-    def __init__(self, whole: Picture, crop: Crop, size: tuple[int, int]) -> None:
-        self._whole = whole
-        height, width = whole.shape[:2]
-        across, down = width / size[0], height / size[1]
-        left, right = (round(x * across) for x in (crop.left, crop.left + crop.source_width))
-        top, bottom = (round(y * down) for y in (crop.top, crop.top + crop.source_height))
-        self._size = (right - left, bottom - top)
-        self._place = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
-        self._part = slice(max(-top, 0), height - top), slice(max(-left, 0), width - left)
-        edge = max(1, round(FEATHER * min(self._size)))
-        weight = np.zeros((self._size[1], self._size[0]), np.float32)
-        weight[edge:-edge, edge:-edge] = 1
-        blurred = cv2.blur(weight, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
-        self._weight = np.asarray(blurred, np.float32)[self._part][..., None]
-        self._background = self._whole[self._place] * (1 - self._weight)
-
-    def __call__(self, face: Picture) -> Picture:
-        """The whole picture with this face: (H, W, 3) uint8."""
-        how = cv2.INTER_AREA if self._size[0] < face.shape[1] else cv2.INTER_CUBIC
-        resized = cv2.resize(face, self._size, interpolation=how)[self._part]
-        picture = self._whole.copy()
-        picture[self._place] = np.rint(resized * self._weight + self._background)
-        return picture
 
 
 def fit_motion(motion: Motion, frame: ConditioningFrame, options: Options, preset: Preset, *, align: bool) -> Motion:

@@ -1,4 +1,4 @@
-"""Which frames are denoised together: overlapping windows over a clip of any length, as lists of frame indices.
+"""Context windows: overlapping lists of frame indices, over a clip of any length, that are denoised together.
 
 `closed_windows` is the published schedule, which joins the last frame to the first; `open_windows` does not.
 """
@@ -9,7 +9,7 @@ Window = list[int]
 
 
 def ordered_halving(step: int) -> float:
-    """The bits of `step` mirrored behind the point: 0, 1/2, 1/4, 3/4, 1/8, … (the van der Corput sequence)."""
+    """The van der Corput sequence in base 2: 0, 1/2, 1/4, 3/4, 1/8, …"""
     value, scale = 0.0, 0.5
     while step:
         value, step, scale = value + scale * (step & 1), step >> 1, scale / 2
@@ -33,15 +33,15 @@ def closed_windows(frames: int, size: int, overlap: int, stride: int = 1, step: 
 
 
 def shifted(windows: list[Window], by: int, frames: int) -> list[Window]:
-    """The windows moved by `by` frames round the clip, as the published systems do at every step."""
+    """The windows moved by `by` frames, modulo the length of the clip, as in the published systems."""
     return [[(i + by) % frames for i in window] for window in windows]
 
 
 def open_windows(frames: int, size: int, overlap: int, shift: int = 0) -> list[Window]:
     """Windows of `size` neighbouring frames that never join the end to the start; all have the same length.
 
-    `shift` moves the seams, so that no frame lies at one at every step. The first window begins at the first frame and
-    the last ends at the last frame, so those two may share more frames with their neighbours than `overlap`.
+    `shift` moves the borders of the windows, so that no frame lies at a border in every step. The first window begins
+    at the first frame and the last ends at the last frame, so those two may share more than `overlap` frames.
     """
     if frames <= size:
         return [list(range(frames))]

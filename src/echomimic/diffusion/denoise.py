@@ -1,4 +1,4 @@
-"""From noise to clean latents: the one loop of every preset. No files, no loading, no drawing."""
+"""The denoising loop of every preset, from noise to clean latents."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class Conditions:
 
 
 ConditionsOf = Callable[[Sequence[int]], Conditions]
-"""The conditions of the frames with these indices; called for every window, so nothing need be held for a clip."""
+"""Computes the conditions of the frames with these indices; called for every window, so no clip is kept."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SamplingConfig:
         return shifted(closed_windows(frames, self.size, self.overlap, self.stride), self.shift * step, frames)
 
     def calls(self, frames: int, first: int = 0) -> int:
-        """How many windows are denoised from step `first` on."""
+        """Number of windows that are denoised from step `first` on."""
         return sum(len(self.at(step, frames)) for step in range(first, self.steps))
 
     def smaller(self, frames: int) -> "SamplingConfig | None":
@@ -110,7 +110,7 @@ class Denoiser:
     def _summed(
         self, latents: Tensor, t: int, step: int, before: int, progress: Progress | None
     ) -> tuple[Tensor, Tensor]:
-        """The velocities of all windows added up, and how many windows each frame is in (frames, 1, 1, 1)."""
+        """The sum of the velocities of all windows, and the number of windows of each frame (frames, 1, 1, 1)."""
         velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
         done, total = before, before + self.config.calls(len(latents), step)
         try:
@@ -172,7 +172,7 @@ class Denoiser:
     def _guided(self, latents: Tensor, t: int, windows: list[Window]) -> Tensor:
         """Classifier-free guidance: one call of the network, or two if the scale is above 1."""
         index = [i for window in windows for i in window]
-        # channels last: convolutions are faster so, and tokens become views
+        # channels last: faster convolutions, and tokens become views
         x = latents[index].to(self.dtype, memory_format=torch.channels_last)
         conditions = self.conditions(index)
         timestep = torch.tensor([t], device=x.device)

@@ -1,4 +1,4 @@
-"""Where the networks run and in which numbers, and what stays there between the stages."""
+"""The device and number format of the networks, and moving them on and off the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the accelerator there is, else the CPU. DeviceError if it is not here."""
+    """The device called `name`; `auto` is the accelerator if there is one, else the CPU. Raises DeviceError."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
         return found or torch.device("cpu")
@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format called `name`; `auto` is bfloat16 where the chip has it, float16 on other accelerators."""
+    """The number format called `name`; `auto` is bfloat16 if the chip supports it, else float16 on accelerators."""
     if name != "auto":
         return DTYPES[name]
     if device.type == "cpu":
@@ -50,19 +50,19 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def picture_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What the autoencoder computes in: bfloat16 would band its pictures, so accelerators use float16 for it."""
+    """The format of the autoencoder: float16 instead of bfloat16 on accelerators, since bfloat16 causes banding."""
     return torch.float16 if dtype == torch.bfloat16 and device.type != "cpu" else dtype
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device ran out of memory; every backend says it in its own words."""
+    """Whether a device ran out of memory; every backend has its own message."""
     words = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 @contextmanager
 def resident(module: nn.Module, device: torch.device, offload: bool) -> Iterator[None]:
-    """The module is on `device` inside the block; with `offload` it leaves again and its memory is given back."""
+    """Keep the module on `device` inside the block; with `offload` it is moved to the CPU afterwards."""
     if device.type == "cpu":  # weights may be mapped from their file: leave them there
         module.to(device)
     else:

@@ -14,7 +14,6 @@ from echomimic.checkpoints import search_paths
 from echomimic.diffusion.conditioning import (
     ConditioningFrame,
     DrivingFrames,
-    PasteBack,
     fit_motion,
     prepare_reference,
     still_track,
@@ -26,7 +25,7 @@ from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.diffusion.whisper import RATE, encode, feature_rows, log_mel, original_frames, windows_of_frames
 from echomimic.errors import MotionError
-from echomimic.landmarks.crop import Crop
+from echomimic.landmarks.crop import Crop, PasteBack
 from echomimic.landmarks.face import Face
 from echomimic.media import sound_blocks
 from echomimic.media.loudness import level_loudness

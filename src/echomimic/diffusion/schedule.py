@@ -1,4 +1,4 @@
-"""The noise schedule that the checkpoints were trained with, and the samplers that follow it.
+"""The noise schedule of the checkpoints, and the samplers that follow it.
 
 A thousand steps, betas linear, velocity prediction (Salimans & Ho, 2022), zero terminal signal-to-noise ratio and
 trailing timesteps (Lin et al., 2023). The samplers are diffusers'.
@@ -26,7 +26,7 @@ TRAINED: dict[str, Any] = {
 
 
 def _scheduler(name: SamplerName) -> Any:
-    """diffusers' scheduler, set to what the checkpoints were trained with."""
+    """The scheduler of diffusers, configured as the checkpoints were trained."""
     try:
         from diffusers import schedulers
     except ImportError as error:
@@ -43,7 +43,7 @@ class Sampler:
     """One run of a sampler: `timesteps` from noisy to clean, and a `step` for each of them, in that order.
 
     DDIM (Song et al., 2021) is what the published systems use; at 6 steps it ends, as theirs, at the first trained
-    noise level and not at none. DPM++ (Lu et al., 2022) and UniPC (Zhao et al., 2023) need fewer steps.
+    noise level and not at zero noise. DPM++ (Lu et al., 2022) and UniPC (Zhao et al., 2023) need fewer steps.
     """
 
     def __init__(self, name: SamplerName, steps: int) -> None:
@@ -52,7 +52,7 @@ class Sampler:
         self.timesteps: list[int] = [int(t) for t in self._scheduler.timesteps]
 
     def clean(self, velocity: Tensor, t: int, latents: Tensor) -> Tensor:
-        """What the latents would be without noise, as far as is known now (Salimans & Ho, 2022, appendix D)."""
+        """The predicted clean latents (Salimans & Ho, 2022, appendix D)."""
         signal = float(self._scheduler.alphas_cumprod[t])
         return cast(Tensor, signal**0.5 * latents - (1 - signal) ** 0.5 * velocity)
 
@@ -62,9 +62,9 @@ class Sampler:
 
 
 def first_noise(frames: int, height: int, width: int, seed: int, clamp: float | None) -> Tensor:
-    """The only random numbers of a run: (frames, 4, height, width) float32 on the CPU, bounded where the preset says.
+    """The initial noise (frames, 4, height, width) float32 on the CPU, clamped to ±`clamp`; a run draws nothing else.
 
-    Drawn as the published systems do: for the whole clip at once, so a frame's noise depends on the clip's length.
+    Drawn as in the published systems: for the whole clip at once, so a frame's noise depends on the clip's length.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(4, frames, height, width, generator=generator).transpose(0, 1)

@@ -1,8 +1,8 @@
 """The reference and the denoising network of EchoMimic V1 and V2: one class, two configurations.
 
-A Stable Diffusion 1.5 UNet inflated over frames, whose attention inside a frame also looks at features of the portrait,
-which a second copy of the UNet (the reference network) has computed, and whose cross-attention hears speech. Attribute
-names are the checkpoints' keys; shapes are (frames, channels, h, w), the frames of several windows one after another.
+A Stable Diffusion 1.5 UNet inflated over frames. Its spatial attention also attends to reference features of the
+portrait, which a second copy of the UNet (the reference network) has computed; its cross-attention attends to speech.
+Attribute names are the checkpoints' keys; shapes are (frames, channels, h, w), windows one after another.
 """
 
 import math
@@ -64,20 +64,20 @@ class ResnetBlock(nn.Module):
 
 
 class Resample(nn.Module):
-    """Half the size by a stride of 2, or a given size by repeating pixels."""
+    """Halves the size by a stride of 2, or reaches a given size by repeating pixels."""
 
     def __init__(self, dim: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor, size: torch.Size | None = None) -> Tensor:
-        """(frames, dim, h, w) to half of it, or to `size`, which need not be twice: latents may be odd."""
+        """(frames, dim, h, w) to half of it, or to `size`, which need not be twice as large: sizes may be odd."""
         return cast(Tensor, self.conv(x if size is None else F.interpolate(x, size=size, mode="nearest")))
 
 
 @dataclass(frozen=True)
-class Steering:
-    """What the layers are told besides the latents: see `UNet.forward`. `portrait` is drawn from in network order."""
+class StageInputs:
+    """The inputs of all layers besides the latents: see `UNet.forward`. `portrait` yields in layer order."""
 
     emb: Tensor
     audio: Tensor | None
@@ -96,12 +96,12 @@ class Stage(nn.Module):
         self.attentions = nn.ModuleList(SpatialTransformer(out, config) for _ in range(attentions))
         self.motion_modules = nn.ModuleList(MotionModule(out, config) for _ in range(motions if config.motion else 0))
 
-    def layer(self, i: int, x: Tensor, steering: Steering) -> Tensor:
-        """The `i`-th resnet with the attention and motion that follow it, where there are any."""
-        x = self.resnets[i](x, steering.emb)
+    def layer(self, i: int, x: Tensor, inputs: StageInputs) -> Tensor:
+        """The `i`-th resnet, with the attention and the motion module that follow it, if any."""
+        x = self.resnets[i](x, inputs.emb)
         if i < len(self.attentions):
-            x = self.attentions[i](x, steering.audio, next(steering.portrait), steering.keep)
-        return self.motion_modules[i](x, steering.frames) if i < len(self.motion_modules) else x
+            x = self.attentions[i](x, inputs.audio, next(inputs.portrait), inputs.keep)
+        return self.motion_modules[i](x, inputs.frames) if i < len(self.motion_modules) else x
 
 
 class DownStage(Stage):
@@ -113,29 +113,29 @@ class DownStage(Stage):
         if not last:
             self.downsamplers = nn.ModuleList([Resample(width, 2)])
 
-    def forward(self, x: Tensor, steering: Steering) -> list[Tensor]:
-        """All that later stages need: the output of every layer, the last of them the stage's own."""
+    def forward(self, x: Tensor, inputs: StageInputs) -> list[Tensor]:
+        """The outputs of every layer, for the skip connections; the last is the stage's own."""
         outputs = []
         for i in range(len(self.resnets)):
-            outputs.append(x := self.layer(i, x, steering))
+            outputs.append(x := self.layer(i, x, inputs))
         if hasattr(self, "downsamplers"):
             outputs.append(self.downsamplers[0](x))
         return outputs
 
 
 class MidStage(Stage):
-    """The stage at the bottom."""
+    """The stage at the lowest resolution."""
 
     def __init__(self, dim: int, config: UNetConfig) -> None:
         super().__init__([(dim, dim)] * 2, config, 1, 1)
 
-    def forward(self, x: Tensor, steering: Steering) -> Tensor:
+    def forward(self, x: Tensor, inputs: StageInputs) -> Tensor:
         """(frames, dim, h, w) to the same shape."""
-        return cast(Tensor, self.resnets[1](self.layer(0, x, steering), steering.emb))
+        return cast(Tensor, self.resnets[1](self.layer(0, x, inputs), inputs.emb))
 
 
 class UpStage(Stage):
-    """A stage that reads the skips of its mirror image and doubles the size at its end, unless it is the last."""
+    """A stage that reads the skips of its down stage and doubles the size at its end, unless it is the last."""
 
     def __init__(self, dim: int, skips: Sequence[int], width: int, config: UNetConfig, first: bool, last: bool) -> None:
         ins = [dim] + [width] * (len(skips) - 1)
@@ -144,15 +144,15 @@ class UpStage(Stage):
         if not last:
             self.upsamplers = nn.ModuleList([Resample(width, 1)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], steering: Steering) -> Tensor:
-        """Consumes its skips from the end of `skips`; the size of the next one there is the size it ends at."""
+    def forward(self, x: Tensor, skips: list[Tensor], inputs: StageInputs) -> Tensor:
+        """Takes its skips from the end of `skips`; the size of the next skip there is its output size."""
         for i in range(len(self.resnets)):
-            x = self.layer(i, torch.cat([x, skips.pop()], dim=1), steering)
+            x = self.layer(i, torch.cat([x, skips.pop()], dim=1), inputs)
         return self.upsamplers[0](x, skips[-1].shape[-2:]) if hasattr(self, "upsamplers") else x
 
 
 class UNet(nn.Module):
-    """The denoising network, or with `REFERENCE` the network that reads the portrait."""
+    """The denoising network, or with `REFERENCE` the reference network."""
 
     def __init__(self, config: UNetConfig = DENOISING) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class UNet(nn.Module):
         Args:
             x: latents (windows · frames, 4, h, w).
             t: timestep, (1,) or one for each frame.
-            audio: speech round each frame (windows · frames, tokens, audio_dim); None is silence, at no cost.
+            audio: speech around each frame (windows · frames, tokens, audio_dim); None is silence, at no cost.
             condition: features of the driving picture (1 | windows · frames, channels[0], h, w).
             portrait: what `project` returned; None leaves the portrait out.
             frames: how many frames a window has; default: x is one window.
@@ -199,24 +199,24 @@ class UNet(nn.Module):
         """
         emb = self.time_embedding(timestep_embedding(t, self.config.channels[0]).to(x.dtype))
         source = iter(portrait) if portrait is not None else repeat(None)
-        steering = Steering(emb, audio, source, frames or len(x), keep)
+        inputs = StageInputs(emb, audio, source, frames or len(x), keep)
         x = self.conv_in(x)
         skips = [x if condition is None else x + condition]
         for stage in self.down_blocks:
-            skips += stage(skips[-1], steering)
-        x = self.mid_block(skips[-1], steering)
+            skips += stage(skips[-1], inputs)
+        x = self.mid_block(skips[-1], inputs)
         for stage in self.up_blocks:
-            x = stage(x, skips, steering)
+            x = stage(x, skips, inputs)
         return self.conv_out(F.silu(self.conv_norm_out(x))) if self.config.head else x
 
     def features(self, latents: Tensor) -> list[Tensor]:
-        """What a reference network offers of a portrait's clean latents (1, 4, h, w): (1, tokens, channels) a layer."""
+        """The reference features (1, tokens, channels) of each layer, of a portrait's clean latents (1, 4, h, w)."""
         keep: list[Tensor] = []
         self(latents, latents.new_zeros(1), keep=keep)
         return keep
 
     def project(self, features: Sequence[Tensor]) -> list[KeysValues]:
-        """Keys and values of the portrait for every layer of this network: constant over frames, windows and steps."""
+        """Keys and values of the reference features for every layer: constant over frames, windows and steps."""
         layers = [cast(SpatialTransformer, layer) for stage in self.stages() for layer in stage.attentions]
         return [layer.block.attn1.project(feature) for layer, feature in zip(layers, features, strict=True)]
 

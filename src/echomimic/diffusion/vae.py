@@ -1,4 +1,4 @@
-"""The autoencoder between pictures and latents: Stable Diffusion's, from diffusers."""
+"""Stable Diffusion's autoencoder (VAE) from diffusers: pictures to latents and back."""
 
 from collections.abc import Iterator, Mapping
 from inspect import signature
@@ -15,7 +15,7 @@ from echomimic.types import Picture
 
 SCALE = 0.18215
 FACTOR = 8
-"""Pixels to a latent, in each direction."""
+"""Pixels per latent, in each direction."""
 
 SD_VAE: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
@@ -31,7 +31,7 @@ LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.
 
 
 def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
-    """diffusers' AutoencoderKL of this configuration."""
+    """The AutoencoderKL of diffusers with this configuration."""
     try:
         from diffusers import models
     except ImportError as error:
@@ -42,7 +42,7 @@ def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
 
 
 def modern_names(name: str) -> str:
-    """The name under which diffusers keeps a tensor now; sd-vae-ft-mse is published with the attention's old names."""
+    """The name of a tensor in current diffusers; sd-vae-ft-mse is published with the old names of its attention."""
     parts = name.split(".")
     return ".".join(LEGACY.get(part, part) for part in parts) if "attentions" in parts else name
 
@@ -61,9 +61,9 @@ def encode_picture(vae: nn.Module, picture: Picture) -> Tensor:
 
 
 def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bool = False) -> Iterator[Picture]:
-    """Yield (H, W, 3) uint8 of scaled latents (frames, 4, h, w), decoded a few at a time; `floor` drops fractions.
+    """Yield (H, W, 3) uint8 of scaled latents (frames, 4, h, w), decoded `batch` at a time; `floor` truncates.
 
-    Where memory runs out, fewer at a time; DeviceError where a single frame does not fit.
+    If memory runs out the batch is halved. Raises DeviceError if a single frame does not fit.
     """
     start = 0
     while start < len(latents):

@@ -18,7 +18,7 @@ RATE = 16_000
 ROWS_A_SECOND = 50
 HOP, WINDOW, MELS = 160, 400, 80
 SEGMENT = 3000
-"""Mel frames that the encoder hears at once: 30 seconds."""
+"""Mel frames that the encoder processes at once: 30 seconds."""
 ROWS_BEFORE, ROWS_AFTER = 4, 6
 STATES = 5
 
@@ -41,25 +41,28 @@ def mel_filters() -> Tensor:
 def _spectra(blocks: Iterable[npt.NDArray[np.float32]]) -> Iterator[Tensor]:
     """Power spectra (frames, 201) of a stream of sound, frames centred on every 160th sample, ends mirrored."""
     half, window = WINDOW // 2, torch.hann_window(WINDOW)
-    heard, total = torch.zeros(0), 0
+    buffer, total = torch.zeros(0), 0
     for block in blocks:
         begins = total <= half
-        heard, total = torch.cat([heard, torch.from_numpy(np.ascontiguousarray(block, np.float32))]), total + len(block)
+        buffer, total = (
+            torch.cat([buffer, torch.from_numpy(np.ascontiguousarray(block, np.float32))]),
+            total + len(block),
+        )
         if begins and total > half:
-            heard = torch.cat([heard[1 : half + 1].flip(0), heard])
-        if total > half and len(heard) >= 2 * WINDOW:  # what stays back is enough to mirror the end
-            count = (len(heard) - 2 * WINDOW) // HOP + 1
-            yield torch.fft.rfft(heard[: (count - 1) * HOP + WINDOW].unfold(0, WINDOW, HOP) * window).abs() ** 2
-            heard = heard[count * HOP :]
+            buffer = torch.cat([buffer[1 : half + 1].flip(0), buffer])
+        if total > half and len(buffer) >= 2 * WINDOW:  # what stays back is enough to mirror the end
+            count = (len(buffer) - 2 * WINDOW) // HOP + 1
+            yield torch.fft.rfft(buffer[: (count - 1) * HOP + WINDOW].unfold(0, WINDOW, HOP) * window).abs() ** 2
+            buffer = buffer[count * HOP :]
     if total <= half:
-        heard = F.pad(heard, (half, WINDOW - total))  # a few milliseconds: silence on both sides
-    heard = torch.cat([heard, heard[-half - 1 : -1].flip(0)])
-    if len(heard) >= WINDOW + HOP:
-        yield torch.fft.rfft(heard.unfold(0, WINDOW, HOP)[:-1] * window).abs() ** 2
+        buffer = F.pad(buffer, (half, WINDOW - total))  # a few milliseconds: add silence on both sides
+    buffer = torch.cat([buffer, buffer[-half - 1 : -1].flip(0)])
+    if len(buffer) >= WINDOW + HOP:
+        yield torch.fft.rfft(buffer.unfold(0, WINDOW, HOP)[:-1] * window).abs() ** 2
 
 
 def log_mel(blocks: Iterable[npt.NDArray[np.float32]]) -> Tensor:
-    """Log-mel spectrum (80, frames) of mono 16 kHz sound, a hundred frames a second, as Whisper wants it.
+    """Log-mel spectrum (80, frames) of mono 16 kHz sound, 100 frames a second, as Whisper expects it.
 
     The floor, 80 dB below the loudest of the whole sound, is the smallest value.
     """
@@ -149,7 +152,7 @@ class SpeechEncoder(nn.Module):
 def encode(encoder: SpeechEncoder, mel: Tensor, *, exact: bool = False) -> Tensor:
     """Features (rows, 5, 384) on the encoder's device, of a log-mel spectrum of any length, 30 seconds at a time.
 
-    The last piece is filled up with silence; `exact` fills it with zeros, which are rather loud, as the original does.
+    The last piece is padded with silence; `exact` pads it with zeros, which are rather loud, as the original does.
     """
     weight = encoder.conv1.weight
     features = []
@@ -167,19 +170,19 @@ def feature_rows(mel_frames: int) -> int:
 
 
 def rows_of_frames(indices: Sequence[int], fps: float, rows: int) -> npt.NDArray[np.int64]:
-    """The ten feature rows, (frames, 10), that each video frame hears: 80 ms before it to 100 ms after it."""
+    """The ten feature rows, (frames, 10), of each video frame: 80 ms before it to 100 ms after it."""
     centres = (np.asarray(indices) * ROWS_A_SECOND / fps).astype(np.int64)
     return np.clip(centres[:, None] + np.arange(-ROWS_BEFORE, ROWS_AFTER), 0, max(rows - 1, 0))
 
 
 def windows_of_frames(features: Tensor, indices: Sequence[int], fps: float) -> Tensor:
-    """What the network hears at these video frames: (frames, 50, 384), tokens by time, then by state."""
+    """The speech tokens of these video frames: (frames, 50, 384), ordered by time, then by state."""
     rows = torch.from_numpy(rows_of_frames(indices, fps, len(features))).to(features.device)
     return features[rows].flatten(1, 2)
 
 
 def original_frames(rows: int, fps: float) -> int:
-    """How many frames the original makes of a sound: one or two more than it lasts."""
+    """Number of frames that the original generates for a sound: one or two more than it lasts."""
     frame = 0
     while int(frame * ROWS_A_SECOND / fps) <= rows:
         frame += 1

@@ -1,4 +1,4 @@
-"""Crop a picture to the part that the video shows, and scale it to the size of the video."""
+"""Crop a picture to the part that the video shows, scale it to the size of the video, and paste it back."""
 
 from dataclasses import dataclass
 
@@ -15,6 +15,9 @@ CROP = 512
 """The side of a cropped video if `size` is not given."""
 HEAD_ROOM = 0.06
 """Distance of a crop's centre above the middle of the face, as a fraction of the face's height: room for the hair."""
+
+FEATHER = 0.08
+"""Width of the soft border of a face that is pasted back, as a fraction of the face picture."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,34 @@ def _inside(start: int, length: int, limit: int) -> int:
 
 def _even(length: float) -> int:
     return max(16, 2 * round(length / 2))
+
+
+class PasteBack:
+    """Pastes generated faces back into the picture `whole`, with a soft border.
+
+    `crop` is where the face was cut out of a picture of `size` (width, height); `whole` is that picture at any scale.
+    """
+
+    def __init__(self, whole: Picture, crop: Crop, size: tuple[int, int]) -> None:
+        self._whole = whole
+        height, width = whole.shape[:2]
+        across, down = width / size[0], height / size[1]
+        left, right = (round(x * across) for x in (crop.left, crop.left + crop.source_width))
+        top, bottom = (round(y * down) for y in (crop.top, crop.top + crop.source_height))
+        self._size = (right - left, bottom - top)
+        self._place = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+        self._part = slice(max(-top, 0), height - top), slice(max(-left, 0), width - left)
+        edge = max(1, round(FEATHER * min(self._size)))
+        weight = np.zeros((self._size[1], self._size[0]), np.float32)
+        weight[edge:-edge, edge:-edge] = 1
+        blurred = cv2.blur(weight, (2 * edge + 1, 2 * edge + 1), borderType=cv2.BORDER_CONSTANT)
+        self._weight = np.asarray(blurred, np.float32)[self._part][..., None]
+        self._background = self._whole[self._place] * (1 - self._weight)
+
+    def __call__(self, face: Picture) -> Picture:
+        """The whole picture with this face: (H, W, 3) uint8."""
+        how = cv2.INTER_AREA if self._size[0] < face.shape[1] else cv2.INTER_CUBIC
+        resized = cv2.resize(face, self._size, interpolation=how)[self._part]
+        picture = self._whole.copy()
+        picture[self._place] = np.rint(resized * self._weight + self._background)
+        return picture

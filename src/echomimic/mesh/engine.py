@@ -176,7 +176,7 @@ def clip_curves(speech: Speech, motion: LandmarkTrack | None, options: Options, 
 
 
 def _matte(portrait: Portrait, crop: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:
-    """The picture's own transparency where it has one, else the segmented person."""
+    """The alpha channel of the picture if it has one, else the segmented person."""
     if portrait.alpha is not None:
         alpha = np.asarray(crop.cut(portrait.alpha), np.float32) / 255
         if alpha.min() < 0.5:

@@ -24,6 +24,9 @@ from .edits import (
     EDITS as EDITS,
 )
 from .edits import (
+    BaseEdit as BaseEdit,
+)
+from .edits import (
     Comment as Comment,
 )
 from .edits import (
@@ -47,6 +50,9 @@ from .files import (
 )
 from .files import (
     is_video as is_video,
+)
+from .files import (
+    kind_of_file as kind_of_file,
 )
 from .files import (
     load_edits as load_edits,
@@ -73,7 +79,10 @@ from .preview import (
 from .preview import (
     write_preview as write_preview,
 )
+from .regions import CURVES_OF as CURVES_OF
 from .regions import combine_curves as combine_curves
+from .schema import FACE_PARTS as FACE_PARTS
+from .schema import check_motion as check_motion
 from .spatial_edits import (
     amplify as amplify,
 )

@@ -7,7 +7,7 @@ import typer
 
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import MotionError
-from echomimic.motion.edits import Edit
+from echomimic.motion import Edit
 from echomimic.options import Options
 from echomimic.types import LandmarkTrack, Motion
 
@@ -131,11 +131,11 @@ def hands(
     """Generate hands for a voice: they rest in silences and make beats on stressed syllables."""
     with reporting(False):
         from echomimic import media, motion
-        from echomimic.landmarks import body
+        from echomimic.landmarks.body import find_body
 
         motion.check_motion_path(output)
         picture = None if portrait is None else media.read_picture(portrait)
-        found = None if picture is None else body.find_body(picture)
+        found = None if picture is None else find_body(picture)
         size = (768, 768) if picture is None else (picture.width, picture.height)
         speech = media.read_speech(voice)
         made = motion.gesture_track(speech, fps, None, seed, found, size, strength)
@@ -155,7 +155,7 @@ def align(
     """Retarget a driver's motion to a portrait: its own face, or its own arms and hands."""
     with reporting(False):
         from echomimic import media, motion
-        from echomimic.landmarks import body
+        from echomimic.landmarks.body import find_body
         from echomimic.landmarks.face import pick_face
 
         (found, edits), picture = motion.load_with_edits(source), media.read_picture(portrait)
@@ -165,7 +165,7 @@ def align(
             landmarks = pick_face(picture, Options(face=face)).landmarks
             save(output, motion.align_motion(found, landmarks, size), edits)
             return
-        person = body.find_body(picture)
+        person = find_body(picture)
         save(output, motion.align_pose(found, person, size, from_start), edits)
         print_line(motion.propose_crop(person, size, found).text)
 
@@ -211,7 +211,7 @@ def _described(found: Motion) -> str:
 
 def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tuple[str, ...]:
     from echomimic import media, motion
-    from echomimic.landmarks import body
+    from echomimic.landmarks.body import find_body
     from echomimic.landmarks.face import pick_face
 
     seconds = None if voice is None else media.read_speech(voice).duration
@@ -221,4 +221,4 @@ def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tupl
     size = (picture.width, picture.height)
     if isinstance(found, LandmarkTrack):
         return motion.preflight(found, seconds, size, pick_face(picture, Options()).landmarks)
-    return motion.preflight(found, seconds, size, body=body.find_body(picture))
+    return motion.preflight(found, seconds, size, body=find_body(picture))

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from echomimic.apps.cli.motion import Out, Track, motion_app, save
 from echomimic.apps.cli.reporter import reporting
 from echomimic.errors import MotionError
-from echomimic.motion.edits import EDITS, BaseEdit, Edit, read_edit
+from echomimic.motion import EDITS, BaseEdit, Edit, read_edit
 
 
 def _pairs(texts: list[str]) -> list[tuple[float, float]]:

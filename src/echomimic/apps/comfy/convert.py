@@ -145,7 +145,7 @@ def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
 
 def landmarks_of(found: Any, fps: float) -> LandmarkTrack:
     """The host's FACE_LANDMARKS as a track of the first face of each frame. Raises MotionError."""
-    from echomimic.motion.schema import check_motion
+    from echomimic.motion import check_motion
     from echomimic.signals import fill_gaps
 
     height, width = found["canvas"]

@@ -17,7 +17,7 @@ from echomimic.apps.comfy.legacy_schema import NO_POSE, POSES, PRESET_OF, VAE, S
 from echomimic.apps.comfy.render import Driver, Model, Result, load_model, render
 from echomimic.apps.comfy.widgets import note_lines
 from echomimic.errors import FaceError, WeightsError
-from echomimic.media.output import atomic_path
+from echomimic.media import atomic_path
 from echomimic.notes import collect_notes, note
 from echomimic.options import make_options
 from echomimic.types import Portrait, Speech

@@ -186,9 +186,9 @@ def driving_motion(driver: Driver, preset: Preset) -> Motion:
             f"follows: use such a motion, or EchoMimic Motion with part {_PARTS[wanted]}, or another version"
         )
     if driver.mouth and isinstance(motion, LandmarkTrack):
-        from echomimic.diffusion.condition_images import PARTS
+        from echomimic.motion import FACE_PARTS
 
-        return replace(motion, parts=PARTS)
+        return replace(motion, parts=FACE_PARTS)
     return motion
 
 
@@ -214,8 +214,7 @@ def paste_back(video: Any, portrait: Portrait, place: Place) -> Path:
 
     Raises PictureError if the picture has another size than the one that was cropped.
     """
-    from echomimic.diffusion.conditioning import PasteBack
-    from echomimic.landmarks.crop import frame_full
+    from echomimic.landmarks.crop import PasteBack, frame_full
     from echomimic.media import read_speech, read_video, write_clip
 
     if place.size != (portrait.width, portrait.height):

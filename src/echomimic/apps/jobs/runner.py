@@ -103,7 +103,7 @@ def _preset_name(request: JobRequest) -> str:
     import numpy as np
 
     from echomimic.motion import load_motion
-    from echomimic.motion.files import is_video
+    from echomimic.motion import is_video
     from echomimic.presets import resolve_preset
 
     motion = request.motion
@@ -164,7 +164,7 @@ def _given(value: object, what: str) -> Any:
 def _check_limits(request: JobRequest) -> Path | Speech | None:
     """Refuse inputs that exceed the limits; the speech, read if its length is limited."""
     from echomimic.media import read_speech
-    from echomimic.motion.files import is_video
+    from echomimic.motion import is_video
     from echomimic.options import make_options
 
     speech = request.speech

@@ -268,7 +268,7 @@ def _request_of(order: Message) -> "JobRequest":
 
 def _motion_file() -> Path | None:
     """The motion file, called .csv if its content does not say what it is; None if there is none."""
-    from echomimic.motion.files import is_video, kind_of_file
+    from echomimic.motion import is_video, kind_of_file
 
     path = Path("motion")
     if not path.exists():

@@ -368,7 +368,7 @@ def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max
 
 def session_state(found: OpenSession) -> dict[str, Any]:
     """What does not change while a session is open, and the face."""
-    from echomimic.motion.regions import CURVES_OF
+    from echomimic.motion import CURVES_OF
 
     session = found.session
     return {
