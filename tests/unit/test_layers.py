@@ -40,8 +40,10 @@ EXCEPTIONS = {
 }
 WITHOUT_LAYER = ("__init__", "__main__")
 PRIVATE_WORDS = frozenset(
-    ("bell", "board", "desk", "door", "intake", "look", "looks", "mend", "mends", "paper", "seat")
-    + ("shot", "stand", "studio", "told", "wish", "wishes")
+    {
+        *("bell", "board", "desk", "door", "intake", "look", "looks", "mend", "mends", "paper", "seat"),
+        *("shot", "stand", "studio", "told", "wish", "wishes"),
+    }
 )
 
 

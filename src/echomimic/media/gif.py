@@ -30,7 +30,7 @@ def write_gif(path: Path, frames: Iterator[Picture], rate: Fraction, tags: Mappi
     """Write `frames` as a looping GIF; return their number. Above 50 a second some are left out."""
     import av
 
-    ahead = _look_ahead(frames)
+    ahead = _lookahead(frames)
     if not ahead:
         raise no_frames()
     height, width = ahead[0].shape[:2]
@@ -67,7 +67,7 @@ def choose_colours(frames: list[Picture]) -> npt.NDArray[np.uint8]:
     return colours
 
 
-def _look_ahead(frames: Iterator[Picture]) -> list[Picture]:
+def _lookahead(frames: Iterator[Picture]) -> list[Picture]:
     """The first frames: about a second, fewer if they are large."""
     held: list[Picture] = []
     for frame in frames:

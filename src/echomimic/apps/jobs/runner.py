@@ -102,8 +102,7 @@ def _preset_name(request: JobRequest) -> str:
         return request.preset
     import numpy as np
 
-    from echomimic.motion import load_motion
-    from echomimic.motion import is_video
+    from echomimic.motion import is_video, load_motion
     from echomimic.presets import resolve_preset
 
     motion = request.motion
