@@ -1,4 +1,4 @@
-"""The bundled demo: whose portrait it shows and whose voice it speaks with."""
+"""The portrait and the voice of the demo."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from echomimic.data import data_path
 
 
 def demo_portrait() -> Path:
-    """Eileen Collins, astronaut: a NASA portrait in the public domain."""
+    """Path of a NASA portrait of the astronaut Eileen Collins, in the public domain."""
     return data_path("astronaut.png")
 
 
 def demo_voice() -> Path:
-    """A few neutral sentences, spoken by the free synthesiser flite (voice slt)."""
+    """Path of a few neutral sentences, spoken by the free synthesiser flite (voice slt)."""
     return data_path("demo_voice.flac")
