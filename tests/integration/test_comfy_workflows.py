@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from echomimic import __version__
 from echomimic.checkpoints import FILES, locate
 from echomimic.media import read_video, write_clip
 from echomimic.presets import PRESETS
@@ -190,9 +191,10 @@ def manifest() -> str:
 
 def test_the_pack_pins_nothing() -> None:
     assert re.findall(r"^dependencies = (.*)$", manifest(), re.MULTILINE) == ['["echomimic"]']
-    theirs = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for line in (r'^version = "(.*)"$', r'^requires-python = "(.*)"$'):
-        assert re.findall(line, manifest(), re.MULTILINE) == re.findall(line, theirs, re.MULTILINE)[:1]
+    assert re.findall(r'^version = "(.*)"$', manifest(), re.MULTILINE) == [__version__]
+    python = r'^requires-python = "(.*)"$'
+    package = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(python, manifest(), re.MULTILINE) == re.findall(python, package, re.MULTILINE)
 
 
 def test_the_registry_is_told_everything_it_asks_for() -> None:
