@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -135,8 +137,15 @@ def test_every_default_can_be_sent(job_type: JobType, variant: InputVariant) -> 
     assert set(parse_request(job_type, variant, fields, 600)) >= set(variant.fields)
 
 
+def test_an_idle_server_loads_no_numpy() -> None:
+    names = ", ".join(f"echomimic.apps.server.{name}" for name in ("runner", "routes.ui", "routes.editor"))
+    script = f"import sys, echomimic.apps.cli.main, {names}; sys.exit('numpy' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 def test_fields_become_values_of_the_right_type() -> None:
     (variant,) = ANIMATION.variants
+    assert parse_request(ANIMATION, variant, {"guidance": "2"}, 600)["options"] == {"guidance_scale": 2.0}
     assert parse_request(ANIMATION, variant, {"fps": "25"}, 600)["options"] == {"fps": 25.0}
     for name, text in (("fps", "fast"), ("seed", "1.5"), ("framing", "3"), ("still_background", "2"), ("preset", "[]")):
         with pytest.raises(Problem):

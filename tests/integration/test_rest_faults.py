@@ -181,7 +181,10 @@ def test_an_idempotency_key_stands_for_one_content(server: Server) -> None:
     assert ask(seed="1").json["id"] == first.json["id"]
     for other in (ask(seed="2"), ask(seed="1", portrait=png(65)), ask(seed="1", motion=b"x")):
         assert (other.status, other.json["code"]) == (409, "idempotency_key_reused")
-    server.ended(first.json)
+    done = server.ended(first.json)
+    assert ask(seed="1").json["state"] == "succeeded"
+    assert server.ask("DELETE", done["links"]["self"]).status == 204
+    assert (ask(seed="1").status, ask(seed="1").json["code"]) == (410, "deleted")
 
 
 def test_presets_without_weights_are_refused_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

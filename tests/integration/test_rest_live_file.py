@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 
-from echomimic.apps.jobs.previews import Previews
 from echomimic.errors import OutputError
 from echomimic.media import read_speech, write_clip
 from echomimic.types import Picture
@@ -69,20 +68,3 @@ def test_a_failure_leaves_no_clip(tmp_path: Path, voice_file: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]
     with pytest.raises(OutputError):
         write_clip(tmp_path / "out.mp4", frames(2), FPS, None, {}, tmp_path / "missing" / "live.mp4")
-
-
-def test_previews_are_the_newest_key_frames(tmp_path: Path) -> None:
-    out, live, whole = tmp_path / "out.mp4", tmp_path / "live.mp4", tmp_path / "whole.mp4"
-    write_clip(out, frames(75), FPS, None, {}, whole)
-    data, pictures = whole.read_bytes(), list[bytes]()
-    previews = Previews(live)
-    assert previews.latest() is None, "there is no file yet"
-    for end in (*range(0, len(data), len(data) // 40), len(data)):
-        live.write_bytes(data[:end])
-        if picture := previews.latest():
-            pictures.append(picture)
-    assert len(pictures) == 3, "one key frame a second"
-    assert all(picture.startswith(b"\xff\xd8") for picture in pictures)
-    assert previews.latest() is None, "nothing is new"
-    live.write_bytes(b"\0\0\0\1moof" * 9)
-    assert Previews(live).latest() is None

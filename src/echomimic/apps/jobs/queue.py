@@ -115,14 +115,14 @@ class JobQueue:
         return kept
 
     def _with_key(self, job_type: JobType, owner: str, key: str | None, content: str) -> Job | None:
-        """The job that was submitted with an idempotency key. Raises JobError if it had other content."""
+        """The job that was submitted with an idempotency key. Raises JobError if it had other content, or is deleted."""
         job = self.store.with_idempotency_key(owner, job_type.name, key)
         if job and job.content and job.content != content:
             raise JobError(
                 "this Idempotency-Key was used for a request with other files or fields; expected a new key for them",
                 "idempotency_key_reused",
             )
-        return job
+        return self.find(job_type, owner, job.id) if job else None
 
     def check_room(self, key: tuple[str, str, str | None] | None = None) -> None:
         """Raise JobError if another job cannot be accepted; a known idempotency key (owner, type, key) always can."""

@@ -54,6 +54,7 @@ def parse_request(
 ) -> dict[str, Any]:
     """A request as it is stored with the job, from the text fields of a form. Raises Problem. Blocks."""
     known = field_schemas(job_type, variant)
+    given = {RENAMED.get(name, name): text for name, text in given.items()}
     for name in given:
         if name not in known and not (variant.options and name in RENAMED):
             expected = ", ".join((*variant.required, *variant.optional, *known))
