@@ -115,7 +115,7 @@ class JobQueue:
         return kept
 
     def _with_key(self, job_type: JobType, owner: str, key: str | None, content: str) -> Job | None:
-        """The job that was submitted with an idempotency key. Raises JobError if it had other content, or is deleted."""
+        """The job that was submitted with an idempotency key. Raises JobError for other content, or if deleted."""
         job = self.store.with_idempotency_key(owner, job_type.name, key)
         if job and job.content and job.content != content:
             raise JobError(
