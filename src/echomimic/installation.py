@@ -24,7 +24,7 @@ def install_command(extra: str = "") -> str:
     source = _source()
     wanted = f"[{extra}]" if extra else ""
     if source is None:
-        return _pip(" ".join(f"'{package}'" for package in _requirements(extra)) or "--help")
+        return _pip(" ".join(f"'{package}'" for package in _requirements(extra)) or "pip")
     kind, place = source
     if kind == "editable":
         return _pip(f"-e '{place}{wanted}'")
@@ -64,8 +64,13 @@ def _distribution() -> Distribution | None:
 
 
 def _requirements(extra: str) -> list[str]:
-    """The requirements that an extra adds, without markers."""
+    """The requirements that an extra adds, or those of the core, without markers."""
     found = _distribution()
     marker = re.compile(rf"""extra == ['"]{re.escape(extra)}['"]""")
-    rows = (row.split(";") for row in (found.requires if found else None) or [])
-    return [row[0].strip() for row in rows if len(row) > 1 and marker.search(row[1])]
+    rows = (row.partition(";") for row in (found.requires if found else None) or [])
+    names = [name.strip() for name, _, rest in rows if (marker.search(rest) if extra else "extra" not in rest)]
+    own = [name for name in names if name.startswith(f"{_NAME}[")]
+    further = [
+        name for extras in own for part in extras[len(_NAME) + 1 : -1].split(",") for name in _requirements(part)
+    ]
+    return [name for name in names if name not in own] + further

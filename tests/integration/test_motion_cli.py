@@ -153,6 +153,9 @@ def test_track_align_and_hands(portrait_file: Path, voice_file: Path, tmp_path: 
     run("motion", "align", tmp_path / "t.npz", portrait_file, "-o", tmp_path / "a.npz")
     aligned = load_motion(tmp_path / "a.npz")
     assert aligned.image_size == Image.open(portrait_file).size
+    Image.open(portrait_file).rotate(180).save(tmp_path / "over.png")
+    said = run("motion", "align", tmp_path / "t.npz", tmp_path / "over.png", "-o", tmp_path / "c.npz")
+    np.testing.assert_allclose(load_motion(tmp_path / "c.npz").points, aligned.points, atol=1)
     said = run("motion", "align", save_motion(tmp_path / "p.npz", driver(5)), portrait_file, "-o", tmp_path / "b.npz")
     assert "shoulders take" in said
     run("motion", "hands", voice_file, "-o", tmp_path / "h.npz", "--seed", 4)

@@ -13,7 +13,12 @@ class Installed:
 
     def __init__(self, record: dict[str, object] | None) -> None:
         self.record = record
-        self.requires = ["numpy>=1.26", "fastapi>=0.128; extra == 'serve'", 'uvicorn>=0.34 ; extra == "serve"']
+        self.requires = [
+            "numpy>=1.26",
+            "echomimic[serve]; extra == 'web'",
+            "fastapi>=0.128; extra == 'serve'",
+            'uvicorn>=0.34 ; extra == "serve"',
+        ]
 
     def read_text(self, name: str) -> str | None:
         assert name == "direct_url.json"
@@ -39,11 +44,15 @@ def test_the_command_names_where_the_package_came_from(
     monkeypatch.setattr(installation, "_distribution", lambda: Installed(record))
     monkeypatch.setattr(installation, "__file__", "/nowhere/lib/echomimic/installation.py")
     assert installation.install_command("serve") == f"{installation.python()} -m pip install {ends}"
+    if record is None:
+        assert installation.install_command("web") == installation.install_command("serve")
+        assert installation.install_command().endswith("-m pip install 'numpy>=1.26'")
 
 
 def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_distribution", lambda: None)
     root = Path(__file__).resolve().parents[2]
+    monkeypatch.setattr(installation, "__file__", str(root / "src" / "echomimic" / "installation.py"))
     assert installation.install_command().endswith(f"-m pip install -e '{root}'")
     message = installation.missing_package("httpx", "client", "the client needs")
     assert message.startswith("the package httpx is missing, which the client needs; install it: ")

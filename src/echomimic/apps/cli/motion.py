@@ -132,9 +132,10 @@ def hands(
     with reporting(False):
         from echomimic import media, motion
         from echomimic.landmarks.body import find_body
+        from echomimic.landmarks.face import upright_portrait
 
         motion.check_motion_path(output)
-        picture = None if portrait is None else media.read_picture(portrait)
+        picture = None if portrait is None else upright_portrait(media.read_picture(portrait))
         found = None if picture is None else find_body(picture)
         size = (768, 768) if picture is None else (picture.width, picture.height)
         speech = media.read_speech(voice)
@@ -156,16 +157,17 @@ def align(
     with reporting(False):
         from echomimic import media, motion
         from echomimic.landmarks.body import find_body
-        from echomimic.landmarks.face import pick_face
+        from echomimic.landmarks.face import locate_face, upright_portrait
 
         (found, edits), picture = motion.load_with_edits(source), media.read_picture(portrait)
-        size = (picture.width, picture.height)
         edits = (*edits, motion.Comment(text=f"align {portrait.name}"))
         if isinstance(found, LandmarkTrack):
-            landmarks = pick_face(picture, Options(face=face)).landmarks
-            save(output, motion.align_motion(found, landmarks, size), edits)
+            located = locate_face(picture, Options(face=face))
+            size = located.portrait.width, located.portrait.height
+            save(output, motion.align_motion(found, located.face.landmarks, size), edits)
             return
-        person = find_body(picture)
+        picture = upright_portrait(picture)
+        person, size = find_body(picture), (picture.width, picture.height)
         save(output, motion.align_pose(found, person, size, from_start), edits)
         print_line(motion.propose_crop(person, size, found).text)
 
@@ -212,13 +214,15 @@ def _described(found: Motion) -> str:
 def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tuple[str, ...]:
     from echomimic import media, motion
     from echomimic.landmarks.body import find_body
-    from echomimic.landmarks.face import pick_face
+    from echomimic.landmarks.face import locate_face, upright_portrait
 
     seconds = None if voice is None else media.read_speech(voice).duration
     if portrait is None:
         return motion.preflight(found, seconds)
     picture = media.read_picture(portrait)
-    size = (picture.width, picture.height)
     if isinstance(found, LandmarkTrack):
-        return motion.preflight(found, seconds, size, pick_face(picture, Options()).landmarks)
-    return motion.preflight(found, seconds, size, body=find_body(picture))
+        located = locate_face(picture, Options())
+        size = located.portrait.width, located.portrait.height
+        return motion.preflight(found, seconds, size, located.face.landmarks)
+    picture = upright_portrait(picture)
+    return motion.preflight(found, seconds, (picture.width, picture.height), body=find_body(picture))
