@@ -1,7 +1,6 @@
 """The motion editor in a real browser: drag, keys, undo, save, load, another voice, render; and without a browser."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,44 +11,10 @@ from conftest import write_wav
 from echomimic import motion
 from echomimic.media import read_video
 from echomimic.mesh.landmarks_to_curves import read_curves
+from helpers.editor_page import begin, drag, edits, open_editor, save
 from helpers.web_browser import CHROMIUM, Tab
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-
-
-def open_editor(tab: Tab, path: str = "/editor") -> Any:
-    page = tab.open(path)
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
-def begin(tab: Tab, portrait: Path, voice: Path) -> Any:
-    page = open_editor(tab)
-    page.set_input_files("[name=portrait]", portrait)
-    page.set_input_files("[name=speech]", voice)
-    page.click("#begin [type=submit]")
-    page.wait_for_selector("#frame[data-shown]")
-    return page
-
-
-def edits(page: Any) -> list[str]:
-    return [each.inner_text() for each in page.locator("#edits code").all()]
-
-
-def save(page: Any, path: Path) -> Path:
-    with page.expect_download() as download:
-        page.click("#save")
-    download.value.save_as(path)
-    return path
-
-
-def drag(page: Any, index: int, by: int) -> None:
-    box = page.locator(".key").nth(index).bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x, y + by, steps=4)
-    page.mouse.up()
 
 
 def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:

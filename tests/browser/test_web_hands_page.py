@@ -8,10 +8,10 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from test_web_editor import begin, drag, edits, open_editor, save
 
 from echomimic import motion
 from echomimic.types import PoseTrack
+from helpers.editor_page import begin, drag, edits, open_editor, save
 from helpers.web_browser import CHROMIUM, Tab
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")

@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 from fastapi.testclient import TestClient
-from test_bad_input import BAD
 
 from echomimic.apps.server.app import create_app
 from echomimic.apps.server.routes.ui import describe_presets
 from echomimic.apps.server.settings import Settings
 from echomimic.options import make_options
 from echomimic.presets import PRESETS
+from helpers.bad_input import BAD
 
 ADDRESS = "http://127.0.0.1"
 OTHERS = ("missing", "folder", "npz", "address", "output", "motion", "fps", "frames", "seed", "preset", "flag", "size")

@@ -1,0 +1,41 @@
+"""What several tests do in the editor's page: open a session, drag, read the list of edits, save."""
+
+from pathlib import Path
+from typing import Any
+
+from helpers.web_browser import Tab
+
+
+def open_editor(tab: Tab, path: str = "/editor") -> Any:
+    page = tab.open(path)
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+def begin(tab: Tab, portrait: Path, voice: Path) -> Any:
+    page = open_editor(tab)
+    page.set_input_files("[name=portrait]", portrait)
+    page.set_input_files("[name=speech]", voice)
+    page.click("#begin [type=submit]")
+    page.wait_for_selector("#frame[data-shown]")
+    return page
+
+
+def edits(page: Any) -> list[str]:
+    return [each.inner_text() for each in page.locator("#edits code").all()]
+
+
+def save(page: Any, path: Path) -> Path:
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(path)
+    return path
+
+
+def drag(page: Any, index: int, by: int) -> None:
+    box = page.locator(".key").nth(index).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + by, steps=4)
+    page.mouse.up()
