@@ -43,10 +43,11 @@ def run_server(settings: Settings, on_listening: Callable[[str], object]) -> Non
             raise OutputError(f"{settings.data}: {fault}") from None
         except OSError as fault:
             raise OutputError(f"{settings.data}: it cannot be written ({fault.strerror})") from None
+        server = _Server(_config(app, settings))
+        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn handles these later, and raises them again at the end
+            signal.signal(stop, lambda _number, _frame: setattr(server, "should_exit", True))
         on_listening(_address(listener))
-        for stop in (signal.SIGINT, signal.SIGTERM):  # uvicorn handles these, and raises them again at the end
-            signal.signal(stop, signal.SIG_IGN)
-        _Server(_config(app, settings)).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:
