@@ -56,6 +56,11 @@ def test_the_command_line_has_a_flag_for_each_option() -> None:
         assert control.help in parameters[control.name].default.help
 
 
+def test_the_command_line_accepts_old_names_without_listing_them() -> None:
+    flag = inspect.signature(animate).parameters["guidance"].default
+    assert (flag.param_decls, flag.hidden) == (("--guidance",), True)
+
+
 def test_what_the_user_gives_wins_over_the_preset() -> None:
     options = make_options({"steps": 8, "guidance_scale": None}, {"steps": 6, "guidance_scale": 1.0})
     assert (options.steps, options.guidance_scale) == (8, 1.0)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec
-from echomimic.options import RENAMED, current_names
+from echomimic.options import RENAMED
 
 NO_VALUE = " "
 """Metavar of a flag that takes no value; without it the help shows the type, as if one were expected."""
@@ -70,9 +70,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
             value = False
         if value is not None:
             given[spec.name] = value
-    for old in RENAMED:
-        given[old] = values.pop(old)
-    return {name: value for name, value in current_names(given).items() if value is not None}
+    return given | {old: value for old in RENAMED if (value := values.pop(old)) is not None}
 
 
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
