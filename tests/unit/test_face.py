@@ -52,7 +52,7 @@ def test_of_several_faces_the_largest_is_taken_and_said_so_or_the_one_asked_for(
     [
         (np.asarray(data.coffee()), {}, ("no face found in p.png (600x400)", "`face_box` x,y,w,h")),
         (ASTRONAUT[::2, ::2], {}, ("px; expected at least 64", "larger picture")),
-        (TWO, {"face": 3}, ("face 3 of p.png", "expected 1 to 2")),
+        (TWO, {"face": 3}, ("`face` is 3", "expected 1 to 2")),
         (ASTRONAUT, {"face_box": (600, 10, 50, 50)}, ("not inside p.png (512x512)",)),
         (np.full((300, 300, 3), 90, np.uint8), {"face_box": (50, 50, 99, 99)}, ("no face found in the box", "ear to")),
     ],

@@ -224,7 +224,7 @@ def _choose(portrait: Portrait, faces: list[Face], options: Options) -> Face:
         return faces[number]
     if options.face > len(faces):
         raise FaceError(
-            f"face {options.face} of {portrait.name} was asked for; expected 1 to {len(faces)}, from the left",
+            f"`face` is {options.face}; expected 1 to {len(faces)}, the faces of {portrait.name} from left to right",
             code="face_number_invalid",
         )
     return faces[options.face - 1]

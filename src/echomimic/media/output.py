@@ -69,7 +69,7 @@ def _check_kind(path: Path) -> None:
         if path.is_dir() and not all(_FRAME.fullmatch(entry.name) for entry in path.iterdir()):
             raise OutputError(f"folder {path} holds other things than frames; expected a new or an empty one: name one")
     elif path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path} ends in {path.suffix!r}, which cannot be made; expected {WANTED}")
+        raise OutputError(f"{path} ends in {path.suffix!r}, which is no known format; expected {WANTED}")
     elif path.is_dir():
         raise OutputError(f"{path} is a folder; expected {WANTED}: name a file in it")
     elif path.exists() and not path.is_file():
@@ -81,9 +81,11 @@ def check_place(path: Path) -> None:
     _check_name(path)
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
-        raise OutputError(f"folder {parent} does not exist; expected one to write {path.name} in: make it first")
+        raise OutputError(
+            f"folder {parent} does not exist; expected an existing folder for {path.name}: create it first"
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"folder {parent} may not be written in; choose another or change its permissions")
+        raise OutputError(f"folder {parent} is not writable; choose another or change its permissions")
     if path.exists() and not os.access(path, os.W_OK):
         raise OutputError(f"{path} may not be replaced: it is read-only; choose another name")
 
@@ -99,7 +101,9 @@ def check_not_input(output: str | Path, *inputs: object) -> None:
         if not isinstance(given, str | Path) or not Path(output).exists() or not Path(given).exists():
             continue
         if Path(output).samefile(given):
-            raise OutputError(f"{output} is an input too; expected another place: choose another name")
+            raise OutputError(
+                f"{output} is also an input; expected another name for the output: give one with `output`"
+            )
 
 
 def no_frames() -> OutputError:

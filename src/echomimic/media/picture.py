@@ -157,7 +157,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def _too_large(path: Path, what: str = "more pixels than can be safe") -> PictureError:
+def _too_large(path: Path, what: str = "too many pixels") -> PictureError:
     limit = f"{MOST_PIXELS // 1_000_000} megapixels"
     return PictureError(f"{path} has {what}; expected at most {limit}: make it smaller")
 
