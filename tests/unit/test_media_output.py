@@ -394,7 +394,7 @@ def test_an_input_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "link.mp4").symlink_to(path)
     check_not_input(tmp_path / "b.mp4", path, None, speech_from_samples(tone(), 16000))
     for same in (path, str(path), tmp_path / "link.mp4"):
-        with pytest.raises(OutputError, match="an input too"):
+        with pytest.raises(OutputError, match="also an input"):
             check_not_input(path, same)
 
 
