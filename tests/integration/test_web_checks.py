@@ -1,12 +1,14 @@
 """The page's checks of a portrait and a voice without a browser: the bad-input table, crops, and what stays on disk."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from echomimic.apps.server.app import create_app
 from echomimic.apps.server.routes.ui import describe_presets
@@ -74,6 +76,20 @@ def test_a_portrait_is_sent_once_and_described_for_other_options(client: TestCli
     assert again["face"] == first["faces"][0]
     assert client.get(f"/ui/portraits/{first['id']}", params={"face": "3"}).json()["code"] == "face_number_invalid"
     assert client.get(f"/ui/portraits/{'0' * 64}").json()["code"] == "portrait_dropped"
+
+
+def test_a_portrait_on_its_side_is_shown_upright_and_said_so(client: TestClient, folder: Path) -> None:
+    upright, turned = BytesIO(), BytesIO()
+    with Image.open(folder / "me.png") as picture:
+        picture.crop((0, 0, picture.width, picture.height - 32)).save(upright, "PNG")
+        picture.crop((0, 0, picture.width, picture.height - 32)).rotate(90, expand=True).save(turned, "PNG")
+    one, other = (
+        client.post("/ui/portraits", files={"portrait": file.getvalue()}).json() for file in (upright, turned)
+    )
+    for key in ("width", "height", "crop", "video"):
+        assert one[key] == other[key]
+    assert other["face"]["x"] == pytest.approx(one["face"]["x"], abs=1)
+    assert [each["code"] for each in other["notes"]] == ["picture_turned"] and one["notes"] == []
 
 
 def test_a_picture_with_too_many_pixels_is_refused_by_its_header(folder: Path, tmp_path: Path) -> None:

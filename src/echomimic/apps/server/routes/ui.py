@@ -167,8 +167,12 @@ def _qualities(name: str) -> dict[str, dict[str, object]]:
 
 @dataclass
 class SeenPortrait:
-    """An uploaded portrait: decoded once; `faces` are those found for each choice of options."""
+    """An uploaded portrait: decoded once; `faces` are those found for each choice of options.
 
+    `given` is the picture of the file, and `portrait` the same turned upright, which is what the page shows.
+    """
+
+    given: Any
     portrait: Any
     preview: str
     boxes: list[dict[str, float]]
@@ -231,22 +235,25 @@ def read_options(given: Mapping[str, str]) -> Options:
 
 
 def _read_portrait(path: Path) -> SeenPortrait:
-    from echomimic.landmarks.face import find_faces
+    from echomimic.landmarks.face import find_faces, upright_portrait
     from echomimic.media import read_picture
 
-    portrait = read_picture(path)
+    given = read_picture(path)
+    portrait = upright_portrait(given)
     faces = find_faces(portrait.pixels)
-    return SeenPortrait(portrait, data_url(to_jpeg(portrait.pixels, _PREVIEW_SIDE)), [_box(face) for face in faces])
+    return SeenPortrait(
+        given, portrait, data_url(to_jpeg(portrait.pixels, _PREVIEW_SIDE)), [_box(face) for face in faces]
+    )
 
 
 def _find_face(seen: SeenPortrait, options: Options) -> tuple[Any, list[Any]]:
-    from echomimic.landmarks.face import pick_face
+    from echomimic.landmarks.face import locate_face
     from echomimic.notes import collect_notes
 
     key = options.face, options.face_box
     if key not in seen.faces:
         with collect_notes() as notes:
-            face = pick_face(seen.portrait, options)
+            face = locate_face(seen.given, options).face
         seen.faces[key] = face, [describe_note(each) for each in notes]
     return seen.faces[key]
 
