@@ -12,7 +12,6 @@ HEAVY = (
     "ai_edge_litert",
     "mediapipe",
     "cv2",
-    "gradio",
     "fastapi",
     "diffusers",
     "scipy",

@@ -65,7 +65,6 @@ def make_router(state: AppState) -> APIRouter:
     router.add_api_route("/favicon.ico", lambda: FileResponse(SERVER / "static" / "icon.svg"))
     for folder in ("static", "locales"):
         router.add_api_route(f"/{folder}/{{path:path}}", _serve_folder(SERVER / folder))
-    router.add_api_route("/ui/config", lambda: page_config(state.settings))
     router.add_api_route("/ui/example/portrait", lambda: FileResponse(demo_portrait(), filename="example.png"))
     router.add_api_route("/ui/example/voice", lambda: FileResponse(demo_voice(), filename="example.flac"))
     _add_checks(router, state)
@@ -74,6 +73,12 @@ def make_router(state: AppState) -> APIRouter:
 
 def _add_checks(router: APIRouter, state: AppState) -> None:
     portraits = PortraitCache(state.queue.settings.max_pixels)
+
+    @router.get("/ui/config")
+    async def config() -> dict[str, Any]:
+        state.queue.prewarm()  # the page is open: load in the background what the first video needs
+        threading.Thread(target=portraits.warm_up, name="warm-up", daemon=True).start()
+        return await run_in_threadpool(page_config, state.settings)
 
     @router.post("/ui/portraits")
     async def portrait(request: Request) -> dict[str, Any]:
@@ -186,6 +191,18 @@ class PortraitCache:
         self._max_pixels = max_pixels
         self._seen: OrderedDict[str, SeenPortrait] = OrderedDict()
         self._lock = threading.Lock()
+        self._is_warm = False
+
+    def warm_up(self) -> None:
+        """Load the libraries that find faces; a check that comes meanwhile waits for them."""
+        with self._lock:
+            if not self._is_warm:
+                import numpy as np
+
+                from echomimic.landmarks.face import find_faces
+
+                find_faces(np.zeros((64, 64, 3), np.uint8))
+                self._is_warm = True
 
     def add(self, upload: Upload) -> dict[str, Any]:
         """Describe an uploaded picture. Raises PictureError, FaceError and OptionError."""
