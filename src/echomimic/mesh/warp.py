@@ -46,9 +46,10 @@ class Grid:
 
     def points(self) -> Floats:
         """(rows, columns, 2) float32 pixels."""
-        x = np.arange(self.columns, dtype=np.float32) * self.cell + np.float32(self.left)
-        y = np.arange(self.rows, dtype=np.float32) * self.cell + np.float32(self.top)
-        return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), 2)
+        points = np.empty((self.rows, self.columns, 2), np.float32)
+        points[..., 0] = np.arange(self.columns, dtype=np.float32) * self.cell + np.float32(self.left)
+        points[..., 1] = (np.arange(self.rows, dtype=np.float32) * self.cell + np.float32(self.top))[:, None]
+        return points
 
 
 @dataclass(frozen=True)
@@ -203,15 +204,17 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
     found = goal - motion.reshape(-1, 2).mean(0)
     m = unbend
     for step in range(steps):
-        at = (found - origin) * cell
+        at = found - origin
+        at *= cell
         miss = sample(motion, at)
         miss += found
         miss -= goal
         if step < _NEWTON_STEPS:
             m = sample(unbend, at)
-        found = found - m[..., 0:2] * miss[..., :1]
-        found -= m[..., 2:4] * miss[..., 1:]
-    return np.asarray(found if scale == 1.0 else found * np.float32(scale))
+        for axis in (0, 1):  # plane by plane: numpy is slow along axes of two elements
+            found[..., axis] -= m[..., axis] * miss[..., 0]
+            found[..., axis] -= m[..., 2 + axis] * miss[..., 1]
+    return found if scale == 1.0 else found * np.float32(scale)
 
 
 _NEWTON_STEPS = 2
@@ -230,7 +233,10 @@ def _inverse_slopes(motion: Floats, cell: int) -> Floats:
     a, c = 1 + right[..., 0], right[..., 1]
     b, d = down[..., 0], 1 + down[..., 1]
     area = 1 / np.maximum(a * d - b * c, np.float32(0.2))
-    return np.clip(np.stack([d * area, -c * area, -b * area, a * area], 2), -1, _MOST)
+    inverse = np.empty((*area.shape, 4), np.float32)
+    for column, slope in enumerate((d, -c, -b, a)):
+        np.multiply(slope, area, out=inverse[..., column])
+    return np.clip(inverse, -1, _MOST, out=inverse)
 
 
 def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
