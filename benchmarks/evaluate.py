@@ -15,7 +15,7 @@ from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import opening
 from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import measure
-from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.run import finish_run, identify, measure_clips, open_run
 from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import sound_blocks, speech_from_samples, write_clip
@@ -100,9 +100,9 @@ def judge_speed(folder: Path) -> None:
     """The quick set at 512 x 512."""
     path = render(portraits()[0], voices()[0], folder / "speed.mp4", 512)
     settings = make_settings("quick")
-    measure(ClipSource("warm", path), settings, Networks())
+    measure(ClipSource("warm", path), settings, MetricNetworks())
     wall, cpu = time.perf_counter(), time.process_time()
-    found = measure(ClipSource("speed", path), settings, Networks())
+    found = measure(ClipSource("speed", path), settings, MetricNetworks())
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     frames = found.container.frames
     print(f"quick set, 512 x 512: {frames / wall:.0f} frames/s by the clock, {frames / cpu:.0f} per CPU-second")
@@ -115,7 +115,7 @@ def judge_shards(folder: Path) -> None:
     sources = [ClipSource(path.name, path, paths[0]) for path in paths]
     reports = []
     for shards in ([None], ["4/4", "1/4", "3/4", "2/4"]):
-        run = open_run(folder / f"report-{len(shards)}", make_settings("default"), Networks())
+        run = open_run(folder / f"report-{len(shards)}", make_settings("default"), MetricNetworks())
         clips = [identify(run, source) for source in sources]
         for shard in shards:
             measure_clips(run, clips, shard)

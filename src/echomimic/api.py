@@ -24,8 +24,8 @@ Source = str | Path
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A prepared run, and how it came about."""
+class _PreparedRun:
+    """A prepared run with its voice, preset, the reason for the preset, and options."""
 
     render: Render
     speech: Speech
@@ -156,7 +156,7 @@ def _prepare(
     options: OptionsDict,
     *,
     check_files: bool = False,
-) -> _Run:
+) -> _PreparedRun:
     """Read the inputs, choose the preset, and have its engine prepare the run."""
     make_options(options)  # an invalid option is refused before anything is read
     if engine is not None:
@@ -171,7 +171,7 @@ def _prepare(
     portrait, speech = _read(portrait, speech)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)
-    return _Run(render, speech, chosen, why, settings)
+    return _PreparedRun(render, speech, chosen, why, settings)
 
 
 def _same_preset(engine: Engine, preset: str) -> str:
@@ -224,7 +224,7 @@ def _folder(weights: Source | None) -> Path | None:
     return None if weights is None else Path(weights)
 
 
-def _write(output: Path, run: _Run, progress: Progress | None, live: Source | None) -> int:
+def _write(output: Path, run: _PreparedRun, progress: Progress | None, live: Source | None) -> int:
     """Render into the file and return the number of frames."""
     from echomimic.media import write_clip
 

@@ -1,4 +1,4 @@
-"""What every engine offers: it prepares a run, and the prepared run yields its frames."""
+"""The protocols of engines: an engine prepares a run, and the prepared run yields its frames."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable

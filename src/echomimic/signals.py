@@ -31,8 +31,8 @@ def sample_at(values: Array, when: npt.NDArray[np.float64]) -> Array:
     """`values` (T, ...) at fractional indices `when` (N,) within 0..T-1, linear between samples; dtype of `values`."""
     low = np.floor(when).astype(int)
     high = np.minimum(low + 1, len(values) - 1)
-    share = (when - low).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
-    return values[low] * (1 - share) + values[high] * share
+    fraction = (when - low).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+    return values[low] * (1 - fraction) + values[high] * fraction
 
 
 def fill_gaps(values: Array, known: Flags) -> Array:
@@ -45,7 +45,7 @@ def fill_gaps(values: Array, known: Flags) -> Array:
     after = np.clip(np.searchsorted(have, frames), 0, len(have) - 1)
     before = np.maximum(after - (have[after] > frames), 0)
     span = np.maximum(have[after] - have[before], 1)
-    share = np.clip((frames - have[before]) / span, 0, 1).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
-    filled = values[have[before]] * (1 - share) + values[have[after]] * share
+    fraction = np.clip((frames - have[before]) / span, 0, 1).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+    filled = values[have[before]] * (1 - fraction) + values[have[after]] * fraction
     filled[have] = values[have]
     return filled

@@ -88,15 +88,15 @@ class Curve:
 
 
 CURVES: tuple[Curve, ...] = (
-    Curve("jaw", "share", 0.0, 1.0, "jaw drop: 0 shut, 1 as wide as a shouted 'ah'"),
-    Curve("spread", "share", -1.0, 1.0, "lip corners: -1 rounded as in 'oo', +1 spread as in 'ee'"),
-    Curve("upper_lip", "share", 0.0, 1.0, "upper lip raised off the teeth"),
-    Curve("tuck", "share", 0.0, 1.0, "lower lip tucked under the upper teeth, as for f and v"),
-    Curve("closure", "share", 0.0, 1.0, "lips pressed together, as for p, b and m; 1 always closes them"),
-    Curve("tongue", "share", 0.0, 1.0, "tongue tip raised to the upper teeth, as for l, t, d, n and th"),
-    Curve("smile", "share", -1.0, 1.0, "lip corners up (+) or down (-)"),
-    Curve("blink", "share", 0.0, 1.0, "eyelids: 0 as in the portrait, 1 shut"),
-    Curve("brow", "share", -1.0, 1.0, "brows raised (+) or lowered (-)"),
+    Curve("jaw", "fraction", 0.0, 1.0, "jaw drop: 0 shut, 1 as wide as a shouted 'ah'"),
+    Curve("spread", "fraction", -1.0, 1.0, "lip corners: -1 rounded as in 'oo', +1 spread as in 'ee'"),
+    Curve("upper_lip", "fraction", 0.0, 1.0, "upper lip raised off the teeth"),
+    Curve("tuck", "fraction", 0.0, 1.0, "lower lip tucked under the upper teeth, as for f and v"),
+    Curve("closure", "fraction", 0.0, 1.0, "lips pressed together, as for p, b and m; 1 always closes them"),
+    Curve("tongue", "fraction", 0.0, 1.0, "tongue tip raised to the upper teeth, as for l, t, d, n and th"),
+    Curve("smile", "fraction", -1.0, 1.0, "lip corners up (+) or down (-)"),
+    Curve("blink", "fraction", 0.0, 1.0, "eyelids: 0 as in the portrait, 1 shut"),
+    Curve("brow", "fraction", -1.0, 1.0, "brows raised (+) or lowered (-)"),
     Curve("gaze_x", "degrees", -25.0, 25.0, "eyes towards the right (+) or left (-) of the picture"),
     Curve("gaze_y", "degrees", -20.0, 20.0, "eyes down (+) or up (-)"),
     Curve("yaw", "degrees", -30.0, 30.0, "head turned towards the right (+) or left (-) of the picture"),
@@ -104,8 +104,8 @@ CURVES: tuple[Curve, ...] = (
     Curve("roll", "degrees", -25.0, 25.0, "head tilted clockwise (+) as the picture is seen"),
     Curve("shift_x", "face widths", -0.3, 0.3, "head moved towards the right (+) of the picture"),
     Curve("shift_y", "face widths", -0.3, 0.3, "head moved down (+)"),
-    Curve("breath", "share", -1.0, 1.0, "chest raised by breathing (+)"),
-    Curve("sway", "share", -1.0, 1.0, "shoulders swayed towards the right (+) of the picture"),
+    Curve("breath", "fraction", -1.0, 1.0, "chest raised by breathing (+)"),
+    Curve("sway", "fraction", -1.0, 1.0, "shoulders swayed towards the right (+) of the picture"),
 )
 CURVE_NAMES: tuple[str, ...] = tuple(curve.name for curve in CURVES)
 MOUTH_CURVES: tuple[str, ...] = CURVE_NAMES[:6]

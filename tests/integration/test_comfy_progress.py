@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from echomimic.apps.comfy import host as hosts
-from echomimic.apps.comfy.host import PeakMemory, ProgressReporter, process_megabytes, show_report
+from echomimic.apps.comfy.host import HostProgress, PeakMemory, process_megabytes, show_report
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
 from echomimic.media import read_picture
@@ -64,7 +64,7 @@ def test_previews_while_denoising(host: Host, sample: Callable[..., str], monkey
 def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
-    bar, made = ProgressReporter(), []
+    bar, made = HostProgress(), []
 
     def make() -> Picture:
         made.append(clock[0])
@@ -81,7 +81,7 @@ def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytes
 
 
 def test_a_frame_is_sent_once(host: Host) -> None:
-    bar = ProgressReporter()
+    bar = HostProgress()
     bar.show(PICTURE)
     bar(1, 3)
     bar(2, 3)
@@ -89,7 +89,7 @@ def test_a_frame_is_sent_once(host: Host) -> None:
 
 
 def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
-    bar = ProgressReporter()
+    bar = HostProgress()
     with collect_notes() as notes:
         bar.preview(full)
         bar.preview(lambda: pytest.fail("asked again"))
@@ -102,7 +102,7 @@ def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
 def test_the_stop_button_is_looked_at_before_a_preview_is_made(host: Host) -> None:
     host.stop_after = 0
     with pytest.raises(Interrupted):
-        ProgressReporter().preview(lambda: pytest.fail("made"))
+        HostProgress().preview(lambda: pytest.fail("made"))
 
 
 def test_the_report_says_box_and_memory(sample: Callable[..., str]) -> None:

@@ -18,7 +18,7 @@ from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import Faces, opening
 from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import Measured, measure
-from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.quality_check import check_clip
 from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import read_picture, read_speech, read_video, sound_blocks, speech_from_samples, write_clip
@@ -56,7 +56,7 @@ def faces(clip: Path) -> Faces:
 
 def figures(path: Path, words: str, reference: Path | None = None) -> Measured:
     """Some metrics of a file."""
-    return measure(ClipSource(path.name, path, reference), make_settings(words), Networks())
+    return measure(ClipSource(path.name, path, reference), make_settings(words), MetricNetworks())
 
 
 def changed(source: Path, target: Path, change: Change, speech: Speech | None = None) -> Path:

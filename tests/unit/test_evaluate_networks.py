@@ -13,7 +13,7 @@ from echomimic.evaluate.catalogue import LEARNED, make_settings
 from echomimic.evaluate.learned_metrics import Gaussian, fit_gaussian, frechet_distance
 from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure, round_digits, set_distance
-from echomimic.evaluate.networks import Networks, load_networks, missing_network, parse_weights
+from echomimic.evaluate.networks import MetricNetworks, load_networks, missing_network, parse_weights
 from echomimic.evaluate.syncnet import LAG, SyncNet, cepstrum, sync_scores
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
@@ -255,14 +255,14 @@ def test_every_weighed_group_measures_a_clip(head_file: Path, tmp_path: Path) ->
     path = tmp_path / "clip.mp4"
     write_clip(path, MeshEngine().prepare(read_picture(head_file), voice, None, options).frames(), 25.0, voice, {})
     plain = {name: small_network(5) for name in LEARNED if name != "syncnet"}
-    networks = Networks(plain, SyncNet(small_network(5), small_network(5)))
+    networks = MetricNetworks(plain, SyncNet(small_network(5), small_network(5)))
     source = ClipSource("clip", path, path, head_file)
     found = measure(source, make_settings(",".join(LEARNED)), networks)
     assert found.notes == ()
     assert all(found.metrics[name] == 0 for name in ("fid", "fvd", "lpips", "efid"))
     assert 0.9 < found.metrics["csim"] <= 1  # type: ignore[operator]
     assert found.metrics["sync_d"] > 0  # type: ignore[operator]
-    nothing = measure(source, make_settings("fid,syncnet"), Networks())
+    nothing = measure(source, make_settings("fid,syncnet"), MetricNetworks())
     assert nothing.metrics == {}
     assert nothing.notes == (missing_network("fid"), missing_network("syncnet"))
     assert "inception-2015-12-05.pt" in nothing.notes[0]

@@ -1,4 +1,4 @@
-"""Cutting a picture to the video's canvas."""
+"""Cutting a picture to the size of the video."""
 
 import numpy as np
 import pytest

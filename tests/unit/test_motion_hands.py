@@ -1,4 +1,4 @@
-"""Hands as curves: what is drawn is what the points say afterwards, on any canvas and with hands that come and go."""
+"""Hands as curves: the points follow what is drawn, at any image size and with hands that appear and vanish."""
 
 from dataclasses import replace
 

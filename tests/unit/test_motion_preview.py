@@ -70,7 +70,7 @@ def test_faults_of_a_face_are_named() -> None:
     small = replace(track, points=(track.points - 256) * 0.2 + 256)
     assert "too small" in said(*preflight(small))
     away = replace(track, points=track.points + np.array((240, 0, 0), np.float32))
-    assert "leaves the canvas" in said(*preflight(away))
+    assert "leaves the image" in said(*preflight(away))
     assert "interpolated" in said(*preflight(replace(track, valid=np.arange(50) > 10)))
     turned = replace(track, points=track.points @ np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]], np.float32))
     assert "turned by more than 30" in said(*preflight(turned))

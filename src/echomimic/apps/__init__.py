@@ -1,1 +1,1 @@
-"""The doors: thin skins over `echomimic.api`."""
+"""Front ends: thin layers over `echomimic.api`."""

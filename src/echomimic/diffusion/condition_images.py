@@ -22,8 +22,6 @@ SELECTED: tuple[str, ...] = ("eyes", "brows", "pupils", "nose")
 
 _LANDMARK_SIDE = 512
 _HAND_SIDE = 800
-
-
 _LIP_COLOURS: tuple[Colour, ...] = (
     *((10, 180, 20), (20, 10, 180), (100, 100, 30), (100, 150, 50)),
     *((20, 80, 100), (80, 100, 20), (120, 100, 200), (150, 120, 100)),
@@ -48,16 +46,17 @@ def draw_landmarks(
 ) -> Picture:
     """V1's condition picture of one frame: (H, W, 3) uint8 RGB, lines on black.
 
-    `points` (478, 2 or 3) are pixels of `image_size` (width, height); `size` (width, height) is what comes back, by
-    default the canvas. `parts` are any of `PARTS`. As in the original, all is drawn on a square of 512 and then
-    resized, so a canvas that is not square stretches it; what lies outside the canvas is left out.
+    `points` (478, 2 or 3) are pixels of `image_size` (width, height); `size` (width, height) is that of the result, by
+    default the same. `parts` are any of `PARTS`. As in the original, all is drawn on a square of 512 and then
+    resized, which stretches images that are not square; what lies outside the image is left out.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise MotionError(f"unknown part {unknown[0]!r}; expected some of {', '.join(PARTS)}")
-    shares = np.asarray(points, np.float64)[:, :2] / image_size
-    inside = ((shares >= 0) & (shares <= 1)).all(axis=1)
-    pixels = np.minimum(np.floor(np.where(inside[:, None], shares, 0) * _LANDMARK_SIDE), _LANDMARK_SIDE - 1).astype(int)
+    fractions = np.asarray(points, np.float64)[:, :2] / image_size
+    inside = ((fractions >= 0) & (fractions <= 1)).all(axis=1)
+    scaled = np.floor(np.where(inside[:, None], fractions, 0) * _LANDMARK_SIDE)
+    pixels = np.minimum(scaled, _LANDMARK_SIDE - 1).astype(int)
     picture = np.zeros((_LANDMARK_SIDE, _LANDMARK_SIDE, 3), np.uint8)
     for edges, colour in (line for part in PARTS if part in parts for line in _LINES.get(part, ())):
         for a, b in edges:
@@ -75,9 +74,9 @@ def draw_hands(
 ) -> Picture:
     """V2's condition picture of one frame: (H, W, 3) uint8 RGB, both hands on black.
 
-    `hands` (2, 21, 2) are shares of the picture with `scores` (2, 21), or (2, 21, 3) with the score last; a low score
-    darkens. `size` (width, height) is what comes back. `place` (top, bottom, left, right) in pixels is where in it the
-    pose's own picture goes, by default all of it.
+    `hands` (2, 21, 2) are fractions of the picture with `scores` (2, 21), or (2, 21, 3) with the score last; a low
+    score darkens. `size` (width, height) is that of the result. `place` (top, bottom, left, right) is the part of it,
+    in pixels, in which the hands are drawn, by default all of it.
     """
     values = np.asarray(hands, np.float64)
     marks = values[..., 2] if scores is None else np.asarray(scores, np.float64)
@@ -90,19 +89,18 @@ def draw_hands(
 def _drawn_hands(hands: Points, scores: Points, size: tuple[int, int]) -> Picture:
     width, height = size
     scale = _HAND_SIDE / min(width, height)
-    image_size = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
-    pixels = (hands * (image_size.shape[1], image_size.shape[0])).astype(int)
+    image = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
+    pixels = (hands * (image.shape[1], image.shape[0])).astype(int)
     for joints, marks in zip(pixels, scores, strict=True):
         for bone, (a, b) in enumerate(HAND_BONES):
             if (joints[[a, b]] > 0).all():
                 light = int(255 * marks[a] * marks[b])
                 colour = [part * light for part in colorsys.hsv_to_rgb(bone / len(HAND_BONES), 1, 1)]
-                cv2.line(image_size, joints[a].tolist(), joints[b].tolist(), colour, 2)
+                cv2.line(image, joints[a].tolist(), joints[b].tolist(), colour, 2)
         for joint, mark in zip(joints, marks, strict=True):
             if (joint > 0).all():
-                cv2.circle(image_size, joint.tolist(), 4, (0, 0, int(255 * mark)), -1)
-    swapped: Picture = _resized(image_size, size)[..., ::-1]
-    return swapped
+                cv2.circle(image, joint.tolist(), 4, (0, 0, int(255 * mark)), -1)
+    return _resized(image, size)[..., ::-1]
 
 
 def face_mask(size: tuple[int, int], box: tuple[float, float, float, float], margin: float = 0.1) -> Picture:

@@ -147,7 +147,7 @@ class DiffusionRender:
         elif motion is None:
             if self.engine.predict is None:
                 raise MotionError(f"preset {preset.name} got no motion; expected a track of face landmarks")
-            cropped = replace(self.options, framing="crop")  # on the canvas of the conditioning frame
+            cropped = replace(self.options, framing="crop")  # in pixels of the conditioning frame
             motion = self.engine.predict(self.frame.portrait, self.speech, cropped, self.frame.face)
         return fit_to_clip(motion, self.num_frames, self.options)
 
@@ -160,7 +160,7 @@ class DiffusionRender:
         """
         preset, options, frame = self.engine.preset, self.options, self.frame
         driving = DrivingFrames(preset, frame, self._driving, options)
-        run = _Run(
+        run = _ClipStages(
             self.engine.networks(self.device, self.dtype, options.compile), self.device, self.dtype, options, preset
         )
         with torch.inference_mode():
@@ -201,7 +201,7 @@ class _TwoStageProgress:
             self._progress(self._windows + self._frames, self._total)
 
 
-class _Run:
+class _ClipStages:
     """The stages of one clip, each with its network on the device."""
 
     def __init__(

@@ -63,7 +63,7 @@ class ResnetBlock(nn.Module):
         return cast(Tensor, h + (self.conv_shortcut(x) if self.reshapes else x))
 
 
-class Resample(nn.Module):
+class ResampleConv(nn.Module):
     """Halves the size by a stride of 2, or reaches a given size by repeating pixels."""
 
     def __init__(self, dim: int, stride: int) -> None:
@@ -111,7 +111,7 @@ class DownStage(Stage):
         dims = [(dim, width)] + [(width, width)] * (config.layers - 1)
         super().__init__(dims, config, 0 if last else config.layers, config.layers)
         if not last:
-            self.downsamplers = nn.ModuleList([Resample(width, 2)])
+            self.downsamplers = nn.ModuleList([ResampleConv(width, 2)])
 
     def forward(self, x: Tensor, inputs: StageInputs) -> list[Tensor]:
         """The outputs of every layer, for the skip connections; the last is the stage's own."""
@@ -142,7 +142,7 @@ class UpStage(Stage):
         dims = [(a + skip, width) for a, skip in zip(ins, skips, strict=True)]
         super().__init__(dims, config, 0 if first else len(dims), len(dims))
         if not last:
-            self.upsamplers = nn.ModuleList([Resample(width, 1)])
+            self.upsamplers = nn.ModuleList([ResampleConv(width, 1)])
 
     def forward(self, x: Tensor, skips: list[Tensor], inputs: StageInputs) -> Tensor:
         """Takes its skips from the end of `skips`; the size of the next skip there is its output size."""

@@ -59,7 +59,7 @@ QUICK_HAND_RATE = 5.0
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """`groups` of metrics; `lag` frames scanned both ways; `hand_rate` looks for hands a second; `sheet` thumbnails.
+    """`groups` of metrics, `lag` frames scanned both ways, `hand_rate` hand detections a second, `sheet` thumbnails.
 
     `weights` names the file of each network. `seed` drives the bootstrap of comparisons and nothing else.
     """

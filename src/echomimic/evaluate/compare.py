@@ -35,7 +35,7 @@ class Difference:
 
 
 def compare(a: Report, b: Report, seed: int = 0) -> list[Difference]:
-    """Compare every metric that both reports have, in the catalogue's order. Raises InputError if they share none."""
+    """Compare every metric that both reports have, in the catalogue's order. Raises InputError if there is none."""
     found = [row for name in metrics() if (row := _difference(name, a, b, seed)) is not None]
     if not found:
         raise InputError("the two reports have no metric in common; expected two runs of the same metrics")

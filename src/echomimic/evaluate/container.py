@@ -1,4 +1,4 @@
-"""What a video file holds, counted from its packets instead of read from its header."""
+"""The contents of a video file, counted from its packets instead of read from its header."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from echomimic.errors import VideoError
 from echomimic.media.source import open_media, sound_streams, start_time, video_stream
-from echomimic.media.video import WANTED
+from echomimic.media.video import ACCEPTED
 
 if TYPE_CHECKING:
     from av import AudioCodecContext, VideoCodecContext, VideoStream
@@ -31,17 +31,17 @@ class Container:
 
 def read_container(path: Path) -> Container:
     """Count the packets of a video file. Raises VideoError if it is none."""
-    with open_media(path, WANTED, VideoError) as container:
+    with open_media(path, ACCEPTED, VideoError) as container:
         pictures = video_stream(container)
         if pictures is None:
-            raise VideoError(f"{path} has no pictures; expected {WANTED}")
+            raise VideoError(f"{path} has no pictures; expected {ACCEPTED}")
         return _counted(container, pictures)
 
 
 def _counted(container: "InputContainer", pictures: "VideoStream") -> Container:
     sounds, zero = next(iter(sound_streams(container)), None), start_time(container)
     stamps: list[Fraction] = []
-    heard: list[tuple[Fraction, Fraction]] = []
+    sounding: list[tuple[Fraction, Fraction]] = []
     for packet in container.demux([stream for stream in (pictures, sounds) if stream is not None]):
         if not packet.size or packet.pts is None or packet.time_base is None:
             continue
@@ -49,17 +49,19 @@ def _counted(container: "InputContainer", pictures: "VideoStream") -> Container:
         if packet.stream is pictures:
             stamps.append(start)
         else:
-            heard.append((start, start + (packet.duration or 0) * packet.time_base))
+            sounding.append((start, start + (packet.duration or 0) * packet.time_base))
     # packets stamped before 0 are the codec's priming samples, which are not played
-    heard = [(max(start, -zero, Fraction(0)), end) for start, end in heard]
-    return _container(sorted(stamps), heard, _codec(pictures.codec_context, sounds.codec_context if sounds else None))
+    sounding = [(max(start, -zero, Fraction(0)), end) for start, end in sounding]
+    return _container(
+        sorted(stamps), sounding, _codec(pictures.codec_context, sounds.codec_context if sounds else None)
+    )
 
 
-def _container(stamps: list[Fraction], heard: list[tuple[Fraction, Fraction]], codec: str) -> Container:
+def _container(stamps: list[Fraction], sounding: list[tuple[Fraction, Fraction]], codec: str) -> Container:
     """Compute in fractions, so that an even frame rate has a jitter of exactly 0."""
     steps = [after - before for before, after in pairwise(stamps)]
     step = sum(steps, Fraction(0)) / len(steps) if steps else Fraction(1, 25)
-    sound = (min(heard)[0], max(end for _, end in heard)) if heard else None
+    sound = (min(sounding)[0], max(end for _, end in sounding)) if sounding else None
     return Container(
         frames=len(stamps),
         fps=float(1 / step) if step else 0.0,

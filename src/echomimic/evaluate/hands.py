@@ -1,4 +1,4 @@
-"""Hand metrics: key point confidence (HKC) and variance (HKV), and the share of frames with hands."""
+"""Hand metrics: key point confidence (HKC) and variance (HKV), and the fraction of frames with hands."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
 from echomimic.types import Floats, Picture
 
 _USUAL = 0.5
-"""A hand that is found in this share of the frames belongs to the clip; in the others it counts as lost."""
+"""A hand that is found in this fraction of the frames belongs to the clip; in the others it counts as lost."""
 _CONFIDENCE = 0.5
 
 

@@ -14,7 +14,7 @@ from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack
 
 _BLINK, _USUAL = 0.7, 3.0
-"""Share of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
+"""Fraction of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ EXPRESSION_CURVES = ("jaw", "spread", "smile", "blink", "brow", "gaze_x", "gaze_
 
 
 def expression_features(faces: Faces) -> Floats:
-    """(n, 7) float32 of the frames where the face was seen: curves against the clip's own rest, in shares of their
+    """(n, 7) float32 of the frames where the face was seen: curves against the clip's own rest, in fractions of their
     range."""
     ranges = {curve.name: max(abs(curve.low), abs(curve.high)) for curve in CURVES}
     columns = [faces.curves[name] / np.float32(ranges[name]) for name in EXPRESSION_CURVES]

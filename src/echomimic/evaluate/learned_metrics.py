@@ -122,7 +122,7 @@ def expression_coefficients(network: Network, crops: Iterable[Picture]) -> Float
 
 
 _SMALLEST = 1e-12
-"""Share of the spread below which a distance is rounding."""
+"""Fraction of the spread below which a distance is rounding."""
 Doubles = npt.NDArray[np.float64]
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from echomimic.errors import InputError, OptionError
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
-WANTED = "a video, a folder of videos, or a manifest: .csv with a column path (and reference, portrait), .jsonl, .txt"
+ACCEPTED = "a video, a folder of videos, or a manifest: .csv with a column path (and reference, portrait), .jsonl, .txt"
 _Item = TypeVar("_Item")
 _COLUMNS = ("path", "reference", "portrait")
 
@@ -38,7 +38,7 @@ def read_sources(source: Path, reference: Path | None = None) -> list[ClipSource
     if reference is not None:
         raise OptionError("--reference goes with one video; expected references of many in the manifest's own column")
     if not sources:
-        raise InputError(f"{source} names no videos; expected {WANTED}")
+        raise InputError(f"{source} names no videos; expected {ACCEPTED}")
     return sources
 
 
@@ -51,16 +51,16 @@ def _rows(source: Path) -> Iterable[Mapping[str, object]]:
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         return list(csv.DictReader(text.splitlines()))
     except OSError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror}); expected {WANTED}") from None
+        raise InputError(f"{source} cannot be read ({error.strerror}); expected {ACCEPTED}") from None
     except ValueError:
-        raise InputError(f"{source} is no manifest that can be read; expected {WANTED}") from None
+        raise InputError(f"{source} is no manifest that can be read; expected {ACCEPTED}") from None
 
 
 def _job(row: Mapping[str, object], folder: Path) -> ClipSource:
     """Parse one row; its paths are relative to the manifest's folder."""
     values = {name: str(row.get(name) or "").strip() for name in _COLUMNS} if isinstance(row, Mapping) else {}
     if not values.get("path"):
-        raise InputError(f"a row of the manifest has no path: {row!r:.80}; expected {WANTED}")
+        raise InputError(f"a row of the manifest has no path: {row!r:.80}; expected {ACCEPTED}")
     reference, portrait = (folder / values[name] if values[name] else None for name in ("reference", "portrait"))
     return ClipSource(values["path"], folder / values["path"], reference, portrait)
 

@@ -15,7 +15,7 @@ from echomimic.evaluate.hands import hand_metrics
 from echomimic.evaluate.landmarks import Faces, expression_features, face_metrics, landmark_distances, opening
 from echomimic.evaluate.learned_metrics import fit_gaussian, frechet_distance
 from echomimic.evaluate.manifest import ClipSource
-from echomimic.evaluate.networks import Networks, missing_network
+from echomimic.evaluate.networks import MetricNetworks, missing_network
 from echomimic.evaluate.picture import flicker_curve, picture_metrics
 from echomimic.evaluate.reference import paired_frames, reference_metrics
 from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, expected_mouth, scan_lags, sync_metrics
@@ -51,7 +51,7 @@ class _Context:
 
     source: ClipSource
     settings: EvaluationSettings
-    networks: Networks
+    networks: MetricNetworks
     container: Container
     reference: Video | None
     frame_pass: FramePass
@@ -83,7 +83,7 @@ class _Context:
 
 
 def measure(
-    source: ClipSource, settings: EvaluationSettings, networks: Networks, progress: Progress | None = None
+    source: ClipSource, settings: EvaluationSettings, networks: MetricNetworks, progress: Progress | None = None
 ) -> Measured:
     """Measure one clip; raises EchoMimicError if it or its reference cannot be read."""
     with collect_notes() as notes:
@@ -114,7 +114,7 @@ def set_distance(pairs: list[tuple[Floats, Floats]]) -> float | None:
     return round_digits(frechet_distance(fit_gaussian(ours), fit_gaussian(theirs)))
 
 
-def _has_network(group: str, networks: Networks) -> bool:
+def _has_network(group: str, networks: MetricNetworks) -> bool:
     return networks.syncnet is not None if group == "syncnet" else group in networks.plain
 
 
@@ -263,7 +263,7 @@ LEARNED_GROUPS: Mapping[str, Callable[[_Context], Values]] = {
 
 
 def try_measure(
-    source: ClipSource, settings: EvaluationSettings, networks: Networks, progress: Progress | None = None
+    source: ClipSource, settings: EvaluationSettings, networks: MetricNetworks, progress: Progress | None = None
 ) -> Measured | InputError:
     """Measure one clip; return the error of a file that cannot be measured, so that others go on."""
     try:

@@ -45,7 +45,7 @@ EXPECTED: Mapping[str, Expected] = {
 
 
 @dataclass(frozen=True)
-class Networks:
+class MetricNetworks:
     """Loaded networks by group, and the sha256 of each file."""
 
     plain: Mapping[str, Network] = field(default_factory=dict)
@@ -82,12 +82,12 @@ def _fetched(place: str, hub: Hub | None) -> Path:
     return fetch([file], default_folder(), lambda line: note("network_fetched", "{line}", line=line), hub)[0]
 
 
-def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> Networks:
+def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "cpu") -> MetricNetworks:
     """Load and check the named files. Raises WeightsError if one is missing, has another digest or another format."""
     digests = {name: _checked(name, path, digest) for name, (path, digest) in wanted.items()}
     plain = {name: _load(name, path, device) for name, (path, _) in wanted.items() if name != "syncnet"}
     syncnet = _load_syncnet(wanted["syncnet"][0], device) if "syncnet" in wanted else None
-    return Networks(plain, syncnet, digests)
+    return MetricNetworks(plain, syncnet, digests)
 
 
 def missing_network(name: str) -> Note:

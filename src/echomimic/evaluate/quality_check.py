@@ -9,7 +9,7 @@ from echomimic.evaluate.catalogue import QUICK, QUICK_HAND_RATE, EvaluationSetti
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure
-from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.report import make_card
 from echomimic.media import atomic_path
 from echomimic.notes import Note
@@ -36,7 +36,7 @@ def check_clip(path: str | Path, progress: Progress | None = None) -> QualityChe
     """Measure the quick groups and write `NAME.report.json` beside the video. Raises VideoError if it is unreadable."""
     path = Path(path)
     settings = EvaluationSettings(groups=QUICK, hand_rate=QUICK_HAND_RATE, sheet=0)
-    found = measure(ClipSource(path.name, path), settings, Networks(), progress)
+    found = measure(ClipSource(path.name, path), settings, MetricNetworks(), progress)
     warnings = tuple(warn(found.metrics))
     clip = {"path": path.name, "metrics": found.metrics, "notes": list(found.notes), "warnings": list(warnings)}
     about: dict[str, object] = {
@@ -45,7 +45,7 @@ def check_clip(path: str | Path, progress: Progress | None = None) -> QualityChe
         "codec": found.container.codec,
     }
     place = path.with_name(f"{path.stem}.report.json")
-    report = {"card": make_card(settings, Networks(), [about]), "clips": [clip]}
+    report = {"card": make_card(settings, MetricNetworks(), [about]), "clips": [clip]}
     with atomic_path(place) as part:
         part.write_text(
             json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -81,7 +81,7 @@ def _faceless(metrics: Mapping[str, float | None]) -> Note | None:
     found = metrics.get("face_found")
     if found is None or found >= 0.98:
         return None
-    return Note.make("frames_without_face", "no face in {share:.0%} of frames", share=1 - found)
+    return Note.make("frames_without_face", "no face in {fraction:.0%} of frames", fraction=1 - found)
 
 
 _RULES: tuple[Rule, ...] = (

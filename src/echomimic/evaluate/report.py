@@ -15,7 +15,7 @@ from echomimic.errors import InputError
 from echomimic.evaluate import learned_metrics, picture, syncnet
 from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.measure import DIGITS, round_digits, set_distance
-from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.report_page import can_draw, render_report
 from echomimic.media import atomic_path
 
@@ -42,7 +42,7 @@ def write_report(folder: Path, report: Report, records: list[Record]) -> None:
 
 def make_report(
     settings: EvaluationSettings,
-    networks: Networks,
+    networks: MetricNetworks,
     records: list[Record],
     feature_sets: list[dict[str, Any]],
 ) -> Report:
@@ -98,7 +98,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def make_card(settings: EvaluationSettings, networks: Networks, clips: list[Record]) -> Record:
+def make_card(settings: EvaluationSettings, networks: MetricNetworks, clips: list[Record]) -> Record:
     """The run card: all that is needed to get the same figures again; `clips` hold path, sha256 and codec."""
     chosen = [metric for metric in metrics().values() if metric.group in settings.groups]
     return {
@@ -112,7 +112,7 @@ def make_card(settings: EvaluationSettings, networks: Networks, clips: list[Reco
             "picture": f"whole frame, longer side at most {picture.SIDE} px",
             "face": f"five points to {learned_metrics.FACE_SIDE} px (csim) and "
             f"{learned_metrics.EXPRESSION_SIDE} px (efid)",
-            "syncnet": f"box of 468 landmarks and {syncnet.ROOM:g} of it, {syncnet.SIDE} px, JPEG {syncnet.JPEG}",
+            "syncnet": f"box of 468 landmarks and {syncnet.MARGIN:g} of it, {syncnet.SIDE} px, JPEG {syncnet.JPEG}",
             "fid, lpips, psnr, ssim": "whole frame",
             "fvd": f"whole frame to {learned_metrics.WINDOW_SIDE} px, {learned_metrics.WINDOW} frames",
         },

@@ -14,7 +14,7 @@ from echomimic.errors import InputError, OutputError
 from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.manifest import ClipSource, file_digest, pick_shard
 from echomimic.evaluate.measure import FeatureSets, Measured, try_measure
-from echomimic.evaluate.networks import Networks
+from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.report import Record, Report, make_report, package_versions, write_report
 from echomimic.evaluate.report_page import save_pictures
 from echomimic.media import atomic_path
@@ -27,7 +27,7 @@ class EvaluationRun:
 
     folder: Path
     settings: EvaluationSettings
-    networks: Networks
+    networks: MetricNetworks
 
     def path(self, kind: str, key: str, suffix: str) -> Path:
         """The file of one kind that belongs to the clip with this key."""
@@ -43,7 +43,7 @@ class IdentifiedClip:
     files: dict[str, str | None]
 
 
-def open_run(folder: Path, settings: EvaluationSettings, networks: Networks) -> EvaluationRun:
+def open_run(folder: Path, settings: EvaluationSettings, networks: MetricNetworks) -> EvaluationRun:
     """Make the folder of a report. Raises OutputError if it cannot be made."""
     try:
         for part in ("parts", "clips", "features"):

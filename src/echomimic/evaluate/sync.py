@@ -23,7 +23,7 @@ _DRIFT = 1.0
 """Seconds: what is slower (a smile, a tired face) says nothing about lag and is taken out."""
 _STILL, _MUTE = 5e-3, 1e-3
 """Spread under which a mouth that is seen does not move (outer-eye distances; twice the landmarker's noise on stills),
-and under which nothing is said (shares of the jaw)."""
+and under which nothing is said (fractions of the jaw)."""
 _SHUT = 0.2
 """Lips count as shut in the lowest fifth of the way from their closest to their usual widest."""
 _NEAR = 0.05
@@ -52,7 +52,7 @@ class Sync:
 
     @property
     def offset(self) -> int:
-        """Frames by which the sound is late; negative where it is early. Of equal peaks the one nearest to 0."""
+        """Frames by which the sound is late; negative if it is early. Of equal peaks the one nearest to 0."""
         lags = np.arange(-self.lag, self.lag + 1)
         best = np.flatnonzero(self.scan == self.scan.max())
         return int(lags[best[np.argmin(np.abs(lags[best]))]])
@@ -120,11 +120,11 @@ def sync_metrics(sync: Sync | None) -> Values:
 
 
 def closure_metrics(seen: Floats, expected: ExpectedMouth, fps: float, late: float) -> Values:
-    """Share of p, b and m at which the lips shut, with the sound's lateness `late` (seconds) taken out.
+    """Fraction of p, b and m at which the lips shut, with the sound's lateness `late` (seconds) taken out.
 
-    `closure_chance` is the share of instants at which a closure would have been counted anyway.
+    `closure_chance` is the fraction of instants at which a closure would have been counted anyway.
     """
-    low, high = (float(np.percentile(seen, share)) for share in (2, 95)) if len(seen) else (0.0, 0.0)
+    low, high = (float(np.percentile(seen, fraction)) for fraction in (2, 95)) if len(seen) else (0.0, 0.0)
     if high - low < _STILL:
         return {"closure_hits": None, "closure_chance": None, "closure_count": float(len(expected.closures))}
     shut = seen <= low + _SHUT * (high - low)

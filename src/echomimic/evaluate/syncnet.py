@@ -20,8 +20,8 @@ FPS, RATE = 25, 16000
 SIDE, SPAN, COLUMNS = 224, 5, 20
 """Pixels of the crop; frames, and columns of cepstrum, that are seen together."""
 LAG = 15
-ROOM = 0.4
-"""Room round the face's box, in shares of it, as the published pipeline crops."""
+MARGIN = 0.4
+"""Margin around the face's box, in fractions of it, as the published pipeline crops."""
 JPEG = 95
 """Quality of the codec that every crop goes through, so that the clip's own codec weighs less."""
 NAMES = ("sync_c", "sync_d", "syncnet_offset_frames")
@@ -97,7 +97,7 @@ def _boxes(faces: Faces) -> npt.NDArray[np.float64]:
 
 def _crop(pixels: Picture, box: npt.NDArray[np.float64]) -> Picture:
     x, y, half = box
-    side = 2 * half * (1 + ROOM)
+    side = 2 * half * (1 + MARGIN)
     scale = SIDE / side
     place = np.array([[scale, 0, (side / 2 - x) * scale], [0, scale, (half - y) * scale]])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

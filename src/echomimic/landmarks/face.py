@@ -73,8 +73,8 @@ class _Search:
         return self._stack.enter_context(face_landmarker(most=1, confidence=0.2))
 
     @cached_property
-    def insist(self) -> FindLandmarks:
-        """Landmarks of the one face of a crop, however faint."""
+    def find_faint(self) -> FindLandmarks:
+        """Landmarks of the one face of a crop, at the lowest detection threshold."""
         return self._stack.enter_context(face_landmarker(most=1, confidence=0.05))
 
     def faces(self, pixels: Picture, most: int, *, tiles: bool = True) -> list[Face]:
@@ -92,20 +92,21 @@ class _Search:
             faces = [face for tile in _tiles(pixels, max(width, height) / 2) for face in self.inside(pixels, tile)]
         return sorted(_distinct(faces), key=lambda face: face.box[0])
 
-    def inside(self, pixels: Picture, box: Box, *, insist: bool = False) -> list[Face]:
-        """The face in a box of the picture, which may reach beyond the picture; `insist` takes the faintest."""
+    def inside(self, pixels: Picture, box: Box, *, faint: bool = False) -> list[Face]:
+        """The face in a box of the picture, which may reach beyond the picture; with `faint` at the lowest score."""
         view, scale = crop_square(pixels, box, 512)
         shift = np.array([box[0], box[1], 0])
         return [
-            Face((points / scale + shift).astype(np.float32)) for points in (self.insist if insist else self.find)(view)
+            Face((points / scale + shift).astype(np.float32))
+            for points in (self.find_faint if faint else self.find)(view)
         ]
 
     def quality(self, pixels: Picture, face: Face) -> FaceQuality:
-        """How far the face is to be believed."""
+        """The reliability of the face."""
         return measure_quality(pixels, face.landmarks, self.find)
 
     def _add(self, faces: list[Face], pixels: Picture, boxes: list[Box], *, sure: bool = False) -> None:
-        """Add the faces in `boxes` that are not known yet; with `sure` only those that bear a second look."""
+        """Add the faces in `boxes` that are not known yet; with `sure` only those that pass a second check."""
         for box in boxes:
             if not any(_overlap(box, face.box) > 0.1 for face in faces):
                 found = [face for face in self.inside(pixels, _grown(box, 1.0)) if _overlap(box, face.box) > 0.3]
@@ -158,7 +159,7 @@ def locate_face(portrait: Portrait, options: Options) -> LocatedFace:
             faces = _candidates(search, portrait, options)
         face = _choose(portrait, faces, options)
         _check_size(portrait, face)
-        _say_doubts(portrait, face, search.quality(portrait.pixels, face))
+        _note_doubts(portrait, face, search.quality(portrait.pixels, face))
     return LocatedFace(portrait, face)
 
 
@@ -192,7 +193,7 @@ def turned_portrait(portrait: Portrait, turn: int) -> Portrait:
 
 
 def turn_values(turn: int) -> dict[str, object]:
-    """How a picture or video that needs `turn` quarters counter-clockwise is called in notes."""
+    """The words for a picture or video that needs `turn` quarters counter-clockwise, for notes."""
     return {
         "how": "upside down" if turn == 2 else "sideways",
         "degrees": 180 if turn == 2 else 90,
@@ -267,7 +268,7 @@ def _largest(faces: list[Face]) -> Face:
 
 
 def _no_face(portrait: Portrait, options: Options) -> FaceError:
-    """What to say of a picture or a box without a face: whether the picture shows anything at all."""
+    """The error for a picture or a box without a face; it says whether the picture shows anything."""
     if options.face_box:
         x, y, w, h = options.face_box
         return FaceError(
@@ -282,7 +283,7 @@ def _no_face(portrait: Portrait, options: Options) -> FaceError:
 
 
 def _fault(pixels: Picture) -> str:
-    """In what way a picture shows nothing, or seems to be decoded wrongly; empty if it seems sound."""
+    """Why a picture cannot show a face: it is blank, cut off or noise; empty if it seems sound."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     if small.std(axis=(0, 1)).max() < 3:
         return "it is black" if small.max() < 24 else "it is one colour"
@@ -305,8 +306,8 @@ def _check_size(portrait: Portrait, face: Face) -> None:
         )
 
 
-def _say_doubts(portrait: Portrait, face: Face, quality: FaceQuality) -> None:
-    """Notes about what the video will show wrongly."""
+def _note_doubts(portrait: Portrait, face: Face, quality: FaceQuality) -> None:
+    """Make notes about what will look wrong in the video."""
     if abs(face.yaw) > WIDEST_YAW:
         note(
             "head_turned",
@@ -349,7 +350,7 @@ def _faces_in_box(search: _Search, portrait: Portrait, box: Box) -> list[Face]:
     for margin in (0.5, 0.25, 1.0):
         faces = [
             face
-            for face in search.inside(portrait.pixels, _grown(box, margin), insist=True)
+            for face in search.inside(portrait.pixels, _grown(box, margin), faint=True)
             if _overlap(box, face.box) > 0.2
         ]
         if faces:

@@ -1,4 +1,4 @@
-"""How far a found face is to be believed: upright or not, seen whole or not, a human face at all."""
+"""Reliability of a detected face: whether it is upright, completely visible, and human."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STEEPEST_ROLL = 60.0
 """Degrees from which a face counts as lying or upside down. Landmarks of sideways faces have 71 to 98."""
 _UPRIGHT_ROLL = 50.0
 _SCORE = (0.70, 0.74)
-"""Detector scores from which a turned picture and a given one are believed: upright faces have at least 0.75."""
+"""Detector scores from which a face is accepted in a turned picture and in the given one (upright: at least 0.75)."""
 _KEYPOINTS = 0.16
 """Largest distance of a key point between detector and landmarks, in eye distances: upright at most 0.15."""
 _UNSTABLE = 0.03
@@ -54,7 +54,7 @@ _EYE_PIXELS = 60
 
 @dataclass(frozen=True)
 class FaceQuality:
-    """What tells a face that can be animated from one that cannot.
+    """Measurements that tell whether a face can be animated.
 
     `roll` in degrees; `score` of the detector in a crop; `keypoints` and `moves`: distances in eye distances, between
     detector and landmarks and between landmarks of different crops; `contrast`, `slit`, `colours` in CIELAB units;
@@ -86,7 +86,7 @@ class FaceQuality:
 
     @property
     def is_faint(self) -> bool:
-        """Whether the detector hardly takes this for a face."""
+        """Whether the detector is hardly sure that this is a face."""
         return self.score < _DOUBTFUL_SCORE
 
     @property
@@ -101,7 +101,7 @@ class FaceQuality:
 
     @property
     def hides_mouth(self) -> bool:
-        """Whether something seems to cover the mouth: no lips are seen where the landmarks have them."""
+        """Whether something seems to cover the mouth: the landmarks have lips, but the picture shows none there."""
         return (
             self.contrast < _FLAT
             or self.colours > _FOREIGN

@@ -13,7 +13,7 @@ from echomimic.errors import OutputError
 from echomimic.media.source import address_of
 
 SUFFIXES = (".mp4", ".webm", ".gif")
-WANTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a dot for png pictures"
+ACCEPTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a dot for png pictures"
 TEMPORARY = ".echomimic-part-"
 """Prefix of unfinished files. Only a killed process leaves one behind; it may be deleted."""
 
@@ -42,7 +42,7 @@ def check_output(path: str | Path) -> Path:
     except PermissionError:
         raise OutputError(f"{path} may not be written; choose another place or change its permissions") from None
     except OSError as fault:
-        raise OutputError(f"{path} cannot be written ({fault.strerror}); expected {WANTED}") from None
+        raise OutputError(f"{path} cannot be written ({fault.strerror}); expected {ACCEPTED}") from None
     return path
 
 
@@ -65,13 +65,13 @@ def _check_kind(path: Path) -> None:
     """Raise OutputError unless the suffix is known and nothing of another kind has the name."""
     if is_folder(path):
         if path.exists() and not path.is_dir():
-            raise OutputError(f"{path} is a file; expected {WANTED}")
+            raise OutputError(f"{path} is a file; expected {ACCEPTED}")
         if path.is_dir() and not all(_FRAME.fullmatch(entry.name) for entry in path.iterdir()):
             raise OutputError(f"folder {path} holds other things than frames; expected a new or an empty one: name one")
     elif path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path} ends in {path.suffix!r}, which is no known format; expected {WANTED}")
+        raise OutputError(f"{path} ends in {path.suffix!r}, which is no known format; expected {ACCEPTED}")
     elif path.is_dir():
-        raise OutputError(f"{path} is a folder; expected {WANTED}: name a file in it")
+        raise OutputError(f"{path} is a folder; expected {ACCEPTED}: name a file in it")
     elif path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a regular file; expected a file that may be replaced")
 

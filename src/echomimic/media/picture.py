@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from tifffile import TiffPage
 
-WANTED = "a picture (png, jpg, webp, heic, avif, gif, tiff, bmp, …)"
+ACCEPTED = "a picture (png, jpg, webp, heic, avif, gif, tiff, bmp, …)"
 MOST_PIXELS = 100_000_000
 """Pictures with more pixels are refused as decompression bombs."""
 LONGEST_SIDE = 4096
@@ -48,13 +48,13 @@ def read_picture(path: str | Path) -> Portrait:
     Of an animated picture the first image is used, of a HEIC photo the primary one. Raises PictureError for files that
     are missing, too small, too large, cut off, or not a picture.
     """
-    path = check_file(path, WANTED, PictureError)
+    path = check_file(path, ACCEPTED, PictureError)
     pixels = _with_pillow(path)
     if pixels is None:
         pixels = _with_ffmpeg(path)
     alpha = np.ascontiguousarray(pixels[..., 3])
     if not alpha.any():
-        raise PictureError(f"{path} is transparent all over; expected {WANTED} with something to see")
+        raise PictureError(f"{path} is transparent all over; expected {ACCEPTED} with something to see")
     if alpha.all() and alpha.min() == 255:
         return Portrait(np.ascontiguousarray(pixels[..., :3]), name=path.stem)
     return Portrait(_over_backdrop(pixels), alpha, path.stem)
@@ -83,7 +83,7 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
         with image:
             _check_size(path, *image.size)
             if image.format == "EPS":
-                raise PictureError(f"{path} is a PostScript drawing; expected {WANTED}: export it as png")
+                raise PictureError(f"{path} is a PostScript drawing; expected {ACCEPTED}: export it as png")
             if image.format in _ANIMATED and getattr(image, "is_animated", False):
                 note("picture_animated", "{name} is animated: its first image is used", name=path.name)
             _note_large(path, image.size)
@@ -96,7 +96,7 @@ def _with_pillow(path: Path) -> npt.NDArray[np.uint8] | None:
                     with suppress(PictureError):
                         return _with_ffmpeg(path)
                 why = str(fault).split("\n")[0]
-                raise PictureError(f"{path} is damaged or cut off ({why}); expected {WANTED}: fetch it again") from None
+                raise PictureError(f"{path} is damaged or cut off ({why}); expected {ACCEPTED}: get it again") from None
 
 
 def _upright(image: "Image.Image") -> npt.NDArray[np.uint8]:
@@ -277,7 +277,7 @@ def _deep_samples(path: Path, page: "TiffPage") -> npt.NDArray[Any] | None:
 
 
 def _ffmpeg_samples(path: Path) -> npt.NDArray[Any]:
-    with open_media(path, WANTED, PictureError) as container:
+    with open_media(path, ACCEPTED, PictureError) as container:
         return _first_frames(container.decode(video=0))[0].to_ndarray()
 
 
@@ -286,24 +286,24 @@ def _with_ffmpeg(path: Path) -> npt.NDArray[np.uint8]:
     from av.error import FFmpegError
     from PIL import Image
 
-    with open_media(path, WANTED, PictureError) as container:
+    with open_media(path, ACCEPTED, PictureError) as container:
         video = video_stream(container)
         if video is None or container.streams.audio:
             what = "a video" if video else "a sound"
-            raise PictureError(f"{path} is {what}; expected {WANTED}: save a frame of it as png")
+            raise PictureError(f"{path} is {what}; expected {ACCEPTED}: save a frame of it as png")
         if video.codec_context.width:
             _check_size(path, video.codec_context.width, video.codec_context.height)
         frames = _first_frames(container.decode(video))
         if len(frames) > 1:
-            raise PictureError(f"{path} is a video; expected {WANTED}: save a frame of it as png")
+            raise PictureError(f"{path} is a video; expected {ACCEPTED}: save a frame of it as png")
         if not frames:
-            raise PictureError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
+            raise PictureError(f"{path} is damaged or cut off; expected {ACCEPTED}: fetch it again")
         if video.codec_context.name == "tiff":  # full range by its standard, as in jpeg
             frames[0].color_range, frames[0].colorspace = 2, 5
         try:
             picture = Image.fromarray(upright_pixels(frames[0], "rgba"))
         except FFmpegError:
-            raise PictureError(f"{path} cannot be turned into pixels; expected {WANTED}: export it as png") from None
+            raise PictureError(f"{path} cannot be turned into pixels; expected {ACCEPTED}: export it as png") from None
         _note_large(path, picture.size)
         return np.asarray(_smaller(picture), np.uint8)
 

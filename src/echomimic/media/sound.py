@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioStream
     from av.container import InputContainer
 
-WANTED = "a sound (wav, mp3, m4a, flac, ogg, opus, webm) or a video with a sound track"
+ACCEPTED = "a sound (wav, mp3, m4a, flac, ogg, opus, webm) or a video with a sound track"
 SHORTEST = 0.02
 """Seconds below which a sound is refused."""
 SILENCE = 1e-3
@@ -67,10 +67,10 @@ def read_speech(path: str | Path) -> Speech:
     Of several sound tracks the one marked as default is used, unless it is silent and another is not. Raises
     SoundError for files that are missing, have no sound, cannot be decoded, or hold NaN or infinite samples.
     """
-    path = check_file(path, WANTED, SoundError)
+    path = check_file(path, ACCEPTED, SoundError)
     scan, tracks = _audible_track(path)
     if scan.first is None or scan.empty:
-        raise SoundError(f"{path} has no sound in it ({scan.seconds:.3f} s were decoded); expected {WANTED}")
+        raise SoundError(f"{path} has no sound in it ({scan.seconds:.3f} s were decoded); expected {ACCEPTED}")
     if scan.peak > _LOUDEST:
         raise SoundError(f"{path} has samples up to {scan.peak:.0f}; expected -1 to 1: export it as 16-bit wav")
     if tracks > 1:
@@ -95,13 +95,13 @@ def read_speech(path: str | Path) -> Speech:
 
 def _audible_track(path: Path) -> tuple[_Scan, int]:
     """The first sound track that is audible, in the order of preference, or else the first; and how many there are."""
-    with open_media(path, WANTED, SoundError) as container:
+    with open_media(path, ACCEPTED, SoundError) as container:
         if not container.streams.audio:
             what = "a picture" if is_picture(path) else "a video without sound" if container.streams else "damaged"
-            raise SoundError(f"{path} is {what}; expected {WANTED}")
+            raise SoundError(f"{path} is {what}; expected {ACCEPTED}")
         known = [stream for stream in sound_streams(container) if stream.codec_context is not None]
         if not known:
-            raise SoundError(f"{path} has sound of a kind that is not known here; expected {WANTED}")
+            raise SoundError(f"{path} has sound of a kind that is not known here; expected {ACCEPTED}")
         tracks = [list(container.streams.audio).index(stream) for stream in known]
     scans = []
     for track in tracks:
@@ -238,9 +238,9 @@ def _in_memory(speech: Speech) -> Iterator[Chunk]:
 
 def _decode(path: Path, scan: _Scan) -> Iterator[Chunk]:
     """The samples of a sound track in chunks of about a second, from the moment at which the file starts to play."""
-    with open_media(path, WANTED, SoundError) as container:
+    with open_media(path, ACCEPTED, SoundError) as container:
         if scan.track >= len(container.streams.audio):
-            raise SoundError(f"{path} has lost its sound since it was checked; expected {WANTED}")
+            raise SoundError(f"{path} has lost its sound since it was checked; expected {ACCEPTED}")
         stream = container.streams.audio[scan.track]
         scan.promised = _promised(path, container, stream)
         yield from _gathered(_timed(_frames(container, stream, scan), float(start_time(container))))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
     from av.container import InputContainer
 
-WANTED = "a video (mp4, mov, webm, mkv, ts, avi, gif, …)"
+ACCEPTED = "a video (mp4, mov, webm, mkv, ts, avi, gif, …)"
 _HD = 720
 """Lines from which an untagged video counts as BT.709; smaller ones as BT.601."""
 
@@ -46,10 +46,10 @@ class Video:
 
         Seconds come from the time stamps, so a variable frame rate is followed.
         """
-        with open_media(self.path, WANTED, VideoError) as container:
+        with open_media(self.path, ACCEPTED, VideoError) as container:
             stream = video_stream(container)
             if stream is None:
-                raise VideoError(f"{self.path} has no video any more; expected {WANTED}")
+                raise VideoError(f"{self.path} has no video any more; expected {ACCEPTED}")
             stream.thread_type = "AUTO"
             zero = start_time(container)
             counted = container.format.name == "avi"  # stamps frames in the order they are stored, not shown
@@ -88,17 +88,17 @@ class Video:
 def read_video(path: str | Path) -> Video:
     """A video to read frames from; raises VideoError if it is missing, not a video, or cannot be decoded."""
     path = Path(path)
-    with open_media(path, WANTED, VideoError) as container:
+    with open_media(path, ACCEPTED, VideoError) as container:
         stream = video_stream(container)
         if stream is None and container.streams.audio:
-            raise VideoError(f"{path} is a sound; expected {WANTED}")
+            raise VideoError(f"{path} is a sound; expected {ACCEPTED}")
         size = _size(container, stream, path) if stream else None
         if size is None:
-            raise VideoError(f"{path} is damaged or cut off; expected {WANTED}: fetch it again")
-    with open_media(path, WANTED, VideoError) as container:
+            raise VideoError(f"{path} is damaged or cut off; expected {ACCEPTED}: fetch it again")
+    with open_media(path, ACCEPTED, VideoError) as container:
         count, start, span, usual = _count(container)
     if count == 1 and is_picture(path):
-        raise VideoError(f"{path} is a picture; expected {WANTED}")
+        raise VideoError(f"{path} is a picture; expected {ACCEPTED}")
     fps = (count - 1) / span if span > 0 else usual
     return Video(path, *size, fps, count / fps, count, start)
 

@@ -44,7 +44,7 @@ _EDGE = 12.0
 """Minimum brightness step from iris to white, in grey levels, for an edge to count."""
 
 
-class Eye:
+class EyeRenderer:
     """Draws one eye of one portrait."""
 
     def __init__(self, picture: Pixels, rig: Rig, around: Surroundings, eye: mesh.Eye) -> None:
@@ -78,11 +78,11 @@ class Eye:
         lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
         # split in the middle of the eye: a split at a lid's edge would show the other lid's colour along it
         skin = self.opening.skin(portrait, self._shutting(pose, down), box, 0.5 * (upper + lower))
-        share = cover(np.concatenate([upper, lower[::-1]]), box)
+        coverage = cover(np.concatenate([upper, lower[::-1]]), box)
         ball = self._turned_eyeball(pose, box)
         if frame.shape[2] == 4:
             ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
-        put(frame, blend(skin, ball, share), box, 0.6 * self.opening.margin)
+        put(frame, blend(skin, ball, coverage), box, 0.6 * self.opening.margin)
 
     def _overhang(self, pose: Pose) -> Array:
         """(n, 1) pixels by which the upper lid is drawn below its rim."""
@@ -186,9 +186,9 @@ class _EyeReader:
     def _texture(self, place: Array, made: Array, hem: tuple[float, float]) -> Pixels:
         """(N, 3): visible colours at points (N, 2), blended into the synthesised `made` where a lid hides them."""
         bare, hidden = self._visible(place, hem)
-        share = smoothstep(hidden / self.radius, 0.0, _FADE)[:, None]
+        fraction = smoothstep(hidden / self.radius, 0.0, _FADE)[:, None]
         seen = self._read(bare, cv2.INTER_CUBIC)
-        return np.asarray(np.clip(seen + share * (made - seen) + 0.5, 0, 255), np.uint8)
+        return np.asarray(np.clip(seen + fraction * (made - seen) + 0.5, 0, 255), np.uint8)
 
     def _visible(self, place: Array, hem: tuple[float, float] = _WET) -> tuple[Array, Array]:
         """For points (N, 2) the nearest visible points, and the distance (N,) to them.
@@ -276,6 +276,6 @@ def _extrapolated(colours: Array, weight: Array, shape: tuple[int, int]) -> Arra
     filled = np.broadcast_to(total[:3] / total[3] if total[3] > 0 else np.median(colours, 0), (*shape, 3))
     for spread in (0.25, 0.12, 0.06):
         near = cv2.GaussianBlur(known, (0, 0), spread * shape[1], borderType=cv2.BORDER_CONSTANT)
-        share = np.clip(near[..., 3:] / 0.08, 0, 1)
-        filled = filled + share * (near[..., :3] / np.maximum(near[..., 3:], 1e-6) - filled)
+        fraction = np.clip(near[..., 3:] / 0.08, 0, 1)
+        filled = filled + fraction * (near[..., :3] / np.maximum(near[..., 3:], 1e-6) - filled)
     return np.asarray(filled, np.float64).reshape(-1, 3)

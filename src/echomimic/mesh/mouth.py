@@ -24,7 +24,7 @@ _TOOTH_WIDTHS = np.array([0.098, 0.078, 0.084, 0.074, 0.068, 0.06])
 _TOOTH_LENGTHS = np.array([1.0, 0.93, 0.99, 0.9, 0.83, 0.76])
 
 
-class Mouth:
+class MouthRenderer:
     """Draws the mouth of one portrait."""
 
     def __init__(self, picture: Pixels, rig: Rig, around: Surroundings) -> None:
@@ -54,14 +54,14 @@ class Mouth:
         patch = self.opening.skin(portrait, pose, box, 0.5 * (upper + lower))
         gap = float(np.linalg.norm(lower - upper, axis=1).max()) / self.width
         if gap > _CLOSED:
-            share = cover(np.concatenate([upper, lower[::-1]]), box)
-            inside = self._inside(pose, box, share, gap)
+            coverage = cover(np.concatenate([upper, lower[::-1]]), box)
+            inside = self._inside(pose, box, coverage, gap)
             if frame.shape[2] == 4:
                 inside = np.dstack([inside, np.full(inside.shape[:2], 255, np.uint8)])
-            patch = blend(patch, inside, share * np.float32(_ramp(gap, _CLOSED, 0.035)))
+            patch = blend(patch, inside, coverage * np.float32(_ramp(gap, _CLOSED, 0.035)))
         put(frame, patch, box, 0.5 * self.opening.margin)
 
-    def _inside(self, pose: Pose, box: Box, share: Floats, gap: float) -> Pixels:
+    def _inside(self, pose: Pose, box: Box, coverage: Floats, gap: float) -> Pixels:
         """(h, w, 3): cavity, tongue, teeth and shading in `box`."""
         jaw = self.rig.jaw_displacement(pose.row)
         drop = float(jaw @ self.rig.frame.axes[1]) / self.width
@@ -77,7 +77,7 @@ class Mouth:
             self._composite(colour, texture, self._place(base, (left, top, -2 * left, tall), texture, pose, box))
         if self._own is not None:
             self._composite(colour, self._own[0], self._own_teeth_place(self._own[1], pose, box))
-        self._shade(colour, share, pose.points, box, gap)
+        self._shade(colour, coverage, pose.points, box, gap)
         return np.asarray(np.clip(colour, 0, 255), np.uint8)
 
     def _place(
@@ -105,14 +105,14 @@ class Mouth:
         colour *= 1 - warped[..., 3:]
         colour += warped[..., :3]
 
-    def _shade(self, colour: Floats, share: Floats, points: Floats, box: Box, gap: float) -> None:
+    def _shade(self, colour: Floats, coverage: Floats, points: Floats, box: Box, gap: float) -> None:
         """Darken towards the lips, the corners and the shadow of the upper lip, in place."""
         place = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
         left, right = points[mesh.MOUTH_LEFT, :2], points[mesh.MOUTH_RIGHT, :2]
         across = (right - left).astype(np.float32)
         length = max(float(np.linalg.norm(across)), 1.0)
         u = np.abs((place - 0.5 * (left + right)) @ (across / length)) / (0.5 * length)
-        inside = (share > 0.5).astype(np.uint8)
+        inside = (coverage > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
         near = 0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))
         # little light enters a narrow gap: bright teeth in it would look like a seam

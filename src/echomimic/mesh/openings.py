@@ -74,9 +74,9 @@ def below(curve: Array, box: Box) -> Floats:
     return cover(np.concatenate([[left], curve, [right, right + down, left + down]]), box)
 
 
-def blend(under: Pixels, over: Pixels, share: Floats) -> Pixels:
-    """Blend `over` onto `under` by `share` (h, w) in 0..1."""
-    return np.asarray(cv2.blendLinear(over, under, share, 1 - share), np.uint8)
+def blend(under: Pixels, over: Pixels, alpha: Floats) -> Pixels:
+    """Blend `over` onto `under` by `alpha` (h, w) in 0..1."""
+    return np.asarray(cv2.blendLinear(over, under, alpha, 1 - alpha), np.uint8)
 
 
 class Opening:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.eyes import Eye
-from echomimic.mesh.mouth import Mouth
+from echomimic.mesh.eyes import EyeRenderer
+from echomimic.mesh.mouth import MouthRenderer
 from echomimic.mesh.openings import FINER, Pixels, blend, cover, fill_opening
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.upper_body import JAW_REACH, Surroundings
@@ -52,8 +52,8 @@ class Renderer:
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
-        self.eyes = [Eye(self.pixels, self.rig, self.around, eye) for eye in mesh.EYES]
-        self.mouth = Mouth(self.pixels, self.rig, self.around)
+        self.eyes = [EyeRenderer(self.pixels, self.rig, self.around, eye) for eye in mesh.EYES]
+        self.mouth = MouthRenderer(self.pixels, self.rig, self.around)
 
     def _without_openings(self, picture: Picture) -> Pixels:
         """The picture with eyes and mouth inpainted from their rims, so that only skin is left."""
@@ -164,8 +164,8 @@ def _feather(background: Picture, picture: Picture) -> Picture:
     """Feather the rim of the inpainted hole into the picture: a step there would be visible when the head moves."""
     hole = (background != picture).any(2).astype(np.uint8)
     depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(background.shape))
-    share = np.clip(depth, 0, 1).astype(np.float32)
-    return blend(picture, background, share * share * (3 - 2 * share))
+    alpha = np.clip(depth, 0, 1).astype(np.float32)
+    return blend(picture, background, alpha * alpha * (3 - 2 * alpha))
 
 
 def composite(person: Pixels, background: Picture) -> Picture:

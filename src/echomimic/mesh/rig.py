@@ -29,7 +29,7 @@ GAP_AT_FULL_JAW = 0.5
 STEEPEST = 1.8
 SNAP = 0.012
 """Gaps below this fraction of the mouth width close, because a dark hairline between lips looks like an error."""
-UPPER_SHARE = 0.35
+UPPER_FRACTION = 0.35
 """Fraction of a closing gap that the upper lip moves; the lower lip moves the rest."""
 
 FOLD = 0.85
@@ -197,9 +197,9 @@ class Rig:
         """(9,) distance of the lips at each column, in pixels along the head's down axis."""
         return np.asarray((points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) @ self.frame.axes[1])
 
-    def _closed(self, points: Array, share: Array, upper: float = UPPER_SHARE) -> Array:
+    def _closed(self, points: Array, fraction: Array, upper: float = UPPER_FRACTION) -> Array:
         """The points with a fraction (9,) of the gap between the lips removed."""
-        gap = (points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) * share[:, None]
+        gap = (points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) * fraction[:, None]
         return np.asarray(points + self._close_upper @ (upper * gap) - self._close_lower @ ((1 - upper) * gap))
 
     def _seal(self, points: Array, v: Array) -> Array:
@@ -236,10 +236,10 @@ class Rig:
             lid = below * np.minimum(follow * (1.05 if down > 0 else 0.6), 0.8 * most)
             between = (low - up - lid) * blink
             lower = below * follow * 0.3 - 0.1 * between
-            for ring, share in table.above:
-                points[ring] += share * (lid + 0.9 * between)
-            for ring, share in table.under:
-                points[ring] += share * lower
+            for ring, fraction in table.above:
+                points[ring] += fraction * (lid + 0.9 * between)
+            for ring, fraction in table.under:
+                points[ring] += fraction * lower
         return points
 
 
@@ -344,10 +344,10 @@ def _lips(x: Array, upper: Array, lower: Array, z: Array, corner: tuple[float, f
 def _thicken(known: Handles, upper: float, lower: float) -> Handles:
     """Displace the outer rims of the lips up and down, and the rings between in proportion."""
     for rings, way in ((mesh.UPPER_RINGS, -upper), (mesh.LOWER_RINGS, lower)):
-        for ring, share in zip(rings, (0.0, 0.3, 0.65, 1.0), strict=True):
+        for ring, fraction in zip(rings, (0.0, 0.3, 0.65, 1.0), strict=True):
             for p, column in zip(ring, _MIDDLE, strict=True):
                 x, y, z = known[p]
-                known[p] = (x, y + float(way * share * column), z)
+                known[p] = (x, y + float(way * fraction * column), z)
     return known
 
 

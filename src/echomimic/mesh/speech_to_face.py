@@ -59,7 +59,7 @@ _ENDS = 0.12
 """Seconds in which the mouth opens and closes if a recording starts or stops in mid-speech."""
 _ATTACK = 0.03
 """Seconds in which the lips close, and open again."""
-_LOUDNESS_SHARE = 0.25
+_LOUDNESS_FRACTION = 0.25
 """Fraction of the jaw opening that follows loudness."""
 _CORNER_SMOOTHING, _CORNER_GAIN = 0.04, 1.7
 """Lip corners move slowly (seconds), and the network underestimates them."""
@@ -102,7 +102,7 @@ def predict_curves(speech: Speech, options: Options, frames: int) -> Curves:
     return with_mouth(curves, shape_mouth(features, frames, options.fps, options.mouth_strength))
 
 
-def analyze_speech(blocks: Iterable[Floats], network: "Network | None" = None) -> SpeechFeatures:
+def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | None" = None) -> SpeechFeatures:
     """Run the network over blocks (n,) of 16 kHz mono sound in -1..1, of any sizes; quiet speech is raised first."""
     network = network or _shipped()[0]
     powers = _with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE)))
@@ -223,7 +223,7 @@ def _per_frame(values: _Doubles, frames: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Network:
+class ArticulationNetwork:
     """Weights as matrices: `stem` and `blocks` hold one (in, out) matrix per tap, `head` is (width, 7)."""
 
     stem: Floats
@@ -253,7 +253,7 @@ def _gelu(x: Floats) -> Floats:
     return np.float32(0.5) * x * (1 + np.tanh(inner))
 
 
-def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> Network:
+def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> ArticulationNetwork:
     """A network from tensors with torch's names: `stem`, `blocks.N` and `head`, each with `.weight` and `.bias`."""
     dilations = tuple(dilations)
     weights = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
@@ -261,7 +261,7 @@ def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> Net
     def taps(name: str) -> Floats:
         return np.ascontiguousarray(weights[f"{name}.weight"].transpose(2, 1, 0))
 
-    return Network(
+    return ArticulationNetwork(
         taps("stem"),
         weights["stem.bias"],
         tuple(taps(f"blocks.{k}") for k in range(len(dilations))),
@@ -272,7 +272,7 @@ def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> Net
     )
 
 
-def load_network(path: Path) -> tuple[Network, dict[str, str]]:
+def load_network(path: Path) -> tuple[ArticulationNetwork, dict[str, str]]:
     """The network in a weight file (float16 safetensors), and the file's metadata."""
     with safe_open(path, "np") as file:
         metadata = dict(file.metadata())
@@ -281,7 +281,7 @@ def load_network(path: Path) -> tuple[Network, dict[str, str]]:
 
 
 @cache
-def _shipped() -> tuple[Network, dict[str, str]]:
+def _shipped() -> tuple[ArticulationNetwork, dict[str, str]]:
     return load_network(data_path("articulation.safetensors"))
 
 
@@ -309,7 +309,7 @@ def _windows(powers: Iterable[Floats]) -> Iterator[tuple[Floats, int, int]]:
         yield kept, done, len(kept)
 
 
-def _augmented_mean(features: Floats, network: Network) -> Floats:
+def _augmented_mean(features: Floats, network: ArticulationNetwork) -> Floats:
     """Test-time augmentation: the mean output over three vocal-tract warps and shifts of 10 ms.
 
     It gives steadier curves and fewer false closures than a single pass.
@@ -332,7 +332,7 @@ def _warp_bands(features: Floats, warp: float) -> Floats:
     return features[:, low] * (1 - weight) + features[:, np.minimum(low + 1, BANDS - 1)] * weight
 
 
-def _run_network(power: Floats, start: int, stop: int, network: Network) -> Floats:
+def _run_network(power: Floats, start: int, stop: int, network: ArticulationNetwork) -> Floats:
     """Channels, level and loudness of the frames from `start` to `stop`, at 50 Hz."""
     first, last = max(0, start - BIN), min(len(power), stop + BIN)
     outputs = _augmented_mean(normalized_log_mel(power)[first:last], network)
@@ -362,7 +362,7 @@ def shape_mouth(features: SpeechFeatures, frames: int, fps: float, strength: flo
     firm = gate * min(1.0, strength)
     wide = gate * np.float32(strength)
     loud = np.clip(1 + _smooth(features.loudness, 0.03) / 25, 0, 1.2)
-    jaw = np.clip((features.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_SHARE + _LOUDNESS_SHARE * loud)
+    jaw = np.clip((features.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_FRACTION + _LOUDNESS_FRACTION * loud)
     columns = [
         to_frames(jaw * wide, frames, fps),
         to_frames(_smooth(features.width, _CORNER_SMOOTHING) * _CORNER_GAIN * wide, frames, fps),

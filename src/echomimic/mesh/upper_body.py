@@ -29,12 +29,12 @@ def smoothstep(x: Array, low: float, high: float) -> Array:
 class Outside:
     """Points outside the face relative to its outline.
 
-    `along` (N, 2) are the two outline points nearest to the ray from the face centre, `share` (N, 2) their weights,
+    `along` (N, 2) are the two outline points nearest to the ray from the face centre, `weights` (N, 2) their weights,
     `far` (N,) the distance from the outline in face heights, `away` (N,) the depth that a head would have there.
     """
 
     along: npt.NDArray[np.int64]
-    share: Array
+    weights: Array
     far: Array
     away: Array
 
@@ -63,13 +63,13 @@ class Surroundings:
         a, b = (self.landmarks[along[:, k], :2] - self._middle for k in (0, 1))
         unit = ray / np.maximum(reach, 1e-6)[:, None]
         cross_a, cross_b = _cross(a, unit), _cross(b, unit)
-        share = np.clip(cross_a / np.where(np.abs(cross_a - cross_b) < 1e-9, 1e-9, cross_a - cross_b), 0, 1)
-        rim = np.hypot(*(a + (b - a) * share[:, None]).T)
+        fraction = np.clip(cross_a / np.where(np.abs(cross_a - cross_b) < 1e-9, 1e-9, cross_a - cross_b), 0, 1)
+        rim = np.hypot(*(a + (b - a) * fraction[:, None]).T)
         far = np.maximum(reach - rim, 0) / self.frame.face_height
         depth = self.landmarks[along, 2]
-        away = depth[:, 0] + (depth[:, 1] - depth[:, 0]) * share
+        away = depth[:, 0] + (depth[:, 1] - depth[:, 0]) * fraction
         away = away + 0.25 * self.frame.face_width * np.minimum(1, 3 * far)
-        return Outside(along, np.stack([1 - share, share], 1), far, away)
+        return Outside(along, np.stack([1 - fraction, fraction], 1), far, away)
 
     def head(self, points: Array, outside: Outside) -> Array:
         """(N,) fraction of the head rotation that each pixel follows: 1 over the hair, 0 below the neck."""

@@ -54,16 +54,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Field:
-    """How the points of a grid follow the mesh: points `mesh` (N, 3), weights `share` (N, 3), and `drive` (N, 7)."""
+    """How the points of a grid follow the mesh: points `mesh` (N, 3), weights `weights` (N, 3), and `drive` (N, 7)."""
 
     grid: Grid
     mesh: npt.NDArray[np.int64]
-    share: Floats
+    weights: Floats
     drive: Floats
 
     def motion(self, moved: Floats, drives: Floats) -> Floats:
         """(rows, columns, 2) displacement in pixels for mesh displacements `moved` (478, 2) and `drives` (7, 2)."""
-        d = np.einsum("nk,nkc->nc", self.share, moved[self.mesh]) + self.drive @ drives
+        d = np.einsum("nk,nkc->nc", self.weights, moved[self.mesh]) + self.drive @ drives
         return np.asarray(d.reshape(self.grid.rows, self.grid.columns, 2))
 
 
@@ -73,16 +73,16 @@ def build_field(grid: Grid, landmarks: Array, around: Surroundings, without: Seq
     Triangles with a point of `without` are left out.
     """
     points = grid.points().reshape(-1, 2).astype(np.float64)
-    index, share = _inside_triangles(grid, points, landmarks, without)
+    index, weights = _inside_triangles(grid, points, landmarks, without)
     if without:
-        whole, whole_share = _inside_triangles(grid, points, landmarks, ())
+        whole, whole_weights = _inside_triangles(grid, points, landmarks, ())
         bare = index[:, 0] < 0
-        index[bare], share[bare] = whole[bare], whole_share[bare]
+        index[bare], weights[bare] = whole[bare], whole_weights[bare]
     drive = np.zeros((len(points), DRIVES))
     out = np.flatnonzero(index[:, 0] < 0)
     if len(out):
-        _follow_outside(out, points[out], around, index, share, drive)
-    return Field(grid, index, share.astype(np.float32), drive.astype(np.float32))
+        _follow_outside(out, points[out], around, index, weights, drive)
+    return Field(grid, index, weights.astype(np.float32), drive.astype(np.float32))
 
 
 def _follow_outside(
@@ -90,15 +90,15 @@ def _follow_outside(
     points: Array,
     around: Surroundings,
     index: npt.NDArray[np.int64],
-    share: Array,
+    weights: Array,
     drive: Array,
 ) -> None:
     """Fill the rows `out` of a field's tables: weighted head rotation plus the outline's own motion."""
     rim = around.outside(points)
     head, skin = around.head(points, rim), around.skin(rim)
     index[out, :2], index[out, 2] = rim.along, 0
-    share[out, :2], share[out, 2] = rim.share * skin[:, None], 0
-    outline = np.einsum("nk,nkc->nc", rim.share, around.landmarks[rim.along])
+    weights[out, :2], weights[out, 2] = rim.weights * skin[:, None], 0
+    outline = np.einsum("nk,nkc->nc", rim.weights, around.landmarks[rim.along])
     drive[out, :3] = head[:, None] * np.column_stack([points, rim.away]) - skin[:, None] * outline
     drive[out, 3] = head - skin
     drive[out, 4:] = around.body(points, head)
@@ -122,21 +122,21 @@ def _inside_triangles(
         cv2.fillConvexPoly(which, corners[k], k, cv2.LINE_8, 8)
     found = which.ravel()
     index = np.full((len(points), 3), -1, np.int64)
-    share = np.zeros((len(points), 3))
+    weights = np.zeros((len(points), 3))
     inside = np.flatnonzero(found >= 0)
     index[inside] = triangles[found[inside]]
-    share[inside] = _shares(flat[found[inside]], points[inside])
-    return index, share
+    weights[inside] = _barycentric(flat[found[inside]], points[inside])
+    return index, weights
 
 
-def _shares(corners: Array, points: Array) -> Array:
+def _barycentric(corners: Array, points: Array) -> Array:
     """Barycentric weights (N, 3) of points (N, 2) in triangles (N, 3, 2), clipped to the triangle."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = _cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-6, 1e-6, area)
     first, second = _cross(b - points, c - points) / area, _cross(c - points, a - points) / area
-    share = np.clip(np.stack([first, second, 1 - first - second], 1), 0, 1)
-    return np.asarray(share / np.maximum(share.sum(1, keepdims=True), 1e-9))
+    weights = np.clip(np.stack([first, second, 1 - first - second], 1), 0, 1)
+    return np.asarray(weights / np.maximum(weights.sum(1, keepdims=True), 1e-9))
 
 
 def _cross(a: Array, b: Array) -> Array:
@@ -177,12 +177,12 @@ def continue_rim(field: Field, rim: Rim, direction: int) -> Field:
     beyond = np.flatnonzero((t > rim.t[0]) & (t < rim.t[-1]) & (below * direction > -0.75))
     after = np.clip(np.searchsorted(rim.t, t[beyond]), 1, len(rim.t) - 1)
     part = (t[beyond] - rim.t[after - 1]) / np.maximum(rim.t[after] - rim.t[after - 1], 1e-9)
-    index, share, drive = field.mesh.copy(), field.share.copy(), field.drive.copy()
+    index, weights, drive = field.mesh.copy(), field.weights.copy(), field.drive.copy()
     curve = np.array(rim.points)
     index[beyond] = np.stack([curve[after - 1], curve[after], curve[after]], 1)
-    share[beyond] = np.stack([1 - part, part, 0 * part], 1)
+    weights[beyond] = np.stack([1 - part, part, 0 * part], 1)
     drive[beyond] = 0
-    return Field(field.grid, index, share, drive)
+    return Field(field.grid, index, weights, drive)
 
 
 def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:

@@ -47,7 +47,7 @@ class _Head:
 
 
 @dataclass(frozen=True)
-class _Rest:
+class _RestPose:
     """A driver at rest: its shape in the coordinates of its head, and the pose of the head."""
 
     shape: Array
@@ -112,7 +112,7 @@ def _origin(fit: Similarity) -> Array:
     return -fit.rotation.T @ fit.shift / fit.scale
 
 
-def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
+def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _RestPose:
     """The driver at rest: its median shape, but with lips at their closest and lids at their usual opening."""
     seen = [head for head, good in zip(heads, valid, strict=True) if good] or heads
     shapes = np.stack([head.shape for head in seen])
@@ -129,7 +129,7 @@ def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _Rest:
     nearest = int(np.argmin([np.abs(np.array(angles(head.fit.rotation.T)) - turns).sum() for head in seen]))
     origin = np.median([_origin(head.fit) for head in seen], axis=0)
     scale = float(np.median([head.fit.scale for head in seen]))
-    return _Rest(shape, seen[nearest].fit.rotation.T, origin, scale)
+    return _RestPose(shape, seen[nearest].fit.rotation.T, origin, scale)
 
 
 def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
@@ -167,7 +167,7 @@ def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[t
         shapes[:, low, 1] += over
 
 
-def _posed(head: _Head, rest: _Rest, portrait: _Head) -> Similarity:
+def _posed(head: _Head, rest: _RestPose, portrait: _Head) -> Similarity:
     """The pose of the portrait's head, turned and moved as the driver's head differs from its rest."""
     turn = head.fit.rotation.T @ rest.rotation.T
     rotation = (turn @ portrait.fit.rotation.T).T
@@ -182,9 +182,9 @@ def _warn_of_turns(heads: list[_Head], portrait: _Head) -> None:
     if far > 0.05:
         note(
             "driving_head_turned",
-            "the driving head is turned by more than {degrees:.0f} degrees in {share:.0%} of its frames: expect faults",
+            "the driving head is turned by more than {degrees:.0f} degrees in {fraction:.0%} of frames: expect faults",
             degrees=_TURNED,
-            share=float(far),
+            fraction=float(far),
         )
     own = angles(portrait.fit.rotation.T)[0]
     if abs(own) > _TURNED:

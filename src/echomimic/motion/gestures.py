@@ -145,7 +145,7 @@ def _rise(level: Array, peak: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Rest:
+class _RestHand:
     """A hand at rest: its 21 points from the wrist, and the wrist, in pixels."""
 
     shape: Array
@@ -208,11 +208,11 @@ def _usual_body(size: tuple[int, int]) -> Floats:
     return body
 
 
-def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) -> _Rest:
+def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) -> _RestHand:
     """The portrait's own hand, or one of average proportions if it shows none."""
     if body is not None and body.has_hand(side):
         points = body.hands[side, :, :2] * np.array(size, np.float64)
-        return _Rest(points - points[0], points[0])
+        return _RestHand(points - points[0], points[0])
     if body is not None:
         note(
             "hand_not_shown",
@@ -226,7 +226,7 @@ def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) 
     wrist = neck + np.array((out * 0.5, 0.95)) * width
     shape = _made_hand(_RELAXED * HAND * width) * (out, 1)
     room = np.array(size) * (1 - 4 * MARGIN)
-    return _Rest(shape, np.minimum(wrist, room - np.maximum(shape.max(axis=0), 0)))
+    return _RestHand(shape, np.minimum(wrist, room - np.maximum(shape.max(axis=0), 0)))
 
 
 def _made_hand(length: float) -> Array:
@@ -306,7 +306,7 @@ def _ease(x: Array) -> Array:
     return np.asarray(u * u * u * (10 - 15 * u + 6 * u * u))
 
 
-def _posed(rest: _Rest, moves: Array, unit: float, size: tuple[int, int]) -> Array:
+def _posed(rest: _RestHand, moves: Array, unit: float, size: tuple[int, int]) -> Array:
     """Hands (T, 21, 2) in pixels: the hand at rest, turned, opened and moved, and shifted into the picture."""
     turn, opening = moves[:, 2], 1 + moves[:, 3]
     spin = np.stack([np.stack([np.cos(turn), -np.sin(turn)], -1), np.stack([np.sin(turn), np.cos(turn)], -1)], -2)
@@ -317,7 +317,7 @@ def _posed(rest: _Rest, moves: Array, unit: float, size: tuple[int, int]) -> Arr
     return np.asarray(hands + np.where(low > high, 0, np.clip(0, low, high))[:, None])
 
 
-def _calmed(moves: Array, rests: list[_Rest], unit: float, size: tuple[int, int], fps: float) -> Array:
+def _calmed(moves: Array, rests: list[_RestHand], unit: float, size: tuple[int, int], fps: float) -> Array:
     """The moves, reduced around every frame in which a point would move faster than `FASTEST`."""
     for _ in range(8):
         hands = np.stack([_posed(rest, move, unit, size) for rest, move in zip(rests, moves, strict=True)], axis=1)

@@ -125,6 +125,6 @@ def _with_hand(track: PoseTrack, side: int, places: Array, hand: _Hand) -> PoseT
     moving = hand.shown & hand.whole[:, None]
     hands[:, side, :, :2] = np.where(moving[..., None], places, track.hands[:, side, :, :2])
     move = hands[:, side, 0, :2] - track.hands[:, side, 0, :2]
-    for joint, share in ((WRISTS[side], 1.0), (ELBOWS[side], ELBOW_FOLLOW)):
-        body[:, joint, :2] += share * move * (body[:, joint, 2:] > 0)
+    for joint, fraction in ((WRISTS[side], 1.0), (ELBOWS[side], ELBOW_FOLLOW)):
+        body[:, joint, :2] += fraction * move * (body[:, joint, 2:] > 0)
     return replace(track, hands=hands, body=body)

@@ -20,7 +20,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 FORMAT: Literal["echomimic-motion"] = "echomimic-motion"
 VERSION = 1
 UNITS = {
-    "landmarks": "points: x, y, z in pixels of the canvas, x right, y down, z away from the viewer",
+    "landmarks": "points: x, y, z in pixels of the image, x right, y down, z away from the viewer",
     "pose": "body, hands, face: x and y in fractions of the picture's width and height, then a score 0..1",
 }
 FACE_PARTS = ("eyes", "brows", "mouth", "pupils", "nose", "head")

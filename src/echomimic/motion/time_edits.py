@@ -283,7 +283,7 @@ def at_image_size(motion: Track, image_size: tuple[int, int]) -> Track:
     across, down = (new / old for new, old in zip(image_size, motion.image_size, strict=True))
     if abs(across / down - 1) > 0.01:
         raise MotionError(
-            f"the motion is for a canvas of {motion.image_size[0]}x{motion.image_size[1]} and "
+            f"the motion is for an image of {motion.image_size[0]}x{motion.image_size[1]} and "
             f"{image_size[0]}x{image_size[1]} is wanted; expected the same shape: align it to the portrait first"
         )
     if isinstance(motion, LandmarkTrack):

@@ -20,7 +20,7 @@ from echomimic.signals import fill_gaps, runs
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, Progress
 
 MOST_PEOPLE = 6
-LEAST_SHARE = 0.1
+LEAST_SEEN = 0.1
 """A track of which less than this fraction was seen would be mostly invented: it is refused."""
 _LONGEST_SIDE = 1280
 """Larger frames are shrunk first: the landmarker sees 192 pixels of face in any case."""
@@ -231,18 +231,18 @@ def _strip(who: _Person, width: int) -> tuple[int, int]:
     return max(0, int(x + w / 2 - reach)), min(width, int(x + w / 2 + reach))
 
 
-def _in_whole(found: Body, left: float, share: float) -> Body:
+def _in_whole(found: Body, left: float, fraction: float) -> Body:
     """Key points that are fractions of a strip, as fractions of the whole picture."""
-    scale, shift = np.array((share, 1, 1), np.float32), np.array((left, 0, 0), np.float32)
+    scale, shift = np.array((fraction, 1, 1), np.float32), np.array((left, 0, 0), np.float32)
     return Body(*(np.asarray(part * scale + shift, np.float32) for part in (found.body, found.hands, found.face)))
 
 
 def _check_seen(known: npt.NDArray[np.bool_], path: Path) -> None:
     if not known.any():
         raise FaceError(f"{path} shows nobody in any of its {len(known)} frames; expected a person seen from the front")
-    if known.mean() < LEAST_SHARE:
+    if known.mean() < LEAST_SEEN:
         raise MotionError(
-            f"{path} shows a person in {known.mean():.0%} of its frames; expected at least {LEAST_SHARE:.0%}: cut it "
+            f"{path} shows a person in {known.mean():.0%} of its frames; expected at least {LEAST_SEEN:.0%}: cut it "
             "to where somebody is seen"
         )
     if not known.all():

@@ -96,7 +96,7 @@ def _faults_of_canvas(motion: Motion, size: tuple[int, int] | None) -> Iterator[
     if abs(own / wanted - 1) > 0.02:
         yield Note.make(
             "motion_other_shape",
-            "the motion is for a canvas of {motion} and the picture has {picture}: it would be distorted; align it to "
+            "the motion is for an image of {motion} and the picture has {picture}: it would be distorted; align it to "
             "the portrait",
             motion=f"{motion.image_size[0]}x{motion.image_size[1]}",
             picture=f"{size[0]}x{size[1]}",
@@ -108,30 +108,30 @@ def _faults_of_face(track: LandmarkTrack) -> Iterator[Note]:
     if width < SMALLEST_FACE or width < SMALLEST_FRACTION * min(track.image_size):
         yield Note.make(
             "motion_face_small",
-            "the face is {width:.0f} px wide, {share:.0%} of the canvas: too small to be read well; crop closer",
+            "the face is {width:.0f} px wide, {fraction:.0%} of the image: too small to be read well; crop closer",
             width=width,
-            share=width / min(track.image_size),
+            fraction=width / min(track.image_size),
         )
     turned = np.abs(measure_motion(track)["yaw"]) > WIDEST_YAW
     if turned.mean() > _RARE:
         yield Note.make(
             "motion_head_turned",
-            "the head is turned by more than {degrees:.0f} degrees in {share:.0%} of the frames",
+            "the head is turned by more than {degrees:.0f} degrees in {fraction:.0%} of the frames",
             degrees=WIDEST_YAW,
-            share=float(turned.mean()),
+            fraction=float(turned.mean()),
         )
     outside = ((track.points[..., :2] < 0) | (track.points[..., :2] > np.array(track.image_size))).any(axis=(1, 2))
     if outside.mean() > _RARE:
         yield Note.make(
             "motion_face_outside",
-            "the face leaves the canvas in {share:.0%} of the frames: parts of it will not be drawn",
-            share=float(outside.mean()),
+            "the face leaves the image in {fraction:.0%} of the frames: parts of it will not be drawn",
+            fraction=float(outside.mean()),
         )
     if (~track.valid).mean() > _RARE:
         yield Note.make(
             "motion_face_missing",
-            "no face was seen in {share:.0%} of the frames; they are interpolated",
-            share=float((~track.valid).mean()),
+            "no face was seen in {fraction:.0%} of the frames; they are interpolated",
+            fraction=float((~track.valid).mean()),
         )
 
 
@@ -141,16 +141,16 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
         if (~seen[:, side]).mean() > _RARE:
             yield Note.make(
                 "motion_hand_missing",
-                "the {side} hand is not there in {share:.0%} of the frames: it will be made up",
+                "the {side} hand is missing in {fraction:.0%} of the frames: it will be invented",
                 side=name,
-                share=float((~seen[:, side]).mean()),
+                fraction=float((~seen[:, side]).mean()),
             )
     out = measure_motion(track)["out"]
     if (out > 0).mean() > _RARE:
         yield Note.make(
             "motion_hands_outside",
-            "hands are outside the picture in {share:.0%} of the frames, by up to {distance:.0%} of it",
-            share=float((out > 0).mean()),
+            "hands are outside the picture in {fraction:.0%} of the frames, by up to {distance:.0%} of it",
+            fraction=float((out > 0).mean()),
             distance=float(out.max()),
         )
     both = (seen[1:] & seen[:-1])[:, :, None]

@@ -117,7 +117,7 @@ def track_motion(save: Callable[[Path], object], body: bool) -> Motion:
 
     with host.scratch(".mp4") as path, _named(path, "the video"):
         save(path)
-        return track_video(path, body, progress=host.ProgressReporter())
+        return track_video(path, body, progress=host.HostProgress())
 
 
 @contextmanager

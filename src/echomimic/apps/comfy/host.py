@@ -1,4 +1,4 @@
-"""What a node needs of its host, ComfyUI: folders, progress with previews, its stop button, memory for the networks."""
+"""Access to the host, ComfyUI: folders, progress with previews, its stop button, memory for the networks."""
 
 import logging
 import math
@@ -157,7 +157,7 @@ def show_report(node: Any, report: str) -> None:
         import_module("server").PromptServer.instance.send_progress_text(report, str(number).partition(".")[0])
 
 
-class ProgressReporter:
+class HostProgress:
     """Progress with previews as the host shows it. Every call first raises the host's exception if the user stops."""
 
     def __init__(self) -> None:

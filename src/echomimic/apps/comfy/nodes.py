@@ -151,7 +151,7 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
         return io.NodeOutput(image_of([pixels]), place, report)
 
 
-class PasteBack(io.ComfyNode):  # type: ignore[misc]
+class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
     """Puts the video of a crop into the whole picture."""
 
     @classmethod
@@ -236,7 +236,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         return io.NodeOutput(driver, report)
 
 
-class Sample(io.ComfyNode):  # type: ignore[misc]
+class SampleNode(io.ComfyNode):  # type: ignore[misc]
     """Renders a video, with every option."""
 
     @classmethod
@@ -307,4 +307,4 @@ def _auto_preset() -> tuple[str, str]:
     return "mesh", "no checkpoints or no GPU for another preset"
 
 
-NODES = [Load, CropPortrait, PasteBack, MotionSource, Sample, Talk]
+NODES = [Load, CropPortrait, PasteBackNode, MotionSource, SampleNode, Talk]

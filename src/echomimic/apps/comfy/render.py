@@ -1,4 +1,4 @@
-"""What the nodes do: load a preset, render into a temporary file, crop a portrait, paste a video back."""
+"""The operations of the nodes: load a preset, render into a temporary file, crop a portrait, paste a video back."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -96,7 +96,7 @@ class FrameTap:
     """Shows the host each frame; `cut` keeps the middle (width, height) of each, `keep` collects them."""
 
     def __init__(
-        self, model: Model, options: Options, reporter: host.ProgressReporter, keep: bool, cut: tuple[int, int] | None
+        self, model: Model, options: Options, reporter: host.HostProgress, keep: bool, cut: tuple[int, int] | None
     ) -> None:
         self._model, self._options, self._reporter, self._keep, self._cut = model, options, reporter, keep, cut
         self.kept: list[Picture] = []
@@ -134,7 +134,7 @@ def render(
 
     given: dict[str, Any] = {**model.machine, **options}
     device = model.machine.get("device")
-    reporter, peak = host.ProgressReporter(), host.PeakMemory(None if device is None else str(device))
+    reporter, peak = host.HostProgress(), host.PeakMemory(None if device is None else str(device))
     with collect_notes() as notes, rewrite_option_names(), host.explain_out_of_memory():
         settings = make_options(given, model.preset.defaults)
         tap = FrameTap(model, settings, reporter, keep, cut)
@@ -229,11 +229,11 @@ def paste_back(video: Any, portrait: Portrait, place: Place) -> Path:
         paste = PasteBack(whole, replace(place.crop, width=film.width, height=film.height), place.size)
         speech = read_speech(source) if _has_sound(source) else None
         path = host.temporary(".mp4")
-        write_clip(path, _pasted_frames(film, paste, host.ProgressReporter()), film.fps, speech, TAGS)
+        write_clip(path, _pasted_frames(film, paste, host.HostProgress()), film.fps, speech, TAGS)
         return path
 
 
-def _pasted_frames(film: Any, paste: Any, reporter: host.ProgressReporter) -> Iterator[Picture]:
+def _pasted_frames(film: Any, paste: Any, reporter: host.HostProgress) -> Iterator[Picture]:
     for done, face in enumerate(film.even_frames(), start=1):
         whole: Picture = paste(face)
         reporter.show(whole)

@@ -1,4 +1,4 @@
-"""What a job asks for: the types of jobs as data, the settings of the queue, and the errors of both."""
+"""Types of jobs as data, the settings of the queue, and the errors of both."""
 
 import sys
 from collections.abc import Collection

@@ -39,8 +39,8 @@ _STDERR_LINES = 60
 _PROGRESS_INTERVAL = 0.1
 _DISK_INTERVAL = 0.5
 _PREVIEW_INTERVAL = 0.5
-_PREVIEW_SHARE = 0.05
-"""At most this share of the time goes into pictures that are decoded for a preview only."""
+_PREVIEW_FRACTION = 0.05
+"""At most this fraction of the time goes into pictures that are decoded for a preview only."""
 _PREVIEW_SIZE = 240
 
 
@@ -178,7 +178,7 @@ class MessageWriter:
             self._file.flush()
 
 
-class ProgressReporter:
+class WorkerProgress:
     """A `Previewing` progress that reports to the server, and raises Cancelled once `stop` is set."""
 
     def __init__(self, writer: MessageWriter, spare_disk: int) -> None:
@@ -206,7 +206,7 @@ class ProgressReporter:
             return
         self._writer.send("preview", jpeg=b64encode(_small_jpeg(make())).decode())
         now = time.monotonic()
-        self._next_preview = now + max(_PREVIEW_INTERVAL, (now - began) / _PREVIEW_SHARE)
+        self._next_preview = now + max(_PREVIEW_INTERVAL, (now - began) / _PREVIEW_FRACTION)
 
     def _check_cancelled(self) -> None:
         if self.stop.is_set():
@@ -222,7 +222,7 @@ def _small_jpeg(picture: "Picture") -> bytes:
     return file.getvalue()
 
 
-def perform(order: Message, writer: MessageWriter, progress: ProgressReporter, engines: "EngineCache") -> None:
+def perform(order: Message, writer: MessageWriter, progress: WorkerProgress, engines: "EngineCache") -> None:
     from echomimic.apps.jobs.runner import run_job
 
     folder = order["folder"]
@@ -293,14 +293,14 @@ class OrderReader:
 
     def __init__(self, writer: MessageWriter) -> None:
         self._writer, self._queue = writer, SimpleQueue[Message]()
-        self._running: dict[str, ProgressReporter] = {}
+        self._running: dict[str, WorkerProgress] = {}
 
     def listen(self, file: TextIO) -> None:
         """Read until the server closes the pipe, then end the process at once."""
         for line in file:
             order = json.loads(line)
             if "cancel" not in order:
-                self._running[order["id"]] = ProgressReporter(self._writer, order["limits"]["spare"])
+                self._running[order["id"]] = WorkerProgress(self._writer, order["limits"]["spare"])
                 self._queue.put(order)
             elif progress := self._running.get(order["cancel"]):
                 progress.stop.set()

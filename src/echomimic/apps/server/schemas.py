@@ -1,4 +1,4 @@
-"""What the API answers about jobs and presets."""
+"""Response models of the API: jobs, presets and problems."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -58,7 +58,7 @@ class JobList(BaseModel):
     items: list[JobResource]
 
 
-class PresetStatus(BaseModel):
+class PresetResource(BaseModel):
     """A preset and whether it can run here."""
 
     name: str
@@ -72,7 +72,7 @@ class PresetStatus(BaseModel):
 class PresetList(BaseModel):
     """All presets."""
 
-    items: list[PresetStatus]
+    items: list[PresetResource]
 
 
 def describe_job(job: Job, queue: JobQueue) -> JobResource:

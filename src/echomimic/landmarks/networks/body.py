@@ -44,15 +44,15 @@ class OneEuro:
         if self._last is None or self._smooth is None or self._speed is None:
             self._smooth, self._speed = values, np.zeros_like(values)
         else:
-            share = _share(1.0)
-            self._speed = share * (values - self._last) / (scale * _FRAME) + (1 - share) * self._speed
-            share = _share(self.cutoff + self.beta * np.abs(self._speed))
-            self._smooth = share * values + (1 - share) * self._smooth
+            weight = _new_weight(1.0)
+            self._speed = weight * (values - self._last) / (scale * _FRAME) + (1 - weight) * self._speed
+            weight = _new_weight(self.cutoff + self.beta * np.abs(self._speed))
+            self._smooth = weight * values + (1 - weight) * self._smooth
         self._last = values
         return self._smooth
 
 
-def _share(cutoff: float | Floats) -> Floats:
+def _new_weight(cutoff: float | Floats) -> Floats:
     """The weight of a new value in a low-pass filter of this cutoff in hertz."""
     return np.asarray(1 / (1 + 1 / (2 * np.pi * cutoff * _FRAME)))
 
@@ -61,12 +61,12 @@ def _share(cutoff: float | Floats) -> Floats:
 class LowPass:
     """Exponential smoothing with a fixed weight of the new value."""
 
-    share: float
+    weight: float
     _smooth: Floats | None = None
 
     def __call__(self, values: Floats) -> Floats:
         """The next values, smoothed."""
-        self._smooth = values if self._smooth is None else self.share * values + (1 - self.share) * self._smooth
+        self._smooth = values if self._smooth is None else self.weight * values + (1 - self.weight) * self._smooth
         return self._smooth
 
 
@@ -94,7 +94,7 @@ def refine(points: Floats, heatmaps: Floats) -> Floats:
     return moved
 
 
-class Pose:
+class PoseTracker:
     """Finds the body of one person; with `video` it follows it from picture to picture and smooths its landmarks."""
 
     def __init__(self, *, video: bool = False, confidence: float = 0.5) -> None:
@@ -143,7 +143,7 @@ def _pose_network() -> Network:
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonLandmarks:
     """`pose` (33, 4), left and right hand (21, 3), `face` (478, 3), all in pixels; None: not seen."""
 
     pose: Floats
@@ -155,11 +155,11 @@ class Holistic:
     """Finds one person's body and, where it shows them, the hands and the face; with `video` from frame to frame."""
 
     def __init__(self, *, video: bool = False) -> None:
-        self._pose = Pose(video=video)
+        self._pose = PoseTracker(video=video)
         self._hands: list[Floats | None] = [None, None]
         self._face: Floats | None = None
 
-    def __call__(self, pixels: Picture) -> Person | None:
+    def __call__(self, pixels: Picture) -> PersonLandmarks | None:
         """The person in a picture; None if no body is found."""
         pose = self._pose(pixels)
         if pose is None:
@@ -167,7 +167,7 @@ class Holistic:
             return None
         self._hands = [self._hand(pixels, pose, side) for side in (0, 1)]
         self._face = self._find_face(pixels, pose)
-        return Person(pose, (self._hands[0], self._hands[1]), self._face)
+        return PersonLandmarks(pose, (self._hands[0], self._hands[1]), self._face)
 
     def _hand(self, pixels: Picture, pose: Floats, side: int) -> Floats | None:
         if pose[_HANDS[side][0], 3] <= _WRIST_VISIBLE:

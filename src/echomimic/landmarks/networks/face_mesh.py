@@ -148,7 +148,7 @@ def find_landmarks(pixels: Picture, region: Region, confidence: float) -> Floats
 
 
 def region_of_landmarks(points: Floats) -> Region:
-    """Where to look for a face with these landmarks in the next frame."""
+    """The region in which to search for a face with these landmarks in the next frame."""
     return from_points(points, *_EYE_CORNERS).squared(1.5)
 
 

@@ -89,7 +89,7 @@ def cache_folder() -> Path:
 
 
 def find_file(name: str) -> Path | None:
-    """The path of a network file of the right size; None where there is none."""
+    """The path of a network file of the right size; None if it is not found."""
     wanted = FILES[name]
     paths = (path for folder in _folders() for path in (folder / wanted.name, folder / wanted.path))
     return next((path for path in paths if path.is_file() and path.stat().st_size == wanted.size), None)

@@ -11,7 +11,7 @@ from echomimic.types import Floats, Picture
 
 _SIZE = 224
 _DEPTH = 0.4
-"""The network's depths are this share of the scale of its x and y."""
+"""The network's depths are this fraction of the scale of its x and y."""
 _PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 """The landmarks that move little when fingers bend; a hand's region is made of them."""
 _WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
@@ -31,14 +31,14 @@ def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> Hand 
     points, presence, label, _ = network("hand_landmarks")(region.crop(pixels, _SIZE))
     if presence[0, 0] <= confidence:
         return None
-    shares = points.reshape(21, 3) / np.array([_SIZE, _SIZE, _SIZE * _DEPTH], np.float32)
+    fractions = points.reshape(21, 3) / np.array([_SIZE, _SIZE, _SIZE * _DEPTH], np.float32)
     left = float(label[0, 0])
     side = int(left < 0.5)
-    return Hand(region.to_picture(shares), side, 1 - left if side else left)
+    return Hand(region.to_picture(fractions), side, 1 - left if side else left)
 
 
 def region_of_hand(points: Floats) -> Region:
-    """Where to look for a hand with these landmarks (21, 3) in the next frame: about its palm, fingers upwards."""
+    """The region in which to search for a hand with landmarks (21, 3) in the next frame: its palm, fingers upwards."""
     knuckles = ((points[_INDEX] + points[_RING]) / 2 + points[_MIDDLE]) / 2
     angle = angle_of(points[_WRIST], knuckles, 90)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

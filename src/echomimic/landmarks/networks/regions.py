@@ -1,4 +1,4 @@
-"""Rotated regions of interest: where a network looks, how its input is cut out, and how points are mapped back.
+"""Rotated regions of interest: how the input of a network is cut out, and how points are mapped back.
 
 The rules are those of mediapipe's calculators (DetectionsToRects, AlignmentPointsToRects, RectTransformation,
 ImageToTensor, LandmarkProjection, Association, RoiTracking), in pixels instead of fractions of the picture.
@@ -98,7 +98,7 @@ def angle_of(start: Floats, end: Floats, degrees: float) -> float:
 
 
 def merged(found: Sequence[Region], followed: Sequence[Region]) -> list[Region]:
-    """Regions of new detections and of objects that are followed already; the latter win where two overlap."""
+    """Regions of new detections and of objects that are followed already; if two overlap, the latter are kept."""
     kept: list[Region] = []
     for region in (*found, *followed):
         kept = [other for other in kept if _overlap(region, other) <= _MATCH]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echomimic.mesh.speech_to_face import SAMPLE_RATE, Network, analyze_speech, shape_mouth, to_frames
+from echomimic.mesh.speech_to_face import SAMPLE_RATE, ArticulationNetwork, analyze_speech, shape_mouth, to_frames
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.demo_voice import demo_utterance
 from echomimic.train.articulation.export import agreement, save, to_numpy
@@ -33,15 +33,15 @@ class Figures:
     width: float
 
 
-def build(folder: Path, settings: TrainingConfig, copies: int, share: float = 1.0) -> Path:
-    """Make `articulation.safetensors` and its card in `folder`; `share` of the usual sentences are spoken.
+def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float = 1.0) -> Path:
+    """Make `articulation.safetensors` and its card in `folder`; `fraction` of the usual sentences are spoken.
 
     Raises SetupError if a synthesizer is missing. The held-out voices are used for the figures only.
     """
     check_tools()
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    spoken = {voice.name: list(speak(voice, round(voice.count * share), settings.seed)) for voice in VOICES}
+    spoken = {voice.name: list(speak(voice, round(voice.count * fraction), settings.seed)) for voice in VOICES}
     heard = [utterance for name, utterances in spoken.items() if name not in HELD_OUT for utterance in utterances]
     _log.info("%d utterances, %.0f minutes, %.0f s", len(heard), minutes(heard), time.monotonic() - start)
     clips = list(examples(heard, copies, settings.seed))
@@ -63,7 +63,7 @@ def minutes(utterances: Iterable[Utterance]) -> float:
     return sum(len(utterance.samples) for utterance in utterances) / SAMPLE_RATE / 60
 
 
-def measure(network: Network, utterances: Sequence[Utterance], voice: str) -> Figures:
+def measure(network: ArticulationNetwork, utterances: Sequence[Utterance], voice: str) -> Figures:
     """Measure closures of the final mouth curves at 25 fps and the correlation of gap and width with their labels."""
     counts: list[Closures] = []
     follow: list[tuple[float, float]] = []

@@ -18,7 +18,7 @@ _PHONE_EVENT, _SYNCHRONOUS, _PHONES_AS_IPA, _UTF8 = 7, 2, 3, 1
 _RATE_SETTING, _PITCH_SETTING, _RANGE_SETTING = 1, 3, 4
 
 
-class _Name(ctypes.Union):
+class _VoiceSelector(ctypes.Union):
     _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
 
 
@@ -31,7 +31,7 @@ class _Event(ctypes.Structure):
         ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", _Name),
+        ("id", _VoiceSelector),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.numpy import save_file
 
 from echomimic.mesh.speech_to_face import CHANNELS as SHIPPED
-from echomimic.mesh.speech_to_face import Network, network_from
+from echomimic.mesh.speech_to_face import ArticulationNetwork, network_from
 from echomimic.train.articulation.labels import CHANNELS
 from echomimic.train.articulation.network import DILATIONS
 from echomimic.train.articulation.training import Trained
@@ -27,7 +27,7 @@ def tensors_of(trained: Trained) -> dict[str, Floats]:
     }
 
 
-def to_numpy(trained: Trained) -> Network:
+def to_numpy(trained: Trained) -> ArticulationNetwork:
     """The network as it will run, rounded to float16 like the file."""
     return network_from(tensors_of(trained), DILATIONS)
 

@@ -84,8 +84,8 @@ def canonical_segments(segments: Sequence[Segment], language: str) -> list[Segme
     result: list[Segment] = []
     for start, end, name in segments:
         at = start
-        for phone, share in canonical(name, language):
-            until = at + (end - start) * share
+        for phone, fraction in canonical(name, language):
+            until = at + (end - start) * fraction
             if phone == PAUSE and result and result[-1].phone == PAUSE:
                 result[-1] = Segment(result[-1].start, until, PAUSE)
             elif until - at > 1e-4:
@@ -160,7 +160,7 @@ def _blend(segments: Sequence[Segment], targets: Sequence[float], times: Floats)
 
 def _through_middles(segments: Sequence[Segment], targets: Mapping[str, float], times: Floats) -> Floats:
     """Straight lines between the targets, each held over the middle of its phone."""
-    at = [s.start + share * s.length for s in segments for share in (0.35, 0.75)]
+    at = [s.start + fraction * s.length for s in segments for fraction in (0.35, 0.75)]
     return np.interp(times, at, np.repeat([targets.get(s.phone, 0.0) for s in segments], 2))
 
 

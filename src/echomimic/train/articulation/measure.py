@@ -59,7 +59,7 @@ def total(counts: Iterable[Closures]) -> Closures:
 
 
 def correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r; 0 where either does not move."""
+    """Pearson's r; 0 if either does not move."""
     spread = float(np.std(a) * np.std(b))
     return float(np.mean((a - np.mean(a)) * (b - np.mean(b))) / spread) if spread > 1e-9 else 0.0
 

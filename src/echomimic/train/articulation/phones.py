@@ -54,7 +54,7 @@ _IPA_AFFRICATES = {"tʃ": "ch", "tɕ": "ch", "ʈʂ": "ch", "dʒ": "jh", "dʑ": "
 
 
 def canonical(name: str, language: str) -> list[tuple[str, float]]:
-    """The phones that a synthesiser's phone stands for, each with its share of the time; unknown names are a schwa."""
+    """The phones that a synthesiser's phone stands for, with their fractions of the time; unknown names are a schwa."""
     if language == "ipa":
         return _from_ipa(name)
     if name in {"#", "##", "_", "pau", "sil", "SIL"}:

@@ -214,10 +214,10 @@ def sample_numbers(step: int, part: int, settings: TrainSettings, process: int, 
 
 
 def _check_batch(settings: TrainSettings, processes: int) -> None:
-    share = processes * settings.optimizer.accumulate
-    if settings.optimizer.batch % share:
+    group = processes * settings.optimizer.accumulate
+    if settings.optimizer.batch % group:
         raise OptionError(
-            f"optimizer.batch is {settings.optimizer.batch}; expected a multiple of processes x accumulate ({share})"
+            f"optimizer.batch is {settings.optimizer.batch}; expected a multiple of processes x accumulate ({group})"
         )
 
 

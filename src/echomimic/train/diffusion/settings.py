@@ -75,7 +75,7 @@ class LandmarkSettings:
     """Random Landmark Selection: probabilities of drawing no region, all regions, or the selected ones of inference.
 
     The rest of the samples keep each region of a face with `each`. With all regions drawn, the audio is dropped with
-    `silent_with_all`. `jitter` is the share of samples whose drawn points are moved by a small similarity transform.
+    `silent_with_all`. `jitter` is the fraction of samples whose drawn points are moved by a small similarity transform.
     """
 
     none: float = 0.10

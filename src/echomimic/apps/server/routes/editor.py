@@ -34,7 +34,7 @@ Kind = str
 _IDLE_SECONDS = 3600.0
 """A session that nobody has used for so long is closed; an open editor reports every few seconds."""
 _ABANDONED_SECONDS = 180.0
-"""Where room is needed, a session may be closed that has not been used for so long: browsers let a hidden tab report
+"""If memory is short, a session that has not been used for so long may be closed: browsers let a hidden tab report
 once a minute."""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
@@ -85,7 +85,7 @@ class EditorSessions:
                 found.used = time.monotonic()
 
     async def add(self, session: Any, upload: Upload, owner: str) -> str:
-        """Keep a session. Problem 503 if the sessions in use leave no room for it."""
+        """Keep a session. Problem 503 if the sessions in use leave too little memory for it."""
         for abandoned in self._make_room(session.frames):
             await self._state.uploads.discard(abandoned.upload)
         with self._lock:
@@ -123,7 +123,7 @@ class EditorSessions:
         return unused
 
     async def _sweep(self) -> None:
-        """Close what nobody uses any more, as long as there are sessions."""
+        """Close sessions that are not used any more, until none is left."""
         while self._sessions:
             await asyncio.sleep(_SWEEP_SECONDS)
             with self._lock:
@@ -363,11 +363,11 @@ def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max
     return request
 
 
-# ---- what the browser shows
+# ---- responses for the browser
 
 
 def session_state(found: OpenSession) -> dict[str, Any]:
-    """What does not change while a session is open, and the face."""
+    """The facts that stay the same while a session is open, and the state of the face."""
     from echomimic.motion import CURVES_OF
 
     session = found.session
@@ -386,7 +386,7 @@ def session_state(found: OpenSession) -> dict[str, Any]:
 
 
 def edited_state(session: Any, kind: Kind) -> dict[str, Any]:
-    """All that the editor shows of the face or of the hands."""
+    """The complete state of the face or of the hands for the editor."""
     editor = session.editor(kind)
     width, height = editor.size
     track = editor.history.track
@@ -401,7 +401,7 @@ def edited_state(session: Any, kind: Kind) -> dict[str, Any]:
 
 
 def change_state(session: Any, kind: Kind, names: tuple[str, ...]) -> dict[str, Any]:
-    """What an edit may change: the list of edits, and the curves called `names`."""
+    """The state that an edit may change: the list of edits, and the curves called `names`."""
     editor = session.editor(kind)
     history, values = editor.history, editor.values()
     fps, usual = history.track.fps, editor.usual

@@ -13,7 +13,7 @@ from echomimic.apps.jobs.request import MEDIA_TYPES, JobType
 from echomimic.apps.jobs.store import Job
 from echomimic.apps.server.openapi import events_of, files_of, links_of, problems, request_body
 from echomimic.apps.server.problems import Problem, deleted, not_ready
-from echomimic.apps.server.schemas import JobList, JobResource, PresetList, PresetStatus, describe_job
+from echomimic.apps.server.schemas import JobList, JobResource, PresetList, PresetResource, describe_job
 from echomimic.apps.server.state import AppState
 from echomimic.apps.server.streams import event_response, live_response
 from echomimic.apps.server.uploads import check_files
@@ -46,7 +46,7 @@ def make_presets_router() -> APIRouter:
 
     @router.get("", operation_id="list_presets", summary="The presets, and whether each can run on this server")
     def presets() -> PresetList:
-        return PresetList(items=[PresetStatus(**preset_status(name)) for name in PRESETS])
+        return PresetList(items=[PresetResource(**preset_status(name)) for name in PRESETS])
 
     return router
 

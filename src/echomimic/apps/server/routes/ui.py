@@ -1,4 +1,4 @@
-"""Routes of the page: its files, what it can offer, and checks of a portrait and a voice before a job is made."""
+"""Routes of the page: its files, its configuration, and checks of a portrait and a voice before a job is submitted."""
 
 import threading
 from base64 import b64encode
@@ -108,7 +108,7 @@ async def receive(request: Request, state: AppState, names: tuple[str, ...]) -> 
         await state.uploads.discard(upload)
 
 
-# ---- what the page offers
+# ---- configuration of the page
 
 
 def page_config(settings: Settings) -> dict[str, Any]:
