@@ -84,7 +84,7 @@ def test_faults_of_hands_are_named() -> None:
     assert "outside the picture" in said(*preflight(replace(out, hands=hands)))
     gone = out.hands.copy()
     gone[10:20, 1] = 0
-    assert "right hand is not there in 33%" in said(*preflight(replace(out, hands=gone)))
+    assert "right hand is missing in 33%" in said(*preflight(replace(out, hands=gone)))
     assert "jump by up to" in said(*preflight(driver(30, 1.0)))
     body = portrait_body()
     moved = Body(body.body + np.array((0.2, 0, 0), np.float32), body.hands, body.face)
