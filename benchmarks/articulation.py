@@ -81,11 +81,10 @@ def judge_closures() -> None:
     if not shutil.which("flite"):
         print("flite is missing (apt-get install flite): closures are not judged")
         return
-    from echomimic.train.articulation.demo_voice import demo_utterance
-    from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, speak
+    from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, demo_utterance, speak
 
     def show(name: str, utterances: Iterable[Utterance]) -> None:
-        from echomimic.train.articulation.measure import count_closures, total
+        from echomimic.train.articulation.build import count_closures, total
 
         counts = []
         for spoken in utterances:

@@ -194,7 +194,7 @@ def length() -> None:
 
 
 def _clip(seconds: int) -> None:
-    from echomimic.apps.demo import demo_portrait
+    from echomimic.data import demo_portrait
     from echomimic.diffusion.engine import DiffusionEngine
     from echomimic.media import read_picture
     from echomimic.media.sound import speech_from_samples

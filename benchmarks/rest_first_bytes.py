@@ -12,7 +12,7 @@ from statistics import median
 
 import av
 
-from echomimic.apps.demo import demo_portrait, demo_voice
+from echomimic.data import demo_portrait, demo_voice
 from rest_started import Started, started
 
 

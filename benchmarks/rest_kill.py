@@ -14,8 +14,8 @@ from typing import Any
 
 import av
 
-from echomimic.apps.demo import demo_voice
 from echomimic.client import ServerError
+from echomimic.data import demo_voice
 from rest_started import Started, small_portrait, started
 
 FRAMES = 40

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from echomimic.apps.demo import demo_voice
 from echomimic.client import ServerError
+from echomimic.data import demo_voice
 from rest_started import Started, small_portrait, started
 
 FRAMES = 10

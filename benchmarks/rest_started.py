@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from echomimic.apps.demo import demo_portrait
 from echomimic.client import Client
+from echomimic.data import demo_portrait
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echomimic.apps.demo import demo_portrait
+from echomimic.data import demo_portrait
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

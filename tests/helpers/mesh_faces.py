@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from echomimic.apps.demo import demo_portrait
+from echomimic.data import demo_portrait
 from echomimic.landmarks.face import find_faces
 from echomimic.types import CURVE_NAMES, Floats, Picture
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from echomimic.apps.demo import demo_portrait
+from echomimic.data import demo_portrait
 from echomimic.diffusion import denoise as loop
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.device import choose_device, choose_dtype

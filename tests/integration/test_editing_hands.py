@@ -12,8 +12,8 @@ from echomimic.editing import EditingSession, visible_body
 from echomimic.errors import FaceError, MotionError
 from echomimic.media import read_picture, read_speech
 from echomimic.motion import read_edit
-from echomimic.motion.clip_timing import fit_to_clip
 from echomimic.motion.gestures import portrait_gestures
+from echomimic.motion.time_edits import fit_to_clip
 from echomimic.options import make_options
 from echomimic.presets import PRESETS
 from echomimic.types import Portrait, PoseTrack

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import write_wav
 from echomimic.apps.cli.main import run
-from echomimic.apps.demo import demo_voice
+from echomimic.data import demo_voice
 from echomimic.evaluate.catalogue import make_settings
 from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import Faces, opening

@@ -9,8 +9,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from echomimic.apps.cli.motion import track
-from echomimic.apps.cli.motion_edits import motion_app
+from echomimic.apps.cli.motion import motion_app, track
 from echomimic.errors import EchoMimicError
 from echomimic.media import write_clip
 from echomimic.motion import load_edits, load_motion, save_motion

@@ -15,7 +15,7 @@ from echomimic.apps.jobs import worker
 from echomimic.apps.jobs.request import ANIMATION, JOB_TYPES, InputVariant, JobError, JobSettings, JobType
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server import runner
-from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.schemas import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.validation import field_schemas, parse_request
 from echomimic.client import Client, ServerError

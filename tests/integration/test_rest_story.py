@@ -12,7 +12,7 @@ import av
 import pytest
 from PIL import Image
 
-from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.schemas import Problem
 from echomimic.motion import load_motion
 from echomimic.types import LandmarkTrack
 

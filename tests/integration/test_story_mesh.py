@@ -17,7 +17,7 @@ import echomimic
 import echomimic.errors
 from conftest import write_wav
 from echomimic.apps.cli.main import run
-from echomimic.apps.demo import demo_voice
+from echomimic.data import demo_voice
 from echomimic.media import read_picture, read_speech, read_video
 from echomimic.motion import load_motion
 

@@ -14,15 +14,21 @@ import torch
 from echomimic.errors import SetupError
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, load_network
 from echomimic.train.articulation import sentences, synthesis
-from echomimic.train.articulation.augment import degrade, no_voice
-from echomimic.train.articulation.codecs import CODECS, apply_codec
+from echomimic.train.articulation.augment import CODECS, apply_codec, degrade, no_voice
+from echomimic.train.articulation.build import Closures, correlation, count_closures
 from echomimic.train.articulation.corpus import Example, examples, features_of, join
-from echomimic.train.articulation.export import agreement, save
-from echomimic.train.articulation.labels import CHANNELS, Segment, canonical_segments, make_labels
-from echomimic.train.articulation.measure import Closures, correlation, count_closures
-from echomimic.train.articulation.phones import CLASS_OF, CONSONANTS, VOWELS, canonical
+from echomimic.train.articulation.labels import (
+    CHANNELS,
+    CLASS_OF,
+    CONSONANTS,
+    VOWELS,
+    Segment,
+    canonical,
+    canonical_segments,
+    make_labels,
+)
 from echomimic.train.articulation.synthesis import Utterance
-from echomimic.train.articulation.training import TrainingConfig, train
+from echomimic.train.articulation.training import TrainingConfig, agreement, save, train
 
 PAPA = [
     Segment(0.0, 0.3, "pau"), Segment(0.3, 0.4, "p"), Segment(0.4, 0.6, "aa"), Segment(0.6, 0.7, "p"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from echomimic.apps.demo import demo_portrait
+from echomimic.data import demo_portrait
 from echomimic.diffusion.conditioning import (
     DrivingFrames,
     fit_motion,
@@ -16,7 +16,7 @@ from echomimic.diffusion.conditioning import (
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import PasteBack
 from echomimic.media import read_picture
-from echomimic.motion.clip_timing import clip_length, fit_to_clip
+from echomimic.motion.time_edits import clip_length, fit_to_clip
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.presets import find_preset

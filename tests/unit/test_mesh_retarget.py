@@ -8,7 +8,7 @@ from echomimic.landmarks.head_pose import face_template
 from echomimic.mesh.engine import MeshEngine, clip_curves
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
-from echomimic.motion.clip_timing import clip_length
+from echomimic.motion.time_edits import clip_length
 from echomimic.notes import collect_notes
 from echomimic.options import make_options
 from echomimic.types import Curves, LandmarkTrack, Portrait, PoseTrack, Speech

@@ -13,8 +13,7 @@ from echomimic.landmarks.body import Body, find_body
 from echomimic.landmarks.topology import ELBOWS, HAND_BONES, NECK, SHOULDERS, WRISTS
 from echomimic.media import read_picture
 from echomimic.motion import align_pose, load_motion
-from echomimic.motion.body_retarget import portrait_bones
-from echomimic.motion.half_body import propose_crop
+from echomimic.motion.body_retarget import portrait_bones, propose_crop
 from echomimic.types import Floats, PoseTrack
 from helpers.motion_samples import driver, portrait_body, skeleton
 

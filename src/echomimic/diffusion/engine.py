@@ -29,8 +29,8 @@ from echomimic.landmarks.crop import Crop, PasteBack
 from echomimic.landmarks.face import Face
 from echomimic.media import sound_blocks
 from echomimic.media.loudness import level_loudness
-from echomimic.motion.clip_timing import clip_length, fit_to_clip
 from echomimic.motion.gestures import portrait_gestures
+from echomimic.motion.time_edits import clip_length, fit_to_clip
 from echomimic.notes import Note, collect_notes, note
 from echomimic.options import Options
 from echomimic.presets import Preset

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from echomimic.errors import InputError
 from echomimic.evaluate.catalogue import metrics
 from echomimic.evaluate.measure import round_digits
-from echomimic.evaluate.report import Report, value_of
-from echomimic.evaluate.report_page import can_draw, render_comparison
+from echomimic.evaluate.report import Report, can_draw, render_comparison, value_of
 from echomimic.media import atomic_path
 
 RESAMPLES = 2000

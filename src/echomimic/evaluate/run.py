@@ -15,8 +15,7 @@ from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.manifest import ClipSource, file_digest, pick_shard
 from echomimic.evaluate.measure import FeatureSets, Measured, try_measure
 from echomimic.evaluate.networks import MetricNetworks
-from echomimic.evaluate.report import Record, Report, make_report, package_versions, write_report
-from echomimic.evaluate.report_page import save_pictures
+from echomimic.evaluate.report import Record, Report, make_report, package_versions, save_pictures, write_report
 from echomimic.media import atomic_path
 from echomimic.types import Progress
 

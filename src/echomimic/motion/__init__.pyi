@@ -1,4 +1,5 @@
 from .body_retarget import align_pose as align_pose
+from .body_retarget import propose_crop as propose_crop
 from .curve_edits import (
     curve_keys as curve_keys,
 )
@@ -67,7 +68,6 @@ from .files import (
     save_motion as save_motion,
 )
 from .gestures import gesture_track as gesture_track
-from .half_body import propose_crop as propose_crop
 from .hands import POSE_CURVES as POSE_CURVES
 from .hands import pose_curves as pose_curves
 from .preview import (

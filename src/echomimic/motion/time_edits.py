@@ -1,4 +1,4 @@
-"""Edits in time: each computes at which frames of the old motion the new frames are sampled."""
+"""Edits in time, and fitting to a clip: each computes at which frames of the old motion the new frames are sampled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +10,10 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
 from echomimic.motion.schema import check_fps, kind_of
+from echomimic.notes import note
+from echomimic.options import Options
 from echomimic.signals import sample_at
-from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack
+from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack, Speech
 
 Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
 Times = npt.NDArray[np.float64]
@@ -290,3 +292,36 @@ def at_image_size(motion: Track, image_size: tuple[int, int]) -> Track:
         scale = np.array((across, down, across), np.float32)
         return replace(motion, points=motion.points * scale, image_size=image_size)
     return replace(motion, image_size=image_size)
+
+
+_ENDS = {"loop": "run back and forth", "hold": "held at its last frame", "stop": "where the clip ends"}
+
+
+def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
+    """Frames of the clip: `options.frames`, or the whole voice; a note says how a shorter motion is continued."""
+    frames = options.frames or speech.frames(options.fps)
+    have = frames if motion is None else max(1, round(len(motion) / motion.fps * options.fps))
+    if have >= frames:
+        return frames
+    note(
+        "motion_shorter",
+        "the motion lasts {motion:.1f} s and the clip {clip:.1f} s: it is {end}",
+        motion=have / options.fps,
+        clip=frames / options.fps,
+        end=_ENDS[options.motion_end],
+    )
+    return have if options.motion_end == "stop" else frames
+
+
+def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.float64]:
+    """(frames,) fractional frame numbers of the motion; run back and forth, or held, if it is shorter."""
+    when = np.arange(frames) * (motion.fps / options.fps)
+    last = len(motion) - 1
+    if options.motion_end == "loop" and last > 0:
+        return np.asarray(last - np.abs(when % (2 * last) - last))
+    return np.minimum(when, last)
+
+
+def fit_to_clip(motion: Track, frames: int, options: Options) -> Track:
+    """The motion with one entry for each of the `frames` of the clip, at the clip's rate."""
+    return frames_at(motion, clip_times(motion, frames, options), options.fps)

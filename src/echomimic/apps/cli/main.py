@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-import echomimic.apps.cli.motion_edits  # noqa: F401 - it adds its commands to motion_app
+import echomimic.apps.cli.motion  # noqa: F401 - it adds its commands to motion_app
 from echomimic import __version__
 from echomimic.apps.cli.evaluate import check_made, evaluate
 from echomimic.apps.cli.flags import NO_VALUE, with_option_flags
-from echomimic.apps.cli.models import app as models_app
 from echomimic.apps.cli.motion import motion_app, track
 from echomimic.apps.cli.reporter import (
     Reporter,
@@ -30,9 +29,9 @@ from echomimic.apps.cli.reporter import (
     spell_as_flags,
     stdout_error,
 )
-from echomimic.apps.cli.serve import add_serve
-from echomimic.apps.cli.web import web
+from echomimic.apps.cli.serve import add_serve, web
 from echomimic.apps.cli.weights import app as weights_app
+from echomimic.apps.cli.weights import models_app
 from echomimic.errors import EchoMimicError
 from echomimic.types import Clip
 
@@ -144,7 +143,7 @@ def animate(
 @app.command()
 def demo(output: Annotated[Path, _OUTPUT] = Path("demo.mp4"), as_json: _Json = False) -> None:
     """Render the bundled portrait with the bundled voice."""
-    from echomimic.apps.demo import demo_portrait, demo_voice
+    from echomimic.data import demo_portrait, demo_voice
 
     with reporting(as_json) as reporter:
         from echomimic import api

@@ -1,4 +1,4 @@
-"""`echomimic weights`: list, locate, check, fetch and convert the published checkpoints."""
+"""`echomimic weights` and `echomimic models`: the published checkpoints, and the networks that find faces and hands."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -94,3 +94,34 @@ def convert(
         source = require(file, places, user)
         path = convert_file(file, source, to or places[0], dtype)
         print_line(f"{path}  {source.stat().st_size / 1e6:.1f} MB -> {path.stat().st_size / 1e6:.1f} MB")
+
+
+models_app = typer.Typer(help="The small networks that find faces, bodies and hands: list or fetch their files.")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Every network file, its size, and the path of the one that is used."""
+    with reporting(False):
+        from echomimic.landmarks.networks.files import FILES, find_file
+
+        for name, file in FILES.items():
+            path = find_file(name)
+            print_line(f"{name:<18} {file.size / 1e6:5.1f} MB  {path or 'not here'}")
+
+
+@models_app.command("fetch")
+def fetch_models(
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="WHEEL", help="the mediapipe 0.10.21 wheel, or a folder with it; default: download it"),
+    ] = None,
+) -> None:
+    """Download the mediapipe 0.10.21 wheel with pip or uv, and keep the network files that it holds."""
+    with reporting(False):
+        from echomimic.landmarks.networks.fetch import fetch_networks
+        from echomimic.landmarks.networks.files import FILES, cache_folder
+
+        fetched = fetch_networks(source)
+        where = f", {len(fetched)} of them new in {cache_folder()}" if fetched else ""
+        print_line(f"all {len(FILES)} network files are here{where}")

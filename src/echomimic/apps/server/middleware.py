@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echomimic.apps.server.metrics import Metrics
-from echomimic.apps.server.problems import Problem, problem_of
+from echomimic.apps.server.schemas import Problem, problem_of
 from echomimic.apps.server.settings import MB, Settings
 from echomimic.apps.server.streams import StreamAborted
 

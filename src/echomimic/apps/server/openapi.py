@@ -9,8 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.server.middleware import PUBLIC
-from echomimic.apps.server.problems import MEDIA_TYPE
-from echomimic.apps.server.schemas import ProblemDetails
+from echomimic.apps.server.schemas import MEDIA_TYPE, ProblemDetails
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.validation import field_schemas
 

@@ -13,8 +13,7 @@ from echomimic.apps.jobs.events import wait_for_event
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import JobError
 from echomimic.apps.jobs.store import Job
-from echomimic.apps.server.problems import Problem, not_ready
-from echomimic.apps.server.schemas import describe_job, describe_progress
+from echomimic.apps.server.schemas import Problem, describe_job, describe_progress, not_ready
 
 _PIECE = 1 << 17
 _POLL_SECONDS = 0.25

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import InputVariant, JobType
-from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.schemas import Problem
 
 _MAX_FIELD = 1000
 _MAX_FIELDS = 100

@@ -6,7 +6,7 @@ from typing import Any
 
 from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
-from echomimic.apps.server.problems import Problem
+from echomimic.apps.server.schemas import Problem
 from echomimic.errors import OptionError
 from echomimic.options import RENAMED, make_options
 from echomimic.presets import PRESETS, find_preset

@@ -10,10 +10,8 @@ import numpy as np
 
 from echomimic.errors import MotionError
 from echomimic.motion.files import READABLE, kind_of_file, read_array, read_array_header, read_json
-from echomimic.motion.importers.echomimic_v2 import read_v2
 from echomimic.motion.importers.face_mesh import face_track, is_face
-from echomimic.motion.importers.openpose import read_openpose
-from echomimic.motion.importers.people import Person, pose_track
+from echomimic.motion.importers.poses import Person, pose_track, read_openpose, read_v2
 from echomimic.motion.safe_pickle import MAX_BYTES, read_pickle
 from echomimic.notes import note
 from echomimic.types import Motion

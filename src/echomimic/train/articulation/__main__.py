@@ -26,7 +26,7 @@ def _run(given: argparse.Namespace) -> None:
     import torch
 
     from echomimic.train.articulation.build import build
-    from echomimic.train.articulation.demo_voice import write_demo_voice
+    from echomimic.train.articulation.synthesis import write_demo_voice
     from echomimic.train.articulation.training import TrainingConfig
 
     torch.set_num_threads(given.threads)

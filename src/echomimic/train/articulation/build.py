@@ -2,25 +2,89 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, ArticulationNetwork, analyze_speech, shape_mouth, to_frames
+from echomimic.signals import runs
 from echomimic.train.articulation.corpus import examples
-from echomimic.train.articulation.demo_voice import demo_utterance
-from echomimic.train.articulation.export import agreement, save, to_numpy
-from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, make_labels
-from echomimic.train.articulation.measure import Closures, correlation, count_closures, total
-from echomimic.train.articulation.model_card import write_card
-from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, speak
-from echomimic.train.articulation.training import TrainingConfig, train
+from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, LABIALS, PAUSE, Segment, make_labels
+from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, demo_utterance, speak
+from echomimic.train.articulation.training import TrainingConfig, agreement, save, to_numpy, train
 from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
 FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Closures:
+    """Counts over any number of clips: labials spoken and hit, closures made and justified."""
+
+    spoken: int = 0
+    hit: int = 0
+    made: int = 0
+    right: int = 0
+
+    @property
+    def recall(self) -> float:
+        """Share of spoken p, b, m on which the lips shut."""
+        return self.hit / max(1, self.spoken)
+
+    @property
+    def precision(self) -> float:
+        """Share of closures that belong to a p, b or m."""
+        return self.right / max(1, self.made)
+
+    def __add__(self, other: "Closures") -> "Closures":
+        return Closures(
+            self.spoken + other.spoken, self.hit + other.hit, self.made + other.made, self.right + other.right
+        )
+
+
+def count_closures(closure: Floats, segments: Sequence[Segment], fps: float, at: float = 0.5) -> Closures:
+    """Compare the shut stretches of a closure curve (T,) at `fps` with the labials of canonical segments.
+
+    A labial is hit if the lips are shut in a frame that touches it or its neighbour frame; neighbouring labials
+    (as in "lamp post") count as one. A closure is right if it touches a labial or its neighbour frame. Closures
+    that lie wholly in a pause are not counted: the mouth rests there.
+    """
+    labials = _joined([s for s in segments if s.phone in LABIALS])
+    pauses = [s for s in segments if s.phone == PAUSE]
+    slack = 1 / fps
+    made = [(start / fps, stop / fps) for start, stop in runs(np.asarray(closure) >= at)]
+    heard = [m for m in made if not any(p.start <= m[0] and m[1] <= p.end for p in pauses)]
+    hit = sum(any(_touch(m, labial, slack) for m in made) for labial in labials)
+    right = sum(any(_touch(m, labial, slack) for labial in labials) for m in heard)
+    return Closures(len(labials), hit, len(heard), right)
+
+
+def total(counts: Iterable[Closures]) -> Closures:
+    """All counts together."""
+    return sum(counts, start=Closures())
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Pearson's r; 0 if either does not move."""
+    spread = float(np.std(a) * np.std(b))
+    return float(np.mean((a - np.mean(a)) * (b - np.mean(b))) / spread) if spread > 1e-9 else 0.0
+
+
+def _joined(labials: Sequence[Segment]) -> list[tuple[float, float]]:
+    joined: list[tuple[float, float]] = []
+    for start, end, _ in labials:
+        if joined and start - joined[-1][1] < 0.03:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _touch(made: tuple[float, float], labial: tuple[float, float], slack: float) -> bool:
+    return made[0] < labial[1] + slack and made[1] > labial[0] - slack
 
 
 @dataclass(frozen=True)
@@ -84,3 +148,82 @@ def measure(network: ArticulationNetwork, utterances: Sequence[Utterance], voice
 
 def _column(curves: Floats, name: str) -> Floats:
     return curves[:, CHANNELS.index(name)]
+
+
+_CARD = """# articulation.safetensors
+
+Speech to mouth curves: log-mel frames in, {channels} out, 50 times a second.
+Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimic.mesh.speech_to_face` in numpy.
+
+| | |
+|---|---|
+| trained on | {minutes:.0f} minutes that synthesisers spoke, with the times of their phones; nothing filmed |
+| text | sentences and made-up words written for this project (`train/articulation/sentences.json`) |
+| targets | a table made by hand from phonetics (`train/articulation/labels.py`) |
+| copies | each utterance once clean and {copies} times degraded: rooms, noise, codecs, equalisers, speed |
+| network | convolutions, {width} wide, {steps} steps of training, seed {seed} |
+| torch against numpy | largest difference {agreement:.4f}, float16 included |
+| licence | Apache-2.0, like the program |
+
+## Figures
+
+Measured on the final mouth curves at 25 frames a second. Closure: lips shut within one frame of a spoken p, b or m
+(recall), and shut there only (precision). r: predicted against labelled curve, mean over clips.
+
+| voice | p, b, m spoken | recall | precision | gap r | width r |
+|---|---|---|---|---|---|
+{figures}
+
+{held_out} never train. The first is the kept-out voice of the figures; the second, an older kind of
+voice in a language that one other voice speaks, shows how far that carries.
+
+## Voices
+
+| voice | language | Debian package | minutes |
+|---|---|---|---|
+{voices}
+
+flite and the English festival voices are under BSD-like licences, as is the Russian one; espeak-ng and the Czech and
+Italian voices under the GPL, the Finnish and Catalan ones under the LGPL. They are tools of training: nothing of them
+is part of this file or needed to run it.
+
+## Limits
+
+Singing, whispering and several people at once were not trained. Loud music under a voice costs closures. The table
+knows the phones of some twelve languages; others are heard through them.
+"""
+
+
+def write_card(
+    path: Path,
+    spoken: Mapping[str, Sequence[Utterance]],
+    settings: TrainingConfig,
+    copies: int,
+    figures: Sequence[Figures],
+    agreement: float,
+) -> None:
+    """Write the card of a network that was just trained and measured."""
+    lengths = {name: sum(len(u.samples) for u in utterances) / SAMPLE_RATE / 60 for name, utterances in spoken.items()}
+    text = _CARD.format(
+        channels="gap, width, upper lip, tuck, tongue, speech and closure",
+        minutes=sum(length for name, length in lengths.items() if name not in HELD_OUT),
+        copies=copies,
+        width=settings.width,
+        steps=" + ".join(map(str, settings.steps)),
+        seed=settings.seed,
+        agreement=agreement,
+        figures="\n".join(_row(f) for f in figures),
+        held_out=" and ".join(HELD_OUT),
+        voices="\n".join(
+            f"| {voice.name} | {voice.language} | {voice.package} | {lengths[voice.name]:.1f} |" for voice in VOICES
+        ),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _row(figures: Figures) -> str:
+    c = figures.closures
+    return (
+        f"| {figures.voice} | {c.spoken} | {c.recall:.3f} | {c.precision:.3f} "
+        f"| {figures.gap:.2f} | {figures.width:.2f} |"
+    )

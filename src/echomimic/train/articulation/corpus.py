@@ -7,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, mel_blocks, normalized_log_mel
-from echomimic.train.articulation.augment import Random, degrade, no_voice
-from echomimic.train.articulation.codecs import CODECS, Codec, apply_codec
-from echomimic.train.articulation.labels import Labels, Segment, make_labels
-from echomimic.train.articulation.phones import PAUSE
+from echomimic.train.articulation.augment import CODECS, Codec, Random, apply_codec, degrade, no_voice
+from echomimic.train.articulation.labels import PAUSE, Labels, Segment, make_labels
 from echomimic.train.articulation.synthesis import Utterance
 from echomimic.types import Floats
 

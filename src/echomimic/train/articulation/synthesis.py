@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly
@@ -190,3 +191,29 @@ def resample(samples: Floats, rate: int) -> npt.NDArray[np.int16]:
     common = np.gcd(rate, SAMPLE_RATE)
     moved = samples if rate == SAMPLE_RATE else resample_poly(samples, SAMPLE_RATE // common, rate // common)
     return np.clip(moved * 32767, -32768, 32767).astype(np.int16)
+
+
+SENTENCES = (
+    "Hello! I am only a photograph, but now I can speak. My lips follow the voice, and you may edit every movement."
+)
+_FLAGS = ["--setf", "duration_stretch=0.97", "--setf", "int_f0_target_stddev=22"]
+
+
+def demo_utterance() -> Utterance:
+    """The demo voice with its phones, spoken anew by flite."""
+    with tempfile.TemporaryDirectory() as folder:
+        return flite("slt", SENTENCES, Path(folder) / "demo.wav", _FLAGS)
+
+
+def write_demo_voice(path: Path) -> None:
+    """Write the demo voice as 16-bit mono FLAC at 16 kHz."""
+    samples = demo_utterance().samples
+    with av.open(str(path), "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=16_000)
+        stream.layout = "mono"
+        size = stream.codec_context.frame_size or len(samples)
+        for start in range(0, len(samples), size):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
