@@ -72,7 +72,6 @@ class Health:
         return any(status.ready for status in self.presets if status.preset == preset)
 
     def as_dict(self) -> dict[str, object]:
-        """All fields as plain values."""
         return asdict(self)
 
 
@@ -105,7 +104,6 @@ def quick_check() -> tuple[PresetStatus, ...]:
 
 
 def report_lines(health: Health) -> Iterator[str]:
-    """The findings as text."""
     memory = f"{health.memory_gb:.1f} GB memory" if health.memory_gb else "memory unknown"
     yield f"echomimic {health.version}, Python {health.python}, {health.system}"
     yield f"{health.cores} cores, {memory}, {health.device}"
@@ -168,7 +166,6 @@ def _fix_import(fault: str, name: str) -> str:
 
 
 def _preset_status(preset: Preset, core: list[Package], extra: list[Package]) -> PresetStatus:
-    """Whether a preset has its packages and its checkpoints."""
     needed = core if preset.engine == "mesh" else [*core, *extra]
     fix = list(dict.fromkeys(package.fix for package in needed if package.wrong))
     if missing_files(preset.name):
@@ -187,7 +184,6 @@ def _warnings() -> Iterator[str]:
 
 
 def _installed_cv2() -> list[str]:
-    """The installed packages that bring cv2."""
     found = []
     for name in _CV2:
         with suppress(PackageNotFoundError):
@@ -211,7 +207,6 @@ def _cores() -> int:
 
 
 def _memory_gb() -> float | None:
-    """Physical memory of the machine, if the system tells."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return None

@@ -30,7 +30,6 @@ class Metric:
 
 @cache
 def metrics() -> dict[str, Metric]:
-    """All metrics by name, in the order of the report."""
     text = files("echomimic.evaluate").joinpath("catalogue.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return {row["name"]: Metric(**{**row, "version": int(row["version"])}) for row in rows}  # type: ignore[arg-type]
@@ -72,7 +71,6 @@ class EvaluationSettings:
     weights: Mapping[str, Path] = field(default_factory=dict)
 
     def wants(self, group: str) -> bool:
-        """Return True if the group is measured."""
         return group in self.groups
 
     def as_dict(self) -> dict[str, object]:

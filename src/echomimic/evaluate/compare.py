@@ -106,7 +106,6 @@ def _values(report: Report, name: str) -> dict[str, float]:
 
 
 def _verdict(better: str, low: float, high: float) -> str:
-    """Which one is better, if the interval excludes 0 and the metric has a direction."""
     if better not in ("higher", "lower") or low <= 0 <= high:
         return "–"
     return "B" if (low > 0) == (better == "higher") else "A"

@@ -77,8 +77,7 @@ def _accumulate(
 def _points(faces: Faces | None, index: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]] | None":
     if faces is None or index >= len(faces.track) or not faces.valid[index]:
         return None
-    points: np.ndarray[tuple[int, int], np.dtype[np.float32]] = faces.track.points[index]
-    return points
+    return faces.track.points[index]
 
 
 def _thumb(pixels: Picture) -> Picture:

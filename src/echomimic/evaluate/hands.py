@@ -49,7 +49,6 @@ class HandDetector:
         self._scores.append(scores)
 
     def result(self) -> HandDetections:
-        """The detections of all frames."""
         return HandDetections(np.array(self._points, np.float32), np.array(self._scores, np.float32))
 
 

@@ -28,7 +28,6 @@ class Faces:
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
         return self.track.fps
 
     @property
@@ -62,7 +61,6 @@ def eye_opening(faces: Faces) -> Floats:
 
 
 def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
-    """Blinks, head motion, motion energy, stability of identity (see the catalogue)."""
     return {
         "face_found": float(faces.valid.mean()),
         **_blinks(faces),
@@ -148,5 +146,4 @@ def expression_features(faces: Faces) -> Floats:
     range."""
     ranges = {curve.name: max(abs(curve.low), abs(curve.high)) for curve in CURVES}
     columns = [faces.curves[name] / np.float32(ranges[name]) for name in EXPRESSION_CURVES]
-    features: Floats = np.stack(columns, axis=1)[faces.valid].astype(np.float32)
-    return features
+    return np.stack(columns, axis=1)[faces.valid].astype(np.float32)

@@ -159,10 +159,8 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
 def _root(matrix: Doubles) -> Doubles:
     values, vectors = np.linalg.eigh(_symmetric(matrix))
-    root: Doubles = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
 def _symmetric(matrix: Doubles) -> Doubles:
-    result: Doubles = (matrix + matrix.T) / 2
-    return result
+    return (matrix + matrix.T) / 2

@@ -63,7 +63,6 @@ class PictureAccumulator:
         return float(np.abs(luma - before)[self._background].mean())
 
     def result(self) -> PictureStatistics:
-        """The statistics of all frames."""
         grid, colour, skin, sharpness, behind = zip(*self._rows, strict=True)
         return PictureStatistics(
             np.stack(grid),
@@ -75,7 +74,6 @@ class PictureAccumulator:
 
 
 def picture_metrics(statistics: PictureStatistics, fps: float) -> Values:
-    """Flicker, colour drift, sharpness and its slope, background motion (see the catalogue)."""
     return {
         "flicker": flicker(statistics.grid),
         "colour_drift": drift(statistics.colour, fps),
@@ -93,8 +91,7 @@ def flicker(grid: Floats) -> float | None:
 def flicker_curve(grid: Floats) -> Floats:
     """The same for each inner frame: (T - 2,)."""
     blocks = np.asarray(grid, np.float64)
-    curve: Floats = np.abs(blocks[1:-1] - (blocks[:-2] + blocks[2:]) / 2).mean(axis=(1, 2))
-    return curve
+    return np.abs(blocks[1:-1] - (blocks[:-2] + blocks[2:]) / 2).mean(axis=(1, 2))
 
 
 def drift(colours: Floats, fps: float) -> float | None:

@@ -65,7 +65,6 @@ def make_report(
 
 
 def summarize(clips: list[Record]) -> dict[str, dict[str, float | None]]:
-    """Mean, spread, least and most of each metric over the clips that have it."""
     found: dict[str, dict[str, float | None]] = {}
     for name in metrics():
         values = np.array([value for clip in clips if (value := value_of(clip, name)) is not None])
@@ -132,7 +131,6 @@ def _select(record: Record, *names: str) -> Record:
 
 
 def _table(records: list[Record]) -> str:
-    """CSV with a line for each clip and a column for each metric."""
     names = [name for name in metrics() if any(value_of(record, name) is not None for record in records)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -199,7 +197,6 @@ def render_report(report: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def render_comparison(names: tuple[str, str], rows: Sequence[Sequence[object]]) -> str:
-    """Render the table of a comparison as one HTML page."""
     return _render("comparison.html", names=names, rows=rows)
 
 

@@ -47,7 +47,6 @@ class Sync:
 
     @property
     def lag(self) -> int:
-        """Frames scanned both ways."""
         return len(self.scan) // 2
 
     @property
@@ -100,8 +99,7 @@ def without_drift(values: Floats, fps: float) -> Floats:
     """A curve (T,) minus its moving average over a second."""
     width = 2 * int(_DRIFT * fps / 2) + 1
     padded = np.pad(np.asarray(values, np.float64), width // 2, mode="edge")
-    result: Floats = values - np.convolve(padded, np.full(width, 1 / width), "valid")
-    return result
+    return values - np.convolve(padded, np.full(width, 1 / width), "valid")
 
 
 def sync_metrics(sync: Sync | None) -> Values:

@@ -19,13 +19,11 @@ class SyncNetModel(nn.Module):
 
     def voice(self, cepstra: Tensor) -> Tensor:
         """(n, 1, 13, 20) to (n, 1024)."""
-        found: Tensor = self.netfcaud(self.netcnnaud(cepstra).flatten(1))
-        return found
+        return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
 
     def lips(self, frames: Tensor) -> Tensor:
         """(n, 3, 5, 224, 224) BGR 0..255 to (n, 1024)."""
-        found: Tensor = self.netfclip(self.netcnnlip(frames).flatten(1))
-        return found
+        return self.netfclip(self.netcnnlip(frames).flatten(1))
 
 
 def _head() -> nn.Sequential:

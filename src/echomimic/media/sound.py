@@ -168,8 +168,7 @@ def mix(chunk: Chunk) -> Floats:
     weights = np.ones(samples.shape[1], np.float32)
     if len(chunk.names) == len(weights) > 2:
         weights = np.array([{"FC": 4.0, "LFE": 0.0}.get(name, 1.0) for name in chunk.names], np.float32)
-    mixed: Floats = samples @ (weights / weights.sum())[:, None]
-    return mixed
+    return samples @ (weights / weights.sum())[:, None]
 
 
 def fold(chunk: Chunk, channels: int) -> Floats:
@@ -362,5 +361,4 @@ def _resampled(chunks: Iterable[Chunk], rate: int) -> Iterator[Floats]:
 
 
 def _columns(frame: "AudioFrame") -> Floats:
-    columns: Floats = frame.to_ndarray().T.astype(np.float32, copy=False)
-    return columns
+    return frame.to_ndarray().T.astype(np.float32, copy=False)

@@ -242,8 +242,7 @@ def _breath(times: _Times, seed: int) -> _Times:
 def _envelope(times: _Times, seconds: float) -> _Times:
     """0 at the first frame, 1 after 0.8 s, and down to a quarter in the last second."""
     out = _ease(np.clip((seconds - times) / _EASE_OUT, 0, 1))
-    result: _Times = _ease(np.clip(times / _EASE_IN, 0, 1)) * (0.25 + 0.75 * out)
-    return result
+    return _ease(np.clip(times / _EASE_IN, 0, 1)) * (0.25 + 0.75 * out)
 
 
 def _slow(values: Floats, fps: float) -> Floats:
@@ -256,16 +255,13 @@ def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
     first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
-    mean: Floats = ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
-    return mean
+    return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
 
 
 def _soft_limit(values: _Times, limit: float) -> _Times:
     """Soft limit: values compressed by tanh so that none exceeds `limit`."""
-    bent: _Times = limit * np.tanh(values / limit)
-    return bent
+    return limit * np.tanh(values / limit)
 
 
 def _ease(x: _Times) -> _Times:
-    eased: _Times = x * x * (3 - 2 * x)
-    return eased
+    return x * x * (3 - 2 * x)

@@ -52,8 +52,7 @@ def read_curves(track: LandmarkTrack) -> Curves:
 def _held(track: LandmarkTrack) -> Floats:
     """The points, with invalid frames replaced by the last valid one; their curves are interpolated later."""
     last = np.maximum.accumulate(np.where(track.valid, np.arange(len(track)), -1))
-    held: Floats = track.points[np.where(last < 0, np.flatnonzero(track.valid)[0], last)]
-    return held
+    return track.points[np.where(last < 0, np.flatnonzero(track.valid)[0], last)]
 
 
 def _head(points: Floats) -> dict[str, Floats]:

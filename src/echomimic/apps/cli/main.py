@@ -220,7 +220,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage_message(error: TyperException) -> str:
-    """What was wrong with the command line, and the command that shows its help."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "echomimic"
     return f"{error.format_message().rstrip('.')}; see: {command} --help"

@@ -185,7 +185,6 @@ def _pair(text: str, what: str, kind: type[Any]) -> Any:
 
 
 def save(output: Path, found: Motion, edits: tuple[Edit, ...], as_json: bool = False) -> None:
-    """Save a motion and say what it is."""
     from echomimic import motion
 
     motion.save_motion(output, found, edits)
@@ -205,7 +204,6 @@ def _facts(found: Motion) -> dict[str, object]:
 
 
 def _described(found: Motion) -> str:
-    """A motion in one line."""
     facts = _facts(found)
     words = f"{facts['kind']}, {len(found)} frames, {len(found) / found.fps:.2f} s at {found.fps:g} a second"
     words += f", canvas {found.image_size[0]}x{found.image_size[1]}"
@@ -246,7 +244,6 @@ def _metavar(field: FieldInfo) -> str | None:
 
 
 def _value(field: FieldInfo, given: Any) -> Any:
-    """What a record holds, from what the command line gives."""
     metavar = _metavar(field) or ""
     if metavar == "A,B":
         return [part.strip() for part in given.split(",") if part.strip()]

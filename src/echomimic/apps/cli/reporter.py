@@ -72,22 +72,18 @@ class JsonReporter:
         self._rate, self._printed_at = RateEstimator(), 0.0
 
     def plan(self, plan: Plan) -> None:
-        """Print every field of the plan."""
         print_json("plan", **{**asdict(plan), "notes": [spell_as_flags(text) for text in plan.notes]})
 
     def progress(self, done: int, total: int) -> None:
-        """Print at most ten events a second, and the last one."""
         rate, left = self._rate(done, total)
         if done == total or monotonic() - self._printed_at >= JSON_SECONDS:
             self._printed_at = monotonic()
             print_json("progress", done=done, total=total, speed=round(rate, 2), left=round(left, 2))
 
     def note(self, text: str, code: str = "") -> None:
-        """Print the text of the note, and its code if it has one."""
         print_json("note", text=text, **({"code": code} if code else {}))
 
     def done(self, clip: Clip) -> None:
-        """Print every field of the clip."""
         print_json("done", **{**asdict(clip), "notes": [spell_as_flags(text) for text in clip.notes]})
 
     def close(self) -> None:
@@ -101,28 +97,23 @@ class PlainReporter:
         self._rate, self._tenth = RateEstimator(), 0
 
     def plan(self, plan: Plan) -> None:
-        """Print one property a line."""
         for line in plan_lines(plan):
             print_line(line)
 
     def progress(self, done: int, total: int) -> None:
-        """Print a line for each tenth of the frames."""
         rate, left = self._rate(done, total)
         if 10 * done // max(total, 1) > self._tenth:
             self._tenth = 10 * done // total
             self.line(f"{done} of {total} frames, {rate:.0f} a second, {left:.0f} s left")
 
     def note(self, text: str, code: str = "") -> None:
-        """Print one line on stderr."""
         self.line(f"note: {text}")
 
     def done(self, clip: Clip) -> None:
-        """Print one line about the file on stdout."""
         self.close()
         print_line(done_line(clip))
 
     def line(self, text: str) -> None:
-        """Print one line on stderr."""
         print_error(text)
 
     def close(self) -> None:
@@ -142,7 +133,6 @@ class BarReporter(PlainReporter):
         self._task = self._bar.add_task("frames", total=None)
 
     def progress(self, done: int, total: int) -> None:
-        """Move the bar; it appears with the first frame."""
         rate, left = self._rate(done, total)
         description = f"frames, {rate:.0f} a second, {left:.0f} s left"
         with suppress(OSError):  # a terminal that was closed does not stop the run; SIGHUP does
@@ -150,7 +140,6 @@ class BarReporter(PlainReporter):
             self._bar.update(self._task, completed=done, total=total, description=description)
 
     def line(self, text: str) -> None:
-        """Print one line above the bar."""
         if not self._bar.live.is_started:
             super().line(text)
             return
@@ -158,7 +147,6 @@ class BarReporter(PlainReporter):
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Remove the bar."""
         with suppress(OSError):
             self._bar.stop()
 
@@ -198,7 +186,6 @@ def print_error(text: str) -> None:
 
 
 def print_json(event: str, **values: object) -> None:
-    """Print one JSON object on one line of stdout, in ASCII: bytes of file names that are not UTF-8 are \\udcXX."""
     print_line(json.dumps({"event": event, **values}, default=str))
 
 
@@ -208,7 +195,6 @@ def spell_as_flags(text: str) -> str:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """A plan as text, one property a line."""
     return [
         f"preset   {plan.preset}: {spell_as_flags(plan.why)}",
         f"frames   {plan.frames} at {plan.fps:g} a second: {plan.seconds:.2f} s",
@@ -219,7 +205,6 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def done_line(clip: Clip) -> str:
-    """A finished clip in one line."""
     motion = f", motion in {clip.motion}" if clip.motion else ""
     facts = f"{clip.frames} frames, {clip.seconds:.2f} s, {clip.width} x {clip.height}, preset {clip.preset}"
     return f"{clip.path}: {facts}, seed {clip.seed}, made in {clip.took:.1f} s{motion}"

@@ -59,7 +59,6 @@ def make_settings(**given: Any) -> Settings:
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal comes."""
     try:
         from echomimic.apps.server.runner import run_server
     except ImportError as error:

@@ -26,7 +26,6 @@ def extension() -> Any:
                 await latest.ComfyAPI().node_replacement.register(_replacement(latest.io, rule))
 
         async def get_node_list(self) -> list[Any]:
-            """Every node that may be registered here."""
             if not host.original_is_installed():
                 return [*nodes.NODES, *legacy_nodes.NODES]
             _log.info("ComfyUI_EchoMimic is installed and keeps the names Echo_LoadModel and Echo_Sampler")

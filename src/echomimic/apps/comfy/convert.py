@@ -168,5 +168,4 @@ def _face(frame: list[dict[str, Any]]) -> Floats | None:
     if flat.shape != (478, 2) or deep.shape != (478, 3):
         raise MotionError(f"face landmarks of shape {flat.shape}; expected (478, 2): MediaPipe's face mesh with irises")
     across = np.linalg.norm(np.ptp(flat, axis=0)) / max(1e-6, float(np.linalg.norm(np.ptp(deep[:, :2], axis=0))))
-    points: Floats = np.concatenate([flat, deep[:, 2:] * across], axis=1).astype(np.float32)
-    return points
+    return np.concatenate([flat, deep[:, 2:] * across], axis=1).astype(np.float32)

@@ -173,7 +173,6 @@ class HostProgress:
         self._bar.update_absolute(done, total, self._preview())
 
     def show(self, frame: Picture) -> None:
-        """Use this finished frame for the next preview."""
         self._picture = frame
 
     def preview(self, make: Callable[[], Picture]) -> None:
@@ -256,7 +255,6 @@ class ModelManagement:
 
 
 def _patcher(networks: Any, place: Any, offload_place: Any) -> Any:
-    """The host's handle on all networks at once."""
     from torch import nn
 
     parts = nn.ModuleList(part for part in vars(networks).values() if isinstance(part, nn.Module))

@@ -42,7 +42,6 @@ class EchoLoadModel(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """Inputs and outputs of the published node."""
         return io.Schema(
             node_id="Echo_LoadModel",
             display_name="Echo_LoadModel",
@@ -86,7 +85,6 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """Inputs and outputs of the published node."""
         found = (NO_POSE, *host.poses())
         return io.Schema(
             node_id="Echo_Sampler",
@@ -132,7 +130,6 @@ NODES = [EchoLoadModel, EchoSampler]
 
 
 def _input(slot: Slot, choices: tuple[str, ...] = ()) -> Any:
-    """The host's form of a slot."""
     if slot.default is None:
         return _type(slot.kind).Input(slot.name, optional=slot.optional, tooltip=slot.help or None)
     shared = {"default": slot.default, "tooltip": slot.help or None}
@@ -153,7 +150,6 @@ def _type(kind: str) -> Any:
 
 
 def _sample(model: Model, image: Any, audio: Any, widgets: Widgets, video_images: Any) -> Result:
-    """Render an .mp4 and keep all of its frames."""
     with collect_notes() as notes:
         portrait, speech = portrait_of(image), speech_of(audio)
         options = _context_options(widgets) | {
@@ -195,7 +191,6 @@ def _render(
 
 
 def _even_size(widgets: Widgets) -> tuple[int, int]:
-    """Width and height rounded to what the network can make."""
     asked = widgets["width"], widgets["height"]
     width, height = (round(side / MULTIPLE) * MULTIPLE for side in asked)
     if (width, height) != asked:
@@ -212,7 +207,6 @@ def _even_size(widgets: Widgets) -> tuple[int, int]:
 
 
 def _context_options(widgets: Widgets) -> dict[str, object]:
-    """The context window and its overlap, within what the network accepts."""
     asked, overlap_asked = widgets["context_frames"], widgets["context_overlap"]
     window = min(max(asked, WINDOW[0]), WINDOW[1])
     if window != asked:
@@ -250,7 +244,6 @@ def _framing(
 
 
 def _middle(portrait: Portrait, width: int, height: int) -> Portrait:
-    """The middle of the portrait in the aspect ratio width : height."""
     broad = min(portrait.width, round(portrait.height * width / height))
     tall = min(portrait.height, round(portrait.width * height / width))
     left, top = (portrait.width - broad) // 2, (portrait.height - tall) // 2

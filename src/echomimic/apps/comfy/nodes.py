@@ -63,7 +63,6 @@ class Load(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """A version, and the widgets that fit it."""
         speed = io.Combo.Input(
             "speed", options=["full", "fast"], default="full", tooltip="fast: weights made for 6 steps without guidance"
         )
@@ -96,7 +95,6 @@ class Load(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, version: dict[str, Any]) -> Any:
-        """Load the model."""
         chosen = dict(version)
         name, why = str(chosen.pop("version")).lower(), ""
         if name == AUTO:
@@ -128,7 +126,6 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """A picture, and which of its faces."""
         inputs = [io.Image.Input("image"), *widgets.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE}), _box_input()]
         outputs = [
             io.Image.Output("portrait", display_name="portrait"),
@@ -144,7 +141,6 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
     def execute(
         cls, image: Any, face: int, face_box: str, crop_margin: float, size: int, bounding_box: Any = None
     ) -> Any:
-        """The crop, its place and a report."""
         values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
         pixels, place, report = crop_portrait(portrait_of(image), _options(values, bounding_box))
         host.show_report(cls, report)
@@ -156,7 +152,6 @@ class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """The video, the whole picture, and the place of the crop in it."""
         inputs = [
             io.Video.Input("video", tooltip="a video of the crop, of any size"),
             io.Image.Input("image", tooltip="the picture that was cropped"),
@@ -168,7 +163,6 @@ class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, video: Any, image: Any, place: Any) -> Any:
-        """A video of the whole picture."""
         return io.NodeOutput(video_of(paste_back(video, portrait_of(image), place)))
 
 
@@ -177,7 +171,6 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """At most one link or folder; without any the motion is generated from the voice."""
         inputs = [
             io.Combo.Input(
                 "folder",
@@ -226,7 +219,6 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         pose_keypoints: Any = None,
         face_landmarks: Any = None,
     ) -> Any:
-        """The motion, or None if it is to be generated from the voice."""
         sources = {"video": video, "pose_keypoints": pose_keypoints, "face_landmarks": face_landmarks}
         with collect_notes() as notes:
             motion = motion_of("" if folder == NO_FOLDER else folder, part == "body", fps, sources)
@@ -241,7 +233,6 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """Links, then a widget for each option."""
         inputs = [
             MODEL.Input("model"),
             io.Image.Input("image"),
@@ -261,7 +252,6 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
     def execute(
         cls, model: Any, image: Any, audio: Any, motion: Any = None, bounding_box: Any = None, **options: Any
     ) -> Any:
-        """The clip, a report, and the voice at the clip's length."""
         with collect_notes() as notes:
             portrait, speech = portrait_of(image), speech_of(audio)
         result = render(model, portrait, speech, motion, _options(options, bounding_box))
@@ -276,7 +266,6 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        """A picture, a voice, a preset."""
         preset = io.Combo.Input(
             "preset",
             options=[AUTO, *PRESETS],
@@ -290,7 +279,6 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, image: Any, audio: Any, preset: str, **options: Any) -> Any:
-        """Expand into Load and Sampler, so that the host caches the model for the next run like any other."""
         graph = import_module("comfy_execution.graph_utils").GraphBuilder()
         model = graph.node("EchoMimicLoad", **_version(preset)).out(0)
         values = {**widgets.defaults(widgets.RENDER), **options}

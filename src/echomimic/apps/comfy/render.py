@@ -161,7 +161,6 @@ def render(
 
 
 def _length_reason(clip: Clip, speech: Speech, options: Options) -> str:
-    """Which limit decided the length of the clip."""
     whole = speech.frames(clip.fps)
     if clip.frames == options.frames and clip.frames != whole:
         return f"as many as were asked for; the voice lasts {whole}"
@@ -169,7 +168,6 @@ def _length_reason(clip: Clip, speech: Speech, options: Options) -> str:
 
 
 def describe_motion(motion: Motion | None) -> str:
-    """A motion in one line."""
     if motion is None:
         return "generated from the voice"
     return f"{_KINDS[type(motion)]}: {len(motion)} frames, {len(motion) / motion.fps:.2f} s at {motion.fps:g} fps"

@@ -33,7 +33,6 @@ def make_inputs(io: Any, names: Iterable[str], tooltips: Mapping[str, str] | Non
 
 
 def defaults(names: Iterable[str]) -> dict[str, object]:
-    """The initial values of these widgets."""
     return {name: _default(_SPECS[name]) for name in names}
 
 
@@ -52,7 +51,6 @@ def rewrite_option_names() -> Iterator[None]:
 
 
 def note_lines(notes: Iterable[str]) -> list[str]:
-    """Notes as lines of a report."""
     return [f"note: {spell_options(text, _widget_name)}" for text in notes]
 
 

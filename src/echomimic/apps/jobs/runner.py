@@ -44,7 +44,6 @@ class EngineCache:
         self._engine: Engine | None = None
 
     def get(self, preset: str, weights: Path | None) -> Engine:
-        """The engine of a preset. The previous one is released before another is loaded."""
         from echomimic import api
 
         if self._engine is None or self._key != (preset, weights):

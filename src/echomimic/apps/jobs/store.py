@@ -127,7 +127,6 @@ class Store:
         return True
 
     def claim(self) -> Job | None:
-        """Mark the oldest queued job as running and return it."""
         with self._writing() as table:
             row = table.execute("SELECT id FROM jobs WHERE state = 'queued' ORDER BY place LIMIT 1").fetchone()
             if row is None:

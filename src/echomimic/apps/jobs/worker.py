@@ -199,7 +199,6 @@ class WorkerProgress:
                 raise OutputError("the server's disk is nearly full; try again later, or ask for less", code="no_space")
 
     def preview(self, make: "Callable[[], Picture]") -> None:
-        """Send a small JPEG of a frame if one is due."""
         self._check_cancelled()
         began = time.monotonic()
         if began < self._next_preview:
@@ -320,7 +319,6 @@ class OrderReader:
 
 
 def load_libraries() -> None:
-    """Load what the first job needs, while its upload is in progress."""
     import numpy as np
 
     from echomimic import api

@@ -142,7 +142,6 @@ def _fields(schema: dict[str, Any]) -> str:
 
 
 def _accepted(field: dict[str, Any]) -> str:
-    """The accepted values of a field and its default."""
     if field.get("format") == "binary":
         return "file"
     what = " | ".join(field["enum"]) if "enum" in field else str(field["type"])

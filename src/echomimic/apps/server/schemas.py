@@ -61,7 +61,6 @@ def problem_dict(status: int, code: str, detail: str) -> dict[str, object]:
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem for an error of this package, of the disk or of the framework."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, EchoMimicError):
@@ -112,8 +111,6 @@ def not_ready(job: Job) -> Problem:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every known error with a problem."""
-
     async def known(request: Request, error: Exception) -> Response:
         return problem_of(error).response(request_id(request))
 

@@ -146,7 +146,6 @@ class _FormParser:
             self._file = None
 
     def check_complete(self) -> None:
-        """Raise Problem unless the form has ended."""
         if not self._complete:
             raise _broken("it is cut off")
 

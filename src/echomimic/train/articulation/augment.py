@@ -29,8 +29,7 @@ def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16
     sound += _disturbance(len(sound), draw, voices)
     if draw.random() < 0.15:
         sound = np.tanh(sound * draw.uniform(0.5, 1.5))
-    result: Floats = (sound / np.abs(sound).max() * draw.uniform(0.1, 0.95)).astype(np.float32)
-    return result
+    return (sound / np.abs(sound).max() * draw.uniform(0.1, 0.95)).astype(np.float32)
 
 
 def no_voice(length: int, draw: Random) -> Floats:
@@ -109,8 +108,7 @@ def _equalise(sound: _Doubles, draw: Random) -> _Doubles:
         gain /= 1 + (hertz / draw.uniform(3000, 7000)) ** 8
     if draw.random() < 0.3:
         gain /= 1 + (draw.uniform(80, 250) / np.maximum(hertz, 1)) ** 4
-    result: _Doubles = np.fft.irfft(spectrum * gain, len(sound))
-    return result
+    return np.fft.irfft(spectrum * gain, len(sound))
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,10 @@ class Closures:
 
     @property
     def recall(self) -> float:
-        """Share of spoken p, b, m on which the lips shut."""
         return self.hit / max(1, self.spoken)
 
     @property
     def precision(self) -> float:
-        """Share of closures that belong to a p, b or m."""
         return self.right / max(1, self.made)
 
     def __add__(self, other: "Closures") -> "Closures":
@@ -63,7 +61,6 @@ def count_closures(closure: Floats, segments: Sequence[Segment], fps: float, at:
 
 
 def total(counts: Iterable[Closures]) -> Closures:
-    """All counts together."""
     return sum(counts, start=Closures())
 
 
@@ -123,7 +120,6 @@ def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float =
 
 
 def minutes(utterances: Iterable[Utterance]) -> float:
-    """Length of all utterances together."""
     return sum(len(utterance.samples) for utterance in utterances) / SAMPLE_RATE / 60
 
 
@@ -202,7 +198,6 @@ def write_card(
     figures: Sequence[Figures],
     agreement: float,
 ) -> None:
-    """Write the card of a network that was just trained and measured."""
     lengths = {name: sum(len(u.samples) for u in utterances) / SAMPLE_RATE / 60 for name, utterances in spoken.items()}
     text = _CARD.format(
         channels="gap, width, upper lip, tuck, tongue, speech and closure",

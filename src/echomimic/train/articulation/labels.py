@@ -111,7 +111,6 @@ class Segment(NamedTuple):
 
     @property
     def length(self) -> float:
-        """Its length in seconds."""
         return self.end - self.start
 
 
@@ -252,5 +251,4 @@ def _boxes(segments: Sequence[Segment], values: Mapping[str, float], frames: int
 
 
 def _smooth(values: Floats, seconds: float) -> Floats:
-    smooth: Floats = gaussian_filter1d(values, seconds * LABEL_RATE)
-    return smooth
+    return gaussian_filter1d(values, seconds * LABEL_RATE)

@@ -32,5 +32,4 @@ class Articulator(nn.Module):
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """The tanh approximation, which the numpy implementation uses too."""
     return F.gelu(x, approximate="tanh")

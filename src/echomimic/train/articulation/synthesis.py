@@ -46,7 +46,6 @@ class Voice:
 
     @property
     def tool(self) -> str:
-        """The program that speaks it."""
         return self.name.partition("-")[0]
 
 
@@ -200,13 +199,11 @@ _FLAGS = ["--setf", "duration_stretch=0.97", "--setf", "int_f0_target_stddev=22"
 
 
 def demo_utterance() -> Utterance:
-    """The demo voice with its phones, spoken anew by flite."""
     with tempfile.TemporaryDirectory() as folder:
         return flite("slt", SENTENCES, Path(folder) / "demo.wav", _FLAGS)
 
 
 def write_demo_voice(path: Path) -> None:
-    """Write the demo voice as 16-bit mono FLAC at 16 kHz."""
     samples = demo_utterance().samples
     with av.open(str(path), "w", format="flac") as container:
         stream = container.add_stream("flac", rate=16_000)

@@ -140,7 +140,6 @@ def objective(network: Articulator, batch: _Batch, settings: TrainingConfig) -> 
 def _batches(
     examples: list[Example], mean: Floats, spread: Floats, settings: TrainingConfig, cycle: int
 ) -> Iterator[_Batch]:
-    """Random crops with augmented features (against overfitting to single voices)."""
     draw = np.random.default_rng([settings.seed, cycle] if cycle else settings.seed)
     weight = np.array([len(e.features) ** 0.5 * (settings.clean_weight if e.clean else 1.0) for e in examples])
     for _ in range(settings.steps[cycle]):
@@ -170,8 +169,7 @@ def _augment(features: Floats, draw: Random) -> Floats:
     if draw.random() < 0.3:
         first = int(draw.integers(0, len(moved) - 12))
         moved[first : first + int(draw.integers(2, 12))] = moved.mean(axis=0)
-    result: Floats = moved.astype(np.float32)
-    return result
+    return moved.astype(np.float32)
 
 
 def tensors_of(trained: Trained) -> dict[str, Floats]:

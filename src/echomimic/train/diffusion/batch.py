@@ -38,7 +38,6 @@ class Batch(Sample):
 
     @classmethod
     def stack(cls, samples: Sequence[Sample]) -> "Batch":
-        """Stack samples of equal shape."""
         return cls(**{field.name: torch.stack([getattr(s, field.name) for s in samples]) for field in fields(Sample)})
 
     def to(self, device: torch.device) -> "Batch":

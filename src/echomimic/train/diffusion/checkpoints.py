@@ -84,7 +84,6 @@ def load_checkpoint(
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state.json of a checkpoint."""
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

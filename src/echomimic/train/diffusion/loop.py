@@ -164,8 +164,7 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], settings: OptimizerSe
         raise OptionError(
             "optimizer.kind adamw8bit needs bitsandbytes, which is not installed; expected the extra train-gpu"
         ) from None
-    optimizer: torch.optim.Optimizer = AdamW8bit(parameters.values(), **arguments)
-    return optimizer
+    return AdamW8bit(parameters.values(), **arguments)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

@@ -37,22 +37,18 @@ class NoiseSchedule:
         return self.alpha.to(like.device)[t].view(shape), self.sigma.to(like.device)[t].view(shape)
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Noisy latents z_t."""
         alpha, sigma = self.at(t, clean)
         return alpha * clean + sigma * noise
 
     def velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The target of the denoising network."""
         alpha, sigma = self.at(t, clean)
         return alpha * noise - sigma * clean
 
     def clean(self, noisy: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that a predicted velocity implies."""
         alpha, sigma = self.at(t, noisy)
         return alpha * noisy - sigma * velocity
 
     def noise(self, noisy: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
-        """The noise that a predicted velocity implies."""
         alpha, sigma = self.at(t, noisy)
         return alpha * velocity + sigma * noisy
 

@@ -189,7 +189,6 @@ def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) 
 
 @asynccontextmanager
 async def _kept_upload(request: Request, state: AppState, names: tuple[str, ...]) -> AsyncIterator[Upload]:
-    """An upload that stays, unless the block raises."""
     upload = await state.uploads.receive(request, names)
     try:
         yield upload
@@ -418,7 +417,6 @@ def change_state(session: Any, kind: Kind, names: tuple[str, ...]) -> dict[str, 
 
 
 def _records(edits: Any) -> list[dict[str, Any]]:
-    """Edits as records, each with the line of Python that shows it."""
     return [{"record": edit.record(), "text": str(edit)} for edit in edits]
 
 
