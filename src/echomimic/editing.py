@@ -24,7 +24,7 @@ from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
 from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, apply_edits, read_edits
 from echomimic.motion.gestures import portrait_gestures
-from echomimic.motion.regions import CURVES_OF, columns_of
+from echomimic.motion.spatial_edits import CURVES_OF, columns_of
 from echomimic.motion.time_edits import clip_length, clip_times, frames_at
 from echomimic.notes import Note, collect_notes
 from echomimic.options import Options, make_options

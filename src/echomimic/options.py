@@ -261,13 +261,10 @@ def _as_given(value: object) -> str:
 
 def _expected(name: str, fault: Any) -> str:
     """What an option accepts: its range if it is a number."""
-    bounds = [getattr(item, end) for item in _metadata(name) for end in ("ge", "le") if hasattr(item, end)]
+    metadata = Options.__pydantic_fields__[name].metadata  # type: ignore[attr-defined]
+    bounds = [getattr(item, end) for item in metadata for end in ("ge", "le") if hasattr(item, end)]
     if len(bounds) == 2:
         kind = {"int": "a whole number from ", "float": "a number from "}.get(fault["type"].split("_")[0], "")
         return f"expected {kind}{bounds[0]} to {bounds[1]}"
     message = str(fault["msg"]).replace("Input should be", "expected")
     return f"{message[0].lower()}{message[1:]}"
-
-
-def _metadata(name: str) -> list[Any]:
-    return Options.__pydantic_fields__[name].metadata  # type: ignore[attr-defined]

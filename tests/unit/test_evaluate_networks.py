@@ -15,6 +15,7 @@ from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure, round_digits, set_distance
 from echomimic.evaluate.networks import MetricNetworks, load_networks, missing_network, parse_weights
 from echomimic.evaluate.syncnet import LAG, SyncNet, cepstrum, sync_scores
+from echomimic.landmarks.topology import FACE_CROP_POINTS
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
@@ -122,14 +123,14 @@ def test_windows_of_fvd_hold_sixteen_frames_each() -> None:
 def test_a_face_crop_puts_eyes_and_mouth_in_place() -> None:
     points = np.zeros((478, 3), np.float32)
     turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 1.7
-    for (index,), place in zip(learned._FIVE, learned._FIVE_AT, strict=True):
+    for index, place in zip(FACE_CROP_POINTS, learned._CROP_PLACES, strict=True):
         points[index, :2] = turn @ place + (30, 40)
     picture = np.zeros((400, 400, 3), np.uint8)
     x, y = points[473, :2].round().astype(int)
     picture[y - 2 : y + 3, x - 2 : x + 3] = 255
     crop = learned.face_crop(picture, points, 112)
     brightest = np.unravel_index(crop[..., 0].argmax(), (112, 112))
-    assert np.abs(np.array(brightest[::-1]) - learned._FIVE_AT[1]).max() < 2.5
+    assert np.abs(np.array(brightest[::-1]) - learned._CROP_PLACES[1]).max() < 2.5
 
 
 def test_sync_scores_as_torch_has_them() -> None:

@@ -8,11 +8,10 @@ import pytest
 
 from echomimic.errors import InputError, OptionError
 from echomimic.evaluate.catalogue import PLAIN, QUICK, make_settings, metrics, table
-from echomimic.evaluate.compare import bootstrap, compare
-from echomimic.evaluate.hands import HandDetections, hand_metrics
+from echomimic.evaluate.landmarks import HandDetections, hand_metrics
 from echomimic.evaluate.manifest import ClipSource, pick_shard, read_sources
 from echomimic.evaluate.quality_check import warn
-from echomimic.evaluate.report import Report, contact_sheet, read_report, summarize
+from echomimic.evaluate.report import Report, bootstrap, compare, contact_sheet, read_report, summarize
 from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, scan_lags, without_drift
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,7 @@ import numpy as np
 
 from echomimic.errors import FaceError, MotionError
 from echomimic.evaluate.catalogue import EvaluationSettings
-from echomimic.evaluate.hands import HandDetections, HandDetector, open_hand_detector
-from echomimic.evaluate.landmarks import Faces, read_faces
+from echomimic.evaluate.landmarks import Faces, HandDetections, HandDetector, open_hand_detector, read_faces
 from echomimic.evaluate.picture import PictureAccumulator, PictureStatistics
 from echomimic.media import Video, read_video
 from echomimic.motion.tracking import track_video, upright_video

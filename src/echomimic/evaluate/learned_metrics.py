@@ -21,10 +21,10 @@ BATCH = 8
 WINDOW = 16
 """Frames in one window of FVD."""
 FACE_SIDE, EXPRESSION_SIDE, WINDOW_SIDE = 112, 224, 224
-_FIVE_AT = np.array(
+_CROP_PLACES = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)], np.float64
 )
-"""Their positions in a crop of 112 pixels (ArcFace: Deng et al. 2019)."""
+"""The positions of the five points in a crop of 112 pixels (ArcFace: Deng et al. 2019)."""
 
 
 def features(network: Network, inputs: Iterable[npt.NDArray[np.generic]]) -> Floats:
@@ -90,7 +90,7 @@ def face_crops(video: Video, faces: Faces, side: int) -> Iterator[Picture]:
 def face_crop(pixels: Picture, points: Floats, side: int) -> Picture:
     """One such crop, by the similarity that brings five points closest to their places (Umeyama 1991)."""
     five = points[list(FACE_CROP_POINTS), :2].astype(np.float64)
-    place = _similarity(five, _FIVE_AT * side / FACE_SIDE)
+    place = _similarity(five, _CROP_PLACES * side / FACE_SIDE)
     return np.asarray(cv2.warpAffine(pixels, place, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
 
 

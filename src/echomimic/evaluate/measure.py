@@ -11,8 +11,14 @@ from echomimic.evaluate import learned_metrics as learned
 from echomimic.evaluate.catalogue import EvaluationSettings
 from echomimic.evaluate.container import Container, Values, container_metrics, read_container
 from echomimic.evaluate.frame_pass import FramePass, pass_frames, track_face
-from echomimic.evaluate.hands import hand_metrics
-from echomimic.evaluate.landmarks import Faces, expression_features, face_metrics, landmark_distances, opening
+from echomimic.evaluate.landmarks import (
+    Faces,
+    expression_features,
+    face_metrics,
+    hand_metrics,
+    landmark_distances,
+    opening,
+)
 from echomimic.evaluate.learned_metrics import fit_gaussian, frechet_distance
 from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.networks import MetricNetworks, missing_network
@@ -92,7 +98,8 @@ def measure(
         seen = _Context(source, settings, networks, container, reference, pass_frames(source.path, settings, progress))
         metrics: Values = {}
         for group in settings.groups:
-            if group not in PLAIN_GROUPS and not _has_network(group, networks):
+            has_network = networks.syncnet is not None if group == "syncnet" else group in networks.plain
+            if group not in PLAIN_GROUPS and not has_network:
                 emit(missing_network(group))
             else:
                 metrics.update({**PLAIN_GROUPS, **LEARNED_GROUPS}[group](seen))
@@ -112,10 +119,6 @@ def set_distance(pairs: list[tuple[Floats, Floats]]) -> float | None:
     if min(len(ours), len(theirs)) < 2:
         return None
     return round_digits(frechet_distance(fit_gaussian(ours), fit_gaussian(theirs)))
-
-
-def _has_network(group: str, networks: MetricNetworks) -> bool:
-    return networks.syncnet is not None if group == "syncnet" else group in networks.plain
 
 
 def _container(seen: _Context) -> Values:

@@ -18,7 +18,7 @@ from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
 from echomimic.mesh.speech_to_face import predict_curves
-from echomimic.motion.regions import combine_curves
+from echomimic.motion.spatial_edits import combine_curves
 from echomimic.motion.time_edits import clip_length, clip_times
 from echomimic.notes import Note, collect_notes, emit
 from echomimic.options import Options

@@ -46,7 +46,7 @@ def idle_motion(
     """Curves (frames,) by name for everything but the mouth; the same for the same arguments."""
     times = np.arange(frames) / fps
     cues = cues or Cues(np.zeros(frames, np.float32))
-    envelope = strength * _envelope(times, frames / fps) * (0.7 + 0.3 * _slow(cues.voice, fps))
+    envelope = strength * _envelope(times, frames / fps) * (0.7 + 0.3 * _mean_over(cues.voice, 1.2, fps))
     head = _head(times, seed, cues)
     saccades = _saccades(seed, frames / fps)
     curves = {name: column * envelope for name, column in head.items()}
@@ -243,10 +243,6 @@ def _envelope(times: _Times, seconds: float) -> _Times:
     """0 at the first frame, 1 after 0.8 s, and down to a quarter in the last second."""
     out = _ease(np.clip((seconds - times) / _EASE_OUT, 0, 1))
     return _ease(np.clip(times / _EASE_IN, 0, 1)) * (0.25 + 0.75 * out)
-
-
-def _slow(values: Floats, fps: float) -> Floats:
-    return _mean_over(values, 1.2, fps)
 
 
 def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:

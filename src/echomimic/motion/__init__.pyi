@@ -79,16 +79,16 @@ from .preview import (
 from .preview import (
     write_preview as write_preview,
 )
-from .regions import CURVES_OF as CURVES_OF
-from .regions import combine_curves as combine_curves
 from .schema import FACE_PARTS as FACE_PARTS
 from .schema import check_motion as check_motion
+from .spatial_edits import CURVES_OF as CURVES_OF
 from .spatial_edits import (
     amplify as amplify,
 )
 from .spatial_edits import (
     blend as blend,
 )
+from .spatial_edits import combine_curves as combine_curves
 from .spatial_edits import (
     mirror as mirror,
 )

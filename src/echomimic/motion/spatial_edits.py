@@ -1,7 +1,8 @@
-"""Edits in space: which parts drive, how far they move, and what one motion takes from another."""
+"""Regions of a face, and edits in space: which regions drive, how far they move, what one motion takes from another."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,6 @@ from echomimic.errors import MotionError
 from echomimic.landmarks.head_pose import Similarity, align, angles, face_template, rotation_matrix
 from echomimic.landmarks.topology import LID_PAIRS, LIP_PAIRS, MIRRORED_BODY, MIRRORED_FACE_68, REGIONS
 from echomimic.motion.face_retarget import keep_apart
-from echomimic.motion.regions import SIGNED, columns_of, mirrored_landmarks
 from echomimic.motion.schema import FACE_PARTS, check_parts, kind_of
 from echomimic.motion.time_edits import Track, at_image_size, each_part, frames_at, mix, resample
 from echomimic.types import CURVE_NAMES, CURVES, Curves, Floats, LandmarkTrack, PoseTrack
@@ -182,3 +182,37 @@ def _flipped(points: Floats) -> Floats:
     seen = points[..., 2] > 0
     turned[..., 0] = np.where(seen, 1 - points[..., 0], points[..., 0])
     return turned
+
+
+CURVES_OF: dict[str, tuple[str, ...]] = {
+    "eyes": ("blink",),
+    "brows": ("brow",),
+    "mouth": ("jaw", "spread", "upper_lip", "tuck", "closure", "tongue", "smile"),
+    "pupils": ("gaze_x", "gaze_y"),
+    "nose": (),
+    "head": ("yaw", "pitch", "roll", "shift_x", "shift_y"),
+}
+SIGNED = ("gaze_x", "yaw", "roll", "shift_x", "sway")
+"""Curves that change their sign in a mirror."""
+
+
+def columns_of(parts: tuple[str, ...]) -> list[int]:
+    """The columns of a curve row that belong to some parts of the face."""
+    return [CURVE_NAMES.index(name) for part in parts for name in CURVES_OF[part]]
+
+
+def combine_curves(voice: Curves, motion: Curves, parts: tuple[str, ...]) -> Curves:
+    """The voice's curves with those of `parts` taken from a motion of the same length and rate."""
+    values = voice.values.copy()
+    chosen = columns_of(parts)
+    values[:, chosen] = motion.values[:, chosen]
+    return Curves(values, voice.fps)
+
+
+@cache
+def mirrored_landmarks() -> npt.NDArray[np.intp]:
+    """For each landmark the one on the other side, found on the symmetric face template."""
+    template = face_template().astype(np.float64)
+    flipped = template * (-1, 1, 1)
+    far = np.linalg.norm(flipped[:, None] - template[None], axis=2)
+    return np.asarray(far.argmin(axis=1), np.intp)

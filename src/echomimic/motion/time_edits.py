@@ -74,15 +74,12 @@ def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
     """The frames from `start` to `end` in seconds; a negative time counts from the end."""
     length = len(motion) / motion.fps
     _check_finite(start=start, end=end or 0.0)
-    first, last = (_moment(second, length) for second in (start, length if end is None else end))
+    both = (start, length if end is None else end)
+    first, last = (min(max(second + length if second < 0 else second, 0.0), length) for second in both)
     low, high = round(first * motion.fps), round(last * motion.fps)
     if high - low < _FEWEST:
         raise MotionError(f"trim from {start:g} to {end} s leaves nothing of {length:.2f} s; expected start before end")
     return frames_at(motion, np.arange(low, min(high, len(motion)), dtype=np.float64))
-
-
-def _moment(second: float, length: float) -> float:
-    return min(max(second + length if second < 0 else second, 0.0), length)
 
 
 def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:

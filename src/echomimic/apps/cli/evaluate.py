@@ -98,8 +98,7 @@ def _print_means(report: Any, output: Path) -> None:
 
 
 def _compare(pair: tuple[Path, Path], output: Path, seed: int, as_json: bool) -> None:
-    from echomimic.evaluate.compare import compare, write_comparison
-    from echomimic.evaluate.report import read_report
+    from echomimic.evaluate.report import compare, read_report, write_comparison
 
     rows = compare(read_report(pair[0]), read_report(pair[1]), seed)
     write_comparison(output, rows, (pair[0].name, pair[1].name))

@@ -15,10 +15,10 @@ from echomimic.apps.jobs.request import JOB_TYPES
 from echomimic.apps.server.metrics import CONTENT_TYPE, Metrics
 from echomimic.apps.server.middleware import SecurityMiddleware
 from echomimic.apps.server.openapi import PAGE_CSS, describe_api, files_of, make_page, problems
+from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.jobs import make_jobs_router, make_presets_router
 from echomimic.apps.server.schemas import add_handlers
 from echomimic.apps.server.settings import Settings
-from echomimic.apps.server.state import AppState
 from echomimic.apps.server.streams import StreamLimit
 from echomimic.apps.server.uploads import Uploads
 

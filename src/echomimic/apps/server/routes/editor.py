@@ -19,9 +19,9 @@ from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
 from echomimic.apps.server.schemas import JobResource, Problem, describe_job
-from echomimic.apps.server.state import AppState
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
 from echomimic.options import make_options

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from echomimic.apps.jobs.request import MEDIA_TYPES, JobType
 from echomimic.apps.jobs.store import Job
 from echomimic.apps.server.openapi import events_of, files_of, links_of, problems, request_body
+from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.schemas import (
     JobList,
     JobResource,
@@ -22,7 +23,6 @@ from echomimic.apps.server.schemas import (
     describe_job,
     not_ready,
 )
-from echomimic.apps.server.state import AppState
 from echomimic.apps.server.streams import event_response, live_response
 from echomimic.apps.server.uploads import check_files
 from echomimic.apps.server.validation import parse_request, preset_status

@@ -19,9 +19,9 @@ from echomimic.apps.doctor import quick_check
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.schemas import Problem
 from echomimic.apps.server.settings import MB, Settings
-from echomimic.apps.server.state import AppState
 from echomimic.apps.server.uploads import Upload
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.options import GROUPS, Options, make_options
