@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Picture = npt.NDArray[np.uint8]
     """(H, W, 3) RGB."""
-    Floats = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.floating[Any]]
 else:  # numpy is imported on first use: an idle server needs 15 MB less without it
     Picture = Floats = Any
 

@@ -54,7 +54,7 @@ def draw_landmarks(
     if unknown:
         raise MotionError(f"unknown part {unknown[0]!r}; expected some of {', '.join(PARTS)}")
     fractions = np.asarray(points, np.float64)[:, :2] / image_size
-    inside = ((fractions >= 0) & (fractions <= 1)).all(axis=1)
+    inside = np.asarray(((fractions >= 0) & (fractions <= 1)).all(axis=1))
     scaled = np.floor(np.where(inside[:, None], fractions, 0) * _LANDMARK_SIDE)
     pixels = np.minimum(scaled, _LANDMARK_SIDE - 1).astype(int)
     picture = np.zeros((_LANDMARK_SIDE, _LANDMARK_SIDE, 3), np.uint8)

@@ -86,7 +86,7 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
             _add_bump(nods, times, at, nod)
         if chance < 0.4:
             _add_bump(raises, times, at - 0.05, brow)
-    head = {
+    head: dict[str, Floats] = {
         name: spread * _soft_limit(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
         for name, spread in HEAD_SPREAD.items()
     }

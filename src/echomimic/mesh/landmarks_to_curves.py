@@ -1,6 +1,7 @@
 """Convert landmark tracks to curves: the inverse of the rig, as far as the landmarks determine them."""
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from echomimic.landmarks.topology import (
     Eye,
 )
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.upper_body import smoothstep
+from echomimic.mesh.upper_body import Array, smoothstep
 from echomimic.signals import fill_gaps
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack
 
@@ -124,7 +125,7 @@ def _shut(opening: Floats) -> Floats:
     """Blink 0..1 from eye openness; the noise of an open eye is suppressed, because lids would flutter."""
     usual = max(1e-3, float(np.percentile(opening, 70)))
     closed = 1 - (opening / usual - SHUT) / (1 - SHUT)
-    return np.asarray(np.clip(closed / 0.9, 0, 1) * smoothstep(closed, *FLUTTER), np.float32)
+    return np.asarray(np.clip(closed / 0.9, 0, 1) * smoothstep(cast(Array, closed), *FLUTTER), np.float32)
 
 
 def _filled(values: Floats, valid: npt.NDArray[np.bool_]) -> Floats:

@@ -3,6 +3,8 @@
 Textures are drawn once per portrait; a frame only moves, shades and masks them.
 """
 
+from typing import cast
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +116,7 @@ class MouthRenderer:
         u = np.abs((place - 0.5 * (left + right)) @ (across / length)) / (0.5 * length)
         inside = (coverage > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
-        near = 0.5 + 0.5 * smoothstep(depth, 0.0, min(0.09, 0.5 * gap + 0.02))
+        near = 0.5 + 0.5 * smoothstep(cast(Array, depth), 0.0, min(0.09, 0.5 * gap + 0.02))
         # little light enters a narrow gap: bright teeth in it would look like a seam
         shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.4 + 0.6 * _ramp(gap, 0.0, 0.14))
         shade = shade[..., None].astype(np.float32)

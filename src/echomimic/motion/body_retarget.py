@@ -5,6 +5,7 @@ length, wrists stay within reach of the arms, and hands stay inside the picture.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +127,7 @@ def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: 
     check_motion(track)
     check_canvas(size, "the portrait")
     own, other = portrait_bones(body, size), driver_bones(track)
-    points, home = _pixels(track.body, track.image_size), body.body[:, :2] * np.array(size, np.float64)
+    points, home = _pixels(track.body, track.image_size), np.multiply(body.body[:, :2], size, dtype=np.float64)
     skeleton = _placed(points, home, own.shoulders / other.shoulders)
     hands = np.empty((len(track), 2, 21, 2))
     moved = 0.0
@@ -223,7 +224,7 @@ def _faces(track: PoseTrack, body: Body, size: tuple[int, int], scale: float) ->
 
 def _as_track(track: PoseTrack, body: Array, hands: Array, face: Array, size: tuple[int, int]) -> PoseTrack:
     """Pixels as fractions of the portrait's picture, with the driver's scores."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for name, places in (("body", body), ("hands", hands), ("face", face)):
         scores = getattr(track, name)[..., 2:]
         fractions = np.where(scores > 0, places / np.array(size), 0)

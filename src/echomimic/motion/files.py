@@ -246,9 +246,10 @@ def read_array(file: IO[bytes], size: int, where: str) -> npt.NDArray[np.generic
 
 def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """The header of a `.npy`: its shape, whether it is in Fortran order, and the type of its items."""
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)  # type: ignore[no-untyped-call]
+    formats: Any = np.lib.format  # typed in some releases of numpy only
+    version = formats.read_magic(file)
+    read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+    shape, fortran, dtype = read(file)
     return tuple(shape), bool(fortran), dtype
 
 

@@ -112,7 +112,7 @@ def _stressed(level: Array, spoken: npt.NDArray[np.bool_]) -> tuple[Array, Array
     """
     inner = (level[1:-1] >= level[:-2]) & (level[1:-1] > level[2:]) & spoken[1:-1]
     peaks = np.flatnonzero(inner) + 1
-    peaks = peaks[[_rise(level, peak) >= _RISE for peak in peaks]] if len(peaks) else peaks
+    peaks = peaks[[_rise(level, int(peak)) >= _RISE for peak in peaks]] if len(peaks) else peaks
     if not len(peaks):
         return np.zeros(0), np.zeros(0)
     usual = gaussian_smooth(np.where(spoken, level, level[spoken].mean()), 0.6 * STEPS)

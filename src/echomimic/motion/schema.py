@@ -171,7 +171,7 @@ def _check_finite(values: Floats, valid: npt.NDArray[np.bool_], what: str) -> No
 
 def without_nan(track: LandmarkTrack) -> LandmarkTrack:
     """The track with finite numbers in its invalid frames too, interpolated between their neighbours."""
-    rows = np.isfinite(track.points.reshape(len(track), -1)).all(axis=1)
+    rows = np.asarray(np.isfinite(track.points.reshape(len(track), -1)).all(axis=1))
     if rows.all() or not rows.any():
         return track
     points = fill_gaps(track.points, rows)

@@ -67,7 +67,7 @@ def resample(motion: Track, fps: float) -> Track:
     """The same motion at another frame rate: as long in seconds, to half a frame."""
     check_fps(fps, "the wanted motion")
     count = _count(max(len(motion) / motion.fps, _FEWEST / fps), fps)
-    return frames_at(motion, np.arange(count) * (motion.fps / fps), fps)
+    return frames_at(motion, np.arange(count, dtype=np.float64) * (motion.fps / fps), fps)
 
 
 def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
@@ -151,7 +151,7 @@ def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) 
     where the head is move with it.
     """
     _check_finite(seconds=seconds, x=x, y=y)
-    late = frames_at(motion, np.arange(len(motion)) - seconds * motion.fps) if seconds else motion
+    late = frames_at(motion, np.arange(len(motion), dtype=np.float64) - seconds * motion.fps) if seconds else motion
     if not (x or y):
         return late
     shift = np.array((x, y, 0), np.float32)

@@ -169,8 +169,9 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
 
 def face_overlap(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> float:
     """Intersection over union of the boxes of the track's face and the portrait's, in fractions of their images."""
-    own = _box(landmarks[:, :2] / np.array(size, np.float32))
-    driver = _box(np.median(track.points, axis=0)[:, :2] / np.array(track.image_size, np.float32))
+    own = _box(np.divide(landmarks[:, :2], np.array(size, np.float32), dtype=np.float32))
+    middle = np.median(track.points, axis=0)[:, :2]
+    driver = _box(np.divide(middle, np.array(track.image_size, np.float32), dtype=np.float32))
     return _overlap(own, driver)
 
 

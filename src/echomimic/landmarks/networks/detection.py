@@ -80,7 +80,7 @@ def suppress_duplicates(boxes: Floats, scores: Floats, points: Floats) -> list[t
 
     The score is that of the best one (Bazarevsky et al., BlazeFace, 2019).
     """
-    valid = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+    valid = np.asarray((boxes[:, 2:] >= boxes[:, :2]).all(axis=1))
     left = [i for i in np.argsort(-scores, kind="stable") if valid[i]]
     kept = []
     while left:

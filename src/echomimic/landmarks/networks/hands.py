@@ -31,7 +31,8 @@ def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> Hand 
     points, presence, label, _ = network("hand_landmarks")(region.crop(pixels, _SIZE))
     if presence[0, 0] <= confidence:
         return None
-    fractions = points.reshape(21, 3) / np.array([_SIZE, _SIZE, _SIZE * _DEPTH], np.float32)
+    size = np.array([_SIZE, _SIZE, _SIZE * _DEPTH], np.float32)
+    fractions = np.asarray(points.reshape(21, 3) / size, np.float32)
     left = float(label[0, 0])
     side = int(left < 0.5)
     return Hand(region.to_picture(fractions), side, 1 - left if side else left)

@@ -45,13 +45,13 @@ class Region:
         x = (np.arange(size) / size - 0.5).astype(np.float32) * np.float32(self.width)
         y = (np.arange(size) / size - 0.5).astype(np.float32)[:, None] * np.float32(self.height)
         # fixed-point maps, in 1/32 pixel, read the same samples with every release of OpenCV
-        maps = cv2.convertMaps(
+        first, second = cv2.convertMaps(
             (x * np.float32(cos) + np.float32(self.x)) - y * np.float32(sin),
             (x * np.float32(sin) + np.float32(self.y)) + y * np.float32(cos),
             cv2.CV_16SC2,
         )
         border = cv2.BORDER_CONSTANT if zeros else cv2.BORDER_REPLICATE
-        view = cv2.remap(pixels, *maps, cv2.INTER_LINEAR, borderMode=border)
+        view = cv2.remap(pixels, first, second, cv2.INTER_LINEAR, borderMode=border)
         tensor = np.multiply(view, np.float32((1 - low) / 255), dtype=np.float32)
         return (tensor + np.float32(low) if low else tensor)[None]
 

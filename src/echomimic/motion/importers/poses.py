@@ -120,7 +120,7 @@ def _openpose_person(person: dict[str, Any], image_size: tuple[int, int] | None,
     if max(float(np.nan_to_num(part[..., :2]).max()) for part in parts) > 2:
         if image_size is None:
             raise MotionError(f"{where} is in pixels of an unknown picture; give its width and height (canvas)")
-        parts = [part / np.array((*image_size, 1), np.float32) for part in parts]
+        parts = [np.asarray(part / np.array((*image_size, 1), np.float32), np.float32) for part in parts]
     return Person(parts[0], parts[1], parts[2], image_size)
 
 
