@@ -120,6 +120,8 @@ def _candidates(file: WeightFile, place: Path) -> Iterator[Path]:
     """Every path that a layout gives the file, ours first."""
     for models in _MODELS:
         folder = place / models
+        if not folder.is_dir():
+            continue
         if file.name == "vae":
             yield from (
                 folder / sub / (stem + end) for sub in ("", *_VAE_PLACES) for stem in _VAE_STEMS for end in _ENDINGS

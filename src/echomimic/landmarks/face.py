@@ -66,6 +66,7 @@ class _Search:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
+        self._measured: list[tuple[Picture, Face, FaceQuality]] = []
 
     @cached_property
     def find(self) -> FindLandmarks:
@@ -102,8 +103,13 @@ class _Search:
         ]
 
     def quality(self, pixels: Picture, face: Face) -> FaceQuality:
-        """The reliability of the face."""
-        return measure_quality(pixels, face.landmarks, self.find)
+        """The reliability of the face, measured once."""
+        for known_pixels, known_face, quality in self._measured:
+            if known_pixels is pixels and known_face is face:
+                return quality
+        quality = measure_quality(pixels, face.landmarks, self.find)
+        self._measured.append((pixels, face, quality))
+        return quality
 
     def _add(self, faces: list[Face], pixels: Picture, boxes: list[Box], *, sure: bool = False) -> None:
         """Add the faces in `boxes` that are not known yet; with `sure` only those that pass a second check."""

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -12,11 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-import echomimic.apps.cli.motion  # noqa: F401 - it adds its commands to motion_app
 from echomimic import __version__
-from echomimic.apps.cli.evaluate import check_made, evaluate
 from echomimic.apps.cli.flags import NO_VALUE, with_option_flags
-from echomimic.apps.cli.motion import motion_app, track
 from echomimic.apps.cli.reporter import (
     Reporter,
     StdoutError,
@@ -29,9 +27,6 @@ from echomimic.apps.cli.reporter import (
     spell_as_flags,
     stdout_error,
 )
-from echomimic.apps.cli.serve import add_serve, web
-from echomimic.apps.cli.weights import app as weights_app
-from echomimic.apps.cli.weights import models_app
 from echomimic.errors import EchoMimicError
 from echomimic.types import Clip
 
@@ -137,6 +132,8 @@ def animate(
         clip = run_job(job, reporter.progress)
         _report(reporter, clip)
         if check:
+            from echomimic.apps.cli.evaluate import check_made
+
             check_made(clip.path, reporter)
 
 
@@ -187,13 +184,21 @@ def presets(as_json: _Json = False) -> None:
             print_line(f"{preset.name:<18} {preset.summary}")
 
 
-# commands that have files of their own; they import heavy modules when they run
-add_serve(app)
-for _command in (track, web, evaluate):
-    app.command()(_command)
-app.add_typer(motion_app, name="motion")
-app.add_typer(weights_app, name="weights")
-app.add_typer(models_app, name="models")
+@cache
+def full_app() -> typer.Typer:
+    """The app with the commands that have files of their own; `animate` starts faster without them."""
+    from echomimic.apps.cli.evaluate import evaluate
+    from echomimic.apps.cli.motion import motion_app, track
+    from echomimic.apps.cli.serve import add_serve, web
+    from echomimic.apps.cli.weights import app as weights_app
+    from echomimic.apps.cli.weights import models_app
+
+    add_serve(app)
+    for command in (track, web, evaluate):
+        app.command()(command)
+    for name, group in (("motion", motion_app), ("weights", weights_app), ("models", models_app)):
+        app.add_typer(group, name=name)
+    return app
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -201,7 +206,8 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or bool(os.environ.get("ECHOMIMIC_DEBUG"))
     as_json = "--json" in arguments
     try:
-        code = app([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0
+        chosen = app if "animate" in arguments[:1] else full_app()
+        code = chosen([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return int(code)
