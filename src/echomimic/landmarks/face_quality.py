@@ -48,6 +48,10 @@ _CROPS: tuple[tuple[float, float, float], ...] = ((0.35, 0.05, 0.0), (0.6, -0.1,
 """Margin and shift, in face sizes, of the crops in which the landmarks are found again."""
 _UPPER_SKIN = (50, 280, 101, 330, 118, 347, 151, 9, 6, 197)
 _LOWER_SKIN = (164, 18, 200, 57, 287, 214, 434, 204, 424, 167, 393)
+_RGB_TO_XYZ = np.array(
+    [[0.433953, 0.376219, 0.189828], [0.212671, 0.715160, 0.072169], [0.017758, 0.109477, 0.872765]], np.float32
+)
+"""From linear sRGB to XYZ relative to the white D65."""
 _EYE_PIXELS = 60
 """Distance of the outer eye corners at which colours are read."""
 
@@ -174,7 +178,7 @@ def _mouth_colours(pixels: Picture, landmarks: Floats, eyes: float) -> tuple[flo
     box = _square(landmarks, 0.15)
     side = int(box[2] * _EYE_PIXELS / eyes) + 2
     view, scale = crop_square(pixels, box, side)
-    lab = cv2.GaussianBlur(cv2.cvtColor(view.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1)
+    lab = cv2.GaussianBlur(_lab(view), (0, 0), 1)
     at = ((landmarks[:, :2] - box[:2]) * scale).astype(np.float64)
     down = at[CHIN] - at[FOREHEAD]
     down *= 0.15 * _EYE_PIXELS / np.linalg.norm(down)
@@ -191,6 +195,15 @@ def _mouth_colours(pixels: Picture, landmarks: Floats, eyes: float) -> tuple[flo
     slit = float(profile[4:6, 0].min() - (profile[0, 0] + profile[-1, 0]) / 2)
     upper, lower = (np.median(colours(at[list(skin)]), axis=0) for skin in (_UPPER_SKIN, _LOWER_SKIN))
     return contrast, slit, float(np.linalg.norm((upper - lower)[1:]))
+
+
+def _lab(pixels: Picture) -> Floats:
+    """sRGB (H, W, 3) uint8 as CIELAB under D65, float32. OpenCV would spend 50 ms on tables at its first conversion."""
+    rgb = np.arange(256, dtype=np.float32) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4).astype(np.float32)[pixels]
+    xyz = linear @ _RGB_TO_XYZ.T
+    x, y, z = np.moveaxis(np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * (841 / 108) + 16 / 116), 2, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=2).astype(np.float32)
 
 
 def _is_outside(pixels: Picture, landmarks: Floats) -> bool:

@@ -130,12 +130,17 @@ def _extend_right(colour: Floats, hole: Hole) -> tuple[Floats, Floats]:
     last = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)
     start = np.maximum(last, RUN)
     rows = np.arange(len(hole))[:, None]
-    steps = np.abs(np.diff(colour, axis=1, prepend=colour[:, :1])).mean(2)
+    steps = np.abs(np.diff(colour, axis=1, prepend=colour[:, :1]))
+    steps = (steps[..., 0] + steps[..., 1] + steps[..., 2]) / np.float32(3)
     change = np.cumsum(np.where(hole, 0, steps), axis=1)
     uneven = (change[rows, start] - change[rows, start - RUN]) / RUN
-    weight = 1 / ((columns - last + 1.0) ** 1.5 * (uneven + 1) ** 2)
+    fall = np.arange(1, hole.shape[1] + 2) ** 1.5
+    weight = 1 / (fall[columns - last] * (uneven + 1) ** 2)
     weight = np.where(last >= RUN, weight, 0).astype(np.float32)
-    return colour[rows, start] * weight[..., None], weight
+    extended = colour[rows, start]
+    for plane in range(3):
+        extended[..., plane] *= weight
+    return extended, weight
 
 
 def _turned(array: npt.NDArray[_T], transpose: bool, mirror: bool) -> npt.NDArray[_T]:

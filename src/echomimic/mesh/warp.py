@@ -63,8 +63,11 @@ class Field:
 
     def motion(self, moved: Floats, drives: Floats) -> Floats:
         """(rows, columns, 2) displacement in pixels for mesh displacements `moved` (478, 2) and `drives` (7, 2)."""
-        d = np.einsum("nk,nkc->nc", self.weights, moved[self.mesh]) + self.drive @ drives
-        return np.asarray(d.reshape(self.grid.rows, self.grid.columns, 2))
+        found = self.drive @ drives
+        for axis in (0, 1):  # plane by plane: numpy is slow along axes of two elements
+            parts = moved[:, axis][self.mesh] * self.weights
+            found[:, axis] += parts[:, 0] + parts[:, 1] + parts[:, 2]
+        return np.asarray(found.reshape(self.grid.rows, self.grid.columns, 2))
 
 
 def build_field(grid: Grid, landmarks: Array, around: Surroundings, without: Sequence[int] = ()) -> Field:
@@ -201,17 +204,20 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
     goal = target.points()
     unbend = _inverse_slopes(motion, source.cell)
     origin, cell = np.array([source.left, source.top], np.float32), np.float32(1 / source.cell)
-    found = goal - motion.reshape(-1, 2).mean(0)
+    mean = motion.reshape(-1, 2).mean(0)
+    found, at = np.empty_like(goal), np.empty_like(goal)
+    for axis in (0, 1):
+        found[..., axis] = goal[..., axis] - mean[axis]
     m = unbend
     for step in range(steps):
-        at = found - origin
-        at *= cell
+        for axis in (0, 1):
+            at[..., axis] = (found[..., axis] - origin[axis]) * cell
         miss = sample(motion, at)
         miss += found
         miss -= goal
         if step < _NEWTON_STEPS:
             m = sample(unbend, at)
-        for axis in (0, 1):  # plane by plane: numpy is slow along axes of two elements
+        for axis in (0, 1):
             found[..., axis] -= m[..., axis] * miss[..., 0]
             found[..., axis] -= m[..., 2 + axis] * miss[..., 1]
     return found if scale == 1.0 else found * np.float32(scale)
