@@ -14,7 +14,7 @@ from echomimic.engines import Engine, Render
 from echomimic.errors import OptionError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, OptionsDict, make_options
-from echomimic.presets import PRESETS, Preset, require_files, require_packages, resolve_preset
+from echomimic.presets import PRESETS, Preset, find_preset, require_files, require_packages, resolve_preset
 from echomimic.types import Clip, LandmarkTrack, Motion, Plan, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
@@ -161,13 +161,14 @@ def _prepare(
     make_options(options)  # an invalid option is refused before anything is read
     if engine is not None:
         preset = _same_preset(engine, preset)
+    elif check_files and preset != "auto":
+        require_packages(find_preset(preset))
+        require_files(find_preset(preset), _folder(weights))  # before any note about inputs that it cannot render
     track = _read_motion(motion, preset)
     chosen, why = resolve_preset(preset, track, _folder(weights))
     settings = make_options(options, chosen.defaults)
     if engine is None:
         engine = _load(chosen, None, weights)
-        if check_files:
-            require_files(chosen, _folder(weights))
     portrait, speech = _read(portrait, speech)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)

@@ -130,6 +130,8 @@ class Curves:
                 f"curves of shape {self.values.shape}; expected (frames, {len(CURVES)}): one column for each of "
                 f"{', '.join(CURVE_NAMES)}"
             )
+        if not 0 < self.fps < float("inf"):
+            raise MotionError(f"curves at {self.fps} frames a second; expected a number above 0, such as 25")
 
     @classmethod
     def rest(cls, frames: int, fps: float) -> "Curves":
@@ -151,7 +153,13 @@ class Curves:
 
         values = self.values.copy()
         for name, column in curves.items():
-            values[:, _curve_index(name)] = column
+            index = _curve_index(name)
+            try:
+                values[:, index] = column
+            except (TypeError, ValueError):
+                raise MotionError(
+                    f"curve {name} cannot be replaced by what is given; expected a number, or {len(self)} numbers"
+                ) from None
         low, high = (np.array([getattr(curve, end) for curve in CURVES], np.float32) for end in ("low", "high"))
         return Curves(np.clip(values, low, high), self.fps)
 

@@ -97,13 +97,16 @@ def test_a_fade_in_is_followed(voice: Floats) -> None:
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.03, 0.01])
-def test_a_quiet_second_half_is_followed_after_two_seconds(voice: Floats, gain: float) -> None:
+@pytest.mark.parametrize("quiet_first", [False, True])
+def test_a_quiet_half_is_followed_within_a_second(voice: Floats, gain: float, quiet_first: bool) -> None:
     long = np.tile(voice, 4)
     halved, half = long.copy(), len(long) // 2
-    halved[half:] *= gain
+    quiet = slice(None, half) if quiet_first else slice(half, None)
+    halved[quiet] *= gain
     got, expected, frame = jaw(halved), jaw(long), round(half / RATE * 25)
-    assert alike(got[: frame - 50], expected[: frame - 50])
-    assert alike(got[frame + 62 :], expected[frame + 62 :], correlation=0.95)
+    for part in (slice(None, frame - 25), slice(frame + 25, None)):
+        assert alike(got[part], expected[part], correlation=0.95)
+    assert alike(got, expected, correlation=0.93)
 
 
 def noises() -> dict[str, Floats]:

@@ -180,3 +180,15 @@ def test_an_unknown_curve_lists_the_curves() -> None:
         with pytest.raises(MotionError, match="unknown curve 'yawn'; expected one of jaw, spread") as caught:
             use()
         assert caught.value.code == "curve_unknown"
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], "wide", [[1]] * 5, [1, "a", 2]])
+def test_a_curve_of_another_length_is_refused(wrong: Any) -> None:
+    with pytest.raises(MotionError, match=r"curve jaw cannot be replaced .*; expected a number, or 3 numbers"):
+        Curves.rest(3, 25.0).replace(jaw=wrong)
+
+
+@pytest.mark.parametrize("fps", [0, -25, float("nan"), float("inf")])
+def test_curves_need_a_frame_rate(fps: float) -> None:
+    with pytest.raises(MotionError, match="expected a number above 0"):
+        Curves.rest(3, fps)

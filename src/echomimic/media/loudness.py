@@ -29,12 +29,12 @@ _HEADROOM = 14.0
 _FRAMES = 40
 """Frames of 25 ms per second."""
 _REACH = 2
-"""Seconds on each side that decide the gain of a second."""
+"""Seconds before a second, and after it, of which the quieter side decides its gain."""
 _ABOVE_FLOOR = 8.0
 """dB above the local noise floor from which a frame counts as speech."""
 _SILENT = -95.0
-_MIN_SPEECH, _MIN_VOICED = 0.05, 0.2
-"""Fraction of the frames that must be speech, and of these that must be voiced, for a level to be known."""
+_MIN_SPEECH, _MIN_VOICED = 0.25, 0.2
+"""Seconds that must be speech, and the fraction of their frames that must be voiced, for a level to be known."""
 _VOICED_AT = 0.5
 """Normalised autocorrelation from which a frame is voiced."""
 _PITCH = (70, 400)
@@ -47,7 +47,7 @@ _Levels = npt.NDArray[np.float64]
 def level_loudness(blocks: Iterable[Floats], rate: int = 16_000) -> Iterator[Floats]:
     """Yield the same blocks (n,) of mono sound with quiet speech raised; all else is passed on unchanged.
 
-    The gain follows the speech within 2 seconds. Some 5 seconds of sound are held besides the blocks. A note is made
+    The gain follows the speech within a second. Some 5 seconds of sound are held besides the blocks. A note is made
     if more than 20 dB were needed.
     """
     leveller = _Leveller(rate)
@@ -129,23 +129,25 @@ class _Leveller:
     def _gain(self, second: int) -> float:
         """Gain in dB at the middle of a second; that of the second before if nobody speaks."""
         if second not in self._gains:
-            level = self._level(second)
-            if level is None:
+            around = (self._level(second - _REACH, second + 1), self._level(second, second + _REACH + 1))
+            known = [level for level in around if level is not None]
+            if not known:
                 return self._gains.setdefault(second, self._gains.get(second - 1, 0.0))
+            level = min(known)  # loud speech on one side does not hide quiet speech on the other
             gain = float(np.clip(_SLOPE * (UNCHANGED - level), 0, min(_MAX_GAIN, max(0.0, TARGET - level))))
             self.largest_gain = max(self.largest_gain, gain)
             self._gains[second] = gain
         return self._gains[second]
 
-    def _level(self, second: int) -> float | None:
-        """Gated level in dB of the speech around a second; None if there is none."""
-        first, last = (max(0, edge * _FRAMES - self._start) for edge in (second - _REACH, second + _REACH + 1))
+    def _level(self, begin: int, end: int) -> float | None:
+        """Gated level in dB of the speech between two seconds; None if there is none."""
+        first, last = (max(0, edge * _FRAMES - self._start) for edge in (begin, end))
         around = self._levels[first:last]
         sounding = around[around > _SILENT]
         if not len(sounding):
             return None
         speech = np.flatnonzero(around > max(_SILENT, np.percentile(sounding, 10) + _ABOVE_FLOOR))
-        if len(speech) < _MIN_SPEECH * (2 * _REACH + 1) * _FRAMES:
+        if len(speech) < _MIN_SPEECH * _FRAMES:
             return None
         level = float(np.percentile(around[speech], 75))
         return level if level >= UNCHANGED or self._voiced(first + speech) else None

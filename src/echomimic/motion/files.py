@@ -358,8 +358,10 @@ def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
         delimiter = next((each for each in ",;\t" if f"frame{each}seconds" in heading), ",")
         rows = [row for row in csv.reader(io.StringIO(table), delimiter=delimiter) if row]
         header = _comment(next(csv.reader([first], delimiter=delimiter), []), first, delimiter)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MotionError(f"{path} is no table of text: {error}") from None
+    except UnicodeDecodeError:
+        raise MotionError(f"{path} is of no kind that this program reads; expected {READABLE}") from None
+    except csv.Error as error:
+        raise MotionError(f"{path} is no motion table ({error}); expected one that this program saved") from None
     if header is None:
         raise MotionError(f'{path} is no motion table: expected a first line \'# {{"format": "{FORMAT}", ...}}\'')
     if len(rows) < 2:

@@ -252,7 +252,7 @@ def _request_of(order: Message) -> "JobRequest":
         kind=order["kind"],
         portrait=None if is_video else Path("portrait"),
         speech=None if is_video else Path("speech"),
-        motion=_motion_file(),
+        motion=Path("motion") if Path("motion").exists() else None,
         video=Path("video") if is_video else None,
         preset=asked.get("preset") or "auto",
         options=asked.get("options") or {},
@@ -263,18 +263,6 @@ def _request_of(order: Message) -> "JobRequest":
         max_pixels=order["limits"]["pixels"],
         max_seconds=order["limits"]["seconds"],
     )
-
-
-def _motion_file() -> Path | None:
-    """The motion file, called .csv if its content does not say what it is; None if there is none."""
-    from echomimic.motion import is_video, kind_of_file
-
-    path = Path("motion")
-    if not path.exists():
-        return None
-    if kind_of_file(path) or is_video(path):
-        return path
-    return Path(shutil.copyfile(path, "motion-in.csv"))
 
 
 def _result_of(clip: Any, kind: str) -> Message:
