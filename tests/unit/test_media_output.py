@@ -106,6 +106,27 @@ def test_sound_and_picture_are_in_step(tmp_path: Path) -> None:
     assert beep == pytest.approx(1.0, abs=5e-3)
 
 
+_ENCODE_SMALL = """
+import sys
+import numpy as np
+from echomimic.data import data_path
+from echomimic.media import read_picture, write_clip
+photo = read_picture(data_path("astronaut.png")).pixels
+frames = [np.ascontiguousarray(np.roll(photo, 3 * index, 1)[128:320, 128:320]) for index in range(8)]
+write_clip(sys.argv[1], frames, 24.0, None, {})
+"""
+
+
+def test_a_small_video_does_not_depend_on_what_memory_held(tmp_path: Path) -> None:
+    files = set()
+    for fill in ("0", "1", "170"):
+        path = tmp_path / f"{fill}.mp4"
+        environment = os.environ | {"MALLOC_PERTURB_": fill}
+        subprocess.run([sys.executable, "-c", _ENCODE_SMALL, str(path)], env=environment, check=True, timeout=60)
+        files.add(path.read_bytes())
+    assert len(files) == 1
+
+
 def test_a_clip_without_a_voice_has_no_sound_track(tmp_path: Path) -> None:
     assert write_clip(tmp_path / "a.mp4", moving(3), 25, None, {}) == 3
     with av.open(str(tmp_path / "a.mp4")) as container:

@@ -272,7 +272,7 @@ def test_unknown_names_and_unsound_motions_are_not_saved(tmp_path: Path) -> None
     broken = LandmarkTrack(np.zeros((2, 478, 3), np.float32), (0, 5), 25, np.ones(2, bool))
     with pytest.raises(MotionError, match="canvas"):
         save_motion(tmp_path / "t.npz", broken)
-    with pytest.raises(OutputError, match="does not exist; expected one"):
+    with pytest.raises(OutputError, match="does not exist; expected an existing folder"):
         save_motion(tmp_path / "nowhere" / "t.npz", face_track())
     with pytest.raises(MotionError, match="no motion at"):
         load_motion(tmp_path / "none.npz")

@@ -65,6 +65,9 @@ LIMITED = 1
 _NAMED_TAGS = frozenset({"title", "artist", "comment", "description", "copyright", "date", "genre", "synopsis"})
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
+_SMALL = 256
+"""Pixels of the longer side up to which x264 is kept from its AVX-512 code, whose results differ from run to run."""
+
 _FORMATS = {".mp4": MP4, ".webm": WEBM}
 
 FRAGMENT = 0.2
@@ -237,7 +240,10 @@ class PictureTrack:
 
         self._size = size
         self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
-        stream = container.add_stream(output_format.picture, rate=rate, options=dict(output_format.picture_options))
+        options = dict(output_format.picture_options)
+        if output_format.picture == "libx264" and max(size) <= _SMALL:
+            options["x264-params"] = "cpu-independent=1"
+        stream = container.add_stream(output_format.picture, rate=rate, options=options)
         self._stream = cast("VideoStream", stream)
         context = self._stream.codec_context
         context.width, context.height = size[1] + size[1] % 2, size[0] + size[0] % 2
