@@ -130,7 +130,7 @@ def over(base: Picture, motion: Picture) -> Picture:
 
 
 def with_mask(person: Portrait, base: Picture) -> Picture:
-    """The room in which the voice moves the face, as V1 is told of it."""
+    """The area in which the face moves, as V1 receives it."""
     options = make_options({"size": SIDE, "framing": "crop"})
     face = pick_face(person, options)
     points = frame_portrait(person, face, options).points(face.landmarks)[:, :2]

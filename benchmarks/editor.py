@@ -81,8 +81,8 @@ def tracked(name: str) -> Callable[[Faces], Floats]:
     return lambda faces: faces.curves[name]
 
 
-def lips_told(curves: Curves) -> Floats:
-    """What the engine is told of the jaw: closure wins."""
+def expected_lips(curves: Curves) -> Floats:
+    """The lip opening that the engine renders: closure wins over the jaw."""
     return curves["jaw"] * (1 - curves["closure"])
 
 
@@ -90,14 +90,14 @@ def lips_told(curves: Curves) -> Floats:
 class Measure:
     """How a curve is read off a video.
 
-    `told` is what the engine makes of the curves where others have a say. `held` are curves that are set to one value,
+    `expected` computes what the engine renders if other curves count too. `held` are curves that are set to one value,
     because without them the edited one shows nothing. `open_eyes`: frames with the lids over half shut do not count.
     """
 
     name: str
     words: str
     read: Callable[[Faces], Floats] | None = None
-    told: Callable[[Curves], Floats] | None = None
+    expected: Callable[[Curves], Floats] | None = None
     held: tuple[tuple[str, float], ...] = ()
     open_eyes: bool = False
 
@@ -106,11 +106,11 @@ HELD_APART = (("jaw", 0.2), ("closure", 0.0), ("tuck", 0.0))
 HELD_AJAR = (("jaw", 0.35), ("closure", 0.0))
 HELD_OPEN = (("jaw", 0.5),)
 MEASURES = (
-    Measure("jaw", "gap of the inner lips; told jaw x (1 - closure)", opening, lips_told),
+    Measure("jaw", "gap of the inner lips; expected jaw x (1 - closure)", opening, expected_lips),
     Measure("spread", "mouth width over outer-eye distance", mouth_width),
     Measure("upper_lip", "gap of the inner lips, held a little apart", opening, held=HELD_APART),
     Measure("tuck", "lower lip below the corners, jaw held ajar", lower_lip_rise, held=HELD_AJAR),
-    Measure("closure", "gap of the inner lips, jaw held half open", opening, lips_told, HELD_OPEN),
+    Measure("closure", "gap of the inner lips, jaw held half open", opening, expected_lips, HELD_OPEN),
     Measure(
         "smile", "corners above the middle of the lips, jaw and width taken out as `track` does it", tracked("smile")
     ),
@@ -184,18 +184,18 @@ def score(studio: Studio, plain: Seen, measure: Measure) -> tuple[float, float]:
         plain = studio.film(before)
     after = saved(before, [(measure.name, keys(measure.name, length(before)))])
     seen = studio.film(after)
-    told, found = said(after, measure), shown(seen, measure)
+    expected, found = said(after, measure), shown(seen, measure)
     kept = clear(after, seen, measure)
     changed = kept & clear(before, plain, measure)
-    whole = np.corrcoef(told[kept], found[kept])[0, 1]
-    change = np.corrcoef((told - said(before, measure))[changed], (found - shown(plain, measure))[changed])[0, 1]
+    whole = np.corrcoef(expected[kept], found[kept])[0, 1]
+    change = np.corrcoef((expected - said(before, measure))[changed], (found - shown(plain, measure))[changed])[0, 1]
     return float(whole), float(change)
 
 
 def said(track: LandmarkTrack, measure: Measure) -> Floats:
-    """What the engine is told (T,)."""
+    """The values (T,) that the engine renders."""
     assert track.curves is not None
-    return measure.told(track.curves) if measure.told else track.curves[measure.name]
+    return measure.expected(track.curves) if measure.expected else track.curves[measure.name]
 
 
 def shown(seen: Seen, measure: Measure) -> Floats:

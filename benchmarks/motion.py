@@ -124,7 +124,7 @@ def tracking() -> None:
         took, used = time.perf_counter() - began, _cpu() - used
         what = "body, hands and face" if pose else "face"
         figure = f"{len(track) / took:.0f} frames/s, {len(track) / used:.0f} per CPU-second"
-        say(f"tracking, {what}, {track.image_size[0]}x{track.image_size[1]}, all told", figure)
+        say(f"tracking, {what}, {track.image_size[0]}x{track.image_size[1]}, in total", figure)
 
 
 def _cpu() -> float:

@@ -83,7 +83,7 @@ class Host:
         for name in ("input", "output", "models", "custom_nodes"):
             (root / name).mkdir(parents=True)
         self.places: dict[str, list[str]] = {"custom_nodes": [str(root / "custom_nodes")]}
-        self.told: list[tuple[int, int, Any]] = []
+        self.reported: list[tuple[int, int, Any]] = []
         self.loaded: list[Any] = []
         self.stop_after = -1
         self.replacements: dict[str, Any] = {}
@@ -94,7 +94,7 @@ class Host:
             self.places[name].append(path)
 
     def update(self, value: int, total: int, preview: Any = None) -> None:
-        self.told.append((value, total, preview))
+        self.reported.append((value, total, preview))
 
     def text(self, text: str, node: str) -> None:
         self.texts.append((node, text))
@@ -103,7 +103,7 @@ class Host:
         self.replacements[rule.old_node_id] = rule
 
     def check(self) -> None:
-        if 0 <= self.stop_after <= len(self.told):
+        if 0 <= self.stop_after <= len(self.reported):
             self.stop_after = -1
             raise Interrupted
 

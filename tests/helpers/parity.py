@@ -1,4 +1,4 @@
-"""Replay recorded runs of the published pipelines: `python -m tests.parity DIR --weights FILE`.
+"""Replay recorded runs of the published pipelines: `python -m tests.helpers.parity DIR --weights FILE`.
 
 A case is a `.safetensors` with a `.json` beside it that names the pipeline, its configuration and its arguments; one
 line is printed for each: name, largest difference of the final latents, pass or fail. Recorded single calls of the
@@ -203,7 +203,7 @@ def find_weights(facts: Facts, folder: Path, given: Sequence[Path], cache: dict[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replay every case of a folder; 1 if any fails."""
-    parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.helpers.parity", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--weights", type=Path, action="append", default=[], metavar="FILE", help="may be repeated")
     parsed = parser.parse_args(arguments)

@@ -165,8 +165,8 @@ def test_a_voice_without_weights(nodes: dict[str, Any], host: Host, image: torch
     assert Path(video.path).parent == host.root / "temp"
     assert report.startswith("12 frames, 0.48 s at 25 fps: the whole voice\n256x256, preset mesh, seed 0")
     assert voice["waveform"].shape == (1, 2, 23_040) and voice["sample_rate"] == 48_000
-    assert host.told[-1][:2] == (12, 12)
-    assert [told for told in host.told if told[2]]  # previews
+    assert host.reported[-1][:2] == (12, 12)
+    assert [reported for reported in host.reported if reported[2]]  # previews
     assert list((host.root / "input").iterdir()) == []
 
 
@@ -215,7 +215,7 @@ def test_stopped_within_a_step_and_clean_after(
     host.stop_after = 2
     with pytest.raises(Interrupted):
         nodes["EchoMimicSampler"].execute(model=model, image=image, audio=audio, **values)
-    assert len(host.told) == 2
+    assert len(host.reported) == 2
     assert list((host.root / "temp").iterdir()) == []
     _, report, _ = nodes["EchoMimicSampler"].execute(model=model, image=image, audio=audio, **values).result
     assert report.startswith("6 frames")

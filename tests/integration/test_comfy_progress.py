@@ -54,7 +54,7 @@ def test_previews_while_denoising(host: Host, sample: Callable[..., str], monkey
     monkeypatch.setattr(hosts, "PREVIEW_SECONDS", 0.0)
     monkeypatch.setattr(hosts, "PREVIEW_REST", 0)
     sample(frames=4, steps=3, size=64)
-    early = [(done, preview) for done, total, preview in host.told if preview and done <= total - 4]
+    early = [(done, preview) for done, total, preview in host.reported if preview and done <= total - 4]
     assert [done for done, _ in early] == [1, 2, 3]  # one window a step
     kind, picture, longest = early[0][1]
     assert kind == "JPEG" and picture.size == (64, 64) and longest == 512
@@ -77,7 +77,7 @@ def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytes
         bar.preview(make)
         clock[0] += 0.1
     assert np.diff(made).min() >= 0.2 * (1 + hosts.PREVIEW_REST)
-    assert len([told for told in host.told if told[2]]) == len(made) == 3
+    assert len([reported for reported in host.reported if reported[2]]) == len(made) == 3
 
 
 def test_a_frame_is_sent_once(host: Host) -> None:
@@ -85,7 +85,7 @@ def test_a_frame_is_sent_once(host: Host) -> None:
     bar.show(PICTURE)
     bar(1, 3)
     bar(2, 3)
-    assert [preview is not None for *_, preview in host.told] == [True, False]
+    assert [preview is not None for *_, preview in host.reported] == [True, False]
 
 
 def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
@@ -96,7 +96,7 @@ def test_no_memory_for_previews_stops_only_them(host: Host) -> None:
     assert notes == ["no previews while denoising: the device has no memory left for them"]
     bar.show(PICTURE)
     bar(1, 2)
-    assert host.told[-1][2]
+    assert host.reported[-1][2]
 
 
 def test_the_stop_button_is_looked_at_before_a_preview_is_made(host: Host) -> None:

@@ -224,7 +224,7 @@ def test_interrupted_within_a_step_and_clean_after(server: Server) -> None:
 
 
 def _later(listener: Listener) -> dict[str, float]:
-    """The progress that is told next, and when."""
+    """The progress that is reported next, and when."""
     return {**listener.until("progress")["data"], "at": time.monotonic()}
 
 

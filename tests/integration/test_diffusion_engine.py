@@ -100,9 +100,9 @@ def test_the_whole_picture_keeps_what_is_not_the_face(engine, portrait, speech) 
 
 
 def test_progress_counts_up_to_its_total(engine, portrait, speech) -> None:
-    told = []
-    clip(engine, portrait, speech, lambda done, total: told.append((done, total)), steps=2, frames=3)
-    assert told == [(done, 5) for done in range(1, 6)]
+    reported = []
+    clip(engine, portrait, speech, lambda done, total: reported.append((done, total)), steps=2, frames=3)
+    assert reported == [(done, 5) for done in range(1, 6)]
 
 
 @pytest.mark.parametrize("after", [1, 3])
@@ -176,16 +176,16 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
                 raise torch.OutOfMemoryError("out of memory")
             return x
 
-    told = []
+    reported = []
     config = SamplingConfig(2, 1.0, size=12, overlap=3)
     denoiser = Denoiser(Small(), lambda _: Conditions(), config, torch.float32)
     with collect_notes() as notes:
-        *_, latents = denoiser.run(torch.ones(30, 4, 1, 1), lambda done, total: told.append((done, total)))
+        *_, latents = denoiser.run(torch.ones(30, 4, 1, 1), lambda done, total: reported.append((done, total)))
     assert len(latents) == 30
     assert [sizes[0], sizes[1], sizes[2]] == [12, 8, 5]
     assert [note.split(" ")[2] for note in notes] == ["12", "8"]
-    assert [done for done, _ in told] == list(range(1, len(told) + 1))
-    assert {total for _, total in told} == {len(told)}
+    assert [done for done, _ in reported] == list(range(1, len(reported) + 1))
+    assert {total for _, total in reported} == {len(reported)}
     exact = make_options({"exact": True}, TINY.defaults)
     with pytest.raises(DeviceError, match="a window of 12 frames"):
         next(
@@ -200,10 +200,10 @@ class Watching:
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
-        self.told: list[tuple[int, int]] = []
+        self.reported: list[tuple[int, int]] = []
 
     def __call__(self, done: int, total: int) -> None:
-        self.told.append((done, total))
+        self.reported.append((done, total))
 
     def preview(self, make) -> None:
         self.seen.append(make())
@@ -218,7 +218,7 @@ def test_the_middle_frame_is_shown_after_every_step(engine, portrait, speech, fr
     far = [np.abs(seen.astype(int) - frames[1]).mean() for seen in watching.seen]
     assert far[-1] < far[0]
     assert np.array_equal(frames, clip(engine, portrait, speech, steps=4, frames=3, framing=framing))
-    assert watching.told[-1] == (7, 7)
+    assert watching.reported[-1] == (7, 7)
 
 
 def test_the_clean_latents_are_what_the_noise_was_added_to() -> None:

@@ -155,7 +155,7 @@ def test_driving_frames_without_anybody(published: Callable[..., Any], host: Hos
 def test_one_driving_frame_and_its_mouth(
     published: Callable[..., Any], head: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from echomimic.diffusion import conditioning as shot
+    from echomimic.diffusion import conditioning
     from echomimic.diffusion.condition_images import draw_motion
 
     seen: list[Any] = []
@@ -164,7 +164,7 @@ def test_one_driving_frame_and_its_mouth(
         seen.append(track.parts)
         return draw_motion(track, frame, size)
 
-    monkeypatch.setattr(shot, "draw_motion", draw)
+    monkeypatch.setattr(conditioning, "draw_motion", draw)
     for mouth in (False, True):
         report = published("V1", "pose_acc", mouth, video_images=head).ui["text"][0]
         assert report.startswith("2 frames") and "back and forth" in report
@@ -201,7 +201,7 @@ def test_following_a_video_is_seen_and_can_be_stopped(host: Host, head: torch.Te
     host.stop_after = 2
     with pytest.raises(Interrupted):
         motion.execute(**values)
-    assert [told[:2] for told in host.told] == [(1, 6), (2, 6)]
+    assert [reported[:2] for reported in host.reported] == [(1, 6), (2, 6)]
     assert list((host.root / "temp").iterdir()) == []
     assert motion.execute(**values).result[1].startswith("a face: 6 frames")
 
@@ -285,4 +285,4 @@ def test_stopped_while_a_crop_is_put_back(host: Host, head: torch.Tensor) -> Non
     host.stop_after = 1
     with pytest.raises(Interrupted):
         nodes["EchoMimicPasteBack"].execute(film(host, head, 3), head, place)
-    assert len(host.told) == 1 and list((host.root / "temp").iterdir()) == []
+    assert len(host.reported) == 1 and list((host.root / "temp").iterdir()) == []

@@ -76,20 +76,20 @@ def fetch(files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None =
     wanted = list(files)
     hub = hub or HuggingFace()
     for repository in dict.fromkeys(file.repository for file in wanted):
-        licence = _asked(partial(hub.licence, repository), repository)
+        licence = _request(partial(hub.licence, repository), repository)
         say(f"https://huggingface.co/{repository}  licence: {licence}")
     return [_fetch_one(file, folder, say, hub) for file in wanted]
 
 
 def _fetch_one(file: WeightFile, folder: Path, say: Say, hub: Hub) -> Path:
     target = target_of(file, folder)
-    published: Published = _asked(partial(hub.describe, file.repository, file.path), file.repository)
+    published: Published = _request(partial(hub.describe, file.repository, file.path), file.repository)
     if target.is_file() and target.stat().st_size == published.size:
         say(f"{file.name}: here already ({published.size / 1e6:.0f} MB)")
         return target
     say(f"{file.name}: {published.size / 1e6:.0f} MB")
     home = folder / (file.family or file.name)
-    path: Path = _asked(partial(hub.download, file.repository, file.path, home), file.repository)
+    path: Path = _request(partial(hub.download, file.repository, file.path, home), file.repository)
     _compare(path, published)
     return path
 
@@ -103,7 +103,7 @@ def _compare(path: Path, published: Published) -> None:
         raise WeightsError(f"{path} had another SHA-256 than published and is removed; run the same command again")
 
 
-def _asked(question: Callable[[], Any], repository: str) -> Any:
+def _request(question: Callable[[], Any], repository: str) -> Any:
     """The answer of the hub. Raises WeightsError for every failure."""
     try:
         return question()

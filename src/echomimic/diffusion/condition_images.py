@@ -66,7 +66,7 @@ def draw_landmarks(
         if inside[index]:
             x, y = pixels[index]
             picture[y - 3 : y + 3, x - 3 : x + 3] = colour
-    return _resized(picture, size or image_size)
+    return _resize(picture, size or image_size)
 
 
 def draw_hands(
@@ -82,11 +82,11 @@ def draw_hands(
     marks = values[..., 2] if scores is None else np.asarray(scores, np.float64)
     top, bottom, left, right = place or (0, size[1], 0, size[0])
     picture: Picture = np.zeros((size[1], size[0], 3), np.uint8)
-    picture[top:bottom, left:right] = _drawn_hands(values[..., :2], marks, (right - left, bottom - top))
+    picture[top:bottom, left:right] = _draw_hand_bones(values[..., :2], marks, (right - left, bottom - top))
     return picture
 
 
-def _drawn_hands(hands: Points, scores: Points, size: tuple[int, int]) -> Picture:
+def _draw_hand_bones(hands: Points, scores: Points, size: tuple[int, int]) -> Picture:
     width, height = size
     scale = _HAND_SIDE / min(width, height)
     image = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
@@ -100,7 +100,7 @@ def _drawn_hands(hands: Points, scores: Points, size: tuple[int, int]) -> Pictur
         for joint, mark in zip(joints, marks, strict=True):
             if (joint > 0).all():
                 cv2.circle(image, joint.tolist(), 4, (0, 0, int(255 * mark)), -1)
-    return _resized(image, size)[..., ::-1]
+    return _resize(image, size)[..., ::-1]
 
 
 def face_mask(size: tuple[int, int], box: tuple[float, float, float, float], margin: float = 0.1) -> Picture:
@@ -130,7 +130,7 @@ def draw_motion(
     return draw_hands(motion.hands[frame], size=size)
 
 
-def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
+def _resize(picture: Picture, size: tuple[int, int]) -> Picture:
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)

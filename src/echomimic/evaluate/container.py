@@ -35,10 +35,10 @@ def read_container(path: Path) -> Container:
         pictures = video_stream(container)
         if pictures is None:
             raise VideoError(f"{path} has no pictures; expected {ACCEPTED}")
-        return _counted(container, pictures)
+        return _count_packets(container, pictures)
 
 
-def _counted(container: "InputContainer", pictures: "VideoStream") -> Container:
+def _count_packets(container: "InputContainer", pictures: "VideoStream") -> Container:
     sounds, zero = next(iter(sound_streams(container)), None), start_time(container)
     stamps: list[Fraction] = []
     sounding: list[tuple[Fraction, Fraction]] = []

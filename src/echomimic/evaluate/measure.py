@@ -218,10 +218,10 @@ def _csim(seen: _Context) -> Values:
     ours = learned.embeddings(
         network, learned.face_crops(seen.frame_pass.video, seen.frame_pass.faces, learned.FACE_SIDE)
     )
-    return {"csim": learned.csim(ours, _wanted(seen, network, ours))}
+    return {"csim": learned.csim(ours, _expected_identity(seen, network, ours))}
 
 
-def _wanted(seen: _Context, network: learned.Network, ours: Floats) -> Floats:
+def _expected_identity(seen: _Context, network: learned.Network, ours: Floats) -> Floats:
     """Embeddings of the expected person: of the portrait, else of the reference, else of the clip's first face."""
     if seen.source.portrait is not None:
         pixels = upright_portrait(read_picture(seen.source.portrait)).pixels

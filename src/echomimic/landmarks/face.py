@@ -240,7 +240,7 @@ def _choose(portrait: Portrait, faces: list[Face], options: Options) -> Face:
 def _turn_of(search: _Search, portrait: Portrait, faces: list[Face], options: Options) -> int:
     """By how many quarters to turn a portrait with these faces; 0 if the face that counts is upright or none is."""
     if not faces:
-        skip = options.face_box or _fault(portrait.pixels)
+        skip = options.face_box or _picture_fault(portrait.pixels)
         return 0 if skip else _best_turn(search, _shrunk(portrait.pixels), Options())
     face = faces[min(options.face, len(faces)) - 1] if options.face else _largest(faces)
     return _best_turn(search, portrait.pixels, options) if search.quality(portrait.pixels, face).is_suspect else 0
@@ -282,13 +282,13 @@ def _no_face(portrait: Portrait, options: Options) -> FaceError:
             "draw the box from the hairline to the chin and from ear to ear"
         )
     start = f"no face found in {portrait.name} ({portrait.width}x{portrait.height})"
-    fault = _fault(portrait.pixels)
+    fault = _picture_fault(portrait.pixels)
     if fault:
         return FaceError(f"{start}: {fault}; expected a photo: open the file in a viewer", code="picture_empty")
     return FaceError(f"{start}; expected one seen from the front: say where it is with `face_box` x,y,w,h")
 
 
-def _fault(pixels: Picture) -> str:
+def _picture_fault(pixels: Picture) -> str:
     """Why a picture cannot show a face: it is blank, cut off or noise; empty if it seems sound."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
     if small.std(axis=(0, 1)).max() < 3:

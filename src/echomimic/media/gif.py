@@ -41,10 +41,10 @@ def write_gif(path: Path, frames: Iterator[Picture], rate: Fraction, tags: Mappi
     stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
     count = 0
     try:
-        for start, end, frame in _ticked(chain(ahead, frames), rate):
+        for start, end, frame in _with_ticks(chain(ahead, frames), rate):
             count += 1
             with writing():
-                container.mux(_timed(stream.encode(painter.paint(frame, start)), end - start))
+                container.mux(_with_durations(stream.encode(painter.paint(frame, start)), end - start))
         with writing():
             container.mux(stream.encode(None))
             container.close()
@@ -77,7 +77,7 @@ def _lookahead(frames: Iterator[Picture]) -> list[Picture]:
     return held
 
 
-def _ticked(frames: Iterable[Picture], rate: Fraction) -> Iterator[tuple[int, int, Picture]]:
+def _with_ticks(frames: Iterable[Picture], rate: Fraction) -> Iterator[tuple[int, int, Picture]]:
     """(start, end, frame) in ticks; frames that would be too short for players are left out."""
     if rate > _TICKS / _SHORTEST:
         note(
@@ -94,7 +94,7 @@ def _ticked(frames: Iterable[Picture], rate: Fraction) -> Iterator[tuple[int, in
             yield start, end, frame
 
 
-def _timed(packets: "list[Packet[Any]]", ticks: int) -> "list[Packet[Any]]":
+def _with_durations(packets: "list[Packet[Any]]", ticks: int) -> "list[Packet[Any]]":
     """Set the duration of packets; without it the last frame has none."""
     for packet in packets:
         packet.duration = ticks

@@ -242,7 +242,7 @@ def _decode(path: Path, scan: _Scan) -> Iterator[Chunk]:
             raise SoundError(f"{path} has lost its sound since it was checked; expected {ACCEPTED}")
         stream = container.streams.audio[scan.track]
         scan.promised = _promised(path, container, stream)
-        yield from _gathered(_timed(_frames(container, stream, scan), float(start_time(container))))
+        yield from _join_chunks(_fill_pauses(_frames(container, stream, scan), float(start_time(container))))
 
 
 def _promised(path: Path, container: "InputContainer", stream: "AudioStream") -> float:
@@ -286,7 +286,7 @@ def _frames(container: "InputContainer", stream: "AudioStream", scan: _Scan) -> 
             yield frame
 
 
-def _timed(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:
+def _fill_pauses(frames: "Iterable[AudioFrame]", zero: float) -> Iterator[Chunk]:
     """Chunks at their times: silence fills jumps of the time stamps, and what lies before the start is cut off."""
     due = 0.0
     for frame in frames:
@@ -323,7 +323,7 @@ def _silence(seconds: float, like: Chunk) -> Iterator[Chunk]:
         left -= count
 
 
-def _gathered(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+def _join_chunks(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """Join chunks to about a second each, but not across a change of rate or channels."""
     held: list[Chunk] = []
     length = 0

@@ -169,7 +169,7 @@ def clip_curves(speech: Speech, motion: LandmarkTrack | None, options: Options, 
     """
     if motion is None:
         return predict_curves(speech, options, frames)
-    curves = _at(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
+    curves = _sample_curves(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
     if motion.parts is None:
         return curves
     return combine_curves(predict_curves(speech, options, frames), curves, motion.parts)
@@ -184,7 +184,7 @@ def _matte(portrait: Portrait, crop: Crop, pixels: Picture, landmarks: Floats) -
     return person_matte(pixels, landmarks)
 
 
-def _at(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
+def _sample_curves(curves: Curves, when: npt.NDArray[np.float64], fps: float) -> Curves:
     """The curves at fractional frame numbers."""
     when = np.clip(when, 0, len(curves) - 1)
     return Curves(sample_at(curves.values.astype(np.float64), when).astype(np.float32), fps)

@@ -38,7 +38,7 @@ def read_curves(track: LandmarkTrack) -> Curves:
     """
     if not track.valid.any():
         raise MotionError("the motion has no frame with a face; expected at least one: track another video")
-    points = _held(track)
+    points = _hold_invalid_frames(track)
     template = face_template()
     faces = np.stack([align(face, template).apply(face) for face in points])
     measured = _measure(faces) - _rest(faces)
@@ -50,7 +50,7 @@ def read_curves(track: LandmarkTrack) -> Curves:
     return Curves(_filled(read.values, track.valid), track.fps)
 
 
-def _held(track: LandmarkTrack) -> Floats:
+def _hold_invalid_frames(track: LandmarkTrack) -> Floats:
     """The points, with invalid frames replaced by the last valid one; their curves are interpolated later."""
     last = np.maximum.accumulate(np.where(track.valid, np.arange(len(track)), -1))
     return track.points[np.where(last < 0, np.flatnonzero(track.valid)[0], last)]

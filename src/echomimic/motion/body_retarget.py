@@ -128,7 +128,7 @@ def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: 
     check_canvas(size, "the portrait")
     own, other = portrait_bones(body, size), driver_bones(track)
     points, home = _pixels(track.body, track.image_size), np.multiply(body.body[:, :2], size, dtype=np.float64)
-    skeleton = _placed(points, home, own.shoulders / other.shoulders)
+    skeleton = _place_body(points, home, own.shoulders / other.shoulders)
     hands = np.empty((len(track), 2, 21, 2))
     moved = 0.0
     for side in (0, 1):
@@ -138,7 +138,7 @@ def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: 
         shape = _hand_shape(_pixels(track.hands[:, side], track.image_size), own, other)
         shoulder = skeleton[:, SHOULDERS[side]]
         held = _within_reach(wrists, shoulder, own.reach)
-        hands[:, side] = _inside(held[:, None] + shape, size)
+        hands[:, side] = _shift_inside(held[:, None] + shape, size)
         moved = max(moved, float(np.linalg.norm(hands[:, side, 0] - wrists, axis=-1).max() / own.shoulders))
         skeleton[:, WRISTS[side]] = _within_reach(hands[:, side, 0], shoulder, own.reach)
         skeleton[:, ELBOWS[side]] = _elbows(skeleton, side, own)
@@ -155,7 +155,7 @@ def _pixels(points: Floats, image_size: tuple[int, int]) -> Array:
     return np.asarray(points[..., :2], np.float64) * image_size
 
 
-def _placed(points: Array, home: Array, scale: float) -> Array:
+def _place_body(points: Array, home: Array, scale: float) -> Array:
     """The driver's body at the portrait's neck and scale, with its shoulders on the portrait's."""
     rest = np.median(points, axis=0)
     placed: Array = home[NECK] + scale * (points - rest[NECK])
@@ -193,7 +193,7 @@ def _within_reach(wrists: Array, shoulders: Array, reach: float) -> Array:
     return np.asarray(shoulders + arm / np.maximum(length, 1e-9) * held)
 
 
-def _inside(hands: Array, size: tuple[int, int]) -> Array:
+def _shift_inside(hands: Array, size: tuple[int, int]) -> Array:
     """Hands (T, 21, 2) shifted as a whole into the picture; a hand larger than the picture is centred."""
     room = np.array(size) * MARGIN
     low, high = hands.min(axis=1), hands.max(axis=1)

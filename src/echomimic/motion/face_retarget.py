@@ -74,7 +74,7 @@ def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     portrait = _in_head(landmarks, size)
     _warn_of_turns(heads, portrait)
     shapes = _moved_shapes(np.stack([head.shape for head in heads]), rest.shape, portrait.shape)
-    posed = [_posed(head, rest, portrait) for head in heads]
+    posed = [_pose_head(head, rest, portrait) for head in heads]
     flat = np.stack([fit.undo(shape.astype(np.float32)) for fit, shape in zip(posed, shapes, strict=True)])
     points = _perspective(flat.astype(np.float64), size).astype(np.float32)
     return replace(track, points=points, image_size=size)
@@ -167,7 +167,7 @@ def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[t
         shapes[:, low, 1] += over
 
 
-def _posed(head: _Head, rest: _RestPose, portrait: _Head) -> Similarity:
+def _pose_head(head: _Head, rest: _RestPose, portrait: _Head) -> Similarity:
     """The pose of the portrait's head, turned and moved as the driver's head differs from its rest."""
     turn = head.fit.rotation.T @ rest.rotation.T
     rotation = (turn @ portrait.fit.rotation.T).T

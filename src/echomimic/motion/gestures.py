@@ -175,8 +175,8 @@ def gesture_track(
     points = base[:, :2] * np.array(size, np.float64)
     unit = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]])) / _SHOULDERS
     times = np.arange(count) / fps
-    moves = _calmed(_moves(hear_rhythm(speech), times, seed, strength), rests, unit, size, fps)
-    hands = np.stack([_posed(rests[side], moves[side], unit, size) for side in (0, 1)], axis=1)
+    moves = _limit_speed(_moves(hear_rhythm(speech), times, seed, strength), rests, unit, size, fps)
+    hands = np.stack([_pose_hand(rests[side], moves[side], unit, size) for side in (0, 1)], axis=1)
     return _as_track(base, hands, body, fps, size)
 
 
@@ -306,7 +306,7 @@ def _ease(x: Array) -> Array:
     return np.asarray(u * u * u * (10 - 15 * u + 6 * u * u))
 
 
-def _posed(rest: _RestHand, moves: Array, unit: float, size: tuple[int, int]) -> Array:
+def _pose_hand(rest: _RestHand, moves: Array, unit: float, size: tuple[int, int]) -> Array:
     """Hands (T, 21, 2) in pixels: the hand at rest, turned, opened and moved, and shifted into the picture."""
     turn, opening = moves[:, 2], 1 + moves[:, 3]
     spin = np.stack([np.stack([np.cos(turn), -np.sin(turn)], -1), np.stack([np.sin(turn), np.cos(turn)], -1)], -2)
@@ -317,19 +317,19 @@ def _posed(rest: _RestHand, moves: Array, unit: float, size: tuple[int, int]) ->
     return np.asarray(hands + np.where(low > high, 0, np.clip(0, low, high))[:, None])
 
 
-def _calmed(moves: Array, rests: list[_RestHand], unit: float, size: tuple[int, int], fps: float) -> Array:
+def _limit_speed(moves: Array, rests: list[_RestHand], unit: float, size: tuple[int, int], fps: float) -> Array:
     """The moves, reduced around every frame in which a point would move faster than `FASTEST`."""
     for _ in range(8):
-        hands = np.stack([_posed(rest, move, unit, size) for rest, move in zip(rests, moves, strict=True)], axis=1)
+        hands = np.stack([_pose_hand(rest, move, unit, size) for rest, move in zip(rests, moves, strict=True)], axis=1)
         steps = np.linalg.norm(np.diff(hands, axis=0) / np.array(size), axis=-1)
         fast = np.append(steps.max(axis=(1, 2), initial=0) * fps / FASTEST, 0)
         if fast.max(initial=0) <= 1:
             break
-        moves = moves / _spread(np.maximum(fast * 1.02, 1), round(0.6 * fps))[None, :, None]
+        moves = moves / _widened_maximum(np.maximum(fast * 1.02, 1), round(0.6 * fps))[None, :, None]
     return moves
 
 
-def _spread(values: Array, reach: int) -> Array:
+def _widened_maximum(values: Array, reach: int) -> Array:
     """The maximum within `reach`, smoothed by a Hann window."""
     padded = np.pad(values, reach, mode="edge")
     largest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)

@@ -71,14 +71,14 @@ def preview_frames(motion: Motion, over: Portrait | None = None) -> Iterator[Pic
     for frame in range(len(motion)):
         marked = plots.copy()
         marked[:, 1 + round((_PLOT_WIDTH - 3) * frame / max(len(motion) - 1, 1))] = _CURSOR
-        yield np.concatenate([_drawn(view, motion, frame), marked], axis=1)
+        yield np.concatenate([_draw_frame(view, motion, frame), marked], axis=1)
 
 
 def preview_sheet(motion: Motion, over: Portrait | None = None, warnings: tuple[str, ...] = ()) -> Picture:
     """One picture: six moments of the motion, its curves over the whole time, and `warnings` below."""
     view, moments = _view(motion, over), []
     for frame in np.linspace(0, len(motion) - 1, _MOMENTS).round().astype(int):
-        moments.append(_drawn(view, motion, frame))
+        moments.append(_draw_frame(view, motion, frame))
         _write(moments[-1], f"{frame / motion.fps:.2f} s", (8, 18))
     half = _MOMENTS // 2
     grid = np.concatenate([np.concatenate(row, axis=1) for row in (moments[:half], moments[half:])], axis=0)
@@ -138,7 +138,7 @@ def _window(motion: Motion, scale: Floats, size: tuple[int, int]) -> tuple[int, 
     return (left, top, right, bottom) if (right - left) * (bottom - top) < 0.6 * size[0] * size[1] else whole
 
 
-def _drawn(view: _View, motion: Motion, frame: int) -> Picture:
+def _draw_frame(view: _View, motion: Motion, frame: int) -> Picture:
     picture = view.background.copy()
     if isinstance(motion, LandmarkTrack):
         _draw_face(picture, motion.points[frame, :, :2] * view.scale - view.shift, bool(motion.valid[frame]))

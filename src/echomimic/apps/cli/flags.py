@@ -61,7 +61,7 @@ def _flag(name: str, annotation: object, flag: str, spec: OptionSpec | None = No
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _take_options(values: dict[str, Any]) -> dict[str, Any]:
     """Take the values of the options out of `values`; those that the user gave, by name."""
     given = {}
     for spec in OPTION_SPECS:
@@ -78,7 +78,7 @@ def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
-        given = _given(values)
+        given = _take_options(values)
         command(**values, given=given)
 
     own = signature(command)

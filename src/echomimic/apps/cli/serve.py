@@ -64,14 +64,14 @@ def run(settings: Settings) -> None:
     except ImportError as error:
         raise SetupError(missing_package(error.name, "serve", "the server needs")) from None
 
-    def say(address: str) -> None:
+    def print_address(address: str) -> None:
         print_line(f"echomimic serves on {address} (Ctrl-C stops; jobs that run begin again next time)")
         if not settings.keys:
             print_error("no API key is needed; set ECHOMIMIC_API_KEYS to require one")
         if settings.is_public and not settings.allow_host:
             print_error("requests under a host name are refused; --allow-host NAME accepts one")
 
-    run_server(settings, say)
+    run_server(settings, print_address)
 
 
 _PREFIX = "echomimic-web-"

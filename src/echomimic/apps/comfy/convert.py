@@ -106,7 +106,7 @@ def motion_of(folder: str, body: bool, fps: float, sources: Mapping[str, Any]) -
         return landmarks_of(given["face_landmarks"], fps)
     if "pose_keypoints" not in given:
         return None
-    with host.scratch(".json") as path, _named(path, "POSE_KEYPOINT"):  # OpenPose's JSON
+    with host.scratch(".json") as path, _rename_in_errors(path, "POSE_KEYPOINT"):  # OpenPose's JSON
         path.write_text(json.dumps(given["pose_keypoints"], default=float), encoding="utf-8")
         return load_motion(path, fps=fps)
 
@@ -115,13 +115,13 @@ def track_motion(save: Callable[[Path], object], body: bool) -> Motion:
     """The motion in the video that `save` writes to the given path; the host shows the progress and may stop it."""
     from echomimic.motion import track_video
 
-    with host.scratch(".mp4") as path, _named(path, "the video"):
+    with host.scratch(".mp4") as path, _rename_in_errors(path, "the video"):
         save(path)
         return track_video(path, body, progress=host.HostProgress())
 
 
 @contextmanager
-def _named(path: Path, name: str) -> Iterator[None]:
+def _rename_in_errors(path: Path, name: str) -> Iterator[None]:
     """Errors of the block call a temporary file by what it holds."""
     try:
         yield

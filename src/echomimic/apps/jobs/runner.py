@@ -74,8 +74,8 @@ def run_job(
         engine = TappedEngine(engines.get(preset, request.weights), _previewed)
     given: dict[str, Any] = {"live": request.live, "engine": engine}
     return api.animate(
-        _given(request.portrait, "portrait"),
-        _given(speech, "voice"),
+        _require_input(request.portrait, "portrait"),
+        _require_input(speech, "voice"),
         request.motion,
         output=request.output,
         preset=preset,
@@ -130,7 +130,7 @@ def _run_track(request: JobRequest, progress: Progress | None) -> Clip:
 def _predicted(request: JobRequest, progress: Progress | None) -> Motion:
     from echomimic import api
 
-    portrait, speech = _given(request.portrait, "portrait"), _given(_check_limits(request), "voice")
+    portrait, speech = _require_input(request.portrait, "portrait"), _require_input(_check_limits(request), "voice")
     track = api.predict(portrait, speech, request.motion, **request.options)
     if progress:
         progress(len(track), len(track))
@@ -153,7 +153,7 @@ def _check_video(path: Path, request: JobRequest) -> None:
     _check_pixels("video", video.width * video.height, request.max_pixels)
 
 
-def _given(value: object, what: str) -> Any:
+def _require_input(value: object, what: str) -> Any:
     if value is None:
         raise InputError(f"the {what} is missing; expected a file")
     return value

@@ -35,12 +35,12 @@ def fetch_networks(source: Path | None = None) -> list[Path]:
     Raises SetupError if that fails.
     """
     folder = cache_folder()
-    if source is None and not _wanted(folder):
+    if source is None and not _missing_names(folder):
         return []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            wanted = _wanted(folder)
+            wanted = _missing_names(folder)
             with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch:
                 return _fetch(wanted, source, folder, Path(scratch)) if wanted else []
     except OSError as error:
@@ -51,7 +51,7 @@ def fetch_networks(source: Path | None = None) -> list[Path]:
         ) from None
 
 
-def _wanted(folder: Path) -> list[str]:
+def _missing_names(folder: Path) -> list[str]:
     """The names of the files that are found nowhere, or whose first copy is damaged."""
     return [name for name in FILES if not _is_good(name, folder)]
 

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--copies", type=int, default=2, help="degraded copies of each utterance")
     parser.add_argument("--share", type=float, default=1.0, help="fraction of the usual sentences, for a quick trial")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--demo-voice", action="store_true", help="make only the demo voice anew")
+    parser.add_argument("--demo-voice", action="store_true", help="make only the demo voice again")
     return parser
 
 

@@ -48,7 +48,7 @@ def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]
     return pairs
 
 
-def say(accent: str, line: str, draw: random.Random) -> tuple[Floats, int, list[tuple[float, str]]]:
+def synthesize(accent: str, line: str, draw: random.Random) -> tuple[Floats, int, list[tuple[float, str]]]:
     """Speak a line: samples (N,) in -1..1, their rate, and (start in seconds, IPA name) of every phone."""
     library, rate = _library()
     if library.espeak_SetVoiceByName(accent.encode()) != 0:

@@ -162,7 +162,7 @@ _FESTIVAL_SENTENCE = """
 
 def _espeak(voice: Voice, lines: list[str], draw: random.Random) -> Iterator[Utterance]:
     for accent, line in espeak.assignments(lines, draw):
-        samples, rate, phones = espeak.say(accent, line, draw)
+        samples, rate, phones = espeak.synthesize(accent, line, draw)
         if len(phones) > 4:
             ends = [start for start, _ in phones[1:]] + [len(samples) / rate]
             segments = [Segment(start, end, name) for (start, name), end in zip(phones, ends, strict=True)]

@@ -53,7 +53,7 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
 
-    Starts anew in an empty `folder`, or with `resume` from its newest checkpoint. Raises OptionError, OutputError, and
+    Starts in an empty `folder`, or with `resume` from its newest checkpoint. Raises OptionError, OutputError, and
     DeviceError if the loss stays NaN.
     """
     from accelerate import Accelerator
