@@ -131,6 +131,15 @@ def test_a_face_of_85_pixels_in_4000_is_found():
     assert face.box[0] == pytest.approx(2400 + 178 * 0.8, abs=12) and face.size == pytest.approx(85, abs=8)
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_patterns_of_a_large_picture_do_not_hide_a_small_face(seed):
+    blobs = np.random.default_rng(seed).integers(60, 190, (24, 32, 3), np.uint8)
+    pixels = cv2.resize(blobs, (4000, 3000), interpolation=cv2.INTER_CUBIC)
+    pixels[1000:1410, 2400:2810] = cv2.resize(ASTRONAUT, (410, 410), interpolation=cv2.INTER_AREA)
+    (face,) = find_faces(pixels)
+    assert face.box[0] == pytest.approx(2400 + 178 * 0.8, abs=12) and face.size == pytest.approx(85, abs=10)
+
+
 def test_all_small_faces_of_a_large_group_are_found_from_left_to_right():
     pixels = np.full((1500, 3000, 3), (90, 120, 100), np.uint8)
     sizes = (380, 520, 400, 460, 380, 440)

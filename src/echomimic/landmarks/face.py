@@ -23,6 +23,8 @@ WIDEST_YAW = 32.0
 """Degrees past which a head counts as a profile: the far side of the face is not in the picture."""
 _TILE = 960
 """Pixels of the side of a tile in which small faces are looked for, if that is more than an eighth of the picture."""
+_LARGE = 1.25 * _TILE
+"""Longer side above which a pattern of the picture may look like a large face while the true faces are small."""
 _TURNS = (2, 1, 3)
 """Quarter turns counter-clockwise to try, the usual one first."""
 _QUICK = 1280
@@ -83,15 +85,17 @@ class _Search:
         with face_landmarker(most=most) as find:
             faces = [Face(points) for points in find(pixels)]
         height, width = pixels.shape[:2]
+        doubtful = [face for face in faces if max(width, height) > _LARGE and self.quality(pixels, face).is_spurious]
+        faces = [face for face in faces if all(face is not each for each in doubtful)]
         if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
             self._add(faces, pixels, [found.box for found in detect_faces(pixels, full_range=True, confidence=0.4)])
             if tiles:
                 self._add(faces, pixels, self._small_boxes(pixels), sure=True)
-        if not faces:
+        if not faces and not doubtful:
             faces = self.inside(pixels, _grown((0.0, 0.0, width, height), 0.5))
-        if not faces:
+        if not faces and not doubtful:
             faces = [face for tile in _tiles(pixels, max(width, height) / 2) for face in self.inside(pixels, tile)]
-        return sorted(_distinct(faces), key=lambda face: face.box[0])
+        return sorted(_distinct(faces or doubtful), key=lambda face: face.box[0])
 
     def inside(self, pixels: Picture, box: Box, *, faint: bool = False) -> list[Face]:
         """The face in a box of the picture, which may reach beyond the picture; with `faint` at the lowest score."""

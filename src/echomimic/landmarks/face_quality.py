@@ -36,6 +36,7 @@ _KEYPOINTS = 0.16
 """Largest distance of a key point between detector and landmarks, in eye distances: upright at most 0.15."""
 _UNSTABLE = 0.03
 """Movement of the lips in eye distances when the crop moves: upright and unmasked at most 0.016."""
+_SPURIOUS_SCORE = 0.65
 _DOUBTFUL_SCORE, _DOUBTFUL_KEYPOINTS, _DOUBTFUL_MOVES = 0.6, 0.25, 0.1
 _FLAT, _FOREIGN = 8.0, 20.0
 """CIELAB: contrast across the lips below which there are none (faces: at least 14); difference of colour between the
@@ -92,6 +93,11 @@ class FaceQuality:
     def is_faint(self) -> bool:
         """Whether the detector is hardly sure that this is a face."""
         return self.score < _DOUBTFUL_SCORE
+
+    @property
+    def is_spurious(self) -> bool:
+        """Whether this is hardly a face of any kind: it is not found again, and the detector sees another."""
+        return self.score < _SPURIOUS_SCORE and self.keypoints > _DOUBTFUL_KEYPOINTS and self.moves == np.inf
 
     @property
     def is_doubtful(self) -> bool:
