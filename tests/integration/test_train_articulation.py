@@ -13,7 +13,7 @@ import torch
 
 from echomimic.errors import SetupError
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, load_network
-from echomimic.train.articulation import sentences, synthesis
+from echomimic.train.articulation import synthesis
 from echomimic.train.articulation.augment import CODECS, apply_codec, degrade, no_voice
 from echomimic.train.articulation.build import Closures, correlation, count_closures
 from echomimic.train.articulation.corpus import Example, examples, features_of, join
@@ -109,11 +109,13 @@ def test_short_pauses_hold_the_mouth():
 
 
 def test_sentences_repeat_with_their_seed():
-    assert sentences.english(20, 1) == sentences.english(20, 1) != sentences.english(20, 2)
-    assert len(sentences.other("cs", 33, 0)) == 33
+    assert (
+        synthesis.english_sentences(20, 1) == synthesis.english_sentences(20, 1) != synthesis.english_sentences(20, 2)
+    )
+    assert len(synthesis.foreign_sentences("cs", 33, 0)) == 33
     assert all(
         character not in "abcdefghijklmnopqrstuvwxyz"
-        for character in sentences.nonsense(__import__("random").Random(0), "ru")
+        for character in synthesis.nonsense(__import__("random").Random(0), "ru")
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from echomimic.apps.comfy import migrations
+from echomimic.apps.comfy import legacy_schema
 from echomimic.errors import WeightsError
 from echomimic.media import read_picture
 from echomimic.presets import PRESETS
@@ -45,7 +45,7 @@ def test_modes_up_to_august_2025_are_taken(host: Host, mode: str) -> None:
     assert load_nodes()["Echo_LoadModel"].validate_inputs(mode) is True
 
 
-@pytest.mark.parametrize("pose", ["none", "mine", *migrations.BUILT_IN_POSES])
+@pytest.mark.parametrize("pose", ["none", "mine", *legacy_schema.BUILT_IN_POSES])
 def test_poses_up_to_august_2025_are_taken(host: Host, pose: str) -> None:
     (host.root / "input" / "tensorrt_lite" / "mine").mkdir(parents=True)
     assert load_nodes()["Echo_Sampler"].validate_inputs(pose) is True
@@ -88,7 +88,7 @@ def test_one_value_a_check_or_the_host_says_it_twice(host: Host) -> None:
         assert checked == {argument}
 
 
-@pytest.mark.parametrize("mode", sorted(migrations.LATER_MODES))
+@pytest.mark.parametrize("mode", sorted(legacy_schema.LATER_MODES))
 def test_both_ways_to_find_a_pose_are_ours(host: Host, mode: str) -> None:
     loader = load_nodes()["Echo_LoadModel"]
     with pytest.raises(WeightsError, match="preset v1-landmarks lacks"):

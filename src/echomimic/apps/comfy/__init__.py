@@ -12,7 +12,7 @@ def extension() -> Any:
 
     It has our nodes and, unless the original pack is installed, those of the published workflow.
     """
-    from echomimic.apps.comfy import host, legacy_nodes, migrations, nodes
+    from echomimic.apps.comfy import host, legacy_nodes, legacy_schema, nodes
 
     latest: Any = import_module("comfy_api.latest")
 
@@ -22,7 +22,7 @@ def extension() -> Any:
         async def on_load(self) -> None:
             """Add the folders of weights, and register replacements of nodes that no longer exist."""
             host.add_weight_folders()
-            for rule in migrations.REPLACEMENTS:
+            for rule in legacy_schema.REPLACEMENTS:
                 await latest.ComfyAPI().node_replacement.register(_replacement(latest.io, rule))
 
         async def get_node_list(self) -> list[Any]:
@@ -35,7 +35,7 @@ def extension() -> Any:
 
 
 def _replacement(io: Any, rule: Any) -> Any:
-    """The host's form of a `migrations.Replacement`; it is applied only if the old node is not installed."""
+    """The host's form of a `legacy_schema.Replacement`; it is applied only if the old node is not installed."""
     return io.NodeReplace(
         new_node_id=rule.new,
         old_node_id=rule.old,

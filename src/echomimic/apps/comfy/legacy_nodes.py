@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from echomimic.apps.comfy import host, legacy_schema, migrations
+from echomimic.apps.comfy import host, legacy_schema
 from echomimic.apps.comfy.convert import audio_of, image_of, pictures_of, portrait_of, speech_of, track_motion, video_of
 from echomimic.apps.comfy.legacy_schema import NO_POSE, POSES, PRESET_OF, VAE, Slot
 from echomimic.apps.comfy.render import Driver, Model, Result, load_model, render
@@ -55,7 +55,7 @@ class EchoLoadModel(io.ComfyNode):  # type: ignore[misc]
     def validate_inputs(cls, infer_mode: Any) -> Any:
         """Accept the names of later layouts too; the host's own check would not."""
         (choices,) = (slot.choices for slot in legacy_schema.LOADER if slot.name == "infer_mode")
-        return migrations.infer_mode_fault(infer_mode, choices) or True
+        return legacy_schema.infer_mode_fault(infer_mode, choices) or True
 
     @classmethod
     def execute(
@@ -70,12 +70,12 @@ class EchoLoadModel(io.ComfyNode):  # type: ignore[misc]
     ) -> Any:
         """Load the model; the other two outputs exist only to be linked. Raises WeightsError if a file is missing."""
         del denoising  # kept for saved workflows
-        if vae.strip() not in ("", VAE) and Path(vae).stem not in migrations.VAE_NAMES:
+        if vae.strip() not in ("", VAE) and Path(vae).stem not in legacy_schema.VAE_NAMES:
             raise WeightsError(
                 f"vae is {vae!r}; expected {VAE}, the one every EchoMimic was trained with: put its .safetensors into "
                 "models/vae as sd-vae-ft-mse.safetensors"
             )
-        preset = PRESET_OF[version, migrations.LATER_MODES.get(infer_mode, infer_mode)]
+        preset = PRESET_OF[version, legacy_schema.LATER_MODES.get(infer_mode, infer_mode)]
         model = load_model(preset, {"offload": lowvram}, sync=motion_sync, mouth=draw_mouse)
         return io.NodeOutput(model, model, model)
 
@@ -99,7 +99,7 @@ class EchoSampler(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def validate_inputs(cls, pose_dir: Any) -> Any:
         """Accept the names of later layouts too; the host's own check would not."""
-        return migrations.pose_dir_fault(pose_dir, [NO_POSE, *host.poses()]) or True
+        return legacy_schema.pose_dir_fault(pose_dir, [NO_POSE, *host.poses()]) or True
 
     @classmethod
     def fingerprint_inputs(cls, pose_dir: Any, **others: Any) -> Any:
@@ -257,7 +257,7 @@ def _driver(model: Model, widgets: Widgets, video_images: Any) -> Driver | None:
     """
     folder = "" if widgets["pose_dir"] == NO_POSE else widgets["pose_dir"]
     conditioning, fps = model.preset.conditioning, widgets["fps"]
-    if folder in migrations.BUILT_IN_POSES and folder not in host.poses():
+    if folder in legacy_schema.BUILT_IN_POSES and folder not in host.poses():
         if video_images is None and conditioning != "mask":
             note(
                 "pose_folder_missing",

@@ -1,6 +1,8 @@
-"""Speech with exact phone times from free synthesisers: flite and festival here, espeak-ng in its own file."""
+"""Sentences, and speech with exact phone times from free synthesisers: flite, festival and espeak-ng."""
 
+import ctypes
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -9,7 +11,10 @@ import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +23,6 @@ from scipy.signal import resample_poly
 
 from echomimic.errors import SetupError
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
-from echomimic.train.articulation import espeak, sentences
 from echomimic.train.articulation.labels import Segment, canonical_segments
 from echomimic.types import Floats
 
@@ -108,8 +112,8 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
 
 def _sentences(voice: Voice, count: int, seed: int) -> list[str]:
     if voice.language in ("en", "ipa"):
-        return sentences.english(count, seed)
-    return sentences.other(voice.language, count, seed)
+        return english_sentences(count, seed)
+    return foreign_sentences(voice.language, count, seed)
 
 
 def _flite(voice: Voice, lines: list[str], draw: random.Random) -> Iterator[Utterance]:
@@ -161,8 +165,8 @@ _FESTIVAL_SENTENCE = """
 
 
 def _espeak(voice: Voice, lines: list[str], draw: random.Random) -> Iterator[Utterance]:
-    for accent, line in espeak.assignments(lines, draw):
-        samples, rate, phones = espeak.synthesize(accent, line, draw)
+    for accent, line in assignments(lines, draw):
+        samples, rate, phones = synthesize(accent, line, draw)
         if len(phones) > 4:
             ends = [start for start, _ in phones[1:]] + [len(samples) / rate]
             segments = [Segment(start, end, name) for (start, name), end in zip(phones, ends, strict=True)]
@@ -214,3 +218,146 @@ def write_demo_voice(path: Path) -> None:
             frame.sample_rate, frame.pts = 16_000, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+_ENGLISH = ("en-us", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-rp", "en-029")
+_VARIANTS = ("", *(f"+f{k}" for k in range(1, 6)), *(f"+m{k}" for k in range(1, 9)))
+_LANGUAGES = ("de", "fr", "es", "it", "pt", "pl", "ru", "cmn", "tr", "fi")
+_PHONE_EVENT, _SYNCHRONOUS, _PHONES_AS_IPA, _UTF8 = 7, 2, 3, 1
+_RATE_SETTING, _PITCH_SETTING, _RANGE_SETTING = 1, 3, 4
+
+
+class _VoiceSelector(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _VoiceSelector),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]]:
+    """(accent, sentence) pairs: two thirds of the English lines, and other languages for the rest."""
+    kept = english[: 2 * len(english) // 3]
+    pairs = [(draw.choice(_ENGLISH) + draw.choice(_VARIANTS), line) for line in kept]
+    for k in range(len(english) - len(kept)):
+        language = _LANGUAGES[k % len(_LANGUAGES)]
+        pairs.append((language + draw.choice(_VARIANTS), draw.choice(OTHERS[language])))
+    return pairs
+
+
+def synthesize(accent: str, line: str, draw: random.Random) -> tuple[Floats, int, list[tuple[float, str]]]:
+    """Speak a line: samples (N,) in -1..1, their rate, and (start in seconds, IPA name) of every phone."""
+    library, rate = _library()
+    if library.espeak_SetVoiceByName(accent.encode()) != 0:
+        raise SetupError(f"espeak-ng has no voice {accent!r}; apt-get install espeak-ng-data")
+    for setting, low, high in ((_RATE_SETTING, 130, 230), (_PITCH_SETTING, 20, 80), (_RANGE_SETTING, 30, 90)):
+        library.espeak_SetParameter(setting, draw.randint(low, high), 0)
+    pieces: list[Floats] = []
+    phones: list[tuple[float, str]] = []
+
+    def receive(sound: Any, count: int, events: Any) -> int:
+        if sound and count > 0:
+            pieces.append(np.ctypeslib.as_array(sound, (count,)).astype(np.float32) / 32768)
+        k = 0
+        while events[k].type != 0:
+            if events[k].type == _PHONE_EVENT:
+                phones.append((events[k].sample / rate, _phone_name(events[k])))
+            k += 1
+        return 0
+
+    callback = _Callback(receive)
+    library.espeak_SetSynthCallback(callback)
+    data = line.encode() + b"\0"
+    library.espeak_Synth(data, len(data), 0, 0, 0, _UTF8, None, None)
+    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), rate, phones
+
+
+def _phone_name(event: _Event) -> str:
+    raw = ctypes.string_at(ctypes.addressof(event.id), 8)
+    return raw.split(b"\0")[0].decode("utf8", "ignore")
+
+
+@cache
+def _library() -> tuple[ctypes.CDLL, int]:
+    """The C library, ready to speak into memory, and its sample rate."""
+    try:
+        library = ctypes.CDLL("libespeak-ng.so.1")
+    except OSError:
+        raise SetupError("the library libespeak-ng.so.1 is missing; apt-get install espeak-ng") from None
+    return library, int(library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONES_AS_IPA))
+
+
+_TEXTS: dict[str, Any] = json.loads(files(__package__).joinpath("sentences.json").read_text(encoding="utf-8"))
+OTHERS: dict[str, list[str]] = _TEXTS["others"]
+"""Sentences in other languages by ISO code (`cmn`: Mandarin)."""
+
+
+def english_sentences(count: int, seed: int) -> list[str]:
+    """Generate `count` English sentences: written ones, nonsense words, and templates filled at random."""
+    draw = random.Random(seed)
+    return [_ENGLISH_KINDS[k % len(_ENGLISH_KINDS)](draw) for k in range(count)]
+
+
+def foreign_sentences(language: str, count: int, seed: int) -> list[str]:
+    """Generate `count` sentences of a language: the written ones in random order, with nonsense words in between."""
+    draw = random.Random(seed)
+    sentences: list[str] = []
+    while len(sentences) < count:
+        written = draw.sample(OTHERS[language], len(OTHERS[language]))
+        sentences += [line for sentence in written for line in (sentence, nonsense(draw, language))]
+    return sentences[:count]
+
+
+def nonsense(draw: random.Random, language: str = "en") -> str:
+    """Generate nonsense words that combine each consonant with each vowel, and have as many p as n."""
+    words = [_nonsense_word(draw) for _ in range(draw.randint(5, 8))]
+    line = ", ".join([" ".join(words[:3]), " ".join(words[3:])]).capitalize() + "."
+    return line.translate(_CYRILLIC) if language == "ru" else line
+
+
+def _nonsense_word(draw: random.Random) -> str:
+    syllables = [draw.choice(_ONSETS) + draw.choice("aeiou") for _ in range(draw.choice([1, 2, 2, 3]))]
+    return "".join(syllables) + draw.choice(_ENDS)
+
+
+_ONSETS = ("p", "b", "m", "p", "b", "m", "n", "n", "t", "d", "k", "g", "l", "s", "f", "v", "r", "pl", "br", "sp", "")
+_ENDS = ("", "", "", "m", "n", "p", "t", "k", "s", "l")
+_CYRILLIC = str.maketrans("abdefgiklmnoprstuvABDEFGIKLMNOPRSTUV", "абдефгиклмнопрстувАБДЕФГИКЛМНОПРСТУВ")
+
+
+def _written(draw: random.Random) -> str:
+    return draw.choice(_TEXTS["english"])
+
+
+def _from_template(draw: random.Random) -> str:
+    pick = draw.choice
+    sentence = pick(_TEXTS["templates"]).format(
+        N=pick(_TEXTS["nouns"]),
+        N2=pick(_TEXTS["nouns"]),
+        A=pick(_TEXTS["adjectives"]),
+        A2=pick(_TEXTS["adjectives"]),
+        A3=pick(_TEXTS["adjectives"]),
+        V=pick(_TEXTS["verbs"]),
+        P=pick(_TEXTS["persons"]),
+        P2=pick(_TEXTS["persons"]),
+        W=pick(_TEXTS["adverbials"]),
+        O=pick(_TEXTS["openers"]),
+        n1=pick(_TEXTS["numbers"]),
+        n2=pick(_TEXTS["numbers"]),
+    )
+    return sentence[0].upper() + sentence[1:]
+
+
+_ENGLISH_KINDS: tuple[Callable[[random.Random], str], ...] = (_written, _from_template, nonsense, _from_template)
