@@ -88,7 +88,7 @@ def plan(
     engine: Engine | None = None,
     **options: Unpack[OptionsDict],
 ) -> Plan:
-    """What `animate` would do with the same arguments; nothing is rendered or written."""
+    """Prepare the run of `animate` with the same arguments and describe it; nothing is rendered or written."""
     with collect_notes() as notes:
         run = _prepare(portrait, speech, motion, preset, weights, engine, options)
     render = run.render

@@ -70,7 +70,7 @@ def edit_motion(
     load: Callable[[str], Motion] | None = None,
     progress: Progress | None = None,
 ) -> Any:
-    """The motion after each edit in turn; the landmarks of a face follow where a curve is edited.
+    """The motion after each edit in turn; if a curve is edited, the landmarks of a face follow.
 
     A face without curves has them read off its landmarks first. `load` reads the motions that `blend` and `concat`
     name. `progress` is called before each edit; raising from it cancels.
@@ -231,7 +231,7 @@ class FaceEditor:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is worth knowing of the track, a line each: how it was loaded, and edits that have no effect."""
+        """Notes about the track, one line each: how it was loaded, and edits that have no effect."""
         parts = self.history.track.parts
         if parts is None:
             return self.load_notes
@@ -254,7 +254,7 @@ class FaceEditor:
         return {curve.name: curves[curve.name] for curve in CURVES}
 
     def curves(self, track: LandmarkTrack | None = None) -> Curves:
-        """What is rendered: the track's curves, and the voice's for the parts that the track does not drive."""
+        """The curves that are rendered: the track's, and the voice's for the parts that the track does not drive."""
         track = track or self.history.track
         assert track.curves is not None
         assert self.predicted.curves is not None
@@ -346,7 +346,7 @@ class HandsEditor:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is worth knowing of the track, a line each: also what its edits have made too fast to be drawn well."""
+        """Notes about the track, one line each: how it was loaded, and hands that move too fast to be drawn well."""
         return tuple(dict.fromkeys((*self.load_notes, *motion.preflight(self.history.track))))
 
     @cached_property
@@ -408,7 +408,7 @@ def visible_body(portrait: Portrait) -> Body:
     places, scores = body.body[list(SHOULDERS), :2], body.body[list(SHOULDERS), 2]
     if (scores < _VISIBLE).any() or (places < 0).any() or (places > 1).any():
         raise FaceError(
-            f"{portrait.name} shows no shoulders to hang hands on; expected head and shoulders, best with both hands: "
+            f"{portrait.name} shows no shoulders; expected head and shoulders, best with both hands: "
             "use another picture"
         )
     return body
@@ -428,7 +428,7 @@ class EditingSession:
     """Options that were set before the editor was opened."""
     id: str = field(default_factory=lambda: uuid4().hex)
     kind: Kind = "face"
-    """What is shown first: the kind that was loaded last."""
+    """The kind that is shown first: the one that was loaded last."""
     progress: Progress | None = None
     """Called before each edit that is applied; raising from it cancels, for a server that has to stop."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -495,7 +495,7 @@ class EditingSession:
                 )
 
     def warnings(self, preset: str) -> tuple[Note, ...]:
-        """What of the edits a render with this preset leaves out, a line each."""
+        """Warnings about edits that a render with this preset leaves out, one line each."""
         takes = "hands" if PRESETS[preset].conditioning == "hands" else "face"
         other: Kind = "face" if takes == "hands" else "hands"
         lost = [edit for edit in self.edits[other] if edit.op != "note"]

@@ -41,7 +41,7 @@ def _pip(arguments: str) -> str:
 
 
 def _source() -> tuple[str, str] | None:
-    """What kind of place the package comes from, and the place: a folder or a URL. See PEP 610."""
+    """The kind of the place that the package was installed from, and the place (see PEP 610)."""
     checkout = Path(__file__).resolve().parents[2]
     found = _distribution()
     record = json.loads((found and found.read_text("direct_url.json")) or "{}")

@@ -30,7 +30,7 @@ def _option(
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Options:
-    """How to render. A preset has defaults of its own, which values of the user replace. Raises OptionError."""
+    """The options of a render. A preset has its own defaults, which values of the user replace. Raises OptionError."""
 
     size: Annotated[
         int | None,
@@ -260,7 +260,7 @@ def _as_given(value: object) -> str:
 
 
 def _expected(name: str, fault: Any) -> str:
-    """What an option accepts: its range if it is a number."""
+    """The values that an option accepts: the range of a number."""
     metadata = Options.__pydantic_fields__[name].metadata  # type: ignore[attr-defined]
     bounds = [getattr(item, end) for item in metadata for end in ("ge", "le") if hasattr(item, end)]
     if len(bounds) == 2:

@@ -1,4 +1,4 @@
-"""The presets as data: an engine and everything in which its presets differ; and which one `auto` means."""
+"""The presets as data: an engine and the settings in which its presets differ; and the choice of `auto`."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec

@@ -209,7 +209,7 @@ Motion = LandmarkTrack | PoseTrack
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do; nothing has been rendered or written."""
+    """A description of a prepared run; nothing has been rendered or written."""
 
     preset: str
     why: str

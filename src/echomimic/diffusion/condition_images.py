@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 
 PARTS: tuple[str, ...] = ("eyes", "brows", "mouth", "pupils", "nose")
 SELECTED: tuple[str, ...] = ("eyes", "brows", "pupils", "nose")
-"""What V1's landmark networks were trained to see beside the voice: the mouth follows the voice."""
+"""The parts that V1's landmark networks were trained on; the mouth follows the voice."""
 
 _LANDMARK_SIDE = 512
 _HAND_SIDE = 800
@@ -26,7 +26,7 @@ _LIP_COLOURS: tuple[Colour, ...] = (
     *((10, 180, 20), (20, 10, 180), (100, 100, 30), (100, 150, 50)),
     *((20, 80, 100), (80, 100, 20), (120, 100, 200), (150, 120, 100)),
 )
-# The order of the lines matters where they cross: it is the original's.
+# The order of the lines, which matters if they cross, is that of the original.
 _LINES: dict[str, tuple[tuple[Edges, Colour], ...]] = {
     "eyes": ((DRAWN_EYES[1], (180, 200, 10)), (DRAWN_EYES[0], (10, 200, 180))),
     "brows": ((DRAWN_BROWS[1], (180, 220, 10)), (DRAWN_BROWS[0], (10, 220, 180))),

@@ -142,7 +142,7 @@ def _check_kind(preset: Preset, motion: Motion) -> None:
 
 
 def still_track(frame: ConditioningFrame, frames: int, fps: float) -> LandmarkTrack:
-    """The portrait's own face, without any movement: what the mask of a clip without a motion is drawn from."""
+    """The portrait's own face without movement; the mask of a clip without a motion is drawn from it."""
     assert frame.landmarks is not None
     points = np.broadcast_to(frame.landmarks, (frames, *frame.landmarks.shape))
     return LandmarkTrack(points, frame.size, fps, np.ones(frames, bool), Curves.rest(frames, fps))

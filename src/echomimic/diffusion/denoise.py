@@ -22,7 +22,7 @@ MIN_WINDOW = 4
 
 @dataclass(frozen=True)
 class Conditions:
-    """What conditions some frames; the arguments of `UNet.forward`, each of which may be None."""
+    """The conditions of some frames: the arguments of `UNet.forward`, each of which may be None."""
 
     audio: Tensor | None = None
     condition: Tensor | None = None

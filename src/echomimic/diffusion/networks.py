@@ -104,7 +104,7 @@ def in_format(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tenso
 
 
 def fix_of(name: str) -> str:
-    """What to do about a file of another network."""
+    """The advice for a file of another network."""
     return f"expected the published one: echomimic weights fetch {name}"
 
 

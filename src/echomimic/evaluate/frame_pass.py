@@ -23,7 +23,7 @@ _NEEDS_FACE = frozenset({"sync", "face", "picture", "reference", "expression", "
 
 @dataclass(frozen=True)
 class FramePass:
-    """What the passes found; None for groups that were not requested. `sheet` holds evenly spaced thumbnails."""
+    """The results of the passes; None for groups that were not requested. `sheet` holds evenly spaced thumbnails."""
 
     video: Video
     faces: Faces | None

@@ -25,7 +25,7 @@ Rule = Callable[[Mapping[str, float | None]], Note | None]
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """`metrics` by name, `warnings` in words, and where the report lies."""
+    """`metrics` by name, `warnings` in words, and the path of the report."""
 
     path: Path
     metrics: Values

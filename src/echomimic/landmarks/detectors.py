@@ -1,6 +1,6 @@
 """The networks that detect faces, bodies, hands and the person in a picture, behind six functions.
 
-This is the only module that knows what runs them (`landmarks.networks`, on ai-edge-litert):
+This is the only module that depends on the runtime (`landmarks.networks`, on ai-edge-litert):
 
     load_detectors()                                   import the library; SetupError if it cannot be loaded
     detect_faces(pixels, full_range, confidence)       -> list[Detection]
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HandLandmarks:
-    """A hand: `points` (21, 3); `side` 0 where it is labelled left, 1 right (as in a mirror); `score` of the label."""
+    """A hand: `points` (21, 3); `side` 0 if it is labelled left, 1 if right (as in a mirror); `score` of the label."""
 
     points: Floats
     side: int

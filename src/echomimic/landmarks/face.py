@@ -242,7 +242,7 @@ def _choose(portrait: Portrait, faces: list[Face], options: Options) -> Face:
 
 
 def _turn_of(search: _Search, portrait: Portrait, faces: list[Face], options: Options) -> int:
-    """By how many quarters to turn a portrait with these faces; 0 if the face that counts is upright or none is."""
+    """By how many quarters to turn a portrait with these faces; 0 if the chosen face is upright, or no face is."""
     if not faces:
         skip = options.face_box or _picture_fault(portrait.pixels)
         return 0 if skip else _best_turn(search, _shrunk(portrait.pixels), Options())

@@ -156,7 +156,7 @@ def _square(landmarks: Floats, margin: float, shift: tuple[float, float] = (0, 0
 
 
 def _detected(pixels: Picture, landmarks: Floats, eyes: float) -> tuple[float, float]:
-    """The score of the detection that lies on the landmarks, and how far its key points are from them."""
+    """The score of the detection that lies on the landmarks, and the distance of its key points from them."""
     box = _square(landmarks, 0.6)
     view, scale = crop_square(pixels, box, 256)
     lips = landmarks[[UPPER_LIP_MIDDLE[1], LOWER_LIP_MIDDLE[1]], :2].mean(0)
@@ -170,7 +170,7 @@ def _detected(pixels: Picture, landmarks: Floats, eyes: float) -> tuple[float, f
 
 
 def _moved(pixels: Picture, landmarks: Floats, find: FindLandmarks, crop: tuple[float, float, float]) -> float:
-    """How far the lips are, in pixels, from where they are found in another crop."""
+    """The distance in pixels between the lips and those found in another crop."""
     margin, *shift = crop
     box = _square(landmarks, margin, (shift[0], shift[1]))
     view, scale = crop_square(pixels, box, 512)

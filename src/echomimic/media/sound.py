@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
 
 @dataclass
 class _Scan:
-    """What decoding a whole sound track found; `promised` is its duration in seconds by the header."""
+    """Facts about a whole sound track, found by decoding it; `promised` is its duration in seconds by the header."""
 
     track: int
     promised: float = 0.0

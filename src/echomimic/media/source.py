@@ -78,7 +78,7 @@ def is_text(file: BinaryIO) -> bool:
 
 
 def content_kind(path: str | Path) -> Kind:
-    """What a file contains, judged by its content: an animated GIF, PNG or AVIF is a video, a cover picture is not.
+    """The kind of a file, judged by its content: an animated GIF, PNG or AVIF is a video, a cover picture is not.
 
     Never raises: a missing, empty or unreadable file is "other".
     """

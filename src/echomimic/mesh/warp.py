@@ -54,7 +54,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Field:
-    """How the points of a grid follow the mesh: points `mesh` (N, 3), weights `weights` (N, 3), and `drive` (N, 7)."""
+    """The dependence of the points of a grid on the mesh: `mesh` and `weights` (N, 3), and `drive` (N, 7)."""
 
     grid: Grid
     mesh: npt.NDArray[np.int64]

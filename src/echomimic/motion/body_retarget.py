@@ -13,7 +13,7 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.landmarks.body import Body
 from echomimic.landmarks.topology import ELBOWS, HAND_BONES, NECK, SHOULDERS, WRISTS
-from echomimic.motion.schema import check_canvas, check_motion
+from echomimic.motion.schema import check_image_size, check_motion
 from echomimic.notes import note
 from echomimic.types import Floats, PoseTrack
 
@@ -125,7 +125,7 @@ def align_pose(track: PoseTrack, body: Body, size: tuple[int, int], from_start: 
     reach, hands in the picture. MotionError if either shows no shoulders.
     """
     check_motion(track)
-    check_canvas(size, "the portrait")
+    check_image_size(size, "the portrait")
     own, other = portrait_bones(body, size), driver_bones(track)
     points, home = _pixels(track.body, track.image_size), np.multiply(body.body[:, :2], size, dtype=np.float64)
     skeleton = _place_body(points, home, own.shoulders / other.shoulders)

@@ -18,7 +18,7 @@ FaceOf = Callable[[Floats], Floats]
 _EASE = 0.08
 """Seconds over which a scaled range eases into the curve beside it."""
 TOLERANCE = 0.05
-"""How far a curve may run from its keyframes, as a fraction of how far it moves."""
+"""Distance that a curve may have from its keyframes, as a fraction of its range of movement."""
 _LEAST = 0.004
 """The tolerance of a curve that hardly moves, as a fraction of the curve's range."""
 

@@ -55,7 +55,9 @@ class EditContext:
     def motion(self, name: str) -> Motion:
         """The motion called `name`. MotionError if other motions cannot be read here."""
         if self.load is None:
-            raise MotionError(f"the edit needs the motion {name!r}, which is not at hand here; apply it in a shell")
+            raise MotionError(
+                f"the edit needs the motion {name!r}, which cannot be read here; apply the edit on the command line"
+            )
         return self.load(name)
 
 
@@ -195,7 +197,7 @@ class Offset(BaseEdit):
 
 
 class Mirror(BaseEdit):
-    """What the left did, the right does."""
+    """Mirror the motion: the left side moves as the right did, and vice versa."""
 
     op: Literal["mirror"] = "mirror"
 
@@ -406,7 +408,7 @@ def _problem(value: object, error: ValidationError) -> str:
 
 
 def signature(op: str) -> str:
-    """How a kind of edit is called: `scale_curve(track, curve, gain, start=0, end=None)`."""
+    """The signature of a kind of edit: `scale_curve(track, curve, gain, start=0, end=None)`."""
     arguments = [
         name if field.is_required() else f"{name}={_literal(field.default)}"
         for name, field in EDITS[op].model_fields.items()

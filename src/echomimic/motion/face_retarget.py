@@ -23,7 +23,7 @@ from echomimic.landmarks.topology import (
     UPPER_LIP,
     UPPER_RINGS,
 )
-from echomimic.motion.schema import check_canvas, check_motion
+from echomimic.motion.schema import check_image_size, check_motion
 from echomimic.motion.time_edits import smooth
 from echomimic.notes import note
 from echomimic.types import Floats, LandmarkTrack
@@ -63,7 +63,7 @@ def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int])
     the portrait's own face with its lips together. Curves are kept.
     MotionError if the track or the landmarks cannot be used.
     """
-    check_canvas(size, "the portrait")
+    check_image_size(size, "the portrait")
     if landmarks.shape != (POINTS, 3) or not np.isfinite(landmarks).all():
         raise MotionError(f"the portrait's landmarks have the shape {landmarks.shape}; expected (478, 3) numbers")
     check_motion(track)

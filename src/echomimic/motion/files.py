@@ -22,8 +22,8 @@ from echomimic.motion.schema import (
     FORMAT,
     Arrays,
     MotionHeader,
-    check_canvas,
     check_fps,
+    check_image_size,
     check_motion,
     motion_from,
     pose_shapes,
@@ -86,7 +86,7 @@ def load_motion(
     if fps is not None:
         check_fps(fps, "the wanted motion")
     if image_size is not None:
-        check_canvas(image_size, "the wanted motion")
+        check_image_size(image_size, "the wanted motion")
     return load_with_edits(path, fps, image_size, pose)[0]
 
 
@@ -351,7 +351,7 @@ def _row(motion: Motion, i: int) -> Iterator[str]:
 
 
 def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
-    """A table of ours, also if a spreadsheet saved it again: with quotes, semicolons or tabs, and decimal commas."""
+    """A table of `save_motion`, also if a spreadsheet saved it: with quotes, semicolons or tabs, and decimal commas."""
     try:
         first, _, table = _decoded(path.read_bytes()).partition("\n")
         heading = table.partition("\n")[0].replace('"', "")

@@ -16,7 +16,7 @@ from echomimic.media import sound_blocks
 from echomimic.media.loudness import level_loudness
 from echomimic.motion.body_retarget import HAND, HAND_FRACTIONS, MARGIN
 from echomimic.motion.hands import ELBOW_FOLLOW
-from echomimic.motion.schema import check_canvas, check_fps
+from echomimic.motion.schema import check_fps, check_image_size
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.signals import gaussian_smooth, runs
@@ -129,7 +129,7 @@ def _stressed(level: Array, spoken: npt.NDArray[np.bool_]) -> tuple[Array, Array
 
 
 def _above_neighbours(level: Array, peaks: npt.NDArray[np.intp]) -> Array:
-    """How much louder each peak is than the mean of those within 0.6 s."""
+    """The level of each peak above the mean of those within 0.6 s."""
     apart = np.abs(peaks[:, None] - peaks)
     near = (apart < 0.6 * STEPS) & (apart > 0)
     count = near.sum(axis=1)
@@ -138,7 +138,7 @@ def _above_neighbours(level: Array, peaks: npt.NDArray[np.intp]) -> Array:
 
 
 def _rise(level: Array, peak: int) -> float:
-    """How much louder a peak is than the louder of the two dips within 0.25 s beside it."""
+    """The level of a peak above the louder of the two dips within 0.25 s beside it."""
     reach = round(0.25 * STEPS)
     before, after = level[max(0, peak - reach) : peak + 1], level[peak : peak + reach + 1]
     return float(level[peak] - max(before.min(), after.min()))
@@ -168,7 +168,7 @@ def gesture_track(
     faster than 3 % of the picture between frames at 25 a second. The same inputs and seed give the same track.
     """
     check_fps(fps, "the wanted hands")
-    check_canvas(size, "the portrait")
+    check_image_size(size, "the portrait")
     count = speech.frames(fps) if frames is None else frames
     base = _usual_body(size) if body is None else body.body
     rests = [_rest_of(body, base, side, size) for side in (0, 1)]

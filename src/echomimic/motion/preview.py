@@ -58,7 +58,7 @@ _MOMENTS = 6
 
 @dataclass(frozen=True)
 class _View:
-    """What all frames of a preview share: the background, and how points come to it."""
+    """The parts that all frames of a preview share: the background, and the mapping of points to it."""
 
     background: Picture
     scale: Floats

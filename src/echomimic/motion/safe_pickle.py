@@ -37,7 +37,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class _Name:
-    """A callable that the pickle names, as a word of ours, never the callable itself."""
+    """A callable that the pickle names, as our own name for it, never the callable itself."""
 
     what: str
 
@@ -248,7 +248,7 @@ def _array(shape: Any, kind: Any, fortran: Any, data: Any) -> Any:
 
 @dataclass
 class _Budget:
-    """How many values may still be copied: a short pickle can refer to one list a billion times."""
+    """The number of values that may still be copied: a short pickle can refer to one list a billion times."""
 
     left: int = MAX_STEPS
 

@@ -99,7 +99,7 @@ def check_motion(motion: Motion, where: str = "the motion") -> Motion:
     if len(motion) > MAX_FRAMES:
         raise MotionError(f"{where} has {len(motion)} frames; expected at most {MAX_FRAMES}: cut it")
     check_fps(motion.fps, where)
-    check_canvas(motion.image_size, where)
+    check_image_size(motion.image_size, where)
     return _check_landmarks(motion, where) if isinstance(motion, LandmarkTrack) else _check_pose(motion, where)
 
 
@@ -110,7 +110,7 @@ def check_fps(fps: float, where: str) -> float:
     return float(fps)
 
 
-def check_canvas(image_size: tuple[int, int], where: str) -> tuple[int, int]:
+def check_image_size(image_size: tuple[int, int], where: str) -> tuple[int, int]:
     """`image_size` (width, height) itself. MotionError if it is not usable."""
     if len(image_size) != 2 or not all(0 < side <= MAX_SIDE for side in image_size):
         raise MotionError(

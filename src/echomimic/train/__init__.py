@@ -1,1 +1,1 @@
-"""Training: what makes the weights that the engines read. Nothing of it is imported at run time."""
+"""Training of the weights that the engines read. Nothing of it is imported at run time."""

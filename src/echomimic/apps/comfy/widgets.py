@@ -12,7 +12,7 @@ from echomimic.presets import PRESETS
 FROM_PRESET = "preset"
 """The choice that leaves an option to the preset."""
 SAVED_NAMES = {"guidance_scale": "guidance"}
-"""Widgets keep the names that saved workflows have, where an option was renamed."""
+"""If an option was renamed, its widget keeps the name that saved workflows have."""
 SET_BY_PRESETS = frozenset(name for preset in PRESETS.values() for name in preset.defaults)
 ADVANCED = (GROUPS["diffusion"], GROUPS["machine"])
 SET_BY_HOST = ("device",)

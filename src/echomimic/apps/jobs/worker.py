@@ -129,7 +129,7 @@ class WorkerProcess:
         return f"{how}: {public_text(last)}" if last and code > 0 else how
 
     def log_fault(self, name: str) -> None:
-        """Log the end of stderr after a job failed by a fault of ours."""
+        """Log the end of stderr after a job failed by a fault of this package."""
         _log.error("job %s failed unexpectedly:\n%s", name, "\n".join(self._lines))
 
     def send(self, order: Message) -> None:
@@ -294,7 +294,7 @@ class OrderReader:
         os._exit(0)
 
     def serve(self) -> None:
-        """Load the libraries, report ready, and run orders for ever."""
+        """Load the libraries, report ready, and run orders until the pipe is closed."""
         load_libraries()
         from echomimic.apps.jobs.runner import EngineCache
 

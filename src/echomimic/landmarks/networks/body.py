@@ -152,7 +152,7 @@ class PersonLandmarks:
 
 
 class Holistic:
-    """Finds one person's body and, where it shows them, the hands and the face; with `video` from frame to frame."""
+    """Finds one person's body and, if visible, the hands and the face; with `video` from frame to frame."""
 
     def __init__(self, *, video: bool = False) -> None:
         self._pose = PoseTracker(video=video)

@@ -26,7 +26,7 @@ _FEWEST = 0.5
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What the user said of a format that holds no frame rate or image size of its own."""
+    """The user's frame rate and image size for a format that holds none."""
 
     fps: float | None
     image_size: tuple[int, int] | None

@@ -23,7 +23,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Example:
-    """What the network sees: `features` (T, 40) float16 at 100 Hz, and what it should say."""
+    """A training example: the `features` (T, 40) float16 at 100 Hz, and the labels."""
 
     features: npt.NDArray[np.float16]
     labels: Labels

@@ -149,7 +149,7 @@ _TONGUE = {"th": 1.0, "dh": 1.0, "l": 1.0, "n": 0.8, "t": 0.8, "d": 0.8, "rr": 0
 
 @dataclass(frozen=True)
 class Labels:
-    """What the network learns, at 100 Hz: `curves` (T, 8) by `CHANNELS`, `closure` (T,) 0 or 1, `phones` (T,)."""
+    """Targets of the network at 100 Hz: `curves` (T, 8) by `CHANNELS`, `closure` (T,) 0 or 1, `phones` (T,)."""
 
     curves: Floats
     closure: Floats

@@ -125,7 +125,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable where the platform can."""
+    """Make a rename durable if the platform can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

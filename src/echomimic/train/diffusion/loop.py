@@ -34,7 +34,7 @@ class Samples(Protocol):
 
 @dataclass
 class RunState:
-    """What a run changes: the step, the averaged weights by parameter name, and steps skipped in a row."""
+    """The state of a run: the step, the averaged weights by parameter name, and steps skipped in a row."""
 
     step: int
     average: dict[str, Tensor]

@@ -156,7 +156,7 @@ def describe_presets() -> list[dict[str, Any]]:
 
 
 def _qualities(name: str) -> dict[str, dict[str, object]]:
-    """Options of draft, balanced and best. A `size` counts only where the picture is larger.
+    """Options of draft, balanced and best. A `size` counts only if the picture is larger.
 
     A diffusion preset has the one size it was trained at: a draft of it takes fewer steps.
     """
