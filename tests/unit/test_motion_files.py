@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,16 @@ def test_unknown_names_and_unsound_motions_are_not_saved(tmp_path: Path) -> None
     with pytest.raises(MotionError, match="no motion at"):
         load_motion(tmp_path / "none.npz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [lambda text: "\n" + text, lambda text: text.replace("\n", "\r")])
+def test_a_table_with_a_blank_first_line_or_old_line_ends_is_read(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = save_motion(tmp_path / "t.csv", face_track())
+    path.write_bytes(change(path.read_text(encoding="utf-8")).encode())
+    np.testing.assert_array_equal(load_motion(path).points, face_track().points)
+
+
+def test_a_picture_that_is_called_a_table_is_of_no_known_kind(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    with pytest.raises(MotionError, match="is of no kind that this program reads; expected a video"):
+        load_motion(tmp_path / "t.csv")

@@ -353,7 +353,8 @@ def _row(motion: Motion, i: int) -> Iterator[str]:
 def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
     """A table of `save_motion`, also if a spreadsheet saved it: with quotes, semicolons or tabs, and decimal commas."""
     try:
-        first, _, table = _decoded(path.read_bytes()).partition("\n")
+        text = _decoded(path.read_bytes()).lstrip().replace("\r\n", "\n").replace("\r", "\n")
+        first, _, table = text.partition("\n")
         heading = table.partition("\n")[0].replace('"', "")
         delimiter = next((each for each in ",;\t" if f"frame{each}seconds" in heading), ",")
         rows = [row for row in csv.reader(io.StringIO(table), delimiter=delimiter) if row]
