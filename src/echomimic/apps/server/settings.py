@@ -95,7 +95,7 @@ class Settings(BaseModel):
         if not self.keys and self.is_public and not self.no_key:
             raise OptionError(
                 f"`host` {self.host} admits other machines, and there is no API key; expected keys in "
-                "ECHOMIMIC_API_KEYS or `key_file`, or `no_key` to accept everybody"
+                "ECHOMIMIC_API_KEYS, a file of them in ECHOMIMIC_KEY_FILE, or `no_key` to accept everybody"
             )
 
     def accepts_host(self, header: str) -> bool:
