@@ -124,9 +124,9 @@ def web_server() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One browser for all tests of the page."""
+    """One browser for the tests of a module; while it runs, nothing else in the process may use asyncio."""
     with running_browser() as browser:
         yield browser
 
