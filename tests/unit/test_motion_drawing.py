@@ -173,7 +173,7 @@ def test_edits_are_shown_as_python() -> None:
         ({"op": "amplify", "gain": 1e9}, "less than or equal"),
         ({"op": "draw_curve", "curve": "jaw", "keys": [[0, 0]] * 20_001}, "at most 20000"),
         ({"op": "draw_curve", "curve": "j" * 300, "keys": [[0, 0]]}, "at most 200"),
-        ({"op": "blend", "other": "b.npz"}, "not at hand"),
+        ({"op": "blend", "other": "b.npz"}, "cannot be read here"),
     ],
 )
 def test_a_wrong_record_is_refused_in_one_line(record: dict[str, Any], words: str) -> None:
