@@ -104,6 +104,7 @@ def quick_check() -> tuple[PresetStatus, ...]:
 
 
 def report_lines(health: Health) -> Iterator[str]:
+    """Yield the lines of the report for people."""
     memory = f"{health.memory_gb:.1f} GB memory" if health.memory_gb else "memory unknown"
     yield f"echomimic {health.version}, Python {health.python}, {health.system}"
     yield f"{health.cores} cores, {memory}, {health.device}"

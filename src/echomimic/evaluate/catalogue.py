@@ -30,6 +30,7 @@ class Metric:
 
 @cache
 def metrics() -> dict[str, Metric]:
+    """All metrics by name, in the order of the report."""
     text = files("echomimic.evaluate").joinpath("catalogue.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return {row["name"]: Metric(**{**row, "version": int(row["version"])}) for row in rows}  # type: ignore[arg-type]

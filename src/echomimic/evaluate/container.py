@@ -78,6 +78,7 @@ def _codec(pictures: "VideoCodecContext", sound: "AudioCodecContext | None") -> 
 
 
 def container_metrics(container: Container) -> Values:
+    """Lengths, start times and frame rate (see the catalogue)."""
     first, last = container.picture_times
     sound = container.sound_times
     return {

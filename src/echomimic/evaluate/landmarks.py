@@ -64,6 +64,7 @@ def eye_opening(faces: Faces) -> Floats:
 
 
 def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
+    """Blinks, head motion, motion energy and stability of identity (see the catalogue)."""
     return {
         "face_found": float(faces.valid.mean()),
         **_blinks(faces),

@@ -74,6 +74,7 @@ class PictureAccumulator:
 
 
 def picture_metrics(statistics: PictureStatistics, fps: float) -> Values:
+    """Flicker, colour drift, sharpness and its slope, background motion (see the catalogue)."""
     return {
         "flicker": flicker(statistics.grid),
         "colour_drift": drift(statistics.colour, fps),

@@ -43,6 +43,7 @@ def _sized(pixels: Picture, width: int, height: int) -> Picture:
 
 
 def reference_metrics(ours: Video, theirs: Video) -> Values:
+    """Means over frames of PSNR, SSIM and MS-SSIM (see the catalogue)."""
     measures: dict[str, Callable[[Picture, Picture], float]] = {"psnr": psnr, "ssim": ssim}
     if _has_multiscale(ours):
         measures["ms_ssim"] = ms_ssim

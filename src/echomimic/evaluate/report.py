@@ -68,6 +68,7 @@ def make_report(
 
 
 def summarize(clips: list[Record]) -> dict[str, dict[str, float | None]]:
+    """Mean, spread, minimum and maximum of each metric over the clips that have it."""
     found: dict[str, dict[str, float | None]] = {}
     for name in metrics():
         values = np.array([value for clip in clips if (value := value_of(clip, name)) is not None])
@@ -200,6 +201,7 @@ def render_report(report: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def render_comparison(names: tuple[str, str], rows: Sequence[Sequence[object]]) -> str:
+    """Render the table of a comparison as one HTML page."""
     return _render("comparison.html", names=names, rows=rows)
 
 

@@ -114,6 +114,7 @@ def read_records(run: EvaluationRun) -> dict[str, Record]:
 
 
 def failures(run: EvaluationRun, clips: list[IdentifiedClip]) -> list[str]:
+    """The errors of clips that could not be measured."""
     done = read_records(run)
     return [str(done[clip.key]["error"]) for clip in clips if "error" in done.get(clip.key, {})]
 

@@ -38,6 +38,7 @@ class SyncNet:
 
 
 def syncnet_metrics(network: SyncNet, video: Video, faces: Faces, speech: Speech) -> Values:
+    """Sync-C, Sync-D and the offset; all None for clips shorter than 6 frames."""
     sound = np.concatenate(list(sound_blocks(speech, RATE)))
     lips = features(network.lips, islice(_spans(mouth_crops(video, faces)), max(0, len(sound) * FPS // RATE - SPAN)))
     count = len(lips)

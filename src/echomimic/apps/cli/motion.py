@@ -185,6 +185,7 @@ def _pair(text: str, what: str, kind: type[Any]) -> Any:
 
 
 def save(output: Path, found: Motion, edits: tuple[Edit, ...], as_json: bool = False) -> None:
+    """Save a motion with its edits and print where it was saved."""
     from echomimic import motion
 
     motion.save_motion(output, found, edits)

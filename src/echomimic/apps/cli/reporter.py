@@ -186,6 +186,7 @@ def print_error(text: str) -> None:
 
 
 def print_json(event: str, **values: object) -> None:
+    """Print one event as a line of JSON on stdout."""
     print_line(json.dumps({"event": event, **values}, default=str))
 
 
@@ -195,6 +196,7 @@ def spell_as_flags(text: str) -> str:
 
 
 def plan_lines(plan: Plan) -> list[str]:
+    """The lines that `--plan` prints."""
     return [
         f"preset   {plan.preset}: {spell_as_flags(plan.why)}",
         f"frames   {plan.frames} at {plan.fps:g} a second: {plan.seconds:.2f} s",
@@ -205,6 +207,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def done_line(clip: Clip) -> str:
+    """The line that is printed when a clip is finished."""
     motion = f", motion in {clip.motion}" if clip.motion else ""
     facts = f"{clip.frames} frames, {clip.seconds:.2f} s, {clip.width} x {clip.height}, preset {clip.preset}"
     return f"{clip.path}: {facts}, seed {clip.seed}, made in {clip.took:.1f} s{motion}"

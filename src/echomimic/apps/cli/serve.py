@@ -59,6 +59,7 @@ def make_settings(**given: Any) -> Settings:
 
 
 def run(settings: Settings) -> None:
+    """Run the server until it is stopped."""
     try:
         from echomimic.apps.server.runner import run_server
     except ImportError as error:

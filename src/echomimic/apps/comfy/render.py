@@ -168,6 +168,7 @@ def _length_reason(clip: Clip, speech: Speech, options: Options) -> str:
 
 
 def describe_motion(motion: Motion | None) -> str:
+    """Describe a motion in one line for the report."""
     if motion is None:
         return "generated from the voice"
     return f"{_KINDS[type(motion)]}: {len(motion)} frames, {len(motion) / motion.fps:.2f} s at {motion.fps:g} fps"

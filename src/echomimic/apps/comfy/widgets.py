@@ -33,6 +33,7 @@ def make_inputs(io: Any, names: Iterable[str], tooltips: Mapping[str, str] | Non
 
 
 def defaults(names: Iterable[str]) -> dict[str, object]:
+    """The default values of options by name."""
     return {name: _default(_SPECS[name]) for name in names}
 
 
@@ -51,6 +52,7 @@ def rewrite_option_names() -> Iterator[None]:
 
 
 def note_lines(notes: Iterable[str]) -> list[str]:
+    """The lines of a report that show notes."""
     return [f"note: {spell_options(text, _widget_name)}" for text in notes]
 
 

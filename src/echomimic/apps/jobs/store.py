@@ -73,6 +73,7 @@ class Job:
 
 
 def new_id() -> str:
+    """A random job id of 128 bits, in hex."""
     return secrets.token_hex(16)
 
 

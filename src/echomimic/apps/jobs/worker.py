@@ -222,6 +222,7 @@ def _small_jpeg(picture: "Picture") -> bytes:
 
 
 def perform(order: Message, writer: MessageWriter, progress: WorkerProgress, engines: "EngineCache") -> None:
+    """Run one job and send its result or its error to the server."""
     from echomimic.apps.jobs.runner import run_job
 
     folder = order["folder"]
@@ -307,6 +308,7 @@ class OrderReader:
 
 
 def load_libraries() -> None:
+    """Import what a job needs, so that the first job starts at once."""
     import numpy as np
 
     from echomimic import api

@@ -23,16 +23,19 @@ _FILES = {
 
 
 def problems(*statuses: int) -> Responses:
+    """The descriptions of problem responses with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def files_of(*types: str) -> Responses:
+    """The description of a response that is a file of one of these media types."""
     schema = {"type": "string", "format": "binary"}
     return {200: {"description": "the file", "content": {name: {"schema": schema} for name in types}}}
 
 
 def events_of() -> Responses:
+    """The description of a response of server-sent events."""
     return {200: {"description": "events", "content": {"text/event-stream": {}}}}
 
 
@@ -47,6 +50,7 @@ def links_of(job_type: JobType) -> Responses:
 
 
 def request_body(job_type: JobType) -> dict[str, Any]:
+    """The description of the multipart form that submits a job."""
     forms = [_form(job_type, variant) for variant in job_type.variants]
     schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
@@ -64,6 +68,7 @@ def _form(job_type: JobType, variant: InputVariant) -> dict[str, Any]:
 
 
 def describe_api(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """The OpenAPI description of the server."""
     routes = [route for route in app.routes if not getattr(route, "path", "").startswith("/editor")]
     api = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=routes)
     schemas = api["components"]["schemas"]

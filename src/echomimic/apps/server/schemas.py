@@ -51,6 +51,7 @@ class Problem(HTTPException):
 
 
 def problem_dict(status: int, code: str, detail: str) -> dict[str, object]:
+    """The body of a problem response (RFC 9457)."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -61,6 +62,7 @@ def problem_dict(status: int, code: str, detail: str) -> dict[str, object]:
 
 
 def problem_of(error: Exception) -> Problem:
+    """The problem that describes an error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, EchoMimicError):
@@ -94,10 +96,12 @@ def _no_descriptor_left() -> bool:
 
 
 def request_id(request: Request) -> str:
+    """The id of a request, as it stands in the log."""
     return str(request.scope.get("state", {}).get("request_id", "-"))
 
 
 def deleted() -> Problem:
+    """The problem of a job that was deleted."""
     return Problem(410, "deleted", "this file was deleted; results are kept for a limited time: submit the job again")
 
 
@@ -111,6 +115,8 @@ def not_ready(job: Job) -> Problem:
 
 
 def add_handlers(app: FastAPI) -> None:
+    """Make the application answer every error with a problem."""
+
     async def known(request: Request, error: Exception) -> Response:
         return problem_of(error).response(request_id(request))
 

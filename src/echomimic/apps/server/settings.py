@@ -131,6 +131,7 @@ class Settings(BaseModel):
 
 
 def flag_fields() -> dict[str, FieldInfo]:
+    """The settings that the command line offers as flags, by name."""
     return {name: field for name, field in Settings.model_fields.items() if field.description}
 
 

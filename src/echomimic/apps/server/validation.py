@@ -119,6 +119,7 @@ def preset_status(name: str) -> dict[str, Any]:
 
 
 def check_preset(name: str) -> None:
+    """Raise a problem if a preset is unknown or cannot run on this server."""
     if name == "auto":
         return
     status = preset_status(name)

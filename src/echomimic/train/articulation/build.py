@@ -61,6 +61,7 @@ def count_closures(closure: Floats, segments: Sequence[Segment], fps: float, at:
 
 
 def total(counts: Iterable[Closures]) -> Closures:
+    """The sum of all counts."""
     return sum(counts, start=Closures())
 
 
@@ -120,6 +121,7 @@ def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float =
 
 
 def minutes(utterances: Iterable[Utterance]) -> float:
+    """The length of all utterances together, in minutes."""
     return sum(len(utterance.samples) for utterance in utterances) / SAMPLE_RATE / 60
 
 
@@ -198,6 +200,7 @@ def write_card(
     figures: Sequence[Figures],
     agreement: float,
 ) -> None:
+    """Write the model card of a trained and measured network."""
     lengths = {name: sum(len(u.samples) for u in utterances) / SAMPLE_RATE / 60 for name, utterances in spoken.items()}
     text = _CARD.format(
         channels="gap, width, upper lip, tuck, tongue, speech and closure",

@@ -203,11 +203,13 @@ _FLAGS = ["--setf", "duration_stretch=0.97", "--setf", "int_f0_target_stddev=22"
 
 
 def demo_utterance() -> Utterance:
+    """The demo voice with its phones, synthesized by flite."""
     with tempfile.TemporaryDirectory() as folder:
         return flite("slt", SENTENCES, Path(folder) / "demo.wav", _FLAGS)
 
 
 def write_demo_voice(path: Path) -> None:
+    """Write the demo voice as 16-bit mono FLAC at 16 kHz."""
     samples = demo_utterance().samples
     with av.open(str(path), "w", format="flac") as container:
         stream = container.add_stream("flac", rate=16_000)

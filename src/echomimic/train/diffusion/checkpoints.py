@@ -84,6 +84,7 @@ def load_checkpoint(
 
 
 def read_state(path: Path) -> dict[str, Any]:
+    """Read the state.json of a checkpoint. Raises WeightsError if the checkpoint is not whole."""
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -42,6 +42,7 @@ _IdempotencyKey = Annotated[
 
 
 def make_jobs_router(job_type: JobType, state: AppState) -> APIRouter:
+    """The routes of one type of job."""
     router = APIRouter(prefix=f"/v1/{job_type.plural}", tags=[job_type.plural])
     _add_collection(router, job_type, state)
     _add_job(router, job_type, state)
@@ -50,6 +51,7 @@ def make_jobs_router(job_type: JobType, state: AppState) -> APIRouter:
 
 
 def make_presets_router() -> APIRouter:
+    """The route that lists the presets and what each of them lacks."""
     router = APIRouter(prefix="/v1/presets", tags=["presets"])
 
     @router.get("", operation_id="list_presets", summary="The presets, and whether each can run on this server")

@@ -302,4 +302,5 @@ def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes
 
 
 def data_url(jpeg: bytes) -> str:
+    """A JPEG as a data URL."""
     return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
