@@ -1,11 +1,11 @@
 """The presets as data: an engine and the settings in which its presets differ; and the choice of `auto`."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from echomimic.checkpoints import FILES, locate, require, search_paths
+from echomimic.checkpoints import FILES, locate, read_geometry, require, search_paths
 from echomimic.errors import OptionError, SetupError
 from echomimic.installation import missing_package
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
@@ -128,7 +128,7 @@ def resolve_preset(name: str, motion: Motion | None = None, weights: Path | None
     Raises OptionError for an unknown name, WeightsError for a folder that does not exist.
     """
     if name != "auto":
-        return find_preset(name), "asked for"
+        return _with_own_defaults(find_preset(name), weights), "asked for"
     ready = [preset for preset in BEST[None if motion is None else type(motion)] if not missing_files(preset, weights)]
     if not ready:
         return find_preset("mesh"), "no checkpoints are here that it could use instead"
@@ -136,6 +136,15 @@ def resolve_preset(name: str, motion: Motion | None = None, weights: Path | None
         reason = f"the files of {ready[0]} are here but no GPU: `preset` {ready[0]} uses them all the same"
         return find_preset("mesh"), reason
     return find_preset(ready[0]), "its files are here and a GPU to run it"
+
+
+def _with_own_defaults(preset: Preset, weights: Path | None) -> Preset:
+    """The preset with the default options of small networks, if its files are of such."""
+    if "denoising" not in preset.files:
+        return preset
+    path = locate(FILES[preset.files["denoising"]], search_paths(weights))
+    geometry = None if path is None else read_geometry(path)
+    return preset if geometry is None else replace(preset, defaults={**preset.defaults, **asdict(geometry.defaults)})
 
 
 def missing_files(name: str, weights: Path | None = None) -> list[str]:

@@ -1,20 +1,24 @@
 """The published checkpoint files: registry, search paths, reading, fetching and converting."""
 
 from echomimic.checkpoints.convert import convert_file
+from echomimic.checkpoints.geometry import Geometry, read_geometry, write_geometry
 from echomimic.checkpoints.hub import fetch
 from echomimic.checkpoints.reading import checksum, read_tensors, release_pages
 from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
 
 __all__ = [
     "FILES",
+    "Geometry",
     "WeightFile",
     "checksum",
     "convert_file",
     "default_folder",
     "fetch",
     "locate",
+    "read_geometry",
     "read_tensors",
     "release_pages",
     "require",
     "search_paths",
+    "write_geometry",
 ]

@@ -23,7 +23,7 @@ from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
-from echomimic.diffusion.whisper import RATE, encode, feature_rows, log_mel, original_frames, windows_of_frames
+from echomimic.diffusion.whisper import RATE, feature_rows, log_mel, original_frames
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, PasteBack
 from echomimic.landmarks.face import Face
@@ -213,9 +213,10 @@ class _ClipStages:
     def speech_features(self, speech: Speech) -> Tensor:
         """Speech features (rows, 5, 384), half a megabyte a second or less."""
         blocks = sound_blocks(speech, RATE)
-        mel = log_mel(blocks if self.options.exact else level_loudness(blocks, RATE))
+        if not self.options.exact:
+            blocks = level_loudness(blocks, RATE)
         with resident(self.networks.speech, self.device, self.options.offload):
-            return encode(self.networks.speech, mel, exact=self.options.exact).to(self.dtype)
+            return self.networks.speech.features(blocks, exact=self.options.exact).to(self.dtype)
 
     def conditions(self, frame: ConditioningFrame, driving: DrivingFrames, features: Tensor) -> ConditionsOf:
         """The conditions of any frames: the portrait's keys and values once, the rest on demand."""
@@ -237,7 +238,7 @@ class _ClipStages:
         still = encoded([0]) if driving.still else None
 
         def of(frames: Sequence[int]) -> Conditions:
-            audio = windows_of_frames(features, frames, options.fps)
+            audio = networks.speech.tokens(features, frames, options.fps)
             return Conditions(audio, encoded(frames) if still is None else still, portrait)
 
         return of

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from echomimic.checkpoints import FILES, WeightFile, read_tensors, release_pages, require
-from echomimic.diffusion.attention import MotionModule, SpatialTransformer
+from echomimic.checkpoints import FILES, Geometry, WeightFile, read_geometry, read_tensors, release_pages, require
+from echomimic.diffusion.attention import MotionModule, SpatialTransformer, UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
+from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
 from echomimic.diffusion.whisper import SpeechEncoder
@@ -21,6 +22,7 @@ from echomimic.options import Options
 from echomimic.presets import Preset
 
 Module = TypeVar("Module", bound=nn.Module)
+Built = TypeVar("Built")
 Shapes = Mapping[str, tuple[int, ...]]
 TINY_WIDTHS = (32, 64, 96, 96)
 TINY_VAE: dict[str, Any] = {
@@ -46,7 +48,7 @@ class Networks:
     reference: UNet
     condition: ConditionEncoder
     vae: nn.Module
-    speech: SpeechEncoder
+    speech: SpeechEncoder | MelSpeech
 
 
 def condition_channels(preset: Preset) -> int:
@@ -84,12 +86,35 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
         source = " + ".join(str(paths[part]) for part in parts)
         return load_strictly(module, tensors, source, fix_of(preset.name))
 
+    empty = on_meta(lambda: empty_networks(condition_channels(preset), read_geometry(paths["denoising"])))
     return Networks(
-        load(on_meta(lambda: UNet(DENOISING)), "denoising", "motion"),
-        load(on_meta(lambda: UNet(REFERENCE)), "reference"),
-        load(on_meta(lambda: ConditionEncoder(condition_channels(preset))), "condition"),
-        load(on_meta(build_vae), "vae", dtype=picture_dtype(dtype, device)),
-        load(on_meta(SpeechEncoder), "speech", dtype=torch.float32),
+        load(empty.denoising, "denoising", "motion"),
+        load(empty.reference, "reference"),
+        load(empty.condition, "condition"),
+        load(empty.vae, "vae", dtype=picture_dtype(dtype, device)),
+        load(empty.speech, "speech", dtype=torch.float32),
+    )
+
+
+def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
+    """Networks of the published sizes or of `geometry`, whose condition pictures have `channels` channels."""
+    if geometry is None:
+        return Networks(UNet(DENOISING), UNet(REFERENCE), ConditionEncoder(channels), build_vae(), SpeechEncoder())
+    config = UNetConfig(
+        channels=geometry.channels,
+        layers=geometry.layers,
+        heads=geometry.heads,
+        motion_heads=geometry.motion_heads,
+        groups=geometry.groups,
+        audio_dim=geometry.audio_dim,
+        max_frames=geometry.max_frames,
+    )
+    return Networks(
+        UNet(config),
+        UNet(replace(config, audio_dim=None, motion=False, head=False)),
+        ConditionEncoder(channels, geometry.channels[0], geometry.encoder_widths),
+        LinearCodec() if geometry.codec == "linear" else build_vae(),
+        MelSpeech() if geometry.speech == "mel" else SpeechEncoder(),
     )
 
 
@@ -168,8 +193,8 @@ class MismatchError(WeightsError):
         super().__init__(f"{source}: tensors are not those of this network: {found}; {fix}")
 
 
-def on_meta(build: Callable[[], Module]) -> Module:
-    """The module that `build` makes, without memory for its weights."""
+def on_meta(build: Callable[[], Built]) -> Built:
+    """What `build` makes, without memory for its weights."""
     with torch.device("meta"):
         return build()
 

@@ -148,6 +148,14 @@ class SpeechEncoder(nn.Module):
             states.append(x := block(x))
         return torch.stack(states, dim=2)
 
+    def features(self, blocks: Iterable[npt.NDArray[np.float32]], *, exact: bool = False) -> Tensor:
+        """Features (rows, 5, 384) of mono 16 kHz sound."""
+        return encode(self, log_mel(blocks), exact=exact)
+
+    def tokens(self, features: Tensor, frames: Sequence[int], fps: float) -> Tensor:
+        """What the denoising network hears at video frames: (frames, 50, 384)."""
+        return windows_of_frames(features, frames, fps)
+
 
 def encode(encoder: SpeechEncoder, mel: Tensor, *, exact: bool = False) -> Tensor:
     """Features (rows, 5, 384) on the encoder's device, of a log-mel spectrum of any length, 30 seconds at a time.

@@ -1,0 +1,94 @@
+"""What stands in for the autoencoder and for Whisper in small networks that were trained on a CPU."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from echomimic.diffusion.vae import FACTOR, SCALE
+from echomimic.diffusion.whisper import log_mel, windows_of_frames
+
+_ROWS = 10
+_RATES = (0.3, 0.6, 1.2, 2.4)
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    latent_dist: _Distribution
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    sample: Tensor
+
+
+class LinearCodec(nn.Module):
+    """A linear autoencoder of 8 x 8 blocks: principal components, as a stand-in for Stable Diffusion's autoencoder.
+
+    It keeps the contract of diffusers' AutoencoderKL: `encode(x).latent_dist.mean` and `decode(z).sample`.
+    """
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        values = 3 * FACTOR**2
+        self.mean = nn.Parameter(torch.zeros(values))
+        self.basis = nn.Parameter(torch.zeros(values, channels))
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    @classmethod
+    def fit(cls, pictures: Tensor, channels: int = 4) -> "LinearCodec":
+        """Fit the components to pictures (n, 3, H, W) in -1..1; scaled latents then have unit power on average."""
+        blocks = F.pixel_unshuffle(pictures, FACTOR).permute(0, 2, 3, 1).flatten(0, 2).double()
+        mean = blocks.mean(0)
+        values, vectors = torch.linalg.eigh((blocks - mean).T @ (blocks - mean) / len(blocks))
+        spread = values.flip(0)[:channels].clamp(min=1e-8).sqrt()
+        codec = cls(channels)
+        with torch.no_grad():
+            codec.mean.copy_(mean)
+            codec.basis.copy_(vectors.flip(1)[:, :channels])
+            # half whitened: each component is divided by the root of its spread
+            codec.scale.copy_(spread.sqrt() * spread.mean().sqrt() * SCALE)
+        return codec.requires_grad_(False).eval()
+
+    def encode(self, pictures: Tensor) -> _Encoded:
+        """Pictures (n, 3, H, W) in -1..1 to latents (n, channels, H/8, W/8)."""
+        blocks = F.pixel_unshuffle(pictures, FACTOR).permute(0, 2, 3, 1)
+        latents = ((blocks - self.mean) @ self.basis) / self.scale
+        return _Encoded(_Distribution(latents.permute(0, 3, 1, 2).contiguous()))
+
+    def decode(self, latents: Tensor) -> _Decoded:
+        """Latents to pictures in about -1..1."""
+        blocks = (latents.permute(0, 2, 3, 1) * self.scale) @ self.basis.T + self.mean
+        return _Decoded(F.pixel_shuffle(blocks.permute(0, 3, 1, 2), FACTOR))
+
+
+class MelSpeech(nn.Module):
+    """Speech features without a network: normalized log-mel rows at 50 Hz, and their position around a frame."""
+
+    positions: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        angles = torch.arange(_ROWS)[:, None] * torch.tensor(_RATES)
+        self.register_buffer("positions", torch.cat([angles.sin(), angles.cos()], dim=1))
+
+    def features(self, blocks: Iterable[npt.NDArray[np.float32]], *, exact: bool = False) -> Tensor:
+        """Mono 16 kHz sound to (rows, 1, 80): bands of zero mean and unit spread over the sound."""
+        mel = log_mel(blocks).T
+        rows = F.pad(mel, (0, 0, 0, len(mel) % 2)).view(-1, 2, mel.shape[1]).mean(dim=1)
+        return ((rows - rows.mean(0)) / (rows.std(0) + 0.1))[:, None]
+
+    def tokens(self, features: Tensor, frames: Sequence[int], fps: float) -> Tensor:
+        """What the network hears at video frames: (frames, 10, 88)."""
+        windows = windows_of_frames(features, frames, fps)
+        positions = self.positions.to(windows)
+        return torch.cat([windows, positions.expand(len(windows), -1, -1)], dim=-1)
