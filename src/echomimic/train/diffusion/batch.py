@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ class Sample:
         timestep: () int64.
         mouth: loss weights (F, 1, h, w) of mean 1 over the map.
         keep: (3,) float32, 0 where audio, condition, reference are dropped, else 1.
+        audio_mask: where the audio is heard (F, 1, h, w) in 0..1; None for everywhere.
+        crop: the part of a frame that losses on pictures decode: frame, top, left, height, width in latent cells,
+            (5,) int64; None where there are no such losses.
+        crop_picture: pixels of the crop (3, 8 * height, 8 * width) in -1..1.
     """
 
     latents: Tensor
@@ -30,6 +35,9 @@ class Sample:
     timestep: Tensor
     mouth: Tensor
     keep: Tensor
+    audio_mask: Tensor | None = None
+    crop: Tensor | None = None
+    crop_picture: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,16 @@ class Batch(Sample):
 
     @classmethod
     def stack(cls, samples: Sequence[Sample]) -> "Batch":
-        return cls(**{field.name: torch.stack([getattr(s, field.name) for s in samples]) for field in fields(Sample)})
+        """The batch of `samples`, which all have the same fields and shapes."""
+        columns: dict[str, Any] = {
+            field.name: [getattr(sample, field.name) for sample in samples] for field in fields(Sample)
+        }
+        return cls(**{name: None if values[0] is None else torch.stack(values) for name, values in columns.items()})
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if value is None else value.to(device) for name, value in values.items()})
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,44 @@ from echomimic.errors import DeviceError, OptionError
 from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from echomimic.train.diffusion.losses import latent_loss
-from echomimic.train.diffusion.settings import OptimizerSettings, TrainSettings
+from echomimic.train.diffusion.settings import LossSettings, OptimizerSettings, TrainSettings
+from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, select_parameters
 
 MOST_SKIPPED = 20
 """Steps in a row with a gradient that is not finite after which a run stops."""
 Report = Callable[[dict[str, Any]], None]
+
+
+class Objective(Protocol):
+    """What a run minimizes: the sum of named losses of a batch."""
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Losses by name, each a scalar; `model` is the trainee or its wrapper, called as `model(batch)`."""
+        ...
+
+
+class LossTerm(Protocol):
+    """A further loss on the predicted velocity."""
+
+    def __call__(self, batch: Batch, noisy: Tensor, velocity: Tensor, step: int) -> dict[str, Tensor]:
+        """Weighted losses by name, each a scalar; none in steps in which the term is off."""
+        ...
+
+
+class VelocityObjective:
+    """The usual objective: the weighted error of the velocity, and further terms on the same prediction."""
+
+    def __init__(self, schedule: NoiseSchedule, settings: LossSettings, terms: Sequence[LossTerm] = ()) -> None:
+        self._schedule, self._settings, self._terms = schedule, settings, terms
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """See `Objective`."""
+        noisy, velocity = model(batch)
+        losses = {"latent": latent_loss(self._schedule, batch, velocity, self._settings)}
+        for term in self._terms:
+            losses.update(term(batch, noisy, velocity, step))
+        return losses
 
 
 class Samples(Protocol):
@@ -47,6 +79,7 @@ def train(
     settings: TrainSettings,
     folder: Path,
     *,
+    objective: Objective | None = None,
     resume: bool = False,
     report: Report | None = None,
     after_step: Callable[[int, Trainee], None] | None = None,
@@ -73,7 +106,8 @@ def train(
         state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
-    step_of = _StepRunner(accelerator, model, trainee, parameters, optimizer, settings, state)
+    objective = objective or VelocityObjective(trainee.schedule, settings.loss)
+    step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)
         if accelerator.is_main_process:
@@ -95,35 +129,35 @@ class _StepRunner:
         self,
         accelerator: Any,
         model: nn.Module,
-        trainee: Trainee,
+        objective: Objective,
         parameters: Mapping[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
         settings: TrainSettings,
         state: RunState,
     ) -> None:
-        self.accelerator, self.model, self.trainee = accelerator, model, trainee
+        self.accelerator, self.model, self.objective = accelerator, model, objective
         self.parameters, self.optimizer, self.settings, self.state = parameters, optimizer, settings, state
 
     def run(self, batches: list[Batch]) -> dict[str, Any]:
         """Accumulate the gradients of `batches`, step, and return the log record."""
-        began, losses = time.monotonic(), []
+        began, sums = time.monotonic(), dict[str, Tensor]()
         rate = learning_rate(self.state.step, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            batch = batch.to(self.accelerator.device)
             with self.accelerator.autocast():
-                _, velocity = self.model(batch)
-            loss = latent_loss(self.trainee.schedule, batch, velocity, self.settings.loss)
-            torch.autograd.backward(loss / len(batches))
-            losses.append(loss.detach())
+                losses = self.objective(self.model, batch.to(self.accelerator.device), self.state.step)
+            torch.autograd.backward(torch.stack([*losses.values()]).sum() / len(batches))
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, torch.zeros_like(loss)) + loss.detach() / len(batches)
         norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.optimizer.max_norm))
         self._apply(norm)
-        loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
         self.state.step += 1
+        means = {name: float(self.accelerator.reduce(value, "mean")) for name, value in sums.items()}
         seconds = time.monotonic() - began
-        return {"step": self.state.step, "loss": float(loss), "norm": norm, "rate": rate, "seconds": seconds}
+        losses_of = {"loss": sum(means.values())} | (means if len(means) > 1 else {})
+        return {"step": self.state.step, **losses_of, "norm": norm, "rate": rate, "seconds": seconds}
 
     def _apply(self, norm: float) -> None:
         """Step the optimizer and the averages, unless the gradient is not finite."""
