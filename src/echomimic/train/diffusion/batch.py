@@ -47,15 +47,17 @@ class Batch(Sample):
     @classmethod
     def stack(cls, samples: Sequence[Sample]) -> "Batch":
         """The batch of `samples`, which all have the same fields and shapes."""
-        columns: dict[str, Any] = {
-            field.name: [getattr(sample, field.name) for sample in samples] for field in fields(Sample)
+        columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(Sample)}
+        stacked: dict[str, Any] = {
+            name: None if values[0] is None else torch.stack(values) for name, values in columns.items()
         }
-        return cls(**{name: None if values[0] is None else torch.stack(values) for name, values in columns.items()})
+        return cls(**stacked)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return Batch(**moved)
 
     def __len__(self) -> int:
         return len(self.latents)
