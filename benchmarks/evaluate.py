@@ -17,9 +17,10 @@ from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.run import finish_run, identify, measure_clips, open_run
-from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import sound_blocks, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.expected_mouth import expected_mouth
+from echomimic.motion.lags import scan_lags
 from echomimic.options import make_options
 from echomimic.types import Portrait, Speech
 from samples import SHARED, portraits, voices

@@ -20,9 +20,10 @@ from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.measure import Measured, measure
 from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.quality_check import check_clip
-from echomimic.evaluate.sync import expected_mouth, scan_lags
 from echomimic.media import read_picture, read_speech, read_video, sound_blocks, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.expected_mouth import expected_mouth
+from echomimic.motion.lags import scan_lags
 from echomimic.options import make_options
 from echomimic.types import Picture, Speech
 

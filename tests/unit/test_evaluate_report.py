@@ -12,7 +12,9 @@ from echomimic.evaluate.landmarks import HandDetections, hand_metrics
 from echomimic.evaluate.manifest import ClipSource, pick_shard, read_sources
 from echomimic.evaluate.quality_check import warn
 from echomimic.evaluate.report import Report, bootstrap, compare, contact_sheet, read_report, summarize
-from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, scan_lags, without_drift
+from echomimic.evaluate.sync import closure_metrics
+from echomimic.mesh.expected_mouth import ExpectedMouth
+from echomimic.motion.lags import scan_lags, without_drift
 
 ROOT = Path(__file__).resolve().parents[2]
 

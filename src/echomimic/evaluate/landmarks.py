@@ -10,9 +10,10 @@ import numpy.typing as npt
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import SIDE, PictureStatistics, drift, seconds
 from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
-from echomimic.landmarks.head_pose import align, face_template
-from echomimic.landmarks.topology import EYES, LIPS, LOWER_LIP_MIDDLE, OUTER_EYES, SKIN, STABLE, UPPER_LIP_MIDDLE
+from echomimic.landmarks.head_pose import without_pose
+from echomimic.landmarks.topology import EYES, LIPS, OUTER_EYES, SKIN, STABLE
 from echomimic.mesh.landmarks_to_curves import read_curves
+from echomimic.motion.lags import lip_gap
 from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture
 
@@ -41,15 +42,12 @@ class Faces:
 
 def read_faces(track: LandmarkTrack) -> Faces:
     """Remove the head pose from a track and read its curves."""
-    template = face_template()
-    still = np.stack([align(points, template).apply(points) for points in track.points])
-    return Faces(track, still, read_curves(track))
+    return Faces(track, without_pose(track.points), read_curves(track))
 
 
 def opening(faces: Faces) -> Floats:
     """Gap between the inner lips (T,) in outer-eye distances, never below 0."""
-    gap: Floats = (faces.still[:, LOWER_LIP_MIDDLE, 1] - faces.still[:, UPPER_LIP_MIDDLE, 1]).mean(axis=1)
-    return np.maximum(gap, 0)
+    return lip_gap(faces.still)
 
 
 def eye_opening(faces: Faces) -> Floats:

@@ -24,10 +24,12 @@ from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.networks import MetricNetworks, missing_network
 from echomimic.evaluate.picture import flicker_curve, picture_metrics
 from echomimic.evaluate.reference import paired_frames, reference_metrics
-from echomimic.evaluate.sync import ExpectedMouth, closure_metrics, expected_mouth, scan_lags, sync_metrics
+from echomimic.evaluate.sync import closure_metrics, sync_metrics
 from echomimic.evaluate.syncnet import syncnet_metrics
 from echomimic.landmarks.face import find_faces, upright_portrait
 from echomimic.media import Video, read_picture, read_speech, read_video
+from echomimic.mesh.expected_mouth import ExpectedMouth, expected_mouth
+from echomimic.motion.lags import scan_lags
 from echomimic.motion.tracking import upright_video
 from echomimic.notes import collect_notes, emit, note
 from echomimic.types import Floats, Picture, Progress, Speech

@@ -50,6 +50,12 @@ def face_template() -> Floats:
     return load(data_path("face_template.safetensors").read_bytes())["points"]
 
 
+def without_pose(points: Floats) -> Floats:
+    """Landmarks (T, 478, 3) with the pose and size of the head taken out: each frame aligned to the face template."""
+    template = face_template()
+    return np.stack([align(frame, template).apply(frame) for frame in points])
+
+
 def rotation_matrix(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
     """Rotation of a head in degrees: the nose goes right with yaw and down with pitch; roll is clockwise."""
     y, p, r = np.radians((yaw, pitch, roll))
