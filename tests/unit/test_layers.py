@@ -22,10 +22,13 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # modules of one layer that must not import each other
 APART = {("mesh", "diffusion"), ("diffusion", "mesh"), ("train", "api"), ("evaluate", "api")}
 APART |= {(one, other) for one in LAYERS[-1] for other in LAYERS[-1] if one != other}
-APART -= {("apps", "evaluate")}  # the command line runs the evaluation
+APART -= {("apps", "evaluate"), ("apps", "train")}  # the command line runs evaluation and training
 # what the front ends may import besides themselves: functions and values of the API, public packages, a few modules
 FOR_APPS = (
-    {"apps", "evaluate"} | {"api", "editing", "engines", "presets"} | LAYERS[0] | {"media", "motion", "checkpoints"}
+    {"apps", "evaluate", "train"}
+    | {"api", "editing", "engines", "presets"}
+    | LAYERS[0]
+    | {"media", "motion", "checkpoints"}
 )
 FOR_APPS_MODULES = {
     "landmarks.face",

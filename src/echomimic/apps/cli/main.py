@@ -190,13 +190,15 @@ def full_app() -> typer.Typer:
     from echomimic.apps.cli.evaluate import evaluate
     from echomimic.apps.cli.motion import motion_app, track
     from echomimic.apps.cli.serve import add_serve, web
+    from echomimic.apps.cli.train import app as train_app
     from echomimic.apps.cli.weights import app as weights_app
     from echomimic.apps.cli.weights import models_app
 
     add_serve(app)
     for command in (track, web, evaluate):
         app.command()(command)
-    for name, group in (("motion", motion_app), ("weights", weights_app), ("models", models_app)):
+    groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app}
+    for name, group in groups.items():
         app.add_typer(group, name=name)
     return app
 

@@ -1,0 +1,36 @@
+"""`echomimic train`: train the networks of the diffusion presets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.reporter import print_line, reporting
+
+app = typer.Typer(help="Train the networks of the diffusion presets.")
+
+
+@app.command()
+def mini(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="folder of the run, its weights and its report")
+    ] = Path("mini"),
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="minutes of training; preparing and judging come on top")
+    ] = 40,
+    portrait: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="train on this portrait; repeat for more. Default: the bundled one"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="INTEGER", help="seed of clips, weights and samples")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", metavar=NO_VALUE, help="continue an interrupted run in the same folder")
+    ] = False,
+) -> None:
+    """Prove training on a CPU: train small networks on clips of the mesh engine, and measure what they learned."""
+    with reporting(False) as reporter:
+        from echomimic.train.diffusion.mini_report import run_mini
+
+        report = run_mini(output, minutes, portrait or [], seed=seed, resume=resume, note=reporter.note)
+        print_line(report)
