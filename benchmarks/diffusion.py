@@ -33,7 +33,12 @@ class OriginalBlock(SpatialBlock):
     """The published order of work: keys and values of the portrait anew for every frame, the null half twice."""
 
     def forward(
-        self, x: Tensor, audio: Tensor | None, portrait: KeysValues | None, keep: list[Tensor] | None = None
+        self,
+        x: Tensor,
+        audio: Tensor | None,
+        portrait: KeysValues | None,
+        keep: list[Tensor] | None = None,
+        audio_mask: Tensor | None = None,
     ) -> Tensor:
         normed = self.norm1(x)
         seen = torch.cat([normed, portrait.keys.expand(len(x), -1, -1)], dim=1)

@@ -171,7 +171,9 @@ def test_the_reference_is_away_from_the_window() -> None:
         assert reference in (0, 13)
 
 
-@pytest.mark.parametrize("trained", ["picture", "motion", "motion+audio", "all"])
+@pytest.mark.parametrize(
+    "trained", ["picture", "motion", "motion+audio", "all", "pose-picture", "pose-video", "attention"]
+)
 def test_exactly_the_declared_parameters_get_gradients_and_change(trained: str) -> None:
     trainee = make_trainee()
     chosen = select_parameters(trainee, trained)  # type: ignore[arg-type]

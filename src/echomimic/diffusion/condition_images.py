@@ -1,16 +1,30 @@
 """The condition pictures: drawn landmarks and the face mask that steer V1, drawn hands that steer V2.
 
+`draw_pose` draws the whole bodies that V2 sees in the first phases of its training.
+
 They are drawn pixel for pixel as the networks saw them in training, odd colours included.
 """
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, DRAWN_LIPS, HAND_BONES, IRIS_CENTRES, NOSE_TIP, Edges
+from echomimic.landmarks.topology import (
+    BODY_BONES,
+    BODY_HEAD,
+    DRAWN_BROWS,
+    DRAWN_EYES,
+    DRAWN_LIPS,
+    HAND_BONES,
+    IRIS_CENTRES,
+    LIPS_68,
+    NOSE_TIP,
+    Edges,
+)
 from echomimic.types import Floats, LandmarkTrack, Picture, PoseTrack
 
 Points = Floats | npt.NDArray[np.float64]
@@ -19,9 +33,12 @@ Colour = tuple[int, int, int]
 PARTS: tuple[str, ...] = ("eyes", "brows", "mouth", "pupils", "nose")
 SELECTED: tuple[str, ...] = ("eyes", "brows", "pupils", "nose")
 """The parts that V1's landmark networks were trained on; the mouth follows the voice."""
+POSE_PARTS: tuple[str, ...] = ("body", "head", "lips", "hands")
+"""The parts of a pose that training V2 draws; inference draws hands."""
 
 _LANDMARK_SIDE = 512
 _HAND_SIDE = 800
+_BONE_LIGHT, _BONE_WIDTH = 0.6, 8
 _LIP_COLOURS: tuple[Colour, ...] = (
     *((10, 180, 20), (20, 10, 180), (100, 100, 30), (100, 150, 50)),
     *((20, 80, 100), (80, 100, 20), (120, 100, 200), (150, 120, 100)),
@@ -101,6 +118,49 @@ def _draw_hand_bones(hands: Points, scores: Points, size: tuple[int, int]) -> Pi
             if (joint > 0).all():
                 cv2.circle(image, joint.tolist(), 4, (0, 0, int(255 * mark)), -1)
     return _resize(image, size)[..., ::-1]
+
+
+def draw_pose(
+    track: PoseTrack, frame: int, size: tuple[int, int] = (768, 768), parts: Sequence[str] = POSE_PARTS
+) -> Picture:
+    """The condition picture of one frame in the phases of V2's training: (H, W, 3) uint8 RGB on black.
+
+    `parts` are any of `POSE_PARTS`: "body" are the bones from the neck down, "head" those of the head and the points of
+    the face, "lips" the points of the lips, "hands" what `draw_hands` draws, which lies on top. The convention is our
+    own: bones are lines with a hue of their own at 0.6 of full brightness, points of the face are white dots; a low
+    score darkens. Raises MotionError for an unknown part.
+    """
+    unknown = [part for part in parts if part not in POSE_PARTS]
+    if unknown:
+        raise MotionError(f"unknown part {unknown[0]!r}; expected some of {', '.join(POSE_PARTS)}")
+    hands = draw_hands(track.hands[frame], size=size) if "hands" in parts else None
+    if not set(parts) - {"hands"}:
+        return np.zeros((size[1], size[0], 3), np.uint8) if hands is None else hands
+    scale = _HAND_SIDE / min(size)
+    image = np.zeros((int(size[1] * scale), int(size[0] * scale), 3), np.uint8)
+    _draw_body_bones(image, track.body[frame], parts)
+    _draw_face_dots(image, track.face[frame], parts)
+    picture = _resize(image, size)
+    return picture if hands is None else np.where(hands.any(axis=2, keepdims=True), hands, picture)
+
+
+def _draw_body_bones(image: Picture, body: Points, parts: Sequence[str]) -> None:
+    """Draw the bones of the parts "body" and "head"."""
+    pixels = np.clip(body[:, :2] * (image.shape[1], image.shape[0]), -(2**14), 2**14).astype(int)
+    for bone, (a, b) in enumerate(BODY_BONES):
+        part = "head" if {a, b} & set(BODY_HEAD) else "body"
+        if part in parts and min(body[a, 2], body[b, 2]) > 0:
+            light = 255 * _BONE_LIGHT * body[a, 2] * body[b, 2]
+            colour = [float(round(light * c)) for c in colorsys.hsv_to_rgb(bone / len(BODY_BONES), 1, 1)]
+            cv2.line(image, pixels[a].tolist(), pixels[b].tolist(), colour, _BONE_WIDTH)
+
+
+def _draw_face_dots(image: Picture, face: Points, parts: Sequence[str]) -> None:
+    """Draw the points of the parts "head" and "lips"."""
+    pixels = np.clip(face[:, :2] * (image.shape[1], image.shape[0]), -(2**14), 2**14).astype(int)
+    for index, (point, score) in enumerate(zip(pixels, face[:, 2], strict=True)):
+        if ("lips" if index in LIPS_68 else "head") in parts and score > 0:
+            cv2.circle(image, point.tolist(), 2, [round(255 * float(score))] * 3, -1)
 
 
 def face_mask(size: tuple[int, int], box: tuple[float, float, float, float], margin: float = 0.1) -> Picture:

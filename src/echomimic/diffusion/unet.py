@@ -84,6 +84,7 @@ class StageInputs:
     portrait: Iterator[KeysValues | None]
     frames: int
     keep: list[Tensor] | None = None
+    audio_mask: Tensor | None = None
 
 
 class Stage(nn.Module):
@@ -100,7 +101,7 @@ class Stage(nn.Module):
         """The `i`-th resnet, with the attention and the motion module that follow it, if any."""
         x = self.resnets[i](x, inputs.emb)
         if i < len(self.attentions):
-            x = self.attentions[i](x, inputs.audio, next(inputs.portrait), inputs.keep)
+            x = self.attentions[i](x, inputs.audio, next(inputs.portrait), inputs.keep, inputs.audio_mask)
         return self.motion_modules[i](x, inputs.frames) if i < len(self.motion_modules) else x
 
 
@@ -185,6 +186,7 @@ class UNet(nn.Module):
         portrait: Sequence[KeysValues] | None = None,
         frames: int | None = None,
         keep: list[Tensor] | None = None,
+        audio_mask: Tensor | None = None,
     ) -> Tensor:
         """Predict the velocity of one or more windows of noisy latents.
 
@@ -196,10 +198,12 @@ class UNet(nn.Module):
             portrait: what `project` returned; None leaves the portrait out.
             frames: how many frames a window has; default: x is one window.
             keep: receives the attention layers' normed inputs, in network order.
+            audio_mask: where the speech is heard (windows · frames, 1, h, w) in 0..1, pooled to every resolution; None
+                is everywhere. Only training V2 uses it.
         """
         emb = self.time_embedding(timestep_embedding(t, self.config.channels[0]).to(x.dtype))
         source = iter(portrait) if portrait is not None else repeat(None)
-        inputs = StageInputs(emb, audio, source, frames or len(x), keep)
+        inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask)
         x = self.conv_in(x)
         skips = [x if condition is None else x + condition]
         for stage in self.down_blocks:

@@ -284,6 +284,15 @@ FACE_68 = (
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
 )
 """The points of the face mesh that stand for OpenPose's 68."""
+BODY_BONES: Edges = (
+    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
+    *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
+)
+"""The bones between OpenPose's 18 points: shoulders, arms, trunk and legs, then neck, eyes and ears."""
+BODY_HEAD = (0, 14, 15, 16, 17)
+"""Points of OpenPose's 18 that belong to the head: nose, eyes, ears."""
+LIPS_68 = tuple(range(48, 68))
+"""The lips among OpenPose's 68 points of a face."""
 MIRRORED_BODY = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MIRRORED_FACE_68 = (
     *range(16, -1, -1),

@@ -16,7 +16,20 @@ from echomimic.diffusion.condition_images import PARTS, SELECTED
 from echomimic.train.diffusion.settings import DropSettings, LandmarkSettings
 
 TIMESTEPS = 1000
-_STREAMS = ("order", "window", "regions", "drops", "audio", "noise", "timestep", "jitter", "spatial")
+_STREAMS = (
+    "order",
+    "window",
+    "regions",
+    "drops",
+    "audio",
+    "noise",
+    "timestep",
+    "jitter",
+    "spatial",
+    "headshot",
+    "pose",
+    "crop",
+)
 
 
 def stream(name: str, *counters: int) -> np.random.Generator:

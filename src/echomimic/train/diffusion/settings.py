@@ -20,7 +20,9 @@ else:
 
 _CONFIG = ConfigDict(extra="forbid")
 Variant = Literal["mask", "landmarks", "hands"]
-Trained = Literal["picture", "motion", "motion+audio", "all"]
+PosePart = Literal["body", "head", "lips", "hands"]
+Hearing = Literal["off", "lips", "head", "all"]
+Trained = Literal["picture", "motion", "motion+audio", "all", "pose-picture", "pose-video", "attention"]
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -87,6 +89,35 @@ class LandmarkSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class CurriculumPhase:
+    """A phase of V2's training.
+
+    Attributes:
+        name: for the log.
+        steps: length.
+        parts: parts of the pose that are drawn.
+        audio: where the voice is heard at the first step, and after `blend_steps`.
+        pose_drop: probability of an empty condition picture at the first step and at the end.
+        headshots: fraction of the samples that are headshots, padded to the canvas (Head Partial Attention).
+    """
+
+    name: str
+    steps: int
+    parts: tuple[PosePart, ...] = ("hands",)
+    audio: tuple[Hearing, Hearing] = ("all", "all")
+    blend_steps: int = 0
+    pose_drop: tuple[float, float] = (0.0, 0.0)
+    headshots: float = 0.0
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class CurriculumSettings:
+    """The phases of a run of V2, in order; none for V1."""
+
+    phases: tuple[CurriculumPhase, ...] = ()
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class OptimizerSettings:
     """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step."""
 
@@ -128,6 +159,7 @@ class TrainSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     drop: DropSettings = field(default_factory=DropSettings)
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     run: RunSettings = field(default_factory=RunSettings)
 

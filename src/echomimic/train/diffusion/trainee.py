@@ -20,6 +20,7 @@ from echomimic.train.diffusion.settings import Trained
 from echomimic.train.diffusion.targets import NoiseSchedule
 
 _AUDIO = (".attn2.", ".norm2.")
+_SELF = ".attn1."
 _MOTION = ".motion_modules."
 
 
@@ -55,6 +56,7 @@ class Trainee(nn.Module):
             condition=self._condition(batch, rows, frames),
             portrait=portrait,
             frames=frames,
+            audio_mask=None if batch.audio_mask is None else batch.audio_mask[rows].flatten(0, 1),
         )
         return cast(Tensor, out.unflatten(0, (-1, frames)))
 
@@ -93,7 +95,9 @@ def select_parameters(trainee: Trainee, trained: Trained) -> dict[str, nn.Parame
     """Freeze all parameters but those of a training stage, and return those by name.
 
     "picture": denoising network without motion, reference network, condition encoder. "motion": motion modules.
-    "motion+audio": motion modules and audio attention. "all": everything.
+    "motion+audio": motion modules and audio attention. "all": everything. Of V2: "pose-picture": as "picture" without
+    audio attention; "pose-video": the denoising network without audio attention, and the condition encoder;
+    "attention": self-attention, audio attention and motion of the denoising network, and the condition encoder.
     """
     chosen: dict[str, nn.Parameter] = {}
     unused = unused_reference_names(trainee.reference)
@@ -107,13 +111,20 @@ def select_parameters(trainee: Trainee, trained: Trained) -> dict[str, nn.Parame
 
 
 def _learns(network: str, name: str, trained: Trained) -> bool:
-    is_motion = network == "denoising" and _MOTION in f".{name}"
-    if trained == "all":
-        return True
-    if trained == "picture":
-        return not is_motion
-    is_audio = network == "denoising" and any(part in name for part in _AUDIO)
-    return is_motion or (trained == "motion+audio" and is_audio)
+    is_denoising = network == "denoising"
+    is_motion = is_denoising and _MOTION in f".{name}"
+    is_audio = is_denoising and any(part in name for part in _AUDIO)
+    is_self_attention = is_denoising and _SELF in name
+    is_encoder = network == "condition"
+    return {
+        "all": True,
+        "picture": not is_motion,
+        "motion": is_motion,
+        "motion+audio": is_motion or is_audio,
+        "pose-picture": not (is_motion or is_audio),
+        "pose-video": is_encoder or (is_denoising and not is_audio),
+        "attention": is_encoder or is_motion or is_audio or is_self_attention,
+    }[trained]
 
 
 def checkpoint_layers(network: nn.Module) -> None:
