@@ -172,7 +172,7 @@ def test_the_reference_is_away_from_the_window() -> None:
 
 
 @pytest.mark.parametrize(
-    "trained", ["picture", "motion", "motion+audio", "all", "pose-picture", "pose-video", "attention"]
+    "trained", ["picture", "motion", "motion+audio", "denoising", "all", "pose-picture", "pose-video", "attention"]
 )
 def test_exactly_the_declared_parameters_get_gradients_and_change(trained: str) -> None:
     trainee = make_trainee()

@@ -3,12 +3,16 @@
 from echomimic.checkpoints.convert import convert_file
 from echomimic.checkpoints.geometry import Geometry, read_geometry, write_geometry
 from echomimic.checkpoints.hub import fetch
+from echomimic.checkpoints.lora import Lora, LoraFile, LoraMetadata, read_lora, read_lora_metadata, write_lora
 from echomimic.checkpoints.reading import checksum, read_tensors, release_pages
 from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
 
 __all__ = [
     "FILES",
     "Geometry",
+    "Lora",
+    "LoraFile",
+    "LoraMetadata",
     "WeightFile",
     "checksum",
     "convert_file",
@@ -16,9 +20,12 @@ __all__ = [
     "fetch",
     "locate",
     "read_geometry",
+    "read_lora",
+    "read_lora_metadata",
     "read_tensors",
     "release_pages",
     "require",
     "search_paths",
     "write_geometry",
+    "write_lora",
 ]

@@ -26,7 +26,7 @@ def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
     Pickles are read with `weights_only`, so code in them is never executed. Raises WeightsError for files that are no
     checkpoints: Git LFS pointers, truncated downloads, HTML pages, pickles with code.
     """
-    _refuse_placeholders(path)
+    refuse_placeholders(path)
     tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if not named:
@@ -56,19 +56,19 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _refuse_placeholders(path: Path) -> None:
-    """Raise WeightsError if the first bytes show that the file is no checkpoint."""
+def refuse_placeholders(path: Path, fix: str = AGAIN) -> None:
+    """Raise WeightsError with the advice `fix` if the first bytes show that the file is no checkpoint."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}; {AGAIN}") from None
+        raise WeightsError(f"{path} cannot be read: {error.strerror}; {fix}") from None
     if head.startswith(_POINTER):
-        raise WeightsError(f"{path} is a Git LFS pointer of {path.stat().st_size} bytes, not the file; {AGAIN}")
+        raise WeightsError(f"{path} is a Git LFS pointer of {path.stat().st_size} bytes, not the file; {fix}")
     if head.lstrip()[:1] == b"<":
-        raise WeightsError(f"{path} is a web page, not a checkpoint; {AGAIN}")
+        raise WeightsError(f"{path} is a web page, not a checkpoint; {fix}")
     if not head:
-        raise WeightsError(f"{path} is empty; {AGAIN}")
+        raise WeightsError(f"{path} is empty; {fix}")
 
 
 def _read_safetensors(path: Path) -> "dict[str, Tensor]":
@@ -76,7 +76,7 @@ def _read_safetensors(path: Path) -> "dict[str, Tensor]":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise _missing(error) from None
+        raise missing_tensor_package(error) from None
     try:
         return dict(load_file(path))
     except (SafetensorError, ValueError, OSError) as error:
@@ -87,7 +87,7 @@ def _read_pickle(path: Path) -> "dict[str, Tensor]":
     try:
         import torch
     except ImportError as error:
-        raise _missing(error) from None
+        raise missing_tensor_package(error) from None
     try:
         held = _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -118,5 +118,6 @@ def _first_line(error: BaseException) -> str:
     return text if len(text) <= 120 else text[:117] + "…"
 
 
-def _missing(error: ImportError) -> SetupError:
+def missing_tensor_package(error: ImportError) -> SetupError:
+    """The error for a missing package that reads tensors."""
     return SetupError(missing_package(error.name, "diffusion"))

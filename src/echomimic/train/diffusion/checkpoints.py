@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +15,20 @@ from echomimic.errors import OptionError, OutputError, WeightsError
 from echomimic.train.diffusion.settings import TrainSettings
 
 _PART = ".part"
+_EXTRA = "objective.safetensors"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What has tensors of its own in a checkpoint, such as an objective with an averaged network."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        ...
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned."""
+        ...
 
 
 def save_checkpoint(
@@ -24,10 +38,11 @@ def save_checkpoint(
     parameters: Mapping[str, nn.Parameter],
     average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    keep: int,
+    extra: Stateful | None = None,
 ) -> Path:
-    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete all but the newest `keep`.
+    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete all but the newest `run.keep`.
 
+    `extra` has further tensors, such as an objective's.
     Raises OutputError if the disk is full; the older checkpoints stay.
     """
     target = folder / "steps" / f"{step:08d}"
@@ -38,6 +53,8 @@ def save_checkpoint(
         _save(part / "model.safetensors", {name: value.detach() for name, value in parameters.items()})
         _save(part / "ema.safetensors", average)
         _save(part / "optimizer.safetensors", optimizer_tensors(parameters, optimizer))
+        if extra:
+            _save(part / _EXTRA, extra.state())
         state = {"step": step, "settings": settings.digest(), "torch": torch.__version__}
         _write_text(part / "state.json", json.dumps(state, indent=1))
         shutil.rmtree(target, ignore_errors=True)
@@ -49,7 +66,7 @@ def save_checkpoint(
             f"the checkpoint of step {step} cannot be written to {folder} ({error.strerror}); "
             "free some space and run again with --resume"
         ) from None
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(folder)[: -settings.run.keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -65,6 +82,7 @@ def load_checkpoint(
     parameters: Mapping[str, nn.Parameter],
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
+    extra: Stateful | None = None,
 ) -> int:
     """Restore a run in place and return its step. Raises OptionError if it was made with other settings."""
     state = read_state(path)
@@ -80,6 +98,8 @@ def load_checkpoint(
         for name, tensor in load_file(path / "ema.safetensors").items():
             average[name].copy_(tensor)
     restore_optimizer(load_file(path / "optimizer.safetensors", device=str(device)), parameters, optimizer)
+    if extra:
+        extra.load_state(load_file(path / _EXTRA))
     return int(state["step"])
 
 

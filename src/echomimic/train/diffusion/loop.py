@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from echomimic.errors import DeviceError, OptionError
 from echomimic.train.diffusion.batch import Batch, Sample
-from echomimic.train.diffusion.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from echomimic.train.diffusion.checkpoints import Stateful, list_checkpoints, load_checkpoint, save_checkpoint
+from echomimic.train.diffusion.lora import trainable_parameters
 from echomimic.train.diffusion.losses import latent_loss
 from echomimic.train.diffusion.settings import LossSettings, OptimizerSettings, TrainSettings
 from echomimic.train.diffusion.targets import NoiseSchedule
-from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, select_parameters
+from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers
 
 MOST_SKIPPED = 20
 """Steps in a row with a gradient that is not finite after which a run stops."""
@@ -93,7 +94,7 @@ def train(
 
     accelerator = Accelerator(mixed_precision="bf16" if settings.run.precision == "bfloat16" else "no")
     _check_batch(settings, accelerator.num_processes)
-    parameters = select_parameters(trainee, settings.model.trained)
+    parameters = trainable_parameters(trainee, settings)
     if settings.run.gradient_checkpointing:
         checkpoint_layers(trainee.denoising)
     trainee.to(accelerator.device)
@@ -102,11 +103,12 @@ def train(
     existing = list_checkpoints(folder)
     if existing and not resume:
         raise OptionError(f"{folder} holds a run already; expected an empty folder, or --resume")
+    objective = objective or VelocityObjective(trainee.schedule, settings.loss)
+    extra = objective if isinstance(objective, Stateful) else None
     if existing:
-        state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer)
+        state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer, extra)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
-    objective = objective or VelocityObjective(trainee.schedule, settings.loss)
     step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)
@@ -116,7 +118,7 @@ def train(
                 report(record)
             last = state.step == settings.run.steps
             if last or state.step % settings.run.checkpoint_every == 0:
-                save_checkpoint(folder, state.step, settings, parameters, state.average, optimizer, settings.run.keep)
+                save_checkpoint(folder, state.step, settings, parameters, state.average, optimizer, extra)
         if after_step:
             after_step(state.step, trainee)
     return state.average

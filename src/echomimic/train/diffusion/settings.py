@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from echomimic.errors import OptionError
@@ -22,7 +22,7 @@ _CONFIG = ConfigDict(extra="forbid")
 Variant = Literal["mask", "landmarks", "hands"]
 PosePart = Literal["body", "head", "lips", "hands"]
 Hearing = Literal["off", "lips", "head", "all"]
-Trained = Literal["picture", "motion", "motion+audio", "all", "pose-picture", "pose-video", "attention"]
+Trained = Literal["picture", "motion", "motion+audio", "denoising", "all", "pose-picture", "pose-video", "attention"]
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -41,13 +41,17 @@ class DataSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class ModelSettings:
-    """`variant` is the condition picture; `trained` names what learns; `start` is a folder of published checkpoints."""
+    """`variant` is the condition picture; `trained` names what learns; `start` is a folder of published checkpoints.
+
+    With `lora_rank` only a LoRA of that rank is trained, which shows the person `subject` of the data.
+    """
 
     variant: Variant = "mask"
     trained: Trained = "motion+audio"
     start: str = ""
     lora_rank: int = 0
     lora_alpha: float = 32.0
+    subject: str = ""
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -118,6 +122,22 @@ class CurriculumSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class DistilSettings:
+    """Distillation into `steps` steps: phased consistency with `grid` points a step, or progressive (two into one).
+
+    The teacher's guidance scale is drawn from the range `guidance`; `target_decay` is that of the target network's
+    average, `huber` the factor of the loss's rounding.
+    """
+
+    kind: Literal["off", "consistency", "progressive"] = "off"
+    steps: Annotated[int, Field(ge=1, le=100)] = 6
+    grid: Annotated[int, Field(ge=1, le=100)] = 8
+    guidance: tuple[float, float] = (1.5, 3.5)
+    target_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    huber: Annotated[float, Field(gt=0)] = 0.00054
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class OptimizerSettings:
     """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step."""
 
@@ -160,6 +180,7 @@ class TrainSettings:
     drop: DropSettings = field(default_factory=DropSettings)
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
+    distil: DistilSettings = field(default_factory=DistilSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     run: RunSettings = field(default_factory=RunSettings)
 

@@ -32,10 +32,11 @@ class Trainee(nn.Module):
         self.denoising, self.reference, self.condition = denoising, reference, condition
         self.schedule = schedule
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Noisy latents and predicted velocity, both (B, F, c, h, w)."""
+    def forward(self, batch: Batch, noisy: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Noisy latents and predicted velocity, both (B, F, c, h, w); `noisy` replaces the batch's own."""
         count = len(batch.latents)
-        noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timestep)
+        if noisy is None:
+            noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timestep)
         velocity = torch.empty_like(noisy)
         has_reference = batch.keep[:, 2] > 0
         for with_reference in (True, False):
@@ -95,22 +96,24 @@ def select_parameters(trainee: Trainee, trained: Trained) -> dict[str, nn.Parame
     """Freeze all parameters but those of a training stage, and return those by name.
 
     "picture": denoising network without motion, reference network, condition encoder. "motion": motion modules.
-    "motion+audio": motion modules and audio attention. "all": everything. Of V2: "pose-picture": as "picture" without
-    audio attention; "pose-video": the denoising network without audio attention, and the condition encoder;
-    "attention": self-attention, audio attention and motion of the denoising network, and the condition encoder.
+    "motion+audio": motion modules and audio attention. "denoising": the denoising network. "all": everything.
+    Of V2: "pose-picture": as "picture" without audio attention; "pose-video": the denoising network without audio
+    attention, and the condition encoder; "attention": self-attention, audio attention and motion of the denoising
+    network, and the condition encoder.
     """
     chosen: dict[str, nn.Parameter] = {}
     unused = unused_reference_names(trainee.reference)
     for name, parameter in trainee.named_parameters():
         network, _, inner = name.partition(".")
-        learns = _learns(network, inner, trained) and not (network == "reference" and inner in unused)
-        parameter.requires_grad_(learns)
-        if learns:
+        is_trained = learns(network, inner, trained) and not (network == "reference" and inner in unused)
+        parameter.requires_grad_(is_trained)
+        if is_trained:
             chosen[name] = parameter
     return chosen
 
 
-def _learns(network: str, name: str, trained: Trained) -> bool:
+def learns(network: str, name: str, trained: Trained) -> bool:
+    """Whether a stage of training changes the parameter `name` of a network; see `select_parameters`."""
     is_denoising = network == "denoising"
     is_motion = is_denoising and _MOTION in f".{name}"
     is_audio = is_denoising and any(part in name for part in _AUDIO)
@@ -118,6 +121,7 @@ def _learns(network: str, name: str, trained: Trained) -> bool:
     is_encoder = network == "condition"
     return {
         "all": True,
+        "denoising": is_denoising,
         "picture": not is_motion,
         "motion": is_motion,
         "motion+audio": is_motion or is_audio,
