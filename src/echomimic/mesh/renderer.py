@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyes import EyeRenderer
+from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
 from echomimic.mesh.openings import FINER, Pixels, blend, cover, fill_opening
 from echomimic.mesh.rig import Rig
@@ -59,9 +60,7 @@ class Renderer:
         """The picture with eyes and mouth inpainted from their rims, so that only skin is left."""
         for eye in mesh.EYES:
             picture = fill_opening(picture, self.rig.landmarks, (eye.upper_curve, eye.lower_curve))
-        if not self.rig.open:
-            return picture
-        return fill_opening(picture, self.rig.landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
+        return clean_lips(picture, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
 
     def landmarks(self, row: Floats) -> Floats:
         """(478, 3) float32 pixels: the face landmarks in the frame of a row."""

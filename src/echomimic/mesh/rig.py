@@ -25,6 +25,10 @@ _ZERO = (0.0, 0.0, 0.0)
 
 OPEN = 0.05
 """Lips further apart than this fraction of the mouth width are closed to get the rest pose."""
+LIPS_ALONE, SMILE_ALONE = 0.06, 0.26
+"""Gaps, in mouth widths, that lips and a smile make without the jaw; the rest of a portrait's gap is a dropped jaw."""
+_SMILE = (0.34, 0.42)
+"""Mouth widths, in face widths, of a mouth at rest and of a full smile."""
 GAP_AT_FULL_JAW = 0.5
 STEEPEST = 1.8
 SNAP = 0.012
@@ -69,9 +73,13 @@ class Rig:
         gap = self._gap(points)
         self.opening = float(gap.max() / self.frame.mouth_width)
         self.open = self.opening > OPEN
-        self.rest = self._closed(points, np.ones(9)) if self.open else points
-        self._rest_gap = self._gap(self.rest)
+        self.rest = points
         self._basis = self._build_basis()
+        if self.open:
+            raised = self._with_jaw_raised(points)
+            self.rest = self._closed(raised, np.ones(9))
+            self._basis = self._build_basis()
+        self._rest_gap = self._gap(self.rest)
         self._lids = _lid_tables()
 
     def points(self, row: Floats) -> Floats:
@@ -100,6 +108,15 @@ class Rig:
         down = v[_C["shift_y"]] - 0.5 * BREATH * v[_C["breath"]]
         turn = rotation_matrix(v[_C["yaw"]], v[_C["pitch"]], v[_C["roll"]])
         return turn, np.array([across * width, down * width, 0.0])
+
+    def _with_jaw_raised(self, points: Array) -> Array:
+        """The points of an open mouth with the jaw raised until the gap is one that lips alone make."""
+        gap = float(self._gap(points)[3:6].mean()) / self.frame.mouth_width
+        wide = np.linalg.norm(points[mesh.MOUTH_RIGHT] - points[mesh.MOUTH_LEFT]) / self.frame.face_width
+        smiling = float(np.clip((wide - _SMILE[0]) / (_SMILE[1] - _SMILE[0]), 0, 1))
+        jaw = np.clip((gap - LIPS_ALONE - (SMILE_ALONE - LIPS_ALONE) * smiling) / GAP_AT_FULL_JAW, 0, 1)
+        amounts = self._amounts(np.where(np.arange(len(CURVE_NAMES)) == _C["jaw"], jaw, 0.0))
+        return np.asarray(points - np.einsum("k,kn->n", amounts, self._basis).reshape(mesh.POINTS, 3))
 
     def _amounts(self, v: Array) -> Array:
         """(11,) weights of the basis for a row of curves."""
