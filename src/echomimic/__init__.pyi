@@ -2,6 +2,7 @@ from .api import animate as animate
 from .api import load as load
 from .api import plan as plan
 from .api import predict as predict
+from .checkpoints import LoraFile as LoraFile
 from .engines import Engine as Engine
 from .engines import Render as Render
 from .errors import EchoMimicError as EchoMimicError

@@ -10,8 +10,9 @@ from typing_extensions import Unpack
 
 from echomimic import __version__
 from echomimic import motion as tracks
+from echomimic.checkpoints import LoraFile, other_preset, read_lora_metadata
 from echomimic.engines import Engine, Render
-from echomimic.errors import OptionError
+from echomimic.errors import OptionError, WeightsError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, OptionsDict, make_options
 from echomimic.presets import PRESETS, Preset, find_preset, require_files, require_packages, resolve_preset
@@ -44,6 +45,7 @@ def animate(
     save_motion: Source | None = None,
     live: Source | None = None,
     weights: Source | None = None,
+    lora: Source | LoraFile | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
     **options: Unpack[OptionsDict],
@@ -51,14 +53,14 @@ def animate(
     """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
 
     `motion` is a track to render instead of the motion predicted from the voice; `save_motion` is where the rendered
-    track is written; `live` is where an .mp4 can be read while it grows; `engine` is one that `load` returned for the
-    same preset, kept for many clips; `options` are the fields of `Options`. Raises EchoMimicError; the output exists
-    completely or not at all.
+    track is written; `live` is where an .mp4 can be read while it grows; `lora` is a file that adapts a diffusion
+    preset to a person; `engine` is one that `load` returned for the same preset, kept for many clips; `options` are the
+    fields of `Options`. Raises EchoMimicError; the output exists completely or not at all.
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
     with collect_notes() as notes:
-        run = _prepare(portrait, speech, motion, preset, weights, engine, options, check_files=True)
+        run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options, check_files=True)
         render = run.render
         count = _write(Path(output), run, progress, live)
         if save_motion is not None:
@@ -85,12 +87,13 @@ def plan(
     *,
     preset: str = "auto",
     weights: Source | None = None,
+    lora: Source | LoraFile | None = None,
     engine: Engine | None = None,
     **options: Unpack[OptionsDict],
 ) -> Plan:
     """Prepare the run of `animate` with the same arguments and describe it; nothing is rendered or written."""
     with collect_notes() as notes:
-        run = _prepare(portrait, speech, motion, preset, weights, engine, options)
+        run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options)
     render = run.render
     return Plan(
         preset=run.preset.name,
@@ -113,6 +116,7 @@ def predict(
     output: Source | None = None,
     preset: str = "mesh",
     weights: Source | None = None,
+    lora: Source | LoraFile | None = None,
     engine: Engine | None = None,
     **options: Unpack[OptionsDict],
 ) -> Motion:
@@ -122,28 +126,49 @@ def predict(
     """
     if output is not None:
         tracks.check_motion_path(output)
-    track = _prepare(portrait, speech, motion, preset, weights, engine, options).render.motion
+    track = _prepare(portrait, speech, motion, preset, weights, lora, engine, options).render.motion
     if output is not None:
         tracks.save_motion(output, track)
     return track
 
 
-def load(preset: str = "auto", device: str | None = None, weights: Source | None = None) -> Engine:
+def load(
+    preset: str = "auto",
+    device: str | None = None,
+    weights: Source | None = None,
+    lora: Source | LoraFile | None = None,
+) -> Engine:
     """The engine of a preset, to be kept for many clips; `device` is used if the options say auto.
 
-    Networks are loaded when they are first used. Raises WeightsError if a checkpoint file is missing.
+    Networks are loaded, and changed by the `lora`, when they are first used. Raises WeightsError if a checkpoint file
+    is missing or the LoRA is of another preset.
     """
-    chosen, _ = resolve_preset(preset, weights=_folder(weights))
-    engine = _load(chosen, device, weights)
+    adapted = _lora_file(lora)
+    chosen, _ = resolve_preset(_preset_of(adapted, preset), weights=_folder(weights))
+    engine = _load(chosen, device, weights, adapted)
     require_files(chosen, _folder(weights))
     return engine
 
 
-def _load(preset: Preset, device: str | None, weights: Source | None) -> Engine:
+def _load(preset: Preset, device: str | None, weights: Source | None, lora: LoraFile | None) -> Engine:
     require_packages(preset)
     module = import_module(f"echomimic.{preset.engine}.engine")
-    engine: Engine = module.load_engine(preset, _folder(weights), device, _predict)
+    engine: Engine = module.load_engine(preset, _folder(weights), device, _predict, lora)
     return engine
+
+
+def _lora_file(lora: Source | LoraFile | None) -> LoraFile | None:
+    return LoraFile(Path(lora)) if isinstance(lora, (str, Path)) else lora
+
+
+def _preset_of(lora: LoraFile | None, preset: str) -> str:
+    """The preset to use with a LoRA: for `auto` the one it was trained for. Raises WeightsError for another one."""
+    if lora is None:
+        return preset
+    made_for = read_lora_metadata(lora.path).preset
+    if preset not in ("auto", made_for):
+        raise WeightsError(other_preset(lora.path, made_for, preset))
+    return made_for
 
 
 def _prepare(
@@ -152,6 +177,7 @@ def _prepare(
     motion: Source | Motion | None,
     preset: str,
     weights: Source | None,
+    lora: Source | LoraFile | None,
     engine: Engine | None,
     options: OptionsDict,
     *,
@@ -159,8 +185,10 @@ def _prepare(
 ) -> _PreparedRun:
     """Read the inputs, choose the preset, and have its engine prepare the run."""
     make_options(options)  # an invalid option is refused before anything is read
+    adapted = _lora_file(lora)
+    preset = _preset_of(adapted, preset)
     if engine is not None:
-        preset = _same_preset(engine, preset)
+        preset = _same_preset(engine, preset, adapted)
     elif check_files and preset != "auto":
         require_packages(find_preset(preset))
         require_files(find_preset(preset), _folder(weights))  # before any note about inputs that it cannot render
@@ -168,16 +196,18 @@ def _prepare(
     chosen, why = resolve_preset(preset, track, _folder(weights))
     settings = make_options(options, chosen.defaults)
     if engine is None:
-        engine = _load(chosen, None, weights)
+        engine = _load(chosen, None, weights, adapted)
     portrait, speech = _read(portrait, speech)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)
     return _PreparedRun(render, speech, chosen, why, settings)
 
 
-def _same_preset(engine: Engine, preset: str) -> str:
-    """The engine's preset. Raises OptionError if another one was asked for."""
+def _same_preset(engine: Engine, preset: str, lora: LoraFile | None) -> str:
+    """The engine's preset. Raises OptionError if another one was asked for, or a LoRA, which an engine has already."""
     own = engine.preset.name
+    if lora is not None:
+        raise OptionError(f"an engine and a LoRA are given; expected an engine with that LoRA: load({own!r}, lora=...)")
     if preset not in ("auto", own):
         raise OptionError(
             f"the engine is of preset {own} and preset is {preset!r}; expected an engine of that preset: "

@@ -14,6 +14,7 @@ from echomimic import api
 from echomimic.apps.cli import main as cli
 from echomimic.apps.cli import reporter as terminal
 from echomimic.apps.cli.main import run
+from echomimic.checkpoints import LoraFile
 from echomimic.errors import Cancelled, DeviceError, FaceError, OutputError, WeightsError
 from echomimic.notes import note
 from echomimic.types import Clip, Plan
@@ -89,6 +90,12 @@ def test_only_what_is_given_reaches_the_api(calls: Calls) -> None:
     given = calls.options[0]
     assert set(given) == {"output", "preset", "save_motion", "weights", "progress"}
     assert (given["output"], given["preset"]) == (Path("me-voice.mp4"), "auto")
+
+
+def test_a_lora_reaches_the_api_with_its_strength(calls: Calls) -> None:
+    assert run(["animate", "me.png", "voice.wav", "--lora", "anna.safetensors", "--lora-strength", "0.5"]) == 0
+    assert calls.options[0]["lora"] == LoraFile(Path("anna.safetensors"), 0.5)
+    assert run(["animate", "me.png", "voice.wav", "--lora", "anna.safetensors", "--lora-strength", "3"]) == 2
 
 
 def test_every_kind_of_option_reaches_the_api(calls: Calls) -> None:

@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from echomimic import api
 from echomimic.checkpoints import Lora, LoraFile, LoraMetadata, read_lora, write_lora
+from echomimic.diffusion.engine import DiffusionEngine
 from echomimic.diffusion.lora import merge_lora, merge_lora_file
 from echomimic.errors import EchoMimicError, OptionError, WeightsError
+from echomimic.presets import find_preset
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.loop import train
 from echomimic.train.diffusion.lora import LoraLinear, adapted_layers, add_lora, lora_of, merge_layers
@@ -215,3 +218,32 @@ def test_files_that_are_no_lora_are_one_line(tmp_path: Path, write: Callable[[Pa
 def test_the_strength_has_a_range() -> None:
     with pytest.raises(EchoMimicError, match="expected a number from 0 to 2"):
         LoraFile(Path("x"), 3.0)
+
+
+def test_auto_with_a_lora_means_its_preset_and_another_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "anna.safetensors"
+    write_lora(path, make_lora("v1-landmarks"))
+    with pytest.raises(WeightsError, match="preset v1-landmarks needs it"):
+        api.load("auto", weights=tmp_path, lora=path)
+    for preset in ("v2", "mesh"):
+        with pytest.raises(WeightsError, match=f"trained for preset v1-landmarks and the preset is {preset}"):
+            api.load(preset, weights=tmp_path, lora=path)
+
+
+def test_an_engine_takes_no_further_lora(tmp_path: Path) -> None:
+    path = tmp_path / "anna.safetensors"
+    write_lora(path, make_lora("tiny"))
+    with pytest.raises(OptionError, match=r"load\('tiny', lora="):
+        api.plan("me.png", "voice.wav", engine=api.load("tiny"), lora=path)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, strength: float) -> None:
+    path = tmp_path / "anna.safetensors"
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    write_lora(path, make_lora("tiny", f"denoising.{layer}"))
+    device = torch.device("cpu")
+    plain = DiffusionEngine(find_preset("tiny")).networks(device, torch.float32)
+    adapted = DiffusionEngine(find_preset("tiny"), lora=LoraFile(path, strength)).networks(device, torch.float32)
+    before, after = (networks.denoising.get_submodule(layer).weight for networks in (plain, adapted))
+    assert torch.allclose(after - before, torch.full((32, 32), 2.0 * strength), atol=1e-5)

@@ -3,7 +3,15 @@
 from echomimic.checkpoints.convert import convert_file
 from echomimic.checkpoints.geometry import Geometry, read_geometry, write_geometry
 from echomimic.checkpoints.hub import fetch
-from echomimic.checkpoints.lora import Lora, LoraFile, LoraMetadata, read_lora, read_lora_metadata, write_lora
+from echomimic.checkpoints.lora import (
+    Lora,
+    LoraFile,
+    LoraMetadata,
+    other_preset,
+    read_lora,
+    read_lora_metadata,
+    write_lora,
+)
 from echomimic.checkpoints.reading import checksum, read_tensors, release_pages
 from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
 
@@ -19,6 +27,7 @@ __all__ = [
     "default_folder",
     "fetch",
     "locate",
+    "other_preset",
     "read_geometry",
     "read_lora",
     "read_lora_metadata",

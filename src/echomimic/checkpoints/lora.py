@@ -97,6 +97,14 @@ def write_lora(path: Path, lora: Lora) -> None:
     save_file(tensors, path, metadata={name: str(value) for name, value in asdict(lora.metadata).items()})
 
 
+def other_preset(path: Path, made_for: str, preset: str) -> str:
+    """The message for a LoRA file that was trained for another preset."""
+    return (
+        f"{path} was trained for preset {made_for} and the preset is {preset}; expected a LoRA of {preset}, "
+        f"or preset {made_for}"
+    )
+
+
 def _read(path: Path, *, tensors: bool) -> "tuple[dict[str, str], dict[str, Tensor]]":
     """Metadata and, if asked for, tensors of a safetensors file."""
     refuse_placeholders(path, EXPECTED)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from echomimic.checkpoints import search_paths
+from echomimic.checkpoints import LoraFile, search_paths
 from echomimic.diffusion.conditioning import (
     ConditioningFrame,
     DrivingFrames,
@@ -20,6 +20,7 @@ from echomimic.diffusion.conditioning import (
 )
 from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
+from echomimic.diffusion.lora import merge_lora_file
 from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
@@ -45,15 +46,20 @@ DECODE_BATCH = 4
 class DiffusionEngine:
     """An `Engine` for one preset. Keeps its networks, on their device, for many clips.
 
-    `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset if the user gives none, and
-    `device` is used if the options say auto.
+    `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset if the user gives none,
+    `device` is used if the options say auto, and `lora` adapts the networks to a person.
     """
 
     def __init__(
-        self, preset: Preset, weights: Path | None = None, predict: Predict | None = None, device: str | None = None
+        self,
+        preset: Preset,
+        weights: Path | None = None,
+        predict: Predict | None = None,
+        device: str | None = None,
+        lora: LoraFile | None = None,
     ) -> None:
         self.preset, self.predict = preset, predict
-        self._weights, self._device = weights, device
+        self._weights, self._device, self._lora = weights, device, lora
         self._loaded: tuple[object, Networks] | None = None
 
     def prepare(
@@ -85,6 +91,9 @@ class DiffusionEngine:
                 if self.preset.files
                 else tiny_networks(self.preset, dtype)
             )
+            if self._lora:
+                parts = {"denoising": networks.denoising, "reference": networks.reference}
+                merge_lora_file(parts, self._lora, self.preset.name)
             if compiled:
                 compile_regions(networks.denoising)
             self._loaded = (wanted, networks)
@@ -176,9 +185,11 @@ class DiffusionRender:
             yield finish(picture) if finish else picture
 
 
-def load_engine(preset: Preset, weights: Path | None, device: str | None, predict: Predict) -> DiffusionEngine:
+def load_engine(
+    preset: Preset, weights: Path | None, device: str | None, predict: Predict, lora: LoraFile | None = None
+) -> DiffusionEngine:
     """The engine of a diffusion preset; its networks are loaded when they are first used."""
-    return DiffusionEngine(preset, weights, predict, device)
+    return DiffusionEngine(preset, weights, predict, device, lora)
 
 
 class _TwoStageProgress:

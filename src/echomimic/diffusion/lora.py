@@ -1,12 +1,11 @@
 """Merge a LoRA into loaded networks."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from echomimic.checkpoints import Lora, LoraFile, read_lora, release_pages
+from echomimic.checkpoints import Lora, LoraFile, other_preset, read_lora, release_pages
 from echomimic.errors import WeightsError
 
 
@@ -16,14 +15,6 @@ def merge_lora_file(networks: Mapping[str, nn.Module], file: LoraFile, preset: s
     if lora.metadata.preset != preset:
         raise WeightsError(other_preset(file.path, lora.metadata.preset, preset))
     merge_lora(networks, lora, file.strength, file.path)
-
-
-def other_preset(path: Path, made_for: str, preset: str) -> str:
-    """The message for a LoRA file that was trained for another preset."""
-    return (
-        f"{path} was trained for preset {made_for} and the preset is {preset}; expected a LoRA of {preset}, "
-        f"or preset {made_for}"
-    )
 
 
 def merge_lora(networks: Mapping[str, nn.Module], lora: Lora, strength: float, source: object) -> None:

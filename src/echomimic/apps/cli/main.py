@@ -54,6 +54,21 @@ _Weights = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="folder with checkpoints; default: ECHOMIMIC_WEIGHTS, or where fetch puts them"),
 ]
+_Motion = Annotated[
+    Path | None,
+    typer.Option(metavar="TRACK", help="follow this motion instead of the one generated from the voice"),
+]
+_SaveMotion = Annotated[
+    Path | None,
+    typer.Option(metavar="TRACK", help="save the rendered motion here: .npz, .json or .csv"),
+]
+_Lora = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="adapt a diffusion preset to a person with this LoRA of 'train export'"),
+]
+_Strength = Annotated[
+    float, typer.Option(metavar="NUMBER", help="how much of the LoRA, 0 to 2; 1 is as it was trained")
+]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
 # exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
@@ -91,15 +106,11 @@ def animate(
     speech: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file, or a video's sound")],
     output: _Output = None,
     preset: Annotated[str, typer.Option(metavar="NAME", help="how to render: see 'echomimic presets'")] = "auto",
-    motion: Annotated[
-        Path | None,
-        typer.Option(metavar="TRACK", help="follow this motion instead of the one generated from the voice"),
-    ] = None,
-    save_motion: Annotated[
-        Path | None,
-        typer.Option(metavar="TRACK", help="save the rendered motion here: .npz, .json or .csv"),
-    ] = None,
+    motion: _Motion = None,
+    save_motion: _SaveMotion = None,
     weights: _Weights = None,
+    lora: _Lora = None,
+    lora_strength: _Strength = 1.0,
     plan: Annotated[
         bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
     ] = False,
@@ -115,9 +126,11 @@ def animate(
     with reporting(as_json) as reporter:
         from echomimic import api
         from echomimic.apps.jobs.runner import JobRequest, run_job
+        from echomimic.checkpoints import LoraFile
 
+        adapted = None if lora is None else LoraFile(lora, lora_strength)
         if plan:
-            reporter.plan(api.plan(portrait, speech, motion, preset=preset, weights=weights, **given))
+            reporter.plan(api.plan(portrait, speech, motion, preset=preset, weights=weights, lora=adapted, **given))
             return
         job = JobRequest(
             output,
@@ -128,6 +141,7 @@ def animate(
             options=given,
             save_motion=save_motion,
             weights=weights,
+            lora=adapted,
         )
         clip = run_job(job, reporter.progress)
         _report(reporter, clip)

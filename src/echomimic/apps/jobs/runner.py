@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from echomimic.checkpoints import LoraFile
 from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import InputError
 from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
@@ -30,6 +31,7 @@ class JobRequest:
     save_motion: Path | None = None
     live: Path | None = None
     weights: Path | None = None
+    lora: LoraFile | None = None
     pose: bool = False
     person: int | None = None
     max_pixels: int | None = None
@@ -43,12 +45,13 @@ class EngineCache:
         self._key: object = None
         self._engine: Engine | None = None
 
-    def get(self, preset: str, weights: Path | None) -> Engine:
+    def get(self, preset: str, weights: Path | None, lora: LoraFile | None = None) -> Engine:
+        """The engine of a preset with these weights and this LoRA."""
         from echomimic import api
 
-        if self._engine is None or self._key != (preset, weights):
+        if self._engine is None or self._key != (preset, weights, lora):
             self._engine = None
-            self._engine, self._key = api.load(preset, weights=weights), (preset, weights)
+            self._engine, self._key = api.load(preset, weights=weights, lora=lora), (preset, weights, lora)
         return self._engine
 
 
@@ -71,8 +74,8 @@ def run_job(
     preset, speech = request.preset, _check_limits(request)
     if engine is None and engines is not None:
         preset = _preset_name(request)
-        engine = TappedEngine(engines.get(preset, request.weights), _previewed)
-    given: dict[str, Any] = {"live": request.live, "engine": engine}
+        engine = TappedEngine(engines.get(preset, request.weights, request.lora), _previewed)
+    given: dict[str, Any] = {"live": request.live, "engine": engine, "lora": request.lora if engine is None else None}
     return api.animate(
         _require_input(request.portrait, "portrait"),
         _require_input(speech, "voice"),
