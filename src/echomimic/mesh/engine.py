@@ -14,13 +14,15 @@ import numpy.typing as npt
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
 from echomimic.landmarks.face import Face, LocatedFace, locate_face
+from echomimic.landmarks.topology import EYES
 from echomimic.mesh.background import inpaint_background, person_matte
+from echomimic.mesh.eyelids import is_shut
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
 from echomimic.mesh.speech_to_face import predict_curves
 from echomimic.motion.spatial_edits import combine_curves
 from echomimic.motion.time_edits import clip_length, clip_times
-from echomimic.notes import Note, collect_notes, emit
+from echomimic.notes import Note, collect_notes, emit, note
 from echomimic.options import Options
 from echomimic.presets import Preset, find_preset
 from echomimic.signals import sample_at
@@ -105,8 +107,18 @@ class MeshEngine:
 def _prepared(portrait: Portrait, options: Options, face: Face | None) -> PreparedPortrait:
     with collect_notes() as notes:
         found = locate_face(portrait, options) if face is None else LocatedFace(portrait, face)
+        _note_shut_eyes(found)
     crop = frame_portrait(found.portrait, found.face, options)
     return PreparedPortrait(found.portrait, found.face, crop, options.still_background, tuple(notes))
+
+
+def _note_shut_eyes(found: LocatedFace) -> None:
+    if any(is_shut(np.asarray(found.face.landmarks, np.float64), eye) for eye in EYES):
+        note(
+            "eyes_shut",
+            "an eye in {name} is shut and will stay shut: use a picture with open eyes",
+            name=found.portrait.name,
+        )
 
 
 @dataclass(frozen=True)

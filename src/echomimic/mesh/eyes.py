@@ -3,25 +3,31 @@
 The eyeball is a texture without lids: its iris is completed to a disc, and white is filled in where a lid hid it.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.openings import FINER, Opening, Pixels, blend, cover, put, smooth_curve
-from echomimic.mesh.rig import FOLD, Rig
-from echomimic.mesh.upper_body import Surroundings, smoothstep
+from echomimic.mesh.eyelids import SLIT, STRIP, Lid, slit_fraction
+from echomimic.mesh.openings import FINER, Pixels, blend, smooth_curve
+from echomimic.mesh.rig import Rig
+from echomimic.mesh.upper_body import smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose, Rim, bounds, sample
-from echomimic.types import CURVE_NAMES
+from echomimic.types import CURVE_NAMES, Floats
 
 Array = npt.NDArray[np.float64]
 
-LASHES = 0.07
-"""Overhang of a closing upper lid over the eyeball, in eye heights: the lash line moves with the lid."""
-THICKEST = 0.05
-"""Thickest lash line of a shut eye, in eye heights."""
+_REST_FADES = (0.0, 0.45)
+"""Range of blinks over which what is no lash vanishes: wet edges and highlights."""
+_FLATTEST = 0.25
+"""Shortest length of lashes that point at the viewer, as a fraction."""
+_SHADOW, _SHADOW_WIDTH = 0.5, 0.03
+"""Darkness of the line of a shut eye, and its thickness in eye widths."""
+_STEPS = 256
+"""Entries of the tables of rims."""
 _WHOLE = 1.15
 """Radius, in iris radii, that moves rigidly with the iris; the white beyond it stretches."""
 _TURNS = (0.02, 0.3)
@@ -29,10 +35,9 @@ _TURNS = (0.02, 0.3)
 _BLINK = CURVE_NAMES.index("blink")
 _GAZE = (CURVE_NAMES.index("gaze_x"), CURVE_NAMES.index("gaze_y"))
 
-_HEM = 0.04
-"""Distance from the rims at which the eyeball begins if the eye looks ahead, in eye heights; nearer are lashes."""
 _WET = (0.1, 0.2)
-"""The same below the upper and above the lower rim if the eye turns: the wet edges stay with the lids."""
+"""Distance below the upper and above the lower rim at which a turning eyeball begins, in eye heights: wet edges stay
+with the lids."""
 _FADE = 0.2
 """Width of the transition from visible to synthesised texture, in iris radii."""
 _RINGS = np.linspace(0, 1.06, 13)
@@ -45,84 +50,104 @@ _EDGE = 12.0
 
 
 class EyeRenderer:
-    """Draws one eye of one portrait."""
+    """Draws one eye of one portrait into frames in which it is shut (`painted_shut`)."""
 
-    def __init__(self, picture: Pixels, rig: Rig, around: Surroundings, eye: mesh.Eye) -> None:
+    def __init__(self, picture: Pixels, rig: Rig, eye: mesh.Eye, lid: Lid) -> None:
         self.eye = eye
         points = rig.landmarks
         width = float(np.linalg.norm(points[eye.right] - points[eye.left]))
-        region = (*eye.crease, *eye.cheek_side, *eye.upper_curve, *eye.lower_curve)
-        rims = (eye.upper_curve, eye.lower_curve)
-        self.opening = Opening(points, around, rims, region, 0.12 * width, max(1, round(width / 24)), 0.025 * width)
+        self._width, self._size = width, (picture.shape[1], picture.shape[0])
         self._contour = points[[*eye.upper_curve, *eye.lower]]
         self._solve = np.linalg.pinv(np.column_stack([self._contour[:, :2], np.ones(len(self._contour))]))
+        self._upper, self._lower = Rim.of(eye.upper_curve, points), Rim.of(eye.lower_curve, points)
         self._smooth = smooth_curve(len(eye.upper_curve))
-        heights = (points[list(eye.lower)] - points[list(eye.upper)]) @ rig.frame.axes[1]
-        s = np.linspace(-1, 1, len(eye.upper_curve))
-        self._lash = max(float(heights.max()), 0.0) * (1 - s**2)[:, None]
-        self._down = rig.frame.axes[1]
-        self._across = rig.frame.axes[0]
-        self._excess = self._dark_above(picture, points)
+        self._down, self._across = rig.frame.axes[1], rig.frame.axes[0]
         self._ball = 0.42 * width
         self._eyeball = build_eyeball(picture, points, eye)
+        self._lid = lid
+        self._rest = self._smooth @ self._upper.t, self._smooth @ self._upper.v
 
-    def paint(self, frame: Pixels, portrait: Pixels, pose: Pose) -> None:
-        """Draw the eye into `frame` (H, W, 3 or 4); `portrait` is enlarged by `FINER`."""
-        box = self.opening.box(pose.points)
+    def paint(self, frame: Pixels, pose: Pose) -> None:
+        """Draw the eye into `frame` (H, W, 3 or 4)."""
+        box = bounds(pose.points[list(self.eye.contour)], self._margins(), self._size)
         if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._eyeball.still.size:
             return
-        down = pose.direct(self._down)
-        upper = self._smooth @ (pose.points[list(self.eye.upper_curve), :2] + self._overhang(pose) * down)
-        lower = self._smooth @ pose.points[list(self.eye.lower_curve), :2].astype(np.float64)
-        # where the lids overlap, the upper one is in front
-        lower = np.where(((lower - upper) @ down < 0)[:, None], upper, lower)
-        # split in the middle of the eye: a split at a lid's edge would show the other lid's colour along it
-        skin = self.opening.skin(portrait, self._shutting(pose, down), box, 0.5 * (upper + lower))
-        coverage = cover(np.concatenate([upper, lower[::-1]]), box)
-        ball = self._turned_eyeball(pose, box)
-        if frame.shape[2] == 4:
-            ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
-        put(frame, blend(skin, ball, coverage), box, 0.6 * self.opening.margin)
-
-    def _overhang(self, pose: Pose) -> Array:
-        """(n, 1) pixels by which the upper lid is drawn below its rim."""
-        return LASHES * min(1.0, 3.0 * float(np.clip(pose.row[_BLINK], 0, 1))) * self._lash
-
-    def _shutting(self, pose: Pose, down: Array) -> Pose:
-        """The pose with the closing upper lid moved further down: by its overhang, and by the error of its mesh rim.
-
-        Without it, parts of the eye that the mesh counts as lid would show on a shut eye.
-        """
-        shut = float(smoothstep(np.array(float(pose.row[_BLINK])), 0.55, 1.0))
-        if not shut:
-            return pose
-        moved, way = pose.moved.copy(), shut * (self._excess + self._overhang(pose)) * down
-        moved[list(self.eye.upper_curve)] += way
-        moved[list(self.eye.crease)] += FOLD * way[1:-1]
-        return replace(pose, moved=moved)
-
-    def _dark_above(self, picture: Pixels, points: Array) -> Array:
-        """(n, 1) pixels by which the mesh rim is too low: dark above it, beyond the thickness of a lash line."""
-        height = float(self._lash.max())
-        steps = np.linspace(0, 0.45, 19)
-        at = points[list(self.eye.upper_curve), None, :2] - (steps[:, None] * height) * self._down[:2]
-        light = sample(picture, at.astype(np.float32)).astype(np.float64).mean(2)
-        skin, dark = np.median(light[:, -4:]), light[:, :6].min(1, keepdims=True)
-        bright = light > dark + 0.5 * np.maximum(skin - dark, 12)
-        thick = np.where(bright.any(1), steps[bright.argmax(1)], 0.0)
-        middle = np.median(thick[2:-2])
-        # a pupil above the rim makes it thicker in the middle, highlights make it thinner
-        thick = np.convolve(np.pad(thick, 1, "edge"), (0.25, 0.5, 0.25), "valid").clip(middle - 0.06, middle + 0.12)
-        excess = np.clip(thick - THICKEST, 0, 0.3)[:, None]
-        return np.asarray(excess * self._lash)
-
-    def _turned_eyeball(self, pose: Pose, box: Box) -> Pixels:
-        """(h, w, C): the eyeball without lids, the iris turned to the gaze of the row."""
-        ball = self._eyeball
         affine = (self._solve @ pose.carry(self._contour)).T
-        back = cv2.invertAffineTransform(affine)
-        place = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
-        at = place @ back[:, :2].T.astype(np.float32) + back[:, 2].astype(np.float32)
+        back = np.asarray(cv2.invertAffineTransform(affine), np.float64)
+        upper, lower = (self._rim(curve, pose, back) for curve in (self.eye.upper_curve, self.eye.lower_curve))
+        view = self._view(box, back, upper, lower)
+        patch = frame[box[1] : box[3], box[0] : box[2]]
+        seen = np.ascontiguousarray(patch)
+        if (lower[1] - upper[1]).max() > SLIT:
+            seen = self._with_eyeball(seen, pose, view)
+        patch[:] = self._with_lashes(seen, float(np.clip(pose.row[_BLINK], 0, 1)), view)
+
+    def _margins(self) -> tuple[float, float, float, float]:
+        """Pixels that lashes and corners may reach beyond the rims."""
+        return 0.5 * self._width, 0.5 * self._width, 0.5 * self._width, 0.35 * self._width
+
+    def _rim(self, curve: tuple[int, ...], pose: Pose, back: Array) -> tuple[Array, Array]:
+        """Positions along the eye and below its corners, in the portrait, of the smooth curve of a moved rim."""
+        points = self._smooth @ pose.points[list(curve), :2].astype(np.float64)
+        points = points @ back[:, :2].T + back[:, 2] - self._upper.origin
+        return np.maximum.accumulate(points @ self._upper.across), points @ self._upper.down
+
+    def _view(self, box: Box, back: Array, upper: tuple[Array, Array], lower: tuple[Array, Array]) -> "_View":
+        """Positions of the pixels of a box in the portrait, and relative to the rims."""
+        x = np.arange(box[0], box[2], dtype=np.float32)
+        y = np.arange(box[1], box[3], dtype=np.float32)[:, None]
+        across, down, origin = self._upper.across, self._upper.down, self._upper.origin
+        at = np.empty((len(y), len(x), 2), np.float32)
+        for axis in (0, 1):
+            at[..., axis] = np.float32(back[axis, 0]) * x + (np.float32(back[axis, 1]) * y + np.float32(back[axis, 2]))
+        t = at[..., 0] * np.float32(across[0]) + at[..., 1] * np.float32(across[1]) - np.float32(across @ origin)
+        v = at[..., 0] * np.float32(down[0]) + at[..., 1] * np.float32(down[1]) - np.float32(down @ origin)
+        rims = _lookup(t, (upper, lower, self._rest))
+        return _View(at, t, v, rims[0], np.maximum(rims[1], rims[0]), rims[2])
+
+    def _with_eyeball(self, patch: Pixels, pose: Pose, view: "_View") -> Pixels:
+        """The patch with the eyeball between the lids."""
+        ball = self._turned_eyeball(pose, view.at)
+        if patch.shape[2] == 4:
+            ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
+        alpha = np.minimum(view.v - view.upper, view.lower - view.v) + np.float32(0.5)
+        alpha = np.clip(alpha, 0, 1) * slit_fraction(view.lower - view.upper)
+        alpha *= np.clip(np.minimum(view.t, np.float32(self._upper.t[-1]) - view.t) + np.float32(0.5), 0, 1)
+        return blend(patch, ball, np.asarray(alpha, np.float32))
+
+    def _with_lashes(self, patch: Pixels, blink: float, view: "_View") -> Pixels:
+        """The patch with what the photo shows round the eye, and with the lashes on the upper lid's edge."""
+        shut = float(smoothstep(np.array(blink), 0.3, 1.0))
+        stays = 1 - float(smoothstep(np.array(blink), *_REST_FADES))
+        if stays:
+            patch = _composite(patch, self._lid.rest, self._on_layer(view.at), stays)
+
+        def place(below: Floats) -> Floats:
+            """Positions in the layers of points below the portrait's rim."""
+            shift = view.rest + below - view.v
+            return self._on_layer(view.at + shift[..., None] * self._upper.down.astype(np.float32))
+
+        # the lashes turn with the lid: they point at the viewer half way, and downwards at the end
+        flip = 1 - 1.6 * shut
+        flip = flip if abs(flip) > _FLATTEST else float(np.copysign(_FLATTEST, flip))
+        below = view.v - view.upper
+        strip = np.float32(STRIP * self._width)
+        if flip > 0:
+            source: Floats = np.where(below < -strip, (below + strip) / np.float32(flip) - strip, below)
+            patch = _composite(patch, self._lid.lashes, place(source))
+        else:
+            hanging, line = below / np.float32(flip) - strip, np.clip(below + strip + 0.5, 0, 1)
+            patch = _composite(patch, self._lid.lashes, place(hanging), np.clip(below + 0.5, 0, 1))
+            patch = _composite(patch, self._lid.lashes, place(below), line)
+        return _slit(patch, below / self._width, view.t / self._width, shut) if shut else patch
+
+    def _on_layer(self, at: Floats) -> Floats:
+        """Positions in the layers of the lid of positions in the portrait."""
+        return (at - self._lid.corner.astype(np.float32)) * np.float32(FINER)
+
+    def _turned_eyeball(self, pose: Pose, at: Floats) -> Pixels:
+        """(h, w, C): the eyeball without lids at positions in the portrait, the iris turned to the gaze of the row."""
+        ball = self._eyeball
         angles = np.sin(np.radians([pose.row[_GAZE[0]], pose.row[_GAZE[1]]]))
         shift = self._ball * (angles[0] * self._across + angles[1] * self._down)[:2]
         turned = float(np.linalg.norm(shift)) / ball.radius
@@ -135,6 +160,51 @@ class EyeRenderer:
             return np.asarray(sample(ball.turning if about else ball.still, at), np.uint8)
         both = sample(ball.still, at), sample(ball.turning, at)
         return np.asarray(cv2.addWeighted(both[0], 1 - about, both[1], about, 0), np.uint8)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Pixels of a frame seen from one eye: positions `at` (h, w, 2) in the portrait, `t` along the eye and `v` below
+    its corners, and at each `t` the v of the moved rims, and of the upper rim in the portrait."""
+
+    at: Floats
+    t: Floats
+    v: Floats
+    upper: Floats
+    lower: Floats
+    rest: Floats
+
+
+def _lookup(t: Floats, curves: Sequence[tuple[Array, Array]]) -> list[Floats]:
+    """The curves (positions, values) at each of `t` (h, w), as float32."""
+    low, high = float(t.min()), float(t.max())
+    steps = np.linspace(low, high, _STEPS)
+    table = np.stack([np.interp(steps, *curve) for curve in curves], 1).astype(np.float32)
+    at = (t - np.float32(low)) * np.float32((_STEPS - 1) / max(high - low, 1e-6)) + np.float32(0.5)
+    return list(np.moveaxis(table[at.astype(np.int32)], -1, 0))
+
+
+def _composite(patch: Pixels, layer: Pixels, at: Floats, share: float | Floats = 1.0) -> Pixels:
+    """A share of a premultiplied layer, sampled at positions, over a patch."""
+    over = np.asarray(cv2.remap(layer, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)  # type: ignore[call-overload]
+    if isinstance(share, np.ndarray):
+        over = blend(np.zeros_like(over), over, share)
+    elif share < 1:
+        over = np.asarray(cv2.convertScaleAbs(over, alpha=share), np.uint8)
+    clear = cv2.cvtColor(cv2.bitwise_not(over[..., 3]), cv2.COLOR_GRAY2BGR)
+    under = cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR) if patch.shape[2] == 4 else patch
+    colour = cv2.add(cv2.multiply(under, clear, scale=1 / 255), cv2.cvtColor(over, cv2.COLOR_BGRA2BGR))
+    return np.asarray(np.dstack([colour, patch[..., 3]]) if patch.shape[2] == 4 else colour, np.uint8)
+
+
+def _slit(patch: Pixels, below: Floats, along: Floats, shut: float) -> Pixels:
+    """The patch with the contact shadow of a shut eye, for eyes without lashes."""
+    side = np.clip(1 - (2 * along - 1) ** 2, 0, 1)
+    dark = 1 - np.float32(_SHADOW * shut) * side * np.exp(-((below / np.float32(_SHADOW_WIDTH)) ** 2))
+    darker = patch[..., :3] * dark[..., None]
+    patch = patch.copy()
+    patch[..., :3] = darker + np.float32(0.5)
+    return patch
 
 
 @dataclass(frozen=True)
@@ -180,7 +250,7 @@ class _EyeReader:
             return Eyeball(nothing, nothing, corner, self.iris, self.radius)
         place = Grid(0, 0, 1, columns, rows).points().reshape(-1, 2).astype(np.float64) / FINER + corner
         made = self._synthesised(place, (rows, columns))
-        still, turning = (self._texture(place, made, hem).reshape(rows, columns, 3) for hem in ((_HEM, _HEM), _WET))
+        still, turning = (self._texture(place, made, hem).reshape(rows, columns, 3) for hem in ((0.0, 0.0), _WET))
         return Eyeball(still, turning, corner, self.iris, self.radius)
 
     def _texture(self, place: Array, made: Array, hem: tuple[float, float]) -> Pixels:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
+from echomimic.mesh.eyelids import Lid, is_shut, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
-from echomimic.mesh.openings import FINER, Pixels, blend, cover, fill_opening
+from echomimic.mesh.openings import FINER, Pixels, blend, cover
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.upper_body import JAW_REACH, Surroundings
 from echomimic.mesh.warp import Box, Field, Grid, Pose, backward, bounds, build_field, enlarge, sample
@@ -46,21 +47,26 @@ class Renderer:
         self._far_cell = int(np.clip(round(width / 16), 1, 48))
         self.background: Picture | None = None
         self.box = self._moving_box(matte if layered else None)
-        source = self._without_openings(self.pixels)
+        source, lids = self._eyes_shut()
+        source = clean_lips(source, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
         if matte is not None and background is not None:
             source, self.background = self._split_layers(source, matte, background)
         self._portrait = _doubled(source)
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
-        self.eyes = [EyeRenderer(self.pixels, self.rig, self.around, eye) for eye in mesh.EYES]
+        self.eyes = [EyeRenderer(self.pixels, self.rig, eye, lid) for eye, lid in lids]
         self.mouth = MouthRenderer(self.pixels, self.rig, self.around)
 
-    def _without_openings(self, picture: Picture) -> Pixels:
-        """The picture with eyes and mouth inpainted from their rims, so that only skin is left."""
+    def _eyes_shut(self) -> tuple[Pixels, list[tuple[mesh.Eye, Lid]]]:
+        """The picture with its eyes painted shut, and the lids of the eyes that were open."""
+        picture = self.pixels
+        lids: list[tuple[mesh.Eye, Lid]] = []
         for eye in mesh.EYES:
-            picture = fill_opening(picture, self.rig.landmarks, (eye.upper_curve, eye.lower_curve))
-        return clean_lips(picture, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
+            if not is_shut(self.rig.landmarks, eye):
+                picture, lid = paint_lid(picture, self.rig.landmarks, eye)
+                lids += [(eye, lid)] if lid else []
+        return picture, lids
 
     def landmarks(self, row: Floats) -> Floats:
         """(478, 3) float32 pixels: the face landmarks in the frame of a row."""
@@ -71,7 +77,7 @@ class Renderer:
         pose = self._pose(row)
         frame = self._warp(pose)
         for eye in self.eyes:
-            eye.paint(frame, self._portrait, pose)
+            eye.paint(frame, pose)
         self.mouth.paint(frame, self._portrait, pose)
         out = self.pixels.copy()
         left, top, right, bottom = self.box
@@ -82,9 +88,10 @@ class Renderer:
         turn, move = self.rig.rotation(row)
         pivot = self.rig.frame.pivot
         shift = pivot + move - turn @ pivot
-        points = np.asarray(self.rig.shape(row) @ turn.T + shift, np.float32)
+        shape, skin = self.rig.shape_and_skin(row)
+        points, carried = (np.asarray(part @ turn.T + shift, np.float32) for part in (shape, skin))
         drives = _drives(turn, shift, float(row[_SWAY]), float(row[_BREATH]))
-        return Pose(row, points, (points[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
+        return Pose(row, points, (carried[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
 
     def _warp(self, pose: Pose) -> Pixels:
         """(H, W, C): the warped portrait, without mouth and eyes."""

@@ -38,6 +38,8 @@ UPPER_FRACTION = 0.35
 
 FOLD = 0.85
 """Fraction of the upper lid's motion that its fold follows; without it the lashes would be stretched."""
+LID_PULL = 0.2
+"""Fraction of the lids' motion by which they pull the skin round the eye along."""
 SWAY, BREATH = 0.045, 0.022
 """Displacement of the shoulders at full sway and breath, in face widths; the head follows."""
 
@@ -89,11 +91,16 @@ class Rig:
 
     def shape(self, row: Floats) -> Array:
         """(478, 3): the face under one row of curves, before the head rotation."""
+        return self.shape_and_skin(row)[0]
+
+    def shape_and_skin(self, row: Floats) -> tuple[Array, Array]:
+        """(478, 3) twice: the face, and its skin if the lids slide over it instead of stretching it."""
         v = np.asarray(row, np.float64)
         # einsum, because a matrix product of this size would start BLAS threads
         points: Array = self.rest + np.einsum("k,kn->n", self._amounts(v), self._basis).reshape(mesh.POINTS, 3)
         points = self._seal(points, v)
-        return self._move_eyes(points, v)
+        moved = self._move_eyes(points, v)
+        return moved, points + LID_PULL * (moved - points)
 
     def jaw_displacement(self, row: Floats) -> Array:
         """(3,) displacement of the lower teeth with the jaw in pixels, before the head rotation."""

@@ -263,7 +263,7 @@ def bounds(points: Array | Floats, margin: tuple[float, float, float, float], si
 
 @dataclass(frozen=True)
 class Pose:
-    """The motion of one frame: its row of curves, mesh `points` (478, 3) and their displacement `moved` (478, 2).
+    """The motion of one frame: its row of curves, mesh `points` (478, 3) and the displacement `moved` (478, 2) of skin.
 
     A point p fixed to the skull moves to `turn @ p + shift`; `drives` (7, 2) states the same for the fields.
     """

@@ -1,0 +1,78 @@
+"""Lids: a shut eye is painted over the open one, and opens again to the photo."""
+
+import cv2
+import numpy as np
+import pytest
+
+from echomimic.landmarks import topology as mesh
+from echomimic.mesh.eyelids import is_shut, paint_lid
+from echomimic.mesh.openings import FINER
+from echomimic.mesh.renderer import Renderer
+from echomimic.types import Picture
+from helpers.mesh_faces import portrait, row
+
+SKIN, WHITE, DARK, LASH = (200, 150, 130), (235, 235, 240), (50, 40, 30), (30, 20, 20)
+EYE = mesh.EYES[0]
+
+
+def face(lashes: bool = False) -> tuple[Picture, np.ndarray]:
+    """Skin of one colour with a white eye, a dark iris and, if asked, lashes a quarter as long as the eye is wide."""
+    landmarks = portrait()[1].astype(np.float64) * 2
+    picture = np.full((1024, 1024, 3), SKIN, np.uint8)
+    cv2.fillPoly(picture, [np.round(landmarks[list(EYE.contour), :2]).astype(np.int32)], WHITE)
+    radius = float(np.linalg.norm(landmarks[EYE.iris[1], :2] - landmarks[EYE.iris[0], :2]))
+    cv2.circle(picture, np.round(landmarks[EYE.iris[0], :2]).astype(int).tolist(), round(0.8 * radius), DARK, -1)
+    width = float(np.linalg.norm(landmarks[EYE.right, :2] - landmarks[EYE.left, :2]))
+    for root in landmarks[list(EYE.upper[1:-1]), :2] if lashes else ():
+        tip = root - (0, 0.25 * width)
+        cv2.line(picture, np.round(root).astype(int).tolist(), np.round(tip).astype(int).tolist(), LASH, 2)
+    return picture, landmarks
+
+
+def eye_box(landmarks: np.ndarray) -> tuple[slice, slice]:
+    points = landmarks[[*EYE.crease, *EYE.cheek_side, *EYE.contour], :2]
+    low, high = points.min(0).astype(int), points.max(0).astype(int)
+    return slice(low[1] - 20, high[1] + 20), slice(low[0] - 20, high[0] + 20)
+
+
+@pytest.mark.parametrize("lashes", [False, True])
+def test_a_painted_lid_is_skin(lashes: bool) -> None:
+    picture, landmarks = face(lashes)
+    shut, lid = paint_lid(picture, landmarks, EYE)
+    off = np.abs(shut[eye_box(landmarks)].astype(int) - SKIN).max(2)
+    assert lid is not None
+    assert np.percentile(off, 99.5) < 25, "skin with little shading, no eye and no lashes"
+
+
+@pytest.mark.parametrize("lashes", [False, True])
+def test_at_rest_the_layers_give_the_eye_back(lashes: bool) -> None:
+    picture, landmarks = face(lashes)
+    there = eye_box(landmarks)
+    off = np.abs(Renderer(picture, landmarks).frame(row())[there].astype(int) - picture[there]).max(2)
+    assert off.mean() < 1.5 and (off > 40).mean() < 0.01
+
+
+def test_lashes_move_down_with_the_lid() -> None:
+    picture, landmarks = face(lashes=True)
+    renderer = Renderer(picture, landmarks)
+    there = eye_box(landmarks)
+    before, after = (np.argwhere((renderer.frame(row(blink=b))[there] < 60).all(2))[:, 0] for b in (0.0, 1.0))
+    assert np.percentile(after, 5) > np.percentile(before, 50)
+
+
+def test_the_layer_of_lashes_holds_only_what_is_darker_than_skin() -> None:
+    picture, landmarks = face(lashes=True)
+    lid = paint_lid(picture, landmarks, EYE)[1]
+    assert lid is not None and lid.lashes.shape == lid.rest.shape
+    opaque = lid.lashes[lid.lashes[..., 3] > 200][:, :3]
+    assert len(opaque) > 50 * FINER and opaque.mean() < 90
+
+
+def test_an_eye_that_is_shut_in_the_portrait_stays_as_it_is() -> None:
+    picture, landmarks = face()
+    landmarks[list(EYE.upper), :2] = landmarks[list(EYE.lower), :2]
+    assert is_shut(landmarks, EYE) and not is_shut(landmarks, mesh.EYES[1])
+    renderer = Renderer(picture, landmarks)
+    assert len(renderer.eyes) == 1
+    there = eye_box(landmarks)
+    assert np.abs(renderer.frame(row(blink=1))[there].astype(int) - picture[there]).max() < 3
