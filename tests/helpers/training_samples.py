@@ -76,15 +76,18 @@ def run_training(folder: Path, steps: int, resume: bool, kill_at: int = 0, batch
     import os
     import signal
 
-    from echomimic.train.diffusion.loop import train
+    from echomimic.train.diffusion.loop import RunState, train
 
     torch.set_num_threads(1)
     # a large eps, since Adam turns rounding noise into steps where the true gradient is zero (biases before a norm)
-    settings = small_settings(run={"steps": steps, "checkpoint_every": 1}, optimizer={"batch": batch, "eps": 1e-4})
+    settings = small_settings(
+        run={"steps": steps, "checkpoint_every": 1}, optimizer={"batch": batch, "eps": 1e-4}, drop={"reference": 0.4}
+    )
 
-    def after_step(step: int, _: Trainee) -> None:
-        if step == kill_at:
+    def after_step(state: RunState, _: Trainee) -> list[dict[str, object]]:
+        if state.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        return []
 
     train(make_trainee(), SmallSamples(settings), settings, folder, resume=resume, after_step=after_step)
 

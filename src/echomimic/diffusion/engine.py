@@ -47,7 +47,8 @@ class DiffusionEngine:
     """An `Engine` for one preset. Keeps its networks, on their device, for many clips.
 
     `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset if the user gives none,
-    `device` is used if the options say auto, and `lora` adapts the networks to a person.
+    `device` is used if the options say auto, and `lora` adapts the networks to a person. `networks` are used instead of
+    loaded ones, as in the middle of training.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class DiffusionEngine:
         predict: Predict | None = None,
         device: str | None = None,
         lora: LoraFile | None = None,
+        networks: Networks | None = None,
     ) -> None:
-        self.preset, self.predict = preset, predict
+        self.preset, self.predict, self._given = preset, predict, networks
         self._weights, self._device, self._lora = weights, device, lora
         self._loaded: tuple[object, Networks] | None = None
 
@@ -83,6 +85,8 @@ class DiffusionEngine:
 
     def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
+        if self._given is not None:
+            return self._given
         wanted = (device, dtype, compiled)
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None  # the old ones go before the new ones come

@@ -91,10 +91,10 @@ class JsonReporter:
 
 
 class PlainReporter:
-    """Prints progress and notes as lines on stderr, and the result on stdout."""
+    """Prints progress and notes as lines on stderr, and the result on stdout; `unit` is what progress counts."""
 
-    def __init__(self) -> None:
-        self._rate, self._tenth = RateEstimator(), 0
+    def __init__(self, unit: str = "frames") -> None:
+        self._rate, self._tenth, self._unit = RateEstimator(), 0, unit
 
     def plan(self, plan: Plan) -> None:
         for line in plan_lines(plan):
@@ -104,7 +104,10 @@ class PlainReporter:
         rate, left = self._rate(done, total)
         if 10 * done // max(total, 1) > self._tenth:
             self._tenth = 10 * done // total
-            self.line(f"{done} of {total} frames, {rate:.0f} a second, {left:.0f} s left")
+            self.line(f"{done} of {total} {self._speed(rate, left)}")
+
+    def _speed(self, rate: float, left: float) -> str:
+        return f"{self._unit}, {rate:{'.0f' if rate >= 10 else '.2g'}} a second, {duration(left)} left"
 
     def note(self, text: str, code: str = "") -> None:
         self.line(f"note: {text}")
@@ -123,18 +126,18 @@ class PlainReporter:
 class BarReporter(PlainReporter):
     """Shows a bar with frames, rate and time left on stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "frames") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        super().__init__()
+        super().__init__(unit)
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("frames", total=None)
+        self._task = self._bar.add_task(unit, total=None)
 
     def progress(self, done: int, total: int) -> None:
         rate, left = self._rate(done, total)
-        description = f"frames, {rate:.0f} a second, {left:.0f} s left"
+        description = self._speed(rate, left)
         with suppress(OSError):  # a terminal that was closed does not stop the run; SIGHUP does
             self._bar.start()
             self._bar.update(self._task, completed=done, total=total, description=description)
@@ -149,6 +152,13 @@ class BarReporter(PlainReporter):
     def close(self) -> None:
         with suppress(OSError):
             self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """A time as a reader says it: 40 s, 12 min, 3.5 h."""
+    if seconds < 180:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 10_800 else f"{seconds / 3600:.1f} h"
 
 
 def print_line(text: str) -> None:
@@ -225,9 +235,9 @@ class _NoteHandler(logging.Handler):
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[Reporter]:
-    """The reporter for this terminal; the package's notes go to it."""
-    reporter: Reporter = JsonReporter() if as_json else BarReporter() if _has_bar() else PlainReporter()
+def reporting(as_json: bool, unit: str = "frames") -> Iterator[Reporter]:
+    """The reporter for this terminal, which counts `unit`; the package's notes go to it."""
+    reporter: Reporter = JsonReporter() if as_json else BarReporter(unit) if _has_bar() else PlainReporter(unit)
     log, handler = logging.getLogger("echomimic"), _NoteHandler(reporter)
     level = log.level
     log.addHandler(handler)

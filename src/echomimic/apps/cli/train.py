@@ -7,8 +7,11 @@ import typer
 
 from echomimic.apps.cli.flags import NO_VALUE
 from echomimic.apps.cli.reporter import print_line, reporting
+from echomimic.apps.cli.train_run import probe, run
 
 app = typer.Typer(help="Train the networks of the diffusion presets.")
+app.command()(run)
+app.command()(probe)
 
 
 @app.command()

@@ -24,7 +24,7 @@ def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16
     if draw.random() < 0.8:
         sound = _equalise(sound, draw)
     if draw.random() < 0.6:
-        sound = fftconvolve(sound, _room(draw))[: len(sound)]
+        sound = fftconvolve(sound, room_response(draw))[: len(sound)]
     sound /= sound.std() + 1e-6
     sound += _disturbance(len(sound), draw, voices)
     if draw.random() < 0.15:
@@ -88,7 +88,7 @@ def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int1
     return sound
 
 
-def _room(draw: Random) -> _Doubles:
+def room_response(draw: Random) -> _Doubles:
     """A room impulse response: direct sound and noise that decays within 0.12 to 0.7 seconds."""
     length = int(SAMPLE_RATE * draw.uniform(0.12, 0.7))
     echo: _Doubles = (

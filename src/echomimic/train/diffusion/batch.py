@@ -25,6 +25,9 @@ class Sample:
         crop: the part of a frame that losses on pictures decode: frame, top, left, height, width in latent cells,
             (5,) int64; None where there are no such losses.
         crop_picture: pixels of the crop (3, 8 * height, 8 * width) in -1..1.
+        pictures: pixels (F, 3, H, W) uint8 that are still to be encoded into `latents`; None if they are encoded.
+        reference_picture: pixels of the reference (3, H, W) uint8 that are still to be encoded into `reference`.
+        origin: index of the clip in the data set and first frame of the window, (2,) int64.
     """
 
     latents: Tensor
@@ -38,6 +41,9 @@ class Sample:
     audio_mask: Tensor | None = None
     crop: Tensor | None = None
     crop_picture: Tensor | None = None
+    pictures: Tensor | None = None
+    reference_picture: Tensor | None = None
+    origin: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -60,10 +61,11 @@ def save_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
         _sync_folder(target.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
+        why = getattr(error, "strerror", None) or str(error)
         raise OutputError(
-            f"the checkpoint of step {step} cannot be written to {folder} ({error.strerror}); "
+            f"the checkpoint of step {step} cannot be written to {folder} ({why}); "
             "free some space and run again with --resume"
         ) from None
     for old in list_checkpoints(folder)[: -settings.run.keep]:
@@ -83,10 +85,12 @@ def load_checkpoint(
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     extra: Stateful | None = None,
+    *,
+    force: bool = False,
 ) -> int:
-    """Restore a run in place and return its step. Raises OptionError if it was made with other settings."""
+    """Restore a run in place and return its step. Raises OptionError if it had other settings, unless `force`."""
     state = read_state(path)
-    if state.get("settings") != settings.digest():
+    if not force and state.get("settings") != settings.digest():
         raise OptionError(f"{path} was made with other settings; expected the same to resume: start a new run folder")
     device = next(iter(parameters.values())).device
     saved = load_file(path / "model.safetensors", device=str(device))

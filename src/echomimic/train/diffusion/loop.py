@@ -1,9 +1,9 @@
 """The training loop on `accelerate`: steps, gradient clipping, averaged weights, checkpoints, logs."""
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,18 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from echomimic.diffusion.device import is_out_of_memory
 from echomimic.errors import DeviceError, OptionError
 from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.checkpoints import Stateful, list_checkpoints, load_checkpoint, save_checkpoint
 from echomimic.train.diffusion.lora import trainable_parameters
 from echomimic.train.diffusion.losses import latent_loss
+from echomimic.train.diffusion.run_log import check_trackers, cut_log, write_log
 from echomimic.train.diffusion.settings import LossSettings, OptimizerSettings, TrainSettings
 from echomimic.train.diffusion.targets import NoiseSchedule
-from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers
+from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, freeze_in
 
 MOST_SKIPPED = 20
 """Steps in a row with a gradient that is not finite after which a run stops."""
 Report = Callable[[dict[str, Any]], None]
+AfterStep = Callable[["RunState", Trainee], Iterable[dict[str, Any]]]
+"""Called after every step in every process; returns further records to log, in the first process only."""
 
 
 class Objective(Protocol):
@@ -82,22 +86,19 @@ def train(
     *,
     objective: Objective | None = None,
     resume: bool = False,
+    force: bool = False,
     report: Report | None = None,
-    after_step: Callable[[int, Trainee], None] | None = None,
+    after_step: AfterStep | None = None,
 ) -> dict[str, Tensor]:
     """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
 
-    Starts in an empty `folder`, or with `resume` from its newest checkpoint. Raises OptionError, OutputError, and
-    DeviceError if the loss stays NaN.
+    Starts in an empty `folder`, or with `resume` from its newest checkpoint; `force` resumes with other settings too.
+    The records that `after_step` returns are logged. Raises OptionError, OutputError, and DeviceError if the loss stays
+    NaN or memory runs out.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(mixed_precision="bf16" if settings.run.precision == "bfloat16" else "no")
+    accelerator = _make_accelerator(settings, folder)
     _check_batch(settings, accelerator.num_processes)
-    parameters = trainable_parameters(trainee, settings)
-    if settings.run.gradient_checkpointing:
-        checkpoint_layers(trainee.denoising)
-    trainee.to(accelerator.device)
+    parameters = _prepare_networks(trainee, settings, accelerator.device)
     optimizer = make_optimizer(parameters, settings.optimizer)
     state = RunState(0, {name: value.detach().float().cpu().clone() for name, value in parameters.items()})
     existing = list_checkpoints(folder)
@@ -106,22 +107,53 @@ def train(
     objective = objective or VelocityObjective(trainee.schedule, settings.loss)
     extra = objective if isinstance(objective, Stateful) else None
     if existing:
-        state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer, extra)
+        state.step = load_checkpoint(existing[-1], settings, parameters, state.average, optimizer, extra, force=force)
+        if accelerator.is_main_process:
+            cut_log(folder, state.step)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
     step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)
+        accelerator.log(record, step=state.step)
         if accelerator.is_main_process:
-            _write_log(folder, record)
+            write_log(folder, record)
             if report:
                 report(record)
             last = state.step == settings.run.steps
             if last or state.step % settings.run.checkpoint_every == 0:
                 save_checkpoint(folder, state.step, settings, parameters, state.average, optimizer, extra)
-        if after_step:
-            after_step(state.step, trainee)
+        for found in after_step(state, trainee) if after_step else ():  # in the first process only
+            accelerator.log(found, step=state.step)
+            write_log(folder, {"step": state.step, **found})
+    accelerator.end_training()
     return state.average
+
+
+def _prepare_networks(trainee: Trainee, settings: TrainSettings, device: torch.device) -> dict[str, nn.Parameter]:
+    """Choose what is trained, how it is stored and where, and return it by name."""
+    parameters = trainable_parameters(trainee, settings)
+    if settings.run.gradient_checkpointing:
+        checkpoint_layers(trainee.denoising)
+        checkpoint_layers(trainee.reference)
+    if settings.run.precision == "bfloat16":
+        freeze_in(trainee, torch.bfloat16)
+    trainee.to(device)
+    return parameters
+
+
+def _make_accelerator(settings: TrainSettings, folder: Path) -> Any:
+    """The Accelerator of a run, with its trackers. Raises SetupError for trackers that are not installed."""
+    from accelerate import Accelerator
+
+    check_trackers(settings.run.trackers)
+    precision = "bf16" if settings.run.precision == "bfloat16" else "no"
+    accelerator = Accelerator(
+        mixed_precision=precision, log_with=[*settings.run.trackers] or None, project_dir=str(folder)
+    )
+    if settings.run.trackers:
+        accelerator.init_trackers("echomimic", config={"settings": settings.digest()})
+    return accelerator
 
 
 class _StepRunner:
@@ -147,10 +179,9 @@ class _StepRunner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            with self.accelerator.autocast():
-                losses = self.objective(self.model, batch.to(self.accelerator.device), self.state.step)
-            torch.autograd.backward(torch.stack([*losses.values()]).sum() / len(batches))
+        for number, batch in enumerate(batches):
+            with self._synchronized(number == len(batches) - 1):
+                losses = self._backward(batch, len(batches))
             for name, loss in losses.items():
                 sums[name] = sums.get(name, torch.zeros_like(loss)) + loss.detach() / len(batches)
         norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.optimizer.max_norm))
@@ -160,6 +191,28 @@ class _StepRunner:
         seconds = time.monotonic() - began
         losses_of = {"loss": sum(means.values())} | (means if len(means) > 1 else {})
         return {"step": self.state.step, **losses_of, "norm": norm, "rate": rate, "seconds": seconds}
+
+    def _backward(self, batch: Batch, batches: int) -> dict[str, Tensor]:
+        """Losses of one micro-batch, whose gradients are added up. Raises DeviceError if memory runs out."""
+        try:
+            with self.accelerator.autocast():
+                losses = self.objective(self.model, batch.to(self.accelerator.device), self.state.step)
+            torch.autograd.backward(torch.stack([*losses.values()]).sum() / batches)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                "a step does not fit the device's memory; raise optimizer.accumulate, lower optimizer.batch, or use "
+                "run.gradient_checkpointing and optimizer.kind adamw8bit",
+                code="out_of_memory",
+            ) from None
+        return losses
+
+    def _synchronized(self, last: bool) -> AbstractContextManager[Any]:
+        """Let processes exchange gradients only with the last micro-batch of a step."""
+        if last or self.accelerator.num_processes == 1:
+            return nullcontext()
+        return self.accelerator.no_sync(self.model)
 
     def _apply(self, norm: float) -> None:
         """Step the optimizer and the averages, unless the gradient is not finite."""
@@ -173,12 +226,19 @@ class _StepRunner:
             return
         self.state.skipped = 0
         self.optimizer.step()
-        update_average(self.state.average, self.parameters, self.settings.optimizer.ema, self.state.step)
+        every = self.settings.optimizer.ema_every
+        if (self.state.step + 1) % every == 0:
+            update_average(self.state.average, self.parameters, self.settings.optimizer.ema, self.state.step, every)
 
 
-def update_average(average: dict[str, Tensor], parameters: Mapping[str, nn.Parameter], decay: float, step: int) -> None:
-    """Exponential moving average of the weights, with a warm-up of the decay: (1 + step) / (10 + step)."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
+def update_average(
+    average: dict[str, Tensor], parameters: Mapping[str, nn.Parameter], decay: float, step: int, every: int = 1
+) -> None:
+    """Exponential moving average of the weights, with a warm-up of the decay: (1 + step) / (10 + step).
+
+    `decay` is that of one step; the average is updated once in `every` steps.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step)) ** every
     with torch.no_grad():
         for name, parameter in parameters.items():
             average[name].lerp_(parameter.detach().float().to(average[name].device), weight)
@@ -254,8 +314,3 @@ def _check_batch(settings: TrainSettings, processes: int) -> None:
         raise OptionError(
             f"optimizer.batch is {settings.optimizer.batch}; expected a multiple of processes x accumulate ({group})"
         )
-
-
-def _write_log(folder: Path, record: dict[str, Any]) -> None:
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")

@@ -19,6 +19,7 @@ else:
     import tomli as tomllib
 
 _CONFIG = ConfigDict(extra="forbid")
+_PRESETS = Path(__file__).with_name("presets")
 Variant = Literal["mask", "landmarks", "hands"]
 PosePart = Literal["body", "head", "lips", "hands"]
 Hearing = Literal["off", "lips", "head", "all"]
@@ -29,19 +30,28 @@ Trained = Literal["picture", "motion", "motion+audio", "denoising", "all", "pose
 class DataSettings:
     """`path` is a folder that `train prepare` wrote; a sample has `frames` consecutive frames (1: pictures).
 
-    `reference_distance` is the least distance in frames between the reference picture and the sample's frames.
+    `reference_distance` is the least distance in frames between the reference picture and the sample's frames. The mask
+    of the face is grown by a fraction between the two values of `mask_margin`. `cached_latents` encodes all clips once,
+    before the first step, into `cache/latents` of the data set; `cached_speech` keeps features in `cache/speech`.
     """
 
     path: str = ""
     size: int = 512
     frames: int = 12
     reference_distance: int = 12
+    mask_margin: tuple[float, float] = (0.05, 0.25)
     cached_latents: bool = False
+    cached_speech: bool = False
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class ModelSettings:
-    """`variant` is the condition picture; `trained` names what learns; `start` is a folder of published checkpoints.
+    """What is trained, and the start values of its weights (see `starts`).
+
+    `variant` is the condition picture; `trained` names what learns. `start` is a folder of published checkpoints or of
+    an export, and `start_preset` the preset in it, by default that of the variant; or `stable_diffusion` is a folder of
+    Stable Diffusion 1.5 in the layout of diffusers. `motion_module` is a file of AnimateDiff v2, or "new"; by default
+    the motion modules come from `start`.
 
     With `lora_rank` only a LoRA of that rank is trained, which shows the person `subject` of the data.
     """
@@ -49,6 +59,9 @@ class ModelSettings:
     variant: Variant = "mask"
     trained: Trained = "motion+audio"
     start: str = ""
+    start_preset: str = ""
+    stable_diffusion: str = ""
+    motion_module: str = ""
     lora_rank: int = 0
     lora_alpha: float = 32.0
     subject: str = ""
@@ -56,7 +69,11 @@ class ModelSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class LossSettings:
-    """`weighting` of noise levels with its `floor`; `mouth` is the weight of the mouth's box in frames with speech."""
+    """`weighting` of noise levels with its `floor`; `mouth` is the weight of the mouth's box in frames with speech.
+
+    `spatial` is the weight of the loss on a decoded crop, at timesteps below `spatial_below` and from step
+    `spatial_from`. Its `perceptual` part needs the package lpips; "gradients" compares image gradients instead.
+    """
 
     weighting: Literal["min-snr", "v"] = "min-snr"
     gamma: float = 5.0
@@ -64,6 +81,8 @@ class LossSettings:
     mouth: float = 3.0
     spatial: float = 0.0
     spatial_below: int = 700
+    spatial_from: int = 0
+    perceptual: Literal["lpips", "gradients", "none"] = "lpips"
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -138,8 +157,28 @@ class DistilSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class AudioSettings:
+    """Probabilities of the effects of audio augmentation; each clip has `variants` augmented versions.
+
+    `noise` at 5 to 25 dB, `gain` of up to 6 dB, `pitch` of up to 2 semitones, a `room`, a `codec`; `features` is the
+    probability of Gaussian noise of 5 % of the spread of the speech features. None of them changes time.
+    """
+
+    variants: Annotated[int, Field(ge=1)] = 4
+    noise: float = 0.5
+    gain: float = 0.5
+    pitch: float = 0.3
+    room: float = 0.2
+    codec: float = 0.2
+    features: float = 0.2
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class OptimizerSettings:
-    """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step."""
+    """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step.
+
+    `ema` is the decay a step of the averaged weights, which are updated every `ema_every` steps.
+    """
 
     kind: Literal["adamw", "adamw8bit"] = "adamw"
     rate: float = 1e-5
@@ -152,11 +191,16 @@ class OptimizerSettings:
     batch: int = 32
     accumulate: int = 1
     ema: float = 0.9999
+    ema_every: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class RunSettings:
-    """`steps` in all; a checkpoint every `checkpoint_every` steps, the newest `keep` are kept."""
+    """`steps` in all; a checkpoint every `checkpoint_every` steps, the newest `keep` are kept.
+
+    Every `alarm_every` steps the gain by the voice is measured, every `validate_every` steps the loss at each noise
+    level on `validation_samples` windows of validation clips, and `validation_clips` clips are rendered; 0 is never.
+    """
 
     steps: int = 30_000
     seed: int = 0
@@ -167,7 +211,19 @@ class RunSettings:
     keep: int = 3
     alarm_every: int = 500
     validate_every: int = 1_000
-    trackers: tuple[str, ...] = ()
+    validation_samples: int = 64
+    validation_clips: int = 4
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+
+
+_WITHOUT_EFFECT = {
+    "run": (
+        *("workers", "checkpoint_every", "keep", "alarm_every", "validate_every", "validation_samples"),
+        *("validation_clips", "trackers"),
+    ),
+    "data": ("path", "cached_speech"),
+}
+"""Settings that do not change the trained weights, by group."""
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -181,31 +237,93 @@ class TrainSettings:
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     distil: DistilSettings = field(default_factory=DistilSettings)
+    audio: AudioSettings = field(default_factory=AudioSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
     def digest(self) -> str:
         """Hex digest of all settings that change the result: a run resumes only with the same."""
         values = asdict(self)
-        for name in ("workers", "checkpoint_every", "keep", "alarm_every", "validate_every", "trackers"):
-            values["run"].pop(name)
-        values["data"].pop("path")
+        for group, names in _WITHOUT_EFFECT.items():
+            for name in names:
+                values[group].pop(name)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
-    """Read a TOML file. Raises OptionError for a missing file, an unknown key or a value of the wrong type."""
+    """Read a TOML file, or a preset by its name.
+
+    A file may begin with `extends = "v1-stage1"` and then states only what differs from that preset. Raises OptionError
+    for a missing file, an unknown key or a value of the wrong type.
+    """
+    values = _read_toml(preset_file(str(path)) or path)
+    extended = values.pop("extends", None)
+    if extended is not None:
+        base = preset_file(str(extended))
+        if base is None:
+            raise OptionError(f"{path}: extends {extended!r}; expected one of {', '.join(preset_names())}")
+        values = _merge(_read_toml(base), values)
+    return make_settings(values, overrides, str(path))
+
+
+def preset_names() -> list[str]:
+    """Names of the settings that come with the package."""
+    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+
+
+def preset_file(name: str) -> Path | None:
+    """The TOML file of a preset; None if there is none of this name."""
+    return _PRESETS / f"{name}.toml" if name in preset_names() else None
+
+
+def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The groups of `base` with the fields of `values` in place of theirs."""
+    merged = dict(base)
+    for group, fields in values.items():
+        old = base.get(group)
+        merged[group] = {**old, **fields} if isinstance(old, dict) and isinstance(fields, dict) else fields
+    return merged
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(
-            f"{path} cannot be read ({error.strerror}); expected a TOML file of training settings"
+            f"{path} cannot be read ({error.strerror}); expected a TOML file of training settings, or one of "
+            f"{', '.join(preset_names())}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(
             f"{path} is no TOML ({error}); expected lines such as rate = 1e-5 under [optimizer]"
         ) from None
-    return make_settings(values, overrides, str(path))
+
+
+def format_settings(settings: TrainSettings) -> str:
+    """All settings as TOML, which `read_settings` reads."""
+    lines: list[str] = []
+    for group, fields in asdict(settings).items():
+        lines += [f"[{group}]", *(f"{name} = {_toml(value)}" for name, value in fields.items()), ""]
+    return "\n".join(lines)
+
+
+def differences(ours: TrainSettings, theirs: TrainSettings) -> list[str]:
+    """Settings in which two runs differ, as `group.field: theirs, now ours`, without those that have no effect."""
+    old = asdict(theirs)
+    return [
+        f"{group}.{name}: {old[group][name]!r}, now {value!r}"
+        for group, fields in asdict(ours).items()
+        for name, value in fields.items()
+        if value != old[group][name] and name not in _WITHOUT_EFFECT.get(group, ())
+    ]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {_toml(item)}' for name, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def make_settings(values: dict[str, Any], overrides: Sequence[str] = (), where: str = "the settings") -> TrainSettings:

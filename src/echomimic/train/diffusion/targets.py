@@ -25,9 +25,15 @@ class NoiseSchedule:
     @classmethod
     def of_inference(cls) -> "NoiseSchedule":
         """The schedule that inference samples with."""
+        return cls.of_betas(str(TRAINED["beta_schedule"]))
+
+    @classmethod
+    def of_betas(cls, betas: str) -> "NoiseSchedule":
+        """The schedule with these betas ("linear", "scaled_linear"), rescaled to zero terminal SNR."""
         from diffusers.schedulers import DDIMScheduler
 
-        scheduler: Any = DDIMScheduler(**TRAINED, clip_sample=False)  # type: ignore[no-untyped-call]
+        known = {**TRAINED, "beta_schedule": betas}
+        scheduler: Any = DDIMScheduler(**known, clip_sample=False)  # type: ignore[no-untyped-call]
         signal = scheduler.alphas_cumprod.double()
         return cls(signal.sqrt().float(), (1 - signal).sqrt().float())
 

@@ -44,7 +44,16 @@ class Trainee(nn.Module):
             if len(rows):
                 predicted = self._predict(batch, noisy, rows, with_reference)
                 velocity = velocity.index_copy(0, rows, predicted.to(velocity.dtype))
+        if not bool(has_reference.any()):
+            velocity = velocity + self._no_reference()
         return noisy, velocity
+
+    def _no_reference(self) -> Tensor | float:
+        """Zero, with a zero gradient to every trained parameter of the reference network: processes wait for all."""
+        trained = [parameter for parameter in self.reference.parameters() if parameter.requires_grad]
+        if not trained or not torch.is_grad_enabled():
+            return 0.0
+        return 0 * torch.stack([parameter.flatten()[0].float() for parameter in trained]).sum()
 
     def _predict(self, batch: Batch, noisy: Tensor, rows: Tensor, with_reference: bool) -> Tensor:
         frames = noisy.shape[1]
@@ -135,16 +144,36 @@ def checkpoint_layers(network: nn.Module) -> None:
     """Recompute the layers of `network` in the backward pass instead of keeping their activations."""
     for layer in network.modules():
         if isinstance(layer, (ResnetBlock, SpatialTransformer, MotionModule)):
-            layer.forward = _checkpointed(layer.forward)  # type: ignore[method-assign]
+            layer.forward = checkpointed(layer.forward)  # type: ignore[method-assign]
 
 
-def _checkpointed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def checkpointed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A forward pass that keeps only its inputs, and runs again in the backward pass."""
+
     def run(*arguments: Any) -> Tensor:
         if not torch.is_grad_enabled():
             return forward(*arguments)
         return cast(Tensor, checkpoint(forward, *arguments, use_reentrant=False))
 
     return run
+
+
+def freeze_in(trainee: Trainee, dtype: torch.dtype) -> None:
+    """Store the parameters that are not trained in `dtype`."""
+    for parameter in trainee.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def count_parameters(trainee: Trainee) -> dict[str, tuple[int, int]]:
+    """Numbers of trained and of all parameters of each network."""
+    return {
+        name: (
+            sum(p.numel() for p in module.parameters() if p.requires_grad),
+            sum(p.numel() for p in module.parameters()),
+        )
+        for name, module in trainee.networks().items()
+    }
 
 
 def zero_branches(trainee: Trainee) -> None:

@@ -1,0 +1,162 @@
+"""Condition pictures and loss weights of a training sample, from the motion track of its clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echomimic.diffusion.condition_images import PARTS, draw_landmarks
+from echomimic.diffusion.conditioning import motion_mask
+from echomimic.diffusion.vae import FACTOR, picture_tensor
+from echomimic.errors import OptionError
+from echomimic.landmarks.topology import LIPS
+from echomimic.train.diffusion.losses import mouth_weights
+from echomimic.train.diffusion.randomness import regions_of_sample, stream
+from echomimic.train.diffusion.settings import TrainSettings
+from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+LIPS_GROWN = 1.5
+"""Size of the box in which the loss of the mouth weighs more, in sizes of the lips' own box."""
+_FACE_LIPS = slice(48, 68)
+"""The lips among the 68 face points of a `PoseTrack`."""
+_SHIFT, _SCALE, _DEGREES = 0.01, 0.01, 0.5
+"""Spreads of the jitter of landmarks: fractions of the face's size, of 1, and degrees."""
+
+
+@dataclass(frozen=True)
+class SampleConditions:
+    """Condition pictures (1 | F, channels, H, W) in 0..1 of a sample.
+
+    `silent` is a further probability of dropping the audio; `audio_mask` (F, 1, h, w) is where the audio is heard, None
+    for everywhere.
+    """
+
+    pictures: Tensor
+    silent: float = 0.0
+    audio_mask: Tensor | None = None
+
+
+class Conditioner(Protocol):
+    """Makes the conditions of samples: a pure function of the clip's track and the sample's number."""
+
+    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
+        """Conditions of sample `n`, which shows the frames `window` of a clip at `size` (width, height)."""
+        ...
+
+
+def make_conditioner(settings: TrainSettings) -> Conditioner:
+    """The conditioner of the variant that is trained."""
+    if settings.model.variant == "mask":
+        return MaskConditioner(settings)
+    if settings.model.variant == "landmarks":
+        return LandmarkConditioner(settings)
+    raise OptionError("model.variant is 'hands', which has no conditioner; expected mask or landmarks")
+
+
+class MaskConditioner:
+    """V1's mask: every place of the clip at which the face is, grown by a random margin; one picture for all frames."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
+        assert isinstance(track, LandmarkTrack)
+        margin = stream("jitter", self._settings.run.seed, n).uniform(*self._settings.data.mask_margin)
+        mask = motion_mask(track, size, margin)
+        return SampleConditions(picture_tensor(mask[None, ..., None], torch.device("cpu"), torch.float32))
+
+
+class LandmarkConditioner:
+    """V1's drawn landmarks with Random Landmark Selection; some samples are moved by a small similarity transform."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self._settings = settings
+
+    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
+        assert isinstance(track, LandmarkTrack)
+        settings = self._settings.landmarks
+        regions = regions_of_sample(self._settings.run.seed, n, settings)
+        silent = settings.silent_with_all if regions == tuple(PARTS) else 0.0
+        if not regions:
+            return SampleConditions(torch.zeros(len(window), 3, size[1], size[0]), silent)
+        draw = stream("jitter", self._settings.run.seed, n)
+        points = track.points[list(window)]
+        if draw.random() < settings.jitter:
+            points = jitter_points(points, draw)
+        pictures = np.stack([draw_landmarks(frame, track.image_size, size, regions) for frame in points])
+        return SampleConditions(picture_tensor(pictures, torch.device("cpu"), torch.float32), silent)
+
+
+def jitter_points(points: Floats, draw: np.random.Generator) -> Floats:
+    """Landmarks (F, 478, 2 or 3) under one small random similarity transform of their plane."""
+    flat = points[..., :2].astype(np.float64)
+    centre, extent = flat.mean((0, 1)), float(np.ptp(flat, axis=(0, 1)).max())
+    shift = draw.normal(0, _SHIFT, 2) * extent
+    scale, angle = 1 + draw.normal(0, _SCALE), np.radians(draw.normal(0, _DEGREES))
+    turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    moved = points.copy()
+    moved[..., :2] = (flat - centre) @ turn + centre + shift
+    return moved
+
+
+def lips_of(track: Motion, frame: int, size: Size) -> Floats | None:
+    """Points of the lips (n, 2) in one frame, in pixels of a picture of `size` (width, height); None if not seen."""
+    if isinstance(track, LandmarkTrack):
+        return track.points[frame, list(LIPS), :2] * (np.array(size, np.float32) / track.image_size)
+    lips = track.face[frame, _FACE_LIPS]
+    seen = lips[lips[:, 2] > 0]
+    return seen[:, :2] * np.array(size, np.float32) if len(seen) else None
+
+
+def mouth_maps(track: Motion, window: Sequence[int], speaks: Sequence[bool], size: Size, weight: float) -> Tensor:
+    """Loss weights (F, 1, h, w) of mean 1: `weight` in the box of the lips in frames with speech."""
+    cells = (size[1] // FACTOR, size[0] // FACTOR)
+    maps = []
+    for frame, speaking in zip(window, speaks, strict=True):
+        lips = lips_of(track, frame, size) if speaking else None
+        maps.append(mouth_weights(None if lips is None else lips_box(lips, cells), cells, weight))
+    return torch.stack(maps)
+
+
+def lips_box(lips: Floats, cells: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The grown box of the lips in latent cells: left, top, right, bottom, at least one cell, inside the picture."""
+    low, high = lips.min(0), lips.max(0)
+    centre, half = (low + high) / 2 / FACTOR, (high - low) / 2 / FACTOR * LIPS_GROWN
+    limits = np.array([cells[1], cells[0]])
+    start = np.clip(np.floor(centre - half), 0, limits - 1).astype(int)
+    stop = np.clip(np.ceil(centre + half), start + 1, limits).astype(int)
+    return int(start[0]), int(start[1]), int(stop[0]), int(stop[1])
+
+
+def face_box(track: Motion, frame: int, size: Size) -> Box:
+    """The box of the face in one frame, in pixels of a picture of `size`; the whole picture if no face is seen."""
+    if isinstance(track, PoseTrack):
+        seen = track.face[frame][track.face[frame, :, 2] > 0][:, :2] * np.array(size, np.float32)
+    else:
+        seen = track.points[frame, :, :2] * (np.array(size, np.float32) / track.image_size)
+    if not len(seen):
+        return 0.0, 0.0, float(size[0]), float(size[1])
+    (left, top), (right, bottom) = seen.min(0), seen.max(0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def crop_of_sample(seed: int, n: int, track: Motion, window: Sequence[int], size: Size, side: int) -> tuple[int, ...]:
+    """The part of sample `n` that losses on pictures decode: frame, top, left, height, width in latent cells.
+
+    A square of `side` cells (less in smaller pictures) around a random place of the face in a random frame.
+    """
+    draw = stream("spatial", seed, n)
+    frame = int(draw.integers(len(window)))
+    left, top, right, bottom = (value / FACTOR for value in face_box(track, window[frame], size))
+    place = []
+    for low, high, cells in ((top, bottom, size[1] // FACTOR), (left, right, size[0] // FACTOR)):
+        length = min(side, cells)
+        centre = (low + high) / 2 + draw.uniform(-0.5, 0.5) * max(0.0, high - low - length)
+        place.append((int(np.clip(round(centre - length / 2), 0, cells - length)), length))
+    (y, height), (x, width) = place
+    return frame, y, x, height, width

@@ -1,0 +1,191 @@
+"""A training run on a prepared data set: rights, start values, samples, losses, validation."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from echomimic.errors import OptionError
+from echomimic.media import atomic_path
+from echomimic.media.output import writing
+from echomimic.train.diffusion.checkpoints import list_checkpoints
+from echomimic.train.diffusion.clips import Clips, open_clips
+from echomimic.train.diffusion.distil import DistillationObjective
+from echomimic.train.diffusion.encoding import cache_latents, on_pictures
+from echomimic.train.diffusion.loop import LossTerm, Objective, Report, VelocityObjective, train
+from echomimic.train.diffusion.manifest import Row, hours_by_rights, subjects
+from echomimic.train.diffusion.rights import require_written_consent
+from echomimic.train.diffusion.samples import ClipSamples
+from echomimic.train.diffusion.settings import TrainSettings, differences, format_settings, read_settings
+from echomimic.train.diffusion.spatial import SpatialLoss
+from echomimic.train.diffusion.starts import Start, load_start
+from echomimic.train.diffusion.trainee import count_parameters
+from echomimic.train.diffusion.validate import Score, Validation
+
+SETTINGS, DATA = "settings.toml", "data.json"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run: `resume` continues the run in the folder, `force` with other settings too.
+
+    `has_rights` states that the user may use recordings without stated consent. `score` measures a validation clip
+    against the real one.
+    """
+
+    resume: bool = False
+    force: bool = False
+    has_rights: bool = False
+    score: Score | None = None
+
+
+def run_training(
+    settings: TrainSettings,
+    folder: Path,
+    options: RunOptions | None = None,
+    *,
+    say: Say = lambda text: None,
+    report: Report | None = None,
+) -> dict[str, Tensor]:
+    """Train on the data set `settings.data.path` into `folder`, and return the averaged weights by name.
+
+    Raises InputError, OptionError, WeightsError, OutputError and DeviceError, each in one line.
+    """
+    options = options or RunOptions()
+    check_folder(folder, settings, options)
+    if not settings.data.path:
+        raise OptionError("data.path is empty; expected a folder that `echomimic train prepare` wrote")
+    clips, validation = open_clips(Path(settings.data.path), settings)
+    for line in check_rights([*clips.rows, *validation.rows], options.has_rights):
+        say(line)
+    check_consent(clips.rows, settings)
+    start = load_start(settings)
+    for line in start.origin:
+        say(line)
+    write_run(folder, settings, [*clips.rows, *validation.rows])
+    if settings.data.cached_latents:
+        _cache(clips, validation, start, say)
+    samples = ClipSamples(clips, start.speech, settings)
+    objective = on_pictures(make_objective(settings, start), start.vae)
+    watch = Validation(settings, start, validation, clips, folder, options.score, say)
+    return train(
+        start.trainee,
+        samples,
+        settings,
+        folder,
+        objective=objective,
+        resume=options.resume,
+        force=options.force,
+        report=_announced(report, start, say),
+        after_step=watch,
+    )
+
+
+def make_objective(settings: TrainSettings, start: Start) -> Objective:
+    """What the run minimizes: the error of the velocity and further losses, or that of distillation."""
+    if settings.distil.kind != "off":
+        return DistillationObjective(start.trainee, settings)
+    return VelocityObjective(start.trainee.schedule, settings.loss, loss_terms(settings, start))
+
+
+def loss_terms(settings: TrainSettings, start: Start) -> list[LossTerm]:
+    """The losses besides that of the velocity."""
+    if settings.loss.spatial <= 0:
+        return []
+    return [SpatialLoss(start.trainee.schedule, start.vae, settings.loss)]
+
+
+def check_folder(folder: Path, settings: TrainSettings, options: RunOptions) -> None:
+    """Raise OptionError if `folder` holds a run that is not to be resumed, or one of other settings."""
+    if not list_checkpoints(folder):
+        return
+    if not options.resume:
+        raise OptionError(f"{folder} holds a run already; expected an empty folder, or --resume")
+    path = folder / SETTINGS
+    changed = differences(settings, read_settings(path)) if path.is_file() else []
+    if changed and not options.force:
+        raise OptionError(
+            f"{folder} was made with other settings ({'; '.join(changed)}); expected the same to resume: start a new "
+            "run folder, or use --force"
+        )
+
+
+def check_rights(rows: Sequence[Row], has_rights: bool) -> list[str]:
+    """Lines with the hours of each licence and consent. Raises OptionError for recordings without stated consent."""
+    hours = hours_by_rights(rows)
+    lines = [f"{amount:8.2f} h  {licence}, consent {consent}" for (licence, consent), amount in hours.items()]
+    unstated = sum(amount for (_, consent), amount in hours.items() if consent == "none-stated")
+    if unstated and not has_rights:
+        raise OptionError(
+            f"{unstated:.2f} of {sum(hours.values()):.2f} hours have consent = 'none-stated'; expected a stated "
+            "consent: obtain it and prepare again, or state with --i-have-the-rights that you may use them"
+        )
+    return lines
+
+
+def check_consent(rows: Sequence[Row], settings: TrainSettings) -> None:
+    """Raise OptionError unless the person that a LoRA shows has consented in writing."""
+    if settings.model.lora_rank:
+        subject = settings.model.subject
+        shown = [row.rights for row in rows if not subject or row.rights.subject == subject]
+        if not shown:
+            raise OptionError(
+                f"model.subject is {subject!r}; expected a subject of the data: {', '.join(sorted(subjects(rows)))}"
+            )
+        require_written_consent(shown, "a LoRA of one person")
+
+
+def write_run(folder: Path, settings: TrainSettings, rows: Sequence[Row]) -> None:
+    """Write what a run is made of: `settings.toml`, and `data.json` with clips, hours by rights and subjects."""
+    data = {
+        "clips": len(rows),
+        "hours": sum(row.seconds for row in rows) / 3600,
+        "rights": [
+            {"licence": licence, "consent": consent, "hours": amount}
+            for (licence, consent), amount in hours_by_rights(rows).items()
+        ],
+        "subjects": len([*subjects(rows)]),
+        "languages": sorted({row.language for row in rows if row.language}),
+    }
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in ((SETTINGS, format_settings(settings)), (DATA, json.dumps(data, indent=1) + "\n")):
+            with atomic_path(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+
+def trained_lines(counts: Mapping[str, tuple[int, int]]) -> Iterable[str]:
+    """One line a network: how many of its parameters are trained."""
+    for name, (trained, total) in counts.items():
+        yield f"{name:<10} {trained / 1e6:9.3f} M of {total / 1e6:9.3f} M parameters are trained"
+
+
+def _announced(report: Report | None, start: Start, say: Say) -> Report:
+    """The report, preceded by the trained set, which is known when the first step is done."""
+    said: list[bool] = []
+
+    def announce(record: dict[str, Any]) -> None:
+        if not said:
+            said.append(True)
+            for line in trained_lines(count_parameters(start.trainee)):
+                say(line)
+        if report:
+            report(record)
+
+    return announce
+
+
+def _cache(clips: Clips, validation: Clips, start: Start, say: Say) -> None:
+    """Encode all clips that have no cached latents yet; the processes of a run share them."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    for part in (clips, validation):
+        cache_latents(part, start.vae, torch.device(state.device), state.process_index, state.num_processes)
+    state.wait_for_everyone()
+    say(f"latents of {len(clips) + len(validation)} clips are in {clips.folder / 'cache' / 'latents'}")

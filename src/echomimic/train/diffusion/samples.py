@@ -1,0 +1,170 @@
+"""Training samples from the clips of a prepared data set, each a pure function of its number in the whole run."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from echomimic.diffusion.small import MelSpeech
+from echomimic.diffusion.vae import FACTOR
+from echomimic.diffusion.whisper import RATE, SpeechEncoder
+from echomimic.media import atomic_path
+from echomimic.media.loudness import level_loudness
+from echomimic.media.output import writing
+from echomimic.mesh.speech_to_face import analyze_speech, speech_flags, to_frames
+from echomimic.train.diffusion.augment import FEATURE_NOISE, augment_voice
+from echomimic.train.diffusion.batch import Sample
+from echomimic.train.diffusion.clips import Clips, Recent
+from echomimic.train.diffusion.conditions import Conditioner, crop_of_sample, make_conditioner, mouth_maps
+from echomimic.train.diffusion.randomness import (
+    clip_of_sample,
+    drops_of_sample,
+    noise_of_sample,
+    stream,
+    timestep_of_sample,
+    window_of_sample,
+)
+from echomimic.train.diffusion.settings import TrainSettings
+from echomimic.types import Floats
+
+CROP_CELLS = 32
+"""Side of the crop that losses on pictures decode, in latent cells, with its margin."""
+LATENTS, SPEECH = Path("cache/latents"), Path("cache/speech")
+_KEPT = 64
+"""Clips of which a process keeps speech features in memory."""
+
+
+class ClipSamples:
+    """Samples of a data set (`loop.Samples`).
+
+    `speech` is the speech network, on the CPU. `conditioner` is by default that of the variant that is trained. With
+    `augmented` off, the voice is used as it is and no condition is dropped, as in validation.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        speech: SpeechEncoder | MelSpeech,
+        settings: TrainSettings,
+        conditioner: Conditioner | None = None,
+        *,
+        augmented: bool = True,
+    ) -> None:
+        self.clips, self.speech, self.settings, self.augmented = clips, speech, settings, augmented
+        self.conditioner = conditioner or make_conditioner(settings)
+        self._latents = Recent(self._read_latents, _KEPT)
+        self._features = Recent(self._make_features, _KEPT)
+        self._speaks = Recent(self._find_speech, _KEPT)
+
+    def sample(self, n: int) -> Sample:
+        """Sample `n` of the run."""
+        seed, data, rows = self.settings.run.seed, self.settings.data, self.clips.rows
+        index = clip_of_sample(seed, n, len(rows))
+        first, reference = window_of_sample(seed, n, rows[index].frames, data.frames, data.reference_distance)
+        window, size = list(range(first, first + data.frames)), rows[index].size
+        track = self.clips.track(index)
+        conditions = self.conditioner(track, window, size, n)
+        speaks = self._speaks(index)[window].tolist()
+        shape = (data.frames, 4, size[1] // FACTOR, size[0] // FACTOR)
+        return Sample(
+            **self._pictures(index, n, window, reference, shape),
+            audio=self.tokens(index, window, n),
+            condition=conditions.pictures,
+            noise=noise_of_sample(seed, n, shape),
+            timestep=torch.tensor(timestep_of_sample(seed, n, self.settings.optimizer.batch)),
+            mouth=mouth_maps(track, window, speaks, size, self.settings.loss.mouth),
+            keep=self._keep(n, conditions.silent),
+            audio_mask=conditions.audio_mask,
+            origin=torch.tensor([index, first]),
+        )
+
+    def tokens(self, index: int, window: Sequence[int], n: int) -> Tensor:
+        """Speech features (F, tokens, dim) around the frames of a window, from one of the clip's augmented voices."""
+        row, audio, seed = self.clips.rows[index], self.settings.audio, self.settings.run.seed
+        if not self.augmented:
+            return self.speech.tokens(self._features(index, -1), window, row.fps)
+        draw = stream("audio", seed, n)
+        features = self._features(index, int(draw.integers(audio.variants)))
+        tokens = self.speech.tokens(features, window, row.fps)
+        if draw.random() >= audio.features:
+            return tokens
+        noise = torch.from_numpy(draw.standard_normal(tokens.shape, np.float32))
+        return tokens + FEATURE_NOISE * features.std() * noise
+
+    def _pictures(
+        self, index: int, n: int, window: list[int], reference: int, shape: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """The fields of a sample that depend on pictures: latents or pixels of frames and reference, and the crop."""
+        values: dict[str, Tensor] = {}
+        if self.settings.data.cached_latents:
+            latents = self._latents(index)
+            values |= {"latents": latents[window].float(), "reference": latents[reference].float()}
+        else:
+            pixels = torch.from_numpy(self.clips.frames(index, [*window, reference])).permute(0, 3, 1, 2).contiguous()
+            values |= {"latents": torch.zeros(shape), "reference": torch.zeros(shape[1:])}
+            values |= {"pictures": pixels[:-1].contiguous(), "reference_picture": pixels[-1].contiguous()}
+        if self.settings.loss.spatial > 0:
+            values |= self._crop(index, n, window, values.get("pictures"))
+        return values
+
+    def _crop(self, index: int, n: int, window: list[int], pictures: Tensor | None) -> dict[str, Tensor]:
+        size, track = self.clips.rows[index].size, self.clips.track(index)
+        crop = crop_of_sample(self.settings.run.seed, n, track, window, size, CROP_CELLS)
+        frame, top, left, height, width = crop
+        if pictures is None:
+            picture = torch.from_numpy(self.clips.frames(index, [window[frame]])[0]).permute(2, 0, 1)
+        else:
+            picture = pictures[frame]
+        rows, columns = (slice(FACTOR * at, FACTOR * (at + span)) for at, span in ((top, height), (left, width)))
+        return {"crop": torch.tensor(crop), "crop_picture": picture[:, rows, columns].float() / 127.5 - 1}
+
+    def _keep(self, n: int, silent: float) -> Tensor:
+        if not self.augmented:
+            return torch.ones(3)
+        drops = drops_of_sample(self.settings.run.seed, n, self.settings.drop, silent)
+        return torch.tensor([not drops.audio, not drops.condition, not drops.reference], dtype=torch.float32)
+
+    def _read_latents(self, index: int) -> Tensor:
+        return load_file(self.clips.folder / LATENTS / f"{self.clips.rows[index].id}.safetensors")["mean"]
+
+    def _find_speech(self, index: int) -> npt.NDArray[np.bool_]:
+        """Which frames of a clip are spoken (T,)."""
+        row = self.clips.rows[index]
+        flags = speech_flags(analyze_speech([self.clips.sound(index)])).astype(np.float32)
+        return np.asarray(to_frames(flags, row.frames, row.fps) > 0.5)
+
+    def _make_features(self, index: int, variant: int) -> Tensor:
+        """Speech features of a clip's voice, augmented as its `variant`, from -1 (as it is) on."""
+        row, seed = self.clips.rows[index], self.settings.run.seed
+        name = f"{row.id}-{seed}-{variant}-{self._audio_digest()}.safetensors"
+        path = self.clips.folder / SPEECH / name
+        if self.settings.data.cached_speech and path.is_file():
+            return load_file(path)["features"].float()
+        sound = self.clips.sound(index)
+        if variant >= 0:
+            draw = stream("audio", seed, zlib.crc32(row.id.encode()), variant)
+            sound = augment_voice(sound, draw, self.settings.audio)
+        features = speech_features(self.speech, sound)
+        if not self.settings.data.cached_speech:
+            return features
+        features = features.half()
+        with writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as part:
+                save_file({"features": features}, part)
+        return features.float()
+
+    def _audio_digest(self) -> str:
+        """What names cached features besides clip, seed and variant: the network and the settings of augmentation."""
+        return f"{zlib.crc32(repr((type(self.speech).__name__, self.settings.audio)).encode()):08x}"
+
+
+def speech_features(speech: SpeechEncoder | MelSpeech, sound: Floats) -> Tensor:
+    """Speech features of a voice (N,) at 16 kHz, computed as the engine computes them."""
+    with torch.no_grad():
+        return speech.features(level_loudness([sound], RATE)).float()

@@ -1,0 +1,84 @@
+"""The spatial loss of V1: one decoded crop of the face against the real one, weighted by the timestep."""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from echomimic.diffusion.vae import FACTOR, SCALE
+from echomimic.train.diffusion.batch import Batch
+from echomimic.train.diffusion.perceptual import Distance, perceptual_distance
+from echomimic.train.diffusion.randomness import TIMESTEPS
+from echomimic.train.diffusion.settings import LossSettings
+from echomimic.train.diffusion.targets import NoiseSchedule
+from echomimic.train.diffusion.trainee import checkpointed
+
+MARGIN = 4
+"""Latent cells at each side of a crop that are decoded for context and not compared."""
+
+
+class SpatialLoss:
+    """Squared error and perceptual distance of `batch.crop_picture` and the crop decoded from the predicted latents.
+
+    Latents are predicted in one step from the velocity. Samples at timesteps from `spatial_below` on count as zero.
+    The autoencoder keeps no activations but the inputs of its blocks.
+    """
+
+    def __init__(
+        self, schedule: NoiseSchedule, vae: nn.Module, settings: LossSettings, distance: Distance | None = None
+    ) -> None:
+        self._schedule, self._vae, self._settings = schedule, vae, settings
+        self._distance = distance or perceptual_distance(settings.perceptual)
+        checkpoint_decoder(vae)
+
+    def __call__(self, batch: Batch, noisy: Tensor, velocity: Tensor, step: int) -> dict[str, Tensor]:
+        """See `LossTerm`."""
+        if self._settings.spatial <= 0 or step < self._settings.spatial_from:
+            return {}
+        assert batch.crop is not None and batch.crop_picture is not None
+        rows = torch.nonzero(batch.timestep < self._settings.spatial_below).flatten()
+        if not len(rows):
+            return {"spatial": velocity.new_zeros((), dtype=torch.float32)}
+        with torch.autocast(noisy.device.type, enabled=False):
+            t = batch.timestep[rows]
+            made = decode_crops(self._schedule, self._vae, noisy[rows], velocity[rows].float(), t, batch.crop[rows])
+            made, real = without_margin(made), without_margin(batch.crop_picture[rows])
+            errors = ((made - real) ** 2).mean(dim=(1, 2, 3)) + self._distance(made, real)
+            weight = torch.cos(math.pi * t / (2 * TIMESTEPS))
+        return {"spatial": self._settings.spatial * (weight * errors).sum() / len(batch)}
+
+
+def decode_crops(
+    schedule: NoiseSchedule, vae: nn.Module, noisy: Tensor, velocity: Tensor, t: Tensor, crops: Tensor
+) -> Tensor:
+    """Pictures (n, 3, H, W) in about -1..1 of crops of predicted latents, with gradients to the velocity.
+
+    `noisy` and `velocity` are (n, F, c, h, w), `crops` (n, 5) as `Sample.crop`; all crops have one size.
+    """
+    clean = schedule.clean(noisy.float(), velocity, t)
+    parts = [
+        clean[row, frame, :, top : top + height, left : left + width]
+        for row, (frame, top, left, height, width) in enumerate(crops.tolist())
+    ]
+    if next(vae.parameters()).device != clean.device:
+        nn.Module.to(vae, clean.device)
+    return cast(Tensor, cast(Any, vae).decode(torch.stack(parts) / SCALE).sample)
+
+
+def without_margin(pictures: Tensor) -> Tensor:
+    """Decoded crops without the margin that was decoded for context; small crops have none."""
+    if min(pictures.shape[2:]) < 4 * MARGIN * FACTOR:
+        return pictures
+    cut = MARGIN * FACTOR
+    return pictures[:, :, cut:-cut, cut:-cut]
+
+
+def checkpoint_decoder(vae: nn.Module) -> None:
+    """Recompute the blocks of Stable Diffusion's decoder in the backward pass; other autoencoders stay as they are."""
+    decoder = getattr(vae, "decoder", None)
+    if decoder is None or getattr(vae, "is_checkpointed", False):
+        return
+    for block in (decoder.mid_block, *decoder.up_blocks):
+        block.forward = checkpointed(block.forward)
+    cast(Any, vae).is_checkpointed = True
