@@ -1,9 +1,19 @@
 """A half body made of key points: a person who stands upright, whose hands and lips move."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from echomimic.types import PoseTrack
+from echomimic.motion import save_motion
+from echomimic.train.diffusion.manifest import write_rows
+from echomimic.train.diffusion.reader import PoseReader
+from echomimic.types import Picture, PoseTrack
+from helpers.training_data import COUNT, FPS, make_row, write_clip_file, write_sound_file
 
 _BODY = (
     *((0.50, 0.25), (0.50, 0.42), (0.36, 0.43), (0.30, 0.62), (0.35, 0.75), (0.64, 0.43), (0.70, 0.62), (0.65, 0.75)),
@@ -37,3 +47,45 @@ def _face() -> npt.NDArray[np.float32]:
     turns = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     lips = np.stack([0.5 + 0.03 * np.cos(turns), 0.325 + 0.015 * np.sin(turns)], axis=1)
     return np.concatenate([oval, lips]).astype(np.float32)
+
+
+def draw_person(track: PoseTrack, side: int) -> Picture:
+    """Frames (T, side, side, 3) of a made person who follows the track: shirt, skin, moving hands and lips."""
+    rows = np.linspace(40, 120, side)[:, None, None]
+    frames = np.tile(np.broadcast_to(rows, (side, side, 3)).astype(np.uint8), (len(track), 1, 1, 1))
+    for frame in range(len(track)):
+        points = {name: getattr(track, name)[frame][..., :2] * side for name in ("body", "hands", "face")}
+        shirt = points["body"][[2, 5, 11, 8]].astype(np.int32)
+        cv2.fillConvexPoly(frames[frame], shirt, (30, 60, 160))
+        skin, dark = (220, 170, 140), (120, 30, 40)
+        cv2.fillConvexPoly(frames[frame], cv2.convexHull(points["face"][:48].astype(np.int32)), skin)
+        cv2.fillConvexPoly(frames[frame], cv2.convexHull(points["face"][48:].astype(np.int32)), dark)
+        for hand in points["hands"]:
+            cv2.fillConvexPoly(frames[frame], cv2.convexHull(hand.astype(np.int32)), skin)
+    return frames
+
+
+def small_reader() -> PoseReader:
+    """A reader with random weights that draws something."""
+    torch.manual_seed(0)
+    reader = PoseReader((8, 8, 8), 32)
+    torch.nn.init.normal_(reader.out.weight)
+    return reader
+
+
+def make_half_data(folder: Path, names: Sequence[str] = ("aa11", "bb12"), side: int = 64) -> Path:
+    """Clips of the made person in the layout of `train prepare --half`, the last for validation."""
+    rows = []
+    for number, name in enumerate(names):
+        track = made_pose(COUNT + number, FPS)
+        track = replace(track, image_size=(side, side))
+        sound = np.random.default_rng(number).normal(0, 0.1, round(len(track) / FPS * 16_000)).astype(np.float32)
+        place = folder / "clips" / name[:2]
+        place.mkdir(parents=True, exist_ok=True)
+        write_clip_file(place / f"{name}.mp4", [*draw_person(track, side)])
+        write_sound_file(place / f"{name}.flac", sound)
+        save_motion(place / f"{name}.npz", track)
+        split = "val" if number == len(names) - 1 else "train"
+        rows.append(make_row(folder, name, split, kind="half", frames=len(track), size=(side, side)))
+    write_rows(folder / "manifest.jsonl", rows)
+    return folder

@@ -8,10 +8,13 @@ import typer
 from echomimic.apps.cli.flags import NO_VALUE
 from echomimic.apps.cli.reporter import print_line, reporting
 from echomimic.apps.cli.train_run import probe, run
+from echomimic.apps.cli.train_v2 import faces, reader
 
 app = typer.Typer(help="Train the networks of the diffusion presets.")
 app.command()(run)
 app.command()(probe)
+app.command()(reader)
+app.command()(faces)
 
 
 @app.command()

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echomimic.diffusion.condition_images import PARTS, draw_landmarks
+from echomimic.diffusion.condition_images import PARTS, draw_landmarks, draw_pose
 from echomimic.diffusion.conditioning import motion_mask
 from echomimic.diffusion.vae import FACTOR, picture_tensor
-from echomimic.errors import OptionError
-from echomimic.landmarks.topology import LIPS
+from echomimic.landmarks.topology import LIPS, LIPS_68
+from echomimic.train.diffusion.curriculum import CurriculumState, drops_pose, hides_hands, state_at
 from echomimic.train.diffusion.losses import mouth_weights
+from echomimic.train.diffusion.masks import blended_mask, face_points
 from echomimic.train.diffusion.randomness import regions_of_sample, stream
 from echomimic.train.diffusion.settings import TrainSettings
 from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
@@ -22,8 +23,6 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 LIPS_GROWN = 1.5
 """Size of the box in which the loss of the mouth weighs more, in sizes of the lips' own box."""
-_FACE_LIPS = slice(48, 68)
-"""The lips among the 68 face points of a `PoseTrack`."""
 _SHIFT, _SCALE, _DEGREES = 0.01, 0.01, 0.5
 """Spreads of the jitter of landmarks: fractions of the face's size, of 1, and degrees."""
 
@@ -49,13 +48,13 @@ class Conditioner(Protocol):
         ...
 
 
-def make_conditioner(settings: TrainSettings) -> Conditioner:
-    """The conditioner of the variant that is trained."""
+def make_conditioner(settings: TrainSettings, *, final: bool = False) -> Conditioner:
+    """The conditioner of the variant that is trained; `final` for the end of the curriculum, as in validation."""
     if settings.model.variant == "mask":
         return MaskConditioner(settings)
     if settings.model.variant == "landmarks":
         return LandmarkConditioner(settings)
-    raise OptionError("model.variant is 'hands', which has no conditioner; expected mask or landmarks")
+    return PoseConditioner(settings, final=final)
 
 
 class MaskConditioner:
@@ -92,6 +91,41 @@ class LandmarkConditioner:
         return SampleConditions(picture_tensor(pictures, torch.device("cpu"), torch.float32), silent)
 
 
+class PoseConditioner:
+    """V2's drawn pose and masked voice, as the curriculum says; with `final` as at the end of the run, none dropped."""
+
+    def __init__(self, settings: TrainSettings, *, final: bool = False) -> None:
+        self._settings, self._final = settings, final
+
+    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
+        assert isinstance(track, PoseTrack)
+        settings = self._settings
+        step = settings.run.steps if self._final else n // settings.optimizer.batch
+        state = state_at(settings.curriculum, step)
+        parts = state.parts if self._final else drawn_parts(settings, n, state)
+        pictures = torch.zeros(len(window), 3, size[1], size[0])
+        if parts:
+            drawn = np.stack([draw_pose(track, frame, size, parts) for frame in window])
+            pictures = picture_tensor(drawn, torch.device("cpu"), torch.float32)
+        silent = 1.0 if state.small == state.large == "off" else 0.0
+        cells = (size[1] // FACTOR, size[0] // FACTOR)
+        return SampleConditions(pictures, silent, voice_masks(track, window, cells, state))
+
+
+def drawn_parts(settings: TrainSettings, n: int, state: CurriculumState) -> tuple[str, ...]:
+    """The parts of the pose that sample `n` draws; none if the whole pose is dropped."""
+    if drops_pose(settings.run.seed, n, state.pose_drop):
+        return ()
+    hidden = {"hands"} if hides_hands(settings.run.seed, n, settings.drop.hands) else set()
+    return tuple(part for part in state.parts if part not in hidden)
+
+
+def voice_masks(track: Motion, window: Sequence[int], cells: tuple[int, int], state: CurriculumState) -> Tensor:
+    """Where the frames of a window hear the voice (F, 1, h, w)."""
+    masks = [blended_mask(state.small, state.large, state.mix, face_points(track, frame), cells) for frame in window]
+    return torch.from_numpy(np.stack(masks))[:, None]
+
+
 def jitter_points(points: Floats, draw: np.random.Generator) -> Floats:
     """Landmarks (F, 478, 2 or 3) under one small random similarity transform of their plane."""
     flat = points[..., :2].astype(np.float64)
@@ -108,7 +142,7 @@ def lips_of(track: Motion, frame: int, size: Size) -> Floats | None:
     """Points of the lips (n, 2) in one frame, in pixels of a picture of `size` (width, height); None if not seen."""
     if isinstance(track, LandmarkTrack):
         return track.points[frame, list(LIPS), :2] * (np.array(size, np.float32) / track.image_size)
-    lips = track.face[frame, _FACE_LIPS]
+    lips = track.face[frame, list(LIPS_68)]
     seen = lips[lips[:, 2] > 0]
     return seen[:, :2] * np.array(size, np.float32) if len(seen) else None
 
@@ -152,11 +186,16 @@ def crop_of_sample(seed: int, n: int, track: Motion, window: Sequence[int], size
     """
     draw = stream("spatial", seed, n)
     frame = int(draw.integers(len(window)))
-    left, top, right, bottom = (value / FACTOR for value in face_box(track, window[frame], size))
+    return frame, *square_around(draw, face_box(track, window[frame], size), size, side)
+
+
+def square_around(draw: np.random.Generator, box: Box, size: Size, side: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width in cells of a square of `side` cells around a random place of a box in pixels."""
+    left, top, right, bottom = (value / FACTOR for value in box)
     place = []
     for low, high, cells in ((top, bottom, size[1] // FACTOR), (left, right, size[0] // FACTOR)):
         length = min(side, cells)
         centre = (low + high) / 2 + draw.uniform(-0.5, 0.5) * max(0.0, high - low - length)
         place.append((int(np.clip(round(centre - length / 2), 0, cells - length)), length))
     (y, height), (x, width) = place
-    return frame, y, x, height, width
+    return y, x, height, width

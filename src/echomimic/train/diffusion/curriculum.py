@@ -34,9 +34,10 @@ class CurriculumState:
 
 
 def check_curriculum(settings: TrainSettings) -> None:
-    """Raise OptionError unless the phases are as long as the run."""
-    total = sum(phase.steps for phase in settings.curriculum.phases)
-    if total != settings.run.steps:
+    """Raise OptionError unless the phases are as long as the run, if there are any."""
+    phases = settings.curriculum.phases
+    total = sum(phase.steps for phase in phases)
+    if phases and total != settings.run.steps:
         raise OptionError(
             f"the phases of the curriculum have {total} steps, the run has {settings.run.steps}; expected the same: "
             "set run.steps or the steps of [[curriculum.phases]]"
@@ -44,13 +45,16 @@ def check_curriculum(settings: TrainSettings) -> None:
 
 
 def state_at(settings: CurriculumSettings, step: int) -> CurriculumState:
-    """The state at a step, counted from 0; after the last phase its last state."""
-    first = 0
-    for phase in settings.phases:
+    """The state at a step, counted from 0; after the last phase its last state.
+
+    Without phases, hands are drawn and the voice is heard everywhere, as in inference.
+    """
+    first, phases = 0, settings.phases or (CurriculumPhase("hands", 1),)
+    for phase in phases:
         if step < first + phase.steps:
             return _state(phase, step - first)
         first += phase.steps
-    return _state(settings.phases[-1], settings.phases[-1].steps)
+    return _state(phases[-1], phases[-1].steps)
 
 
 def _state(phase: CurriculumPhase, step: int) -> CurriculumState:
@@ -67,6 +71,11 @@ def is_headshot(seed: int, n: int, batch: int, fraction: float) -> bool:
     draw = stream("headshot", seed, step)
     offset, order = draw.random(), draw.permutation(batch)
     return bool(order[place] + offset < fraction * batch)
+
+
+def hides_hands(seed: int, n: int, probability: float) -> bool:
+    """Whether sample `n` draws no hands, and shows frames with as few of them as its clip has."""
+    return bool(stream("pose", seed, n, 1).random() < probability)
 
 
 def drops_pose(seed: int, n: int, probability: float) -> bool:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from echomimic.diffusion.vae import FACTOR
-from echomimic.landmarks.topology import LIPS, LIPS_68, SKIN
+from echomimic.landmarks.topology import FACE_68, LIPS_68
 from echomimic.train.diffusion.settings import Hearing
 from echomimic.types import Floats, LandmarkTrack, PoseTrack
 
@@ -16,12 +16,12 @@ LIPS_GROWN, HEAD_GROWN, HEAD_GROWN_UP = 1.3, 1.4, 1.6
 
 
 def face_points(track: PoseTrack | LandmarkTrack, frame: int) -> tuple[Floats, Floats] | None:
-    """Points of the face and of the lips in a frame, as fractions of the picture; None if the face was not found."""
+    """OpenPose's 68 points of the face, and the lips among them, as fractions of the picture; None if not found."""
     if isinstance(track, LandmarkTrack):
-        points = (track.points[frame, :SKIN, :2] / track.image_size).astype(np.float32)
-        return (points, points[list(LIPS)]) if track.valid[frame] else None
-    face = track.face[frame]
-    return (face[:, :2], face[list(LIPS_68), :2]) if face[:, 2].min() > 0 else None
+        face = (track.points[frame, list(FACE_68), :2] / track.image_size).astype(np.float32)
+        return (face, face[list(LIPS_68)]) if track.valid[frame] else None
+    face = track.face[frame, :, :2]
+    return (face, face[list(LIPS_68)]) if track.face[frame, :, 2].min() > 0 else None
 
 
 def lips_mask(lips: Floats, size: tuple[int, int]) -> Floats:

@@ -29,6 +29,7 @@ _STREAMS = (
     "headshot",
     "pose",
     "crop",
+    "place",
 )
 
 

@@ -16,8 +16,10 @@ from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.clips import Clips, open_clips
 from echomimic.train.diffusion.distil import DistillationObjective
 from echomimic.train.diffusion.encoding import cache_latents, on_pictures
+from echomimic.train.diffusion.half_body import HalfBodySamples, open_headshots
 from echomimic.train.diffusion.loop import LossTerm, Objective, Report, VelocityObjective, train
 from echomimic.train.diffusion.manifest import Row, hours_by_rights, subjects
+from echomimic.train.diffusion.phase_losses import load_phase_loss
 from echomimic.train.diffusion.rights import require_written_consent
 from echomimic.train.diffusion.samples import ClipSamples
 from echomimic.train.diffusion.settings import TrainSettings, differences, format_settings, read_settings
@@ -61,16 +63,18 @@ def run_training(
     if not settings.data.path:
         raise OptionError("data.path is empty; expected a folder that `echomimic train prepare` wrote")
     clips, validation = open_clips(Path(settings.data.path), settings)
-    for line in check_rights([*clips.rows, *validation.rows], options.has_rights):
+    heads = open_headshots(settings) if settings.model.variant == "hands" else None
+    rows = [*clips.rows, *validation.rows, *(heads.rows if heads else ())]
+    for line in check_rights(rows, options.has_rights):
         say(line)
     check_consent(clips.rows, settings)
     start = load_start(settings)
     for line in start.origin:
         say(line)
-    write_run(folder, settings, [*clips.rows, *validation.rows])
+    write_run(folder, settings, rows)
     if settings.data.cached_latents:
         _cache(clips, validation, start, say)
-    samples = ClipSamples(clips, start.speech, settings)
+    samples = make_samples(clips, start, settings, heads)
     objective = on_pictures(make_objective(settings, start), start.vae)
     watch = Validation(settings, start, validation, clips, folder, options.score, say)
     return train(
@@ -95,9 +99,23 @@ def make_objective(settings: TrainSettings, start: Start) -> Objective:
 
 def loss_terms(settings: TrainSettings, start: Start) -> list[LossTerm]:
     """The losses besides that of the velocity."""
-    if settings.loss.spatial <= 0:
-        return []
-    return [SpatialLoss(start.trainee.schedule, start.vae, settings.loss)]
+    schedule, vae, terms = start.trainee.schedule, start.vae, list[LossTerm]()
+    if settings.loss.spatial > 0:
+        terms.append(SpatialLoss(schedule, vae, settings.loss))
+    if settings.phase_loss.is_on:
+        terms.append(load_phase_loss(schedule, vae, settings.phase_loss))
+    return terms
+
+
+def make_samples(clips: Clips, start: Start, settings: TrainSettings, heads: Clips | None = None) -> ClipSamples:
+    """The samples of the variant that is trained. Raises OptionError for settings of another one."""
+    if settings.model.variant == "hands":
+        return HalfBodySamples(clips, start.speech, settings, heads)
+    if settings.phase_loss.is_on or settings.curriculum.phases:
+        raise OptionError(
+            f"[phase_loss] and [curriculum] are of V2; expected none for model.variant {settings.model.variant}"
+        )
+    return ClipSamples(clips, start.speech, settings)
 
 
 def check_folder(folder: Path, settings: TrainSettings, options: RunOptions) -> None:

@@ -56,7 +56,7 @@ class ClipSamples:
         augmented: bool = True,
     ) -> None:
         self.clips, self.speech, self.settings, self.augmented = clips, speech, settings, augmented
-        self.conditioner = conditioner or make_conditioner(settings)
+        self.conditioner = conditioner or make_conditioner(settings, final=not augmented)
         self._latents = Recent(self._read_latents, _KEPT)
         self._features = Recent(self._make_features, _KEPT)
         self._speaks = Recent(self._find_speech, _KEPT)
@@ -65,11 +65,11 @@ class ClipSamples:
         """Sample `n` of the run."""
         seed, data, rows = self.settings.run.seed, self.settings.data, self.clips.rows
         index = clip_of_sample(seed, n, len(rows))
-        first, reference = window_of_sample(seed, n, rows[index].frames, data.frames, data.reference_distance)
+        first, reference = self.window(index, n)
         window, size = list(range(first, first + data.frames)), rows[index].size
         track = self.clips.track(index)
         conditions = self.conditioner(track, window, size, n)
-        speaks = self._speaks(index)[window].tolist()
+        speaks = self.speaks(index, window)
         shape = (data.frames, 4, size[1] // FACTOR, size[0] // FACTOR)
         return Sample(
             **self._pictures(index, n, window, reference, shape),
@@ -78,10 +78,26 @@ class ClipSamples:
             noise=noise_of_sample(seed, n, shape),
             timestep=torch.tensor(timestep_of_sample(seed, n, self.settings.optimizer.batch)),
             mouth=mouth_maps(track, window, speaks, size, self.settings.loss.mouth),
-            keep=self._keep(n, conditions.silent),
+            keep=self.keep(n, conditions.silent),
             audio_mask=conditions.audio_mask,
             origin=torch.tensor([index, first]),
         )
+
+    def window(self, index: int, n: int) -> tuple[int, int]:
+        """First frame of the window and the reference frame of sample `n` in a clip."""
+        data, length = self.settings.data, self.clips.rows[index].frames
+        return window_of_sample(self.settings.run.seed, n, length, data.frames, data.reference_distance)
+
+    def crop(self, index: int, n: int, window: Sequence[int]) -> tuple[int, ...] | None:
+        """The part of sample `n` that losses on pictures decode: frame, top, left, height, width; None without such."""
+        if self.settings.loss.spatial <= 0:
+            return None
+        size, track = self.clips.rows[index].size, self.clips.track(index)
+        return crop_of_sample(self.settings.run.seed, n, track, window, size, CROP_CELLS)
+
+    def speaks(self, index: int, window: Sequence[int]) -> list[bool]:
+        """Which frames of a window are spoken."""
+        return [bool(value) for value in self._speaks(index)[list(window)]]
 
     def tokens(self, index: int, window: Sequence[int], n: int) -> Tensor:
         """Speech features (F, tokens, dim) around the frames of a window, from one of the clip's augmented voices."""
@@ -108,22 +124,20 @@ class ClipSamples:
             pixels = torch.from_numpy(self.clips.frames(index, [*window, reference])).permute(0, 3, 1, 2).contiguous()
             values |= {"latents": torch.zeros(shape), "reference": torch.zeros(shape[1:])}
             values |= {"pictures": pixels[:-1].contiguous(), "reference_picture": pixels[-1].contiguous()}
-        if self.settings.loss.spatial > 0:
-            values |= self._crop(index, n, window, values.get("pictures"))
-        return values
-
-    def _crop(self, index: int, n: int, window: list[int], pictures: Tensor | None) -> dict[str, Tensor]:
-        size, track = self.clips.rows[index].size, self.clips.track(index)
-        crop = crop_of_sample(self.settings.run.seed, n, track, window, size, CROP_CELLS)
-        frame, top, left, height, width = crop
-        if pictures is None:
-            picture = torch.from_numpy(self.clips.frames(index, [window[frame]])[0]).permute(2, 0, 1)
+        if (crop := self.crop(index, n, window)) is None:
+            return values
+        if "pictures" in values:
+            picture = values["pictures"][crop[0]]
         else:
-            picture = pictures[frame]
-        rows, columns = (slice(FACTOR * at, FACTOR * (at + span)) for at, span in ((top, height), (left, width)))
-        return {"crop": torch.tensor(crop), "crop_picture": picture[:, rows, columns].float() / 127.5 - 1}
+            picture = torch.from_numpy(self.clips.frames(index, [window[crop[0]]])[0]).permute(2, 0, 1)
+        return values | {"crop": torch.tensor(crop), "crop_picture": self.crop_picture(picture, crop)}
 
-    def _keep(self, n: int, silent: float) -> Tensor:
+    def crop_picture(self, picture: Tensor, crop: tuple[int, ...]) -> Tensor:
+        """Pixels of a crop of a picture (3, H, W) uint8: see `Sample.crop_picture`."""
+        return crop_pixels(picture, crop)
+
+    def keep(self, n: int, silent: float) -> Tensor:
+        """Which of audio, condition and reference sample `n` keeps: (3,) of 0 and 1."""
         if not self.augmented:
             return torch.ones(3)
         drops = drops_of_sample(self.settings.run.seed, n, self.settings.drop, silent)
@@ -162,6 +176,13 @@ class ClipSamples:
     def _audio_digest(self) -> str:
         """What names cached features besides clip, seed and variant: the network and the settings of augmentation."""
         return f"{zlib.crc32(repr((type(self.speech).__name__, self.settings.audio)).encode()):08x}"
+
+
+def crop_pixels(picture: Tensor, crop: tuple[int, ...]) -> Tensor:
+    """Pixels (3, 8 * height, 8 * width) in -1..1 of a crop (`Sample.crop`) of a picture (3, H, W) uint8."""
+    _, top, left, height, width = crop
+    rows, columns = (slice(FACTOR * at, FACTOR * (at + span)) for at, span in ((top, height), (left, width)))
+    return picture[:, rows, columns].float() / 127.5 - 1
 
 
 def speech_features(speech: SpeechEncoder | MelSpeech, sound: Floats) -> Tensor:

@@ -30,12 +30,14 @@ Trained = Literal["picture", "motion", "motion+audio", "denoising", "all", "pose
 class DataSettings:
     """`path` is a folder that `train prepare` wrote; a sample has `frames` consecutive frames (1: pictures).
 
-    `reference_distance` is the least distance in frames between the reference picture and the sample's frames. The mask
-    of the face is grown by a fraction between the two values of `mask_margin`. `cached_latents` encodes all clips once,
-    before the first step, into `cache/latents` of the data set; `cached_speech` keeps features in `cache/speech`.
+    `headshots` is a folder of faces that the curriculum of V2 mixes with half bodies. `reference_distance` is the least
+    distance in frames between the reference picture and the sample's frames. The mask of the face is grown by a
+    fraction between the two values of `mask_margin`. `cached_latents` encodes all clips once, before the first step,
+    into `cache/latents` of the data set; `cached_speech` keeps speech features in `cache/speech`.
     """
 
     path: str = ""
+    headshots: str = ""
     size: int = 512
     frames: int = 12
     reference_distance: int = 12
@@ -87,12 +89,16 @@ class LossSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class DropSettings:
-    """Probabilities with which conditions are dropped: all three together, or one of them alone."""
+    """Probabilities with which conditions are dropped: all three together, or one of them alone.
+
+    `hands`, of V2, is the probability that a sample shows frames with few hands, if its clip has any, and draws none.
+    """
 
     all: float = 0.05
     audio: float = 0.05
     reference: float = 0.05
     condition: float = 0.05
+    hands: float = 0.0
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -174,6 +180,43 @@ class AudioSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class HeadshotSettings:
+    """Where faces of half bodies are, as evenly spaced quantiles in fractions of the canvas: height, and middle.
+
+    `train faces` measures them on a data set; the defaults are a guess for upper bodies with both hands in view.
+    """
+
+    heights: tuple[float, ...] = (0.15, 0.17, 0.185, 0.2, 0.22)
+    across: tuple[float, ...] = (0.4, 0.47, 0.5, 0.53, 0.6)
+    down: tuple[float, ...] = (0.18, 0.23, 0.26, 0.3, 0.36)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class PhaseLossSettings:
+    """Weights of the Phase-specific Denoising loss of V2 on decoded crops.
+
+    `pose` is of timesteps from `pose_from` on, `perceptual` of those below `perceptual_below`, `detail` of those
+    between. `pose` needs the pose reader in the file `reader`, and grows from 0 over `pose_warmup` steps. `crop` is the
+    side of a crop in latent cells. `distance` is "lpips", or "gradients", which needs no package and no network.
+    """
+
+    pose: float = 0.0
+    detail: float = 0.0
+    perceptual: float = 0.0
+    pose_from: int = 900
+    perceptual_below: int = 300
+    pose_warmup: int = 5_000
+    crop: int = 48
+    reader: str = ""
+    distance: Literal["lpips", "gradients"] = "lpips"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any of the losses has a weight."""
+        return max(self.pose, self.detail, self.perceptual) > 0
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class OptimizerSettings:
     """AdamW with a constant learning rate after a linear warm-up; `batch` is the number of samples of a whole step.
 
@@ -238,6 +281,8 @@ class TrainSettings:
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     distil: DistilSettings = field(default_factory=DistilSettings)
     audio: AudioSettings = field(default_factory=AudioSettings)
+    headshots: HeadshotSettings = field(default_factory=HeadshotSettings)
+    phase_loss: PhaseLossSettings = field(default_factory=PhaseLossSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
@@ -302,9 +347,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def format_settings(settings: TrainSettings) -> str:
     """All settings as TOML, which `read_settings` reads."""
     lines: list[str] = []
-    for group, fields in asdict(settings).items():
-        lines += [f"[{group}]", *(f"{name} = {_toml(value)}" for name, value in fields.items()), ""]
+    for name in asdict(settings):
+        lines += [format_group(name, getattr(settings, name)), ""]
     return "\n".join(lines)
+
+
+def format_group(name: str, group: Any) -> str:
+    """One group of settings as TOML."""
+    return "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in asdict(group).items())])
 
 
 def differences(ours: TrainSettings, theirs: TrainSettings) -> list[str]:
@@ -319,6 +369,8 @@ def differences(ours: TrainSettings, theirs: TrainSettings) -> list[str]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {_toml(item)}' for name, item in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):

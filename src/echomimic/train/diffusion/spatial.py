@@ -4,6 +4,7 @@ import math
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echomimic.diffusion.vae import FACTOR, SCALE
@@ -50,17 +51,27 @@ class SpatialLoss:
 
 
 def decode_crops(
-    schedule: NoiseSchedule, vae: nn.Module, noisy: Tensor, velocity: Tensor, t: Tensor, crops: Tensor
+    schedule: NoiseSchedule,
+    vae: nn.Module,
+    noisy: Tensor,
+    velocity: Tensor,
+    t: Tensor,
+    crops: Tensor,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Pictures (n, 3, H, W) in about -1..1 of crops of predicted latents, with gradients to the velocity.
 
-    `noisy` and `velocity` are (n, F, c, h, w), `crops` (n, 5) as `Sample.crop`; all crops have one size.
+    `noisy` and `velocity` are (n, F, c, h, w), `crops` (n, 5) as `Sample.crop`. All crops have one size, or
+    are pooled to pictures of `size` (H, W).
     """
     clean = schedule.clean(noisy.float(), velocity, t)
     parts = [
         clean[row, frame, :, top : top + height, left : left + width]
         for row, (frame, top, left, height, width) in enumerate(crops.tolist())
     ]
+    if size is not None:
+        cells = (size[0] // FACTOR, size[1] // FACTOR)
+        parts = [part if part.shape[1:] == cells else F.adaptive_avg_pool2d(part, cells) for part in parts]
     if next(vae.parameters()).device != clean.device:
         nn.Module.to(vae, clean.device)
     return cast(Tensor, cast(Any, vae).decode(torch.stack(parts) / SCALE).sample)

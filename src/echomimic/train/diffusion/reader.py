@@ -1,0 +1,133 @@
+"""The pose reader: a small U-Net that sees a picture and draws its pose map, trained beforehand and then frozen.
+
+V2's loss of the noisiest phase compares the maps that it reads from the predicted and from the real picture.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from echomimic.errors import WeightsError
+from echomimic.media import atomic_path
+from echomimic.media.output import writing
+
+SIDE = 256
+"""Pixels of a side at which pictures are read."""
+WIDTHS = (32, 64, 128, 224)
+_GROUPS = 8
+
+
+class ReaderSamples(Protocol):
+    """Pictures and their pose maps, each pair a pure function of its number."""
+
+    def pair(self, n: int) -> tuple[Tensor, Tensor]:
+        """A picture (3, H, W) in -1..1 and its pose map (3, H, W) in 0..1."""
+        ...
+
+
+class _Block(nn.Module):
+    """Two convolutions with normalization."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(dim, out, 3, padding=1), nn.GroupNorm(_GROUPS, out), nn.SiLU()),
+            *(nn.Conv2d(out, out, 3, padding=1), nn.GroupNorm(_GROUPS, out), nn.SiLU()),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, dim, h, w) to (n, out, h, w)."""
+        return self.layers(x)
+
+
+class PoseReader(nn.Module):
+    """A U-Net (Ronneberger et al., 2015) from pictures to pose maps; `side` pixels is the size at which it reads."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, side: int = SIDE) -> None:
+        super().__init__()
+        self.widths, self.side = widths, side
+        self.down = nn.ModuleList(_Block(a, b) for a, b in pairwise((3, *widths)))
+        self.up = nn.ModuleList(_Block(a + b, b) for a, b in pairwise(widths[::-1]))
+        self.out = nn.Conv2d(widths[0], 3, 1)
+        nn.init.zeros_(self.out.weight)  # maps are black nearly everywhere
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) in -1..1 to pose maps (n, 3, side, side), about 0..1."""
+        x = resized(pictures, self.side)
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.avg_pool2d(x, 2))
+            skips.append(x)
+        skips.pop()
+        for block in self.up:
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
+        return self.out(x)
+
+
+def resized(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (n, channels, H, W) at `side` pixels, with gradients."""
+    if pictures.shape[-2:] == (side, side):
+        return pictures
+    return F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+
+
+def train_reader(
+    samples: ReaderSamples,
+    steps: int = 5_000,
+    *,
+    batch: int = 8,
+    rate: float = 1e-3,
+    seed: int = 0,
+    device: torch.device | None = None,
+    widths: tuple[int, ...] = WIDTHS,
+    side: int = SIDE,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> PoseReader:
+    """Train a reader from scratch with Adam, a cosine rate and the mean squared error of the maps."""
+    device = device or torch.device("cpu")
+    torch.manual_seed(seed)
+    reader = PoseReader(widths, side).to(device).train()
+    optimizer = torch.optim.Adam(reader.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step, (pictures, maps) in enumerate(_batches(samples, steps, batch), 1):
+        wanted = resized(maps.to(device), side)
+        loss = F.mse_loss(reader(pictures.to(device)), wanted)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+        report(step, float(loss.detach()))
+    return reader.cpu().requires_grad_(False).eval()
+
+
+def _batches(samples: ReaderSamples, steps: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for step in range(steps):
+        pictures, maps = zip(*(samples.pair(step * batch + place) for place in range(batch)), strict=True)
+        yield torch.stack(pictures), torch.stack(maps)
+
+
+def save_reader(reader: PoseReader, path: Path) -> None:
+    """Write a reader as safetensors, whole or not at all."""
+    geometry = {"widths": " ".join(map(str, reader.widths)), "side": str(reader.side)}
+    with writing(), atomic_path(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in reader.state_dict().items()}, part, geometry)
+
+
+def load_reader(path: Path) -> PoseReader:
+    """Read a frozen reader. Raises WeightsError in one line."""
+    try:
+        with safe_open(path, "pt") as file:
+            geometry: dict[str, Any] = file.metadata() or {}
+            reader = PoseReader(tuple(int(w) for w in geometry["widths"].split()), int(geometry["side"]))
+            reader.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+        raise WeightsError(f"{path} is no pose reader; expected a file that `echomimic train reader` wrote") from None
+    return reader.requires_grad_(False).eval()
