@@ -6,8 +6,9 @@ import pytest
 
 from echomimic.landmarks import topology as mesh
 from echomimic.landmarks.face import find_faces
-from echomimic.mesh.renderer import Renderer, composite
+from echomimic.mesh.renderer import Renderer, composite, enlarged
 from echomimic.mesh.rig import Rig
+from echomimic.mesh.warp import sample
 from echomimic.types import CURVES, Floats, Picture
 from helpers.mesh_faces import portrait, row
 
@@ -94,6 +95,18 @@ def test_without_a_matte_motion_ends_inside_the_picture() -> None:
     frame = Renderer(pixels, landmarks).frame(row(yaw=10, shift_x=0.2, sway=1, breath=1))
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         assert np.abs(frame[edge].astype(int) - pixels[edge].astype(int)).mean() < 1
+
+
+@pytest.mark.parametrize("frequency", [0.05, 0.2, 0.35])
+def test_over_all_positions_sampling_keeps_the_energy_of_detail(frequency: float) -> None:
+    x = np.arange(400)
+    stripes = np.tile(128 + 60 * np.cos(2 * np.pi * frequency * x), (8, 1)).astype(np.uint8)[..., None].repeat(3, 2)
+    finer = enlarged(stripes)
+    assert np.array_equal(finer[::2, ::2], stripes)
+    shifts = np.linspace(0, 1, 21)[:-1]
+    grids = [np.dstack(np.meshgrid((x[20:-20] + s) * 2, np.full(1, 6.0))).astype(np.float32) for s in shifts]
+    energy = np.mean([(sample(finer, grid).astype(float) - 128).var() for grid in grids])
+    assert energy / (stripes.astype(float) - 128).var() == pytest.approx(1, abs=0.15)
 
 
 def test_composite_keeps_what_it_covers() -> None:
