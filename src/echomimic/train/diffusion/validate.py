@@ -1,11 +1,14 @@
 """Validation during training: loss by noise level, gain by the voice, and clips rendered by the ordinary engine."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +28,7 @@ from echomimic.train.diffusion.samples import ClipSamples
 from echomimic.train.diffusion.settings import TrainSettings
 from echomimic.train.diffusion.starts import Start, export_preset
 from echomimic.train.diffusion.trainee import Trainee
-from echomimic.types import LandmarkTrack, Motion, Portrait
+from echomimic.types import LandmarkTrack, Motion, Picture, Portrait
 
 Score = Callable[[Path, Path], Mapping[str, float]]
 """Measures a rendered clip against the real one; returns figures by name."""
@@ -35,6 +38,7 @@ GAIN_TIMESTEPS = (300, 500, 700)
 GAIN_SAMPLES = 32
 LEAST_GAIN, ALARM_FROM = 0.002, 5_000
 """The gain below which the voice counts as unheard, and the step from which that is an alarm."""
+SMALLEST = 256
 SECONDS, STEPS, GUIDANCE = 2.0, 20, 2.5
 """Length of rendered clips, and their sampling."""
 
@@ -42,7 +46,7 @@ SECONDS, STEPS, GUIDANCE = 2.0, 20, 2.5
 class Validation:
     """What a run measures between its steps (`loop.AfterStep`); only the first process works, the others wait.
 
-    Without validation clips it uses those of training. `say` receives alarms in one line.
+    Where there are too few validation clips it uses those of training. `say` receives alarms in one line.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Validation:
         self._settings, self._start, self._folder, self._score, self._say = settings, start, folder, score, say
         self._clips = clips if len(clips) else training
         self._samples = ClipSamples(self._clips, start.speech, settings, augmented=False)
+        several = clips if len(clips) > 1 else training
+        self._voices = ClipSamples(several, start.speech, settings, augmented=False)
 
     def __call__(self, state: RunState, trainee: Trainee) -> list[dict[str, Any]]:
         """The records of a step; none in most."""
@@ -66,7 +72,7 @@ class Validation:
         run, records = self._settings.run, list[dict[str, Any]]()
         if not PartialState().is_main_process:
             return records
-        if run.alarm_every and state.step % run.alarm_every == 0 and len(self._clips) > 1:
+        if run.alarm_every and state.step % run.alarm_every == 0:
             records.append({"audio_gain": self._gain(state.step, trainee)})
         if run.validate_every and state.step % run.validate_every == 0:
             with averaged(trainee, state.average):
@@ -75,7 +81,7 @@ class Validation:
         return records
 
     def _gain(self, step: int, trainee: Trainee) -> float:
-        samples = [self._samples.sample(n) for n in range(min(GAIN_SAMPLES, 4 * len(self._clips)))]
+        samples = [self._voices.sample(n) for n in range(min(GAIN_SAMPLES, 4 * len(self._voices.clips)))]
         with inference(trainee, self._settings):
             gain = audio_gain(trainee, self._start.vae, samples)
         if step >= ALARM_FROM and gain < LEAST_GAIN:
@@ -201,7 +207,7 @@ def render_clip(
         folder.mkdir(parents=True, exist_ok=True)
     if not truth.is_file():
         write_clip(truth, clips.frames(index, range(count)), row.fps, speech, {})
-    portrait = Portrait(clips.frames(index, [row.frames - 1])[0], name=row.id)
+    portrait = Portrait(enlarge(clips.frames(index, [row.frames - 1])[0]), name=row.id)
     motion = None if engine.preset.conditioning == "mask" else first_frames(clips.track(index), count)
     margin = {"crop_margin": start.geometry.defaults.crop_margin} if start.geometry else {}
     options = make_options(
@@ -221,6 +227,13 @@ def render_clip(
     )
     write_clip(path, engine.prepare(portrait, speech, motion, options).frames(), row.fps, speech, {})
     return truth
+
+
+def enlarge(picture: Picture) -> Picture:
+    """A picture of at least 256 pixels a side, in which a face is large enough to be found."""
+    factor = math.ceil(SMALLEST / min(picture.shape[:2]))
+    size = (factor * picture.shape[1], factor * picture.shape[0])
+    return picture if factor == 1 else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def first_frames(track: Motion, count: int) -> Motion:
