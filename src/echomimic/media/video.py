@@ -1,6 +1,6 @@
 """Read videos frame by frame: upright RGB with the time of each frame; memory does not grow with length."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 ACCEPTED = "a video (mp4, mov, webm, mkv, ts, avi, gif, …)"
+_LEAD = 0.5
+"""Seconds before the wanted start to which a video is sought, so that frames stored out of order are not missed."""
 _HD = 720
 """Lines from which an untagged video counts as BT.709; smaller ones as BT.601."""
 
@@ -41,11 +43,17 @@ class Video:
     count: int
     start: float
 
-    def frames(self) -> Iterator[tuple[float, Picture]]:
-        """Yield (seconds since the file starts to play, (height, width, 3) RGB), decoded on demand.
+    def frames(self, start: float = 0.0) -> Iterator[tuple[float, Picture]]:
+        """Yield (seconds since the file starts to play, (height, width, 3) RGB), decoded on demand, from `start` on.
 
         Seconds come from the time stamps, so a variable frame rate is followed.
         """
+        if start > _LEAD and (yield from self._timed(start, seek=True)):
+            return
+        yield from self._timed(start, seek=False)
+
+    def _timed(self, start: float, seek: bool) -> Generator[tuple[float, Picture], None, bool]:
+        """Yield frames from `start` on; return False, before any, if a seek cannot be used or went too far."""
         with open_media(self.path, ACCEPTED, VideoError) as container:
             stream = video_stream(container)
             if stream is None:
@@ -53,13 +61,18 @@ class Video:
             stream.thread_type = "AUTO"
             zero = start_time(container)
             counted = container.format.name == "avi"  # stamps frames in the order they are stored, not shown
+            if seek and (counted or not _sought(container, float(zero) + start - _LEAD)):
+                return False
             last = -1.0
             for index, frame in enumerate(_decoded(container, stream, self.path)):
                 seconds = index / self.fps if counted or frame.time is None else float(frame.time - zero)
-                pixels = self._pixels(frame, stream) if seconds > last else None
+                if seek and index == 0 and (frame.time is None or seconds > start):
+                    return False
+                pixels = self._pixels(frame, stream) if last < seconds >= start else None
                 if pixels is not None:
                     last = seconds
                     yield max(0.0, seconds), pixels
+        return True
 
     def even_frames(self) -> Iterator[Picture]:
         """Yield frames at 0, 1/fps, 2/fps … seconds since the file starts to play: the first is held before `start`."""
@@ -133,6 +146,17 @@ def upright_pixels(frame: "VideoFrame", layout: str, pixel_shape: object = None)
         dst_color_range=ColorRange.JPEG,
     ).to_ndarray()
     return np.ascontiguousarray(_oriented(pixels, frame), np.uint8)
+
+
+def _sought(container: "InputContainer", second: float) -> bool:
+    """Seek to the key frame before a time stamp; False if the format cannot."""
+    from av.error import FFmpegError
+
+    try:
+        container.seek(round(max(0.0, second) * 1_000_000))
+    except (FFmpegError, OSError):
+        return False
+    return True
 
 
 def _oriented(pixels: npt.NDArray[Any], frame: "VideoFrame") -> npt.NDArray[Any]:

@@ -242,13 +242,13 @@ class PictureTrack:
         self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
         options = dict(output_format.picture_options)
         if output_format.picture == "libx264" and max(size) <= _SMALL:
-            options["x264-params"] = "cpu-independent=1"
+            options.setdefault("x264-params", "cpu-independent=1")
         stream = container.add_stream(output_format.picture, rate=rate, options=options)
         self._stream = cast("VideoStream", stream)
         context = self._stream.codec_context
         context.width, context.height = size[1] + size[1] % 2, size[0] + size[0] % 2
         context.pix_fmt = "yuv420p"
-        context.gop_size = max(1, round(rate))
+        context.gop_size = int(options.get("g", max(1, round(rate))))
         context.color_primaries = context.color_trc = context.colorspace = BT709
         context.color_range = LIMITED
 

@@ -9,6 +9,7 @@ from echomimic.media import sound_blocks
 from echomimic.mesh.speech_to_face import (
     FEATURE_RATE,
     SAMPLE_RATE,
+    SpeechFeatures,
     analyze_speech,
     labials,
     lip_opening,
@@ -31,7 +32,11 @@ def expected_mouth(speech: Speech, frames: int, fps: float, start: float = 0.0) 
 
     Times are relative to the first picture, which is shown `start` seconds after the file begins.
     """
-    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+    return mouth_of_features(analyze_speech(sound_blocks(speech, SAMPLE_RATE)), frames, fps, start)
+
+
+def mouth_of_features(features: SpeechFeatures, frames: int, fps: float, start: float = 0.0) -> ExpectedMouth:
+    """The same from features that are known."""
     count = frames + math.ceil(start * fps)
     gap = lip_opening(with_mouth(Curves.rest(count, fps), shape_mouth(features, count, fps)))
     at = np.arange(frames) + start * fps

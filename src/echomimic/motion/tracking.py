@@ -52,8 +52,8 @@ class _TurnedVideo(Video):
     source: Video
     turn: int
 
-    def frames(self) -> Iterator[tuple[float, Picture]]:
-        for second, pixels in self.source.frames():
+    def frames(self, start: float = 0.0) -> Iterator[tuple[float, Picture]]:
+        for second, pixels in self.source.frames(start):
             yield second, np.ascontiguousarray(np.rot90(pixels, self.turn))
 
 

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.prepare import prepare
 from echomimic.apps.cli.reporter import print_line, reporting
 from echomimic.apps.cli.train_run import probe, run
 from echomimic.apps.cli.train_v2 import faces, reader
 
 app = typer.Typer(help="Train the networks of the diffusion presets.")
+app.command()(prepare)
 app.command()(run)
 app.command()(probe)
 app.command()(reader)

@@ -150,7 +150,9 @@ def read_manifest(folder: Path, kind: Kind | None = None, *, dropped: bool = Fal
     rows = [parse_row(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     kept = [row for row in rows if row.dropped is None]
     if not kept and not dropped:
-        raise InputError(f"{path} has no clip to train on ({len(rows)} dropped); expected at least one: see `dropped`")
+        raise InputError(
+            f"{path} has no clip to train on ({len(rows)} dropped); expected at least one: see the field detail"
+        )
     other = next((row for row in kept if kind is not None and row.kind != kind), None)
     if other is not None:
         raise InputError(

@@ -1,0 +1,109 @@
+"""Write the files of a clip: video, sound and track, each whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from echomimic.media import atomic_path
+from echomimic.media.output import writing
+from echomimic.media.writer import MP4, encode
+from echomimic.mesh.speech_to_face import SAMPLE_RATE
+from echomimic.motion import save_motion
+from echomimic.train.diffusion.manifest import SUFFIXES, Checksums, file_sha256
+from echomimic.train.diffusion.prepare.fingerprint import PLACES, fingerprint
+from echomimic.train.diffusion.prepare.quality import Quality, QualityMeter, check_quality
+from echomimic.train.diffusion.prepare.settings import PrepareSettings
+from echomimic.train.diffusion.prepare.tracks import TrackedPiece
+from echomimic.types import Floats, Picture
+
+KEY_FRAMES = 12
+"""A key frame every so many frames: a random frame is reached by decoding at most that many more."""
+# one thread and no code that depends on the CPU: the same input gives the same bytes anywhere
+CLIP = replace(
+    MP4,
+    picture_options={
+        "preset": "veryfast",
+        "crf": "14",
+        "g": str(KEY_FRAMES),
+        "x264-params": f"keyint={KEY_FRAMES}:threads=1:cpu-independent=1",
+    },
+)
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class WrittenClip:
+    """The files of a clip relative to the folder, by field of a row, and what was measured while writing."""
+
+    files: dict[str, str]
+    checksums: Checksums
+    quality: Quality
+    fingerprint: str
+
+
+def write_clip(folder: Path, name: str, tracked: TrackedPiece, sound: Floats, settings: PrepareSettings) -> WrittenClip:
+    """Cut, encode and measure a clip. Raises DroppedError, and writes nothing, if its pictures are not good enough."""
+    place = folder / "clips" / name[:2]
+    with writing():
+        place.mkdir(parents=True, exist_ok=True)
+    paths = {field: place / f"{name}{suffix}" for field, suffix in SUFFIXES.items()}
+    meter, hashed = QualityMeter(), _FrameCollector(tracked.piece.count)
+    with ExitStack() as stack:
+        parts = {field: stack.enter_context(atomic_path(path)) for field, path in paths.items()}
+        encode(str(parts["clip"]), CLIP, _canvas_frames(tracked, meter, hashed), settings.fps, None, {})
+        quality = meter.result()
+        check_quality(quality, settings)
+        write_flac(parts["sound"], sound)
+        save_motion(parts["track"], tracked.canvas_track())
+        checksums = Checksums(**{field: file_sha256(part) for field, part in parts.items()})
+        for part in parts.values():
+            _sync(part)
+    files = {field: path.relative_to(folder).as_posix() for field, path in paths.items()}
+    return WrittenClip(files, checksums, quality, fingerprint(hashed.frames, sound))
+
+
+class _FrameCollector:
+    """Keeps the frames of a clip of `count` frames that are hashed."""
+
+    def __init__(self, count: int) -> None:
+        self._wanted = [int(place * count) for place in PLACES]
+        self.frames: list[Picture] = []
+
+    def add(self, number: int, pixels: Picture) -> None:
+        self.frames += [pixels] * self._wanted.count(number)
+
+
+def _canvas_frames(tracked: TrackedPiece, meter: QualityMeter, hashed: _FrameCollector) -> Iterator[Picture]:
+    boxes = tracked.canvas_boxes()
+    for number, (_, pixels) in enumerate(tracked.piece.frames()):
+        canvas = tracked.crop.cut(pixels)
+        meter.add(canvas, boxes[number])
+        hashed.add(number, canvas)
+        yield canvas
+
+
+def write_flac(path: Path, samples: Floats) -> None:
+    """Write mono sound (n,) in -1..1 at 16 kHz as 16-bit flac."""
+    import av
+
+    with writing(), av.open(str(path), "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=SAMPLE_RATE)
+        stream.codec_context.layout = "mono"
+        stream.codec_context.format = "s16"
+        whole = np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+        for first in range(0, len(whole), _CHUNK):
+            frame = av.AudioFrame.from_ndarray(whole[None, first : first + _CHUNK], "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _sync(path: Path) -> None:
+    """Let the disk hold a file before it gets its name."""
+    with writing(), path.open("rb") as file:
+        os.fsync(file.fileno())
