@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     chosen = parser.parse_args()
     folder: Path | None = chosen.portraits
-    portraits = [demo_portrait()] if folder is None else sorted(p for p in folder.iterdir() if p.suffix in (".png", ".jpg"))
+    portraits = (
+        [demo_portrait()] if folder is None else sorted(p for p in folder.iterdir() if p.suffix in (".png", ".jpg"))
+    )
     totals = {name: [0, 0, 0.0] for name in CASES}
     unmarked: list[float] = []
     print("| portrait | PSNR | SSIM | ms a frame | size | " + " | ".join(CASES) + " |")

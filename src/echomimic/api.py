@@ -1,7 +1,9 @@
 """The public functions: animate, plan, predict, load."""
 
+import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,15 @@ from typing_extensions import Unpack
 
 from echomimic import __version__
 from echomimic import motion as tracks
-from echomimic.checkpoints import LoraFile, other_preset, read_lora_metadata
+from echomimic.checkpoints import (
+    FILES,
+    LoraFile,
+    cached_checksum,
+    locate,
+    other_preset,
+    read_lora_metadata,
+    search_paths,
+)
 from echomimic.engines import Engine, Render
 from echomimic.errors import OptionError, WeightsError
 from echomimic.notes import collect_notes
@@ -20,6 +30,8 @@ from echomimic.types import Clip, LandmarkTrack, Motion, Plan, Portrait, Progres
 
 if TYPE_CHECKING:
     from echomimic.landmarks.face import Face
+    from echomimic.provenance import RenderRecord
+    from echomimic.provenance.signing import SigningKey
 
 Source = str | Path
 
@@ -33,6 +45,8 @@ class _PreparedRun:
     preset: Preset
     why: str
     options: Options
+    inputs: dict[str, "Source | Portrait | Speech | Motion | None"]
+    weights: Path | None
 
 
 def animate(
@@ -44,6 +58,7 @@ def animate(
     preset: str = "auto",
     save_motion: Source | None = None,
     live: Source | None = None,
+    sign: tuple[Source, Source] | None = None,
     weights: Source | None = None,
     lora: Source | LoraFile | None = None,
     engine: Engine | None = None,
@@ -53,16 +68,18 @@ def animate(
     """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
 
     `motion` is a track to render instead of the motion predicted from the voice; `save_motion` is where the rendered
-    track is written; `live` is where an .mp4 can be read while it grows; `lora` is a file that adapts a diffusion
-    preset to a person; `engine` is one that `load` returned for the same preset, kept for many clips; `options` are the
-    fields of `Options`. Raises EchoMimicError; the output exists completely or not at all.
+    track is written; `live` is where an .mp4 can be read while it grows; `sign` is a PEM certificate chain and its key,
+    with which Content Credentials are signed (default: ECHOMIMIC_SIGN_CERT and ECHOMIMIC_SIGN_KEY); `lora` is a file
+    that adapts a diffusion preset to a person; `engine` is one that `load` returned for the same preset, kept for many
+    clips; `options` are the fields of `Options`. Raises EchoMimicError; the output exists completely or not at all.
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
     with collect_notes() as notes:
+        signing = _signing(Path(output), sign)
         run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options, check_files=True)
         render = run.render
-        count = _write(Path(output), run, progress, live)
+        count = _write(Path(output), run, progress, live, signing)
         if save_motion is not None:
             tracks.save_motion(save_motion, render.motion)
     return Clip(
@@ -192,6 +209,8 @@ def _prepare(
     elif check_files and preset != "auto":
         require_packages(find_preset(preset))
         require_files(find_preset(preset), _folder(weights))  # before any note about inputs that it cannot render
+    inputs: dict[str, Source | Portrait | Speech | Motion | None]
+    inputs = {"portrait": portrait, "speech": speech, "motion": motion}
     track = _read_motion(motion, preset)
     chosen, why = resolve_preset(preset, track, _folder(weights))
     settings = make_options(options, chosen.defaults)
@@ -200,7 +219,7 @@ def _prepare(
     portrait, speech = _read(portrait, speech)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)
-    return _PreparedRun(render, speech, chosen, why, settings)
+    return _PreparedRun(render, speech, chosen, why, settings, inputs, _folder(weights))
 
 
 def _same_preset(engine: Engine, preset: str, lora: LoraFile | None) -> str:
@@ -255,14 +274,55 @@ def _folder(weights: Source | None) -> Path | None:
     return None if weights is None else Path(weights)
 
 
-def _write(output: Path, run: _PreparedRun, progress: Progress | None, live: Source | None) -> int:
+def _signing(output: Path, given: tuple[Source, Source] | None) -> "SigningKey | None":
+    """The key to sign with: the given one, or that of the environment for formats that hold a signature."""
+    from echomimic.provenance.signing import SIGNED_SUFFIXES, SigningKey, check_signing
+
+    if given is None:
+        named = os.environ.get("ECHOMIMIC_SIGN_CERT"), os.environ.get("ECHOMIMIC_SIGN_KEY")
+        if not (named[0] and named[1]) or output.suffix.lower() not in SIGNED_SUFFIXES:
+            return None
+        given = named[0], named[1]
+    key = SigningKey(Path(given[0]), Path(given[1]))
+    check_signing(output, key)
+    return key
+
+
+def _write(
+    output: Path, run: _PreparedRun, progress: Progress | None, live: Source | None, signing: "SigningKey | None"
+) -> int:
     """Render into the file and return the number of frames."""
     from echomimic.media import write_clip
+    from echomimic.provenance import TAG, mark_frames
+    from echomimic.provenance.signing import sign_in_place
 
+    record = _record(run)
     tags = {
         "title": f"{run.speech.name} (AI-generated)",
         "comment": f"AI-generated video of a still picture, made by echomimic {__version__}, "
         f"preset {run.preset.name}, seed {run.options.seed}",
         "encoder": f"echomimic {__version__}",
+        TAG: record.to_json(),
     }
-    return write_clip(output, run.render.frames(progress), run.render.fps, run.speech, tags, live)
+    frames = run.render.frames(progress)
+    if run.options.mark and output.suffix.lower() != ".gif":  # a palette of 256 colours would drown the mark
+        frames = mark_frames(frames, run.render.fps, record.payload())
+    finish = None if signing is None else partial(sign_in_place, key=signing, record=record)
+    return write_clip(output, frames, run.render.fps, run.speech, tags, live, finish)
+
+
+def _record(run: _PreparedRun) -> "RenderRecord":
+    """What goes into the file so that the video can be made again."""
+    from echomimic.provenance import digest, new_record
+
+    render, places = run.render, search_paths(run.weights)
+    files = {part: locate(FILES[name], places) for part, name in run.preset.files.items()}
+    return new_record(
+        run.preset.name,
+        run.options,
+        render.size,
+        render.num_frames,
+        render.fps,
+        weights={part: cached_checksum(path) for part, path in files.items() if path is not None},
+        **{name: None if value is None else digest(value) for name, value in run.inputs.items()},
+    )

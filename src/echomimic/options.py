@@ -69,6 +69,9 @@ class Options:
     crop_margin: Annotated[
         float, _option("picture", "margin around the face of a crop, in face sizes", low=0, high=3, step=0.05)
     ] = 0.5
+    mark: Annotated[
+        bool, _option("picture", "put an imperceptible mark into the frames, which says that they are AI-generated")
+    ] = True
     seed: Annotated[int, _option("motion", "same inputs and seed: the same frames", low=0, high=2**31 - 1, step=1)] = 0
     motion_strength: Annotated[
         float,
@@ -178,6 +181,7 @@ class OptionsDict(TypedDict, total=False):
     face: int | None
     face_box: tuple[float, float, float, float] | str | None
     crop_margin: float | None
+    mark: bool | None
     seed: int | None
     motion_strength: float | None
     mouth_strength: float | None

@@ -13,9 +13,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # from the bottom up: a module imports from its own layer and from those below
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
-    frozenset({"checkpoints", "landmarks", "media", "motion"}),
+    frozenset({"checkpoints", "landmarks", "media", "motion", "provenance"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
-    frozenset({"api", "editing"}),
+    frozenset({"api", "editing", "replay"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -26,7 +26,7 @@ APART -= {("apps", "evaluate"), ("apps", "train")}  # the command line runs eval
 # what the front ends may import besides themselves: functions and values of the API, public packages, a few modules
 FOR_APPS = (
     {"apps", "evaluate", "train"}
-    | {"api", "editing", "engines", "presets"}
+    | {"api", "editing", "engines", "presets", "replay"}
     | LAYERS[0]
     | {"media", "motion", "checkpoints"}
 )
@@ -93,7 +93,7 @@ def is_public(path: Path, name: str) -> bool:
     """Whether a front end may import this module: whole packages by their public names only, not their modules."""
     package, _, module = name.partition(".")
     if package in FOR_APPS:
-        return not module or package not in ("media", "motion", "checkpoints")
+        return not module or package not in ("media", "motion", "checkpoints", "provenance")
     return name in FOR_APPS_MODULES or (path.relative_to(SOURCE).as_posix(), name) in EXCEPTIONS
 
 

@@ -12,7 +12,7 @@ from echomimic.checkpoints.lora import (
     read_lora_metadata,
     write_lora,
 )
-from echomimic.checkpoints.reading import checksum, read_tensors, release_pages
+from echomimic.checkpoints.reading import cached_checksum, checksum, read_tensors, release_pages
 from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "LoraFile",
     "LoraMetadata",
     "WeightFile",
+    "cached_checksum",
     "checksum",
     "convert_file",
     "default_folder",

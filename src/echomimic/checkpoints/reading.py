@@ -2,12 +2,15 @@
 
 import ctypes
 import hashlib
+import os
 import pickle
 import sys
+from contextlib import suppress
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from echomimic.checkpoints.registry import default_folder
 from echomimic.errors import SetupError, WeightsError
 from echomimic.installation import missing_package
 
@@ -54,6 +57,23 @@ def checksum(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cached_checksum(path: Path) -> str:
+    """The SHA-256 of a large file, remembered for as long as its size and time of change stay."""
+    status = path.stat()
+    key = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    remembered = default_folder().parent / "checksums" / key
+    with suppress(OSError):
+        if len(text := remembered.read_text(encoding="ascii")) == 64:
+            return text
+    found = checksum(path)
+    with suppress(OSError):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        part = remembered.with_name(f"{key}.{os.getpid()}")
+        part.write_text(found, encoding="ascii")
+        part.replace(remembered)
+    return found
 
 
 def refuse_placeholders(path: Path, fix: str = AGAIN) -> None:

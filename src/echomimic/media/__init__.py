@@ -3,6 +3,7 @@
 from echomimic.media.output import atomic_path, check_not_input, check_output
 from echomimic.media.picture import read_picture
 from echomimic.media.sound import read_speech, sound_blocks, speech_from_samples
+from echomimic.media.tags import read_tags
 from echomimic.media.video import Video, read_video
 from echomimic.media.writer import write_clip
 
@@ -13,6 +14,7 @@ __all__ = [
     "check_output",
     "read_picture",
     "read_speech",
+    "read_tags",
     "read_video",
     "sound_blocks",
     "speech_from_samples",

@@ -145,3 +145,14 @@ def _add_comment(path: Path, text: str) -> None:
         if data and file.read(1) == b";":
             file.seek(-1, 2)
             file.write(b"!\xfe" + blocks + b"\0;")
+
+
+def read_comment(path: Path) -> str:
+    """The comment at the end of a GIF that this package wrote; empty if there is none."""
+    data = path.read_bytes()
+    start = data.rfind(b"!\xfe")
+    blocks, position = [], start + 2
+    while 2 <= position < len(data) and data[position]:
+        blocks.append(data[position + 1 : position + 1 + data[position]])
+        position += 1 + data[position]
+    return b"".join(blocks).decode("utf-8", "replace") if start >= 0 else ""

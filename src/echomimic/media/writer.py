@@ -3,7 +3,7 @@
 An mp4 may be written as fragments, which play while it grows, and is then copied into an ordinary mp4.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -65,9 +65,6 @@ LIMITED = 1
 _NAMED_TAGS = frozenset({"title", "artist", "comment", "description", "copyright", "date", "genre", "synopsis"})
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
-_SMALL = 256
-"""Pixels of the longer side up to which x264 is kept from its AVX-512 code, whose results differ from run to run."""
-
 _FORMATS = {".mp4": MP4, ".webm": WEBM}
 
 FRAGMENT = 0.2
@@ -91,32 +88,50 @@ def write_clip(
     speech: Speech | None,
     tags: Mapping[str, str],
     live: str | Path | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> int:
     """Encode `frames` (H, W, 3) as they come, with the voice, in the format of the suffix; return their number.
 
     `.mp4` and `.webm` contain the sound, cut or padded with silence to the length of the frames; `.gif` and a folder
     of png pictures (a name without a suffix) do not. `tags` are stored in the file: comment, title and description by
     name, others inside the comment. `live` is a second file in which a `.mp4` can be read as fragments while it grows;
-    it is kept in any case. A file at `path` is replaced at the end, and untouched if anything fails; `frames` is
-    closed in any case. Raises OutputError.
+    it is kept in any case. `finish` may change the whole file in place before it gets its name. A file at `path` is
+    replaced at the end, and untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
     flow = iter(frames)
     tags = {name: text.encode("utf-8", "replace").decode() for name, text in tags.items()}  # file names may be no UTF-8
     try:
         path = check_output(path)
         with atomic_path(path) as part:
-            if live is not None and path.suffix.lower() == ".mp4":
-                return write_live(Path(live), part, flow, fps, speech, tags)
-            if path.suffix.lower() in _FORMATS:
-                return encode(str(part), _FORMATS[path.suffix.lower()], flow, fps, speech, tags)
-            if speech is not None:
-                kind = "a folder of pictures" if is_folder(path) else "gif"
-                note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
-            return write_pngs(part, flow, tags) if is_folder(path) else write_gif(part, flow, exact_rate(fps), tags)
+            count = _write_part(path, part, flow, fps, speech, tags, None if live is None else Path(live))
+            if finish is not None:
+                finish(part)
+            return count
     finally:
         close = getattr(flow, "close", None)
         if close is not None:
             close()
+
+
+def _write_part(
+    path: Path,
+    part: Path,
+    frames: Iterator[Picture],
+    fps: float,
+    speech: Speech | None,
+    tags: Mapping[str, str],
+    live: Path | None,
+) -> int:
+    """Write `part` in the format that the name of `path` asks for."""
+    suffix = path.suffix.lower()
+    if live is not None and suffix == ".mp4":
+        return write_live(live, part, frames, fps, speech, tags)
+    if suffix in _FORMATS:
+        return encode(str(part), _FORMATS[suffix], frames, fps, speech, tags)
+    if speech is not None:
+        kind = "a folder of pictures" if is_folder(path) else "gif"
+        note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
+    return write_pngs(part, frames, tags) if is_folder(path) else write_gif(part, frames, exact_rate(fps), tags)
 
 
 def write_pngs(folder: Path, frames: Iterator[Picture], tags: Mapping[str, str]) -> int:
@@ -241,7 +256,7 @@ class PictureTrack:
         self._size = size
         self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
         options = dict(output_format.picture_options)
-        if output_format.picture == "libx264" and max(size) <= _SMALL:
+        if output_format.picture == "libx264":  # equal frames give equal bytes; its AVX-512 code differs from run to run
             options.setdefault("x264-params", "cpu-independent=1")
         stream = container.add_stream(output_format.picture, rate=rate, options=options)
         self._stream = cast("VideoStream", stream)

@@ -2,5 +2,6 @@
 
 from echomimic.provenance.mark import mark_frames
 from echomimic.provenance.mark_detection import MarkResult, find_mark
+from echomimic.provenance.record import TAG, RenderRecord, digest, new_record, read_record
 
-__all__ = ["MarkResult", "find_mark", "mark_frames"]
+__all__ = ["TAG", "MarkResult", "RenderRecord", "digest", "find_mark", "mark_frames", "new_record", "read_record"]

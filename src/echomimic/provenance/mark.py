@@ -4,9 +4,11 @@ See docs/decisions for what it survives and what it cannot promise.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from echomimic.provenance.mark_code import encode_payload
 from echomimic.provenance.mark_pattern import PAIRS, SLOT, TILE, WIDTH, tiles
@@ -24,9 +26,14 @@ _WINDOW = (9, 9)
 def mark_frames(frames: Iterator[Picture], fps: float, payload: bytes) -> Iterator[Picture]:
     """Yield copies of `frames` (H, W, 3) with a mark that holds `payload`, 6 bytes."""
     marker: Marker | None = None
-    for index, frame in enumerate(frames):
-        marker = marker or Marker(payload, (frame.shape[0], frame.shape[1]), fps)
-        yield marker.mark(frame, index)
+    try:
+        for index, frame in enumerate(frames):
+            marker = marker or Marker(payload, (frame.shape[0], frame.shape[1]), fps)
+            yield marker.mark(frame, index)
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
 
 
 class Marker:
@@ -59,7 +66,7 @@ class Marker:
         self._plus, self._minus = (np.asarray(cv2.merge([part] * 3), np.uint8) for part in (plus, minus))
 
 
-def _strength(luma: Picture) -> Floats:
+def _strength(luma: npt.NDArray[Any]) -> Floats:
     """Strength of the mark (H, W) by the local contrast of a picture (H, W)."""
     values = luma.astype(np.float32)
     mean = cv2.boxFilter(values, -1, _WINDOW)

@@ -116,7 +116,7 @@ def _pair_spectra(spectra: Spectra, shift: int) -> Spectra:
 def _fold(picture: Floats, scale: float) -> Floats:
     """The sum of all tiles of a picture that is resized by `scale` (TILE, TILE)."""
     if scale != 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
     height, width = picture.shape
     padded = np.pad(picture, ((0, -height % TILE), (0, -width % TILE)))
     return np.asarray(padded.reshape(padded.shape[0] // TILE, TILE, padded.shape[1] // TILE, TILE).sum((0, 2)))

@@ -58,7 +58,7 @@ class Layout:
         chosen = spectra.reshape(PAIRS, -1)[:, self.index]
         values = np.stack([chosen.real, chosen.imag], axis=-1) * self.sign
         held = self.use != _SYNC
-        return np.bincount(self.use[held], weights=values[held], minlength=CODED_BITS)
+        return np.bincount(self.use[held], weights=values[held], minlength=CODED_BITS).astype(np.float64)
 
 
 @cache

@@ -111,6 +111,14 @@ def animate(
     weights: _Weights = None,
     lora: _Lora = None,
     lora_strength: _Strength = 1.0,
+    sign: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="CERT KEY",
+            help="sign with this PEM certificate chain and key: see 'echomimic keys'",
+            show_default=False,
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
     ] = False,
@@ -142,6 +150,7 @@ def animate(
             save_motion=save_motion,
             weights=weights,
             lora=adapted,
+            sign=sign,
         )
         clip = run_job(job, reporter.progress)
         _report(reporter, clip)
@@ -203,15 +212,16 @@ def full_app() -> typer.Typer:
     """The app with the commands that have files of their own; `animate` starts faster without them."""
     from echomimic.apps.cli.evaluate import evaluate
     from echomimic.apps.cli.motion import motion_app, track
+    from echomimic.apps.cli.provenance import info, keys_app, replay, verify
     from echomimic.apps.cli.serve import add_serve, web
     from echomimic.apps.cli.train import app as train_app
     from echomimic.apps.cli.weights import app as weights_app
     from echomimic.apps.cli.weights import models_app
 
     add_serve(app)
-    for command in (track, web, evaluate):
+    for command in (track, web, evaluate, info, verify, replay):
         app.command()(command)
-    groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app}
+    groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app, "keys": keys_app}
     for name, group in groups.items():
         app.add_typer(group, name=name)
     return app

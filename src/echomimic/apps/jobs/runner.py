@@ -32,6 +32,7 @@ class JobRequest:
     live: Path | None = None
     weights: Path | None = None
     lora: LoraFile | None = None
+    sign: tuple[Path, Path] | None = None
     pose: bool = False
     person: int | None = None
     max_pixels: int | None = None
@@ -75,7 +76,8 @@ def run_job(
     if engine is None and engines is not None:
         preset = _preset_name(request)
         engine = TappedEngine(engines.get(preset, request.weights, request.lora), _previewed)
-    given: dict[str, Any] = {"live": request.live, "engine": engine, "lora": request.lora if engine is None else None}
+    given: dict[str, Any] = {"live": request.live, "sign": request.sign, "engine": engine}
+    given["lora"] = request.lora if engine is None else None
     return api.animate(
         _require_input(request.portrait, "portrait"),
         _require_input(speech, "voice"),

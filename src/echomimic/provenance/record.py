@@ -1,0 +1,128 @@
+"""The render record in a file's tags: everything that is needed to make the same video again, and no path or name."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from echomimic import __version__
+from echomimic.checkpoints import checksum
+from echomimic.errors import VideoError
+from echomimic.media import read_tags
+from echomimic.options import Options
+from echomimic.provenance.mark_code import PAYLOAD_BYTES
+from echomimic.types import Curves, LandmarkTrack, Motion, Portrait, PoseTrack, Speech
+
+TAG = "echomimic"
+"""Name of the tag that holds the record."""
+_OF_MACHINE = ("workers", "device", "offload", "compile")
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RenderRecord:
+    """How a video was made. Digests are SHA-256 of files, or of the arrays of inputs that were not files.
+
+    `options` are all options but those of the machine; `motion` is None if the voice drove the motion; `weights` are
+    the digests of checkpoint files by part; `libraries` are the versions that computed the frames.
+    """
+
+    version: str
+    preset: str
+    frames: int
+    fps: float
+    size: tuple[int, int]
+    options: dict[str, Any]
+    portrait: str
+    speech: str
+    motion: str | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON, the same for equal records."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    def payload(self) -> bytes:
+        """The bytes by which the mark in the frames names this record."""
+        return hashlib.sha256(self.to_json().encode()).digest()[:PAYLOAD_BYTES]
+
+
+def recorded_options(options: Options) -> dict[str, Any]:
+    """The options that change the frames."""
+    return {f.name: getattr(options, f.name) for f in fields(Options) if f.name not in _OF_MACHINE}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the loaded libraries that compute and encode frames."""
+    modules = {"numpy": "numpy", "opencv": "cv2", "av": "av", "torch": "torch"}
+    return {name: sys.modules[module].__version__ for name, module in modules.items() if module in sys.modules}
+
+
+def digest(value: Path | str | Portrait | Speech | Motion) -> str:
+    """The SHA-256 of a file, or of the arrays of an input in memory."""
+    if isinstance(value, (Path, str)):
+        return checksum(Path(value))
+    if isinstance(value, Speech):
+        return checksum(value.path) if value.path is not None else _digest_arrays([value.samples, value.rate])
+    if isinstance(value, Portrait):
+        return _digest_arrays([value.pixels, value.alpha])
+    return _digest_arrays(_parts(value))
+
+
+def _parts(track: LandmarkTrack | PoseTrack) -> list[object]:
+    values = [getattr(track, f.name) for f in fields(track)]
+    return [value.values if isinstance(value, Curves) else value for value in values]
+
+
+def _digest_arrays(values: Iterable[object]) -> str:
+    total = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            total.update(f"{value.dtype.str}{value.shape}".encode())
+            total.update(np.ascontiguousarray(value).tobytes())
+        else:
+            total.update(repr(value).encode())
+    return total.hexdigest()
+
+
+def read_record(path: Path) -> RenderRecord | None:
+    """The record of a video, GIF, picture or folder of pictures; None if it has none.
+
+    Raises VideoError for a file that cannot be read or whose record is damaged.
+    """
+    text = recorded_tag(read_tags(path))
+    if text is None:
+        return None
+    try:
+        return TypeAdapter(RenderRecord).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the text"
+        raise VideoError(
+            f"{path} has a damaged render record ({place}: {first['msg']}); expected what echomimic wrote: "
+            "make the video again"
+        ) from None
+
+
+def recorded_tag(tags: Mapping[str, str]) -> str | None:
+    """The JSON text of a record in the tags of a file: a tag of its own, or a line of the comment."""
+    if TAG in tags:
+        return tags[TAG]
+    lines = tags.get("comment", "").splitlines()
+    return next((line.removeprefix(f"{TAG}: ") for line in lines if line.startswith(f"{TAG}: {{")), None)
+
+
+def new_record(
+    preset: str, options: Options, size: tuple[int, int], frames: int, fps: float, **digests: Any
+) -> RenderRecord:
+    """The record of a render with this version; `digests` are those of the inputs by field."""
+    return RenderRecord(
+        __version__, preset, frames, fps, size, recorded_options(options), libraries=library_versions(), **digests
+    )

@@ -1,0 +1,196 @@
+"""Sign videos with Content Credentials (C2PA) and read them, by the library c2pa-python (extra `provenance`)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echomimic import __version__
+from echomimic.errors import OutputError, SetupError, VideoError
+from echomimic.installation import missing_package
+from echomimic.provenance.record import RenderRecord
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+AI_GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""Digital source types of IPTC that say: made, or made in part, by a trained algorithm."""
+SIGNED_SUFFIXES = (".mp4", ".gif")
+_KEYS = "a PEM certificate chain and its PEM private key: make a test pair with echomimic keys new"
+_RECORD = "org.echomimic.render"
+_FORMATS = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".gif": "image/gif",
+    ".png": "image/png",
+}
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A PEM certificate chain, the leaf first, and its private key, as files."""
+
+    certificates: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the Content Credentials of a file say.
+
+    `intact` is whether the content is what was signed; `trusted` whether the signer is on a trust list; `generator` the
+    program that wrote it; `ai_generated` whether it is declared as made by a trained algorithm.
+    """
+
+    signer: str
+    generator: str
+    intact: bool
+    trusted: bool
+    ai_generated: bool
+    problems: tuple[str, ...]
+
+
+def sign_video(source: Path, target: Path, key: SigningKey, record: RenderRecord) -> None:
+    """Copy `source` to `target` with a signed manifest: created by AI, its inputs' digests and the render record.
+
+    Raises SetupError without c2pa-python, OutputError for a key that cannot sign or a format that holds no manifest.
+    """
+    c2pa = _library()
+    signer = _signer(c2pa, key)
+    builder = c2pa.Builder.from_json(json.dumps(manifest(record)))
+    try:
+        with signer:
+            builder.sign_file(source, target, signer)
+    except c2pa.C2paError as error:
+        raise OutputError(
+            f"{key.certificates} cannot sign a {source.suffix} ({_reason(error)}); expected {_KEYS}"
+        ) from None
+
+
+def sign_in_place(path: Path, key: SigningKey, record: RenderRecord) -> None:
+    """Replace an unsigned file by the signed one."""
+    signed = path.with_name(f"{path.stem}-signed{path.suffix}")
+    try:
+        sign_video(path, signed, key, record)
+        signed.replace(path)
+    finally:
+        signed.unlink(missing_ok=True)
+
+
+def check_signing(output: Path, key: SigningKey) -> None:
+    """Refuse before any work what `sign_video` would refuse: the format, or the key."""
+    if output.suffix.lower() not in SIGNED_SUFFIXES:
+        raise OutputError(
+            f"{output} cannot hold a signature; expected a name that ends in {', '.join(SIGNED_SUFFIXES)}"
+        )
+    with _signer(_library(), key):
+        pass
+
+
+def manifest(record: RenderRecord) -> dict[str, Any]:
+    """The C2PA manifest of a render."""
+    ingredients = {name: getattr(record, name) for name in ("portrait", "speech", "motion") if getattr(record, name)}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": COMPOSITE,
+        "softwareAgent": {"name": "echomimic", "version": __version__},
+    }
+    return {
+        "claim_generator_info": [{"name": "echomimic", "version": __version__}],
+        "title": "AI-generated video of a still picture",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": _RECORD, "data": {"record": record.to_json(), "sha256": ingredients}},
+        ],
+    }
+
+
+def read_credentials(path: Path) -> Credentials | None:
+    """The Content Credentials of a file, of any tool; None if it has none. Raises SetupError, VideoError."""
+    c2pa = _library()
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        return None
+    try:
+        with path.open("rb") as file, c2pa.Reader(kind, file) as reader:
+            store = json.loads(reader.json())
+    except c2pa.C2paError as error:
+        if "ManifestNotFound" in str(error) or "no JUMBF data" in str(error):
+            return None
+        raise VideoError(
+            f"{path} has damaged Content Credentials ({_reason(error)}); expected an unchanged file"
+        ) from None
+    return _credentials(store)
+
+
+def _credentials(store: dict[str, Any]) -> Credentials:
+    active = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    signature = active.get("signature_info", {})
+    state = str(store.get("validation_state", "Invalid"))
+    generator: dict[str, str] = next(iter(active.get("claim_generator_info") or []), {})
+    sources = [
+        str(action.get("digitalSourceType", ""))
+        for assertion in active.get("assertions", [])
+        if str(assertion.get("label", "")).startswith("c2pa.actions")
+        for action in assertion.get("data", {}).get("actions", [])
+    ]
+    problems = [f"{entry.get('code')}" for entry in store.get("validation_status", [])]
+    return Credentials(
+        signer=str(signature.get("issuer") or signature.get("common_name") or "unknown"),
+        generator=f"{generator.get('name', 'unknown')} {generator.get('version', '')}".strip(),
+        intact=state in ("Valid", "Trusted"),
+        trusted=state == "Trusted",
+        ai_generated=any("lgorithmicMedia" in source for source in sources),
+        problems=tuple(problems),
+    )
+
+
+def _signer(c2pa: "ModuleType", key: SigningKey) -> Any:
+    """A signer of the library. Raises OutputError for files that are no certificate and key."""
+    texts = []
+    for path in (key.certificates, key.key):
+        try:
+            texts.append(path.read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no PEM text"
+            raise OutputError(f"{path} cannot be read ({reason}); expected {_KEYS}") from None
+    algorithm = _algorithm(texts[1], key)
+    try:
+        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(*(text.encode() for text in (algorithm, *texts)), None))
+    except c2pa.C2paError as error:
+        raise OutputError(
+            f"{key.certificates} and {key.key} do not sign ({_reason(error)}); expected {_KEYS}"
+        ) from None
+
+
+def _algorithm(pem: str, key: SigningKey) -> str:
+    """C2PA's name of the signing algorithm of a private key."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError):
+        raise OutputError(f"{key.key} is no PEM private key without a password; expected {_KEYS}") from None
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        return {256: "es256", 384: "es384", 521: "es512"}[private.curve.key_size]
+    if isinstance(private, rsa.RSAPrivateKey):
+        return "ps256"
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return "ed25519"
+    raise OutputError(f"{key.key} is a key of a kind that C2PA does not know; expected EC, RSA or Ed25519: {_KEYS}")
+
+
+def _library() -> "ModuleType":
+    try:
+        import c2pa
+    except ImportError:
+        raise SetupError(missing_package("c2pa-python", "provenance", "signs videos and reads signatures")) from None
+    module: ModuleType = c2pa
+    return module
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

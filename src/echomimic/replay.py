@@ -1,0 +1,116 @@
+"""Make a video again from the record in its file, and compare the two."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from echomimic import api
+from echomimic.errors import InputError, VideoError
+from echomimic.media import read_video
+from echomimic.provenance import RenderRecord, digest, read_record
+from echomimic.provenance.record import library_versions
+from echomimic.types import Clip, Picture, Progress
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A video that was made again. `equal` is whether all frames are the same as decoded from both files.
+
+    `first_difference` is the number of the first other frame, from 0; `mean_difference` is over all frames, in grey
+    values; `reasons` are versions and weights in which the two differ.
+    """
+
+    clip: Clip
+    equal: bool
+    first_difference: int | None
+    mean_difference: float
+    reasons: tuple[str, ...]
+
+
+def replay(
+    video: Path,
+    portrait: Path,
+    speech: Path,
+    motion: Path | None = None,
+    *,
+    output: Path,
+    weights: Path | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """Render `video` again to `output` from its record and the same inputs, and compare the frames.
+
+    Raises VideoError for a file without a record, InputError for other inputs than those of the record.
+    """
+    record = read_record(video)
+    if record is None:
+        raise VideoError(f"{video} has no render record; expected a file that echomimic wrote")
+    given = {"portrait": portrait, "speech": speech, "motion": motion}
+    for name, path in given.items():
+        _check_input(video, name, path, getattr(record, name))
+    clip = api.animate(
+        portrait,
+        speech,
+        motion,
+        output=output,
+        preset=record.preset,
+        weights=weights,
+        progress=progress,
+        **record.options,
+    )
+    first, mean = _compare(video, output)
+    made = read_record(output)
+    reasons = _reasons(record, made) if made is not None else ()
+    return Replay(clip, first is None, first, mean, reasons)
+
+
+def _check_input(video: Path, name: str, path: Path | None, recorded: str | None) -> None:
+    if path is None and recorded is None:
+        return
+    if path is None:
+        raise InputError(f"{video} was made with a motion; expected that file as --motion (sha256 {recorded})")
+    found = digest(path)
+    if recorded is None:
+        raise InputError(f"{video} was made without a motion; expected none: leave out {path}")
+    if found != recorded:
+        raise InputError(
+            f"{path} is not the {name} of {video} (sha256 {found[:16]}); expected the file with sha256 {recorded}"
+        )
+
+
+def _compare(one: Path, other: Path) -> tuple[int | None, float]:
+    """The first frame that differs, and the mean difference in grey values; frames are compared as decoded."""
+    first, total, count = None, 0.0, 0
+    for number, (a, b) in enumerate(zip_longest(_frames(one), _frames(other))):
+        if a is None or b is None or a.shape != b.shape:
+            return (number if first is None else first), 255.0
+        if not np.array_equal(a, b):
+            first = number if first is None else first
+            total += float(np.abs(a.astype(np.int16) - b).mean())
+        count += 1
+    return first, total / max(1, count)
+
+
+def _frames(path: Path) -> Iterator[Picture]:
+    if path.is_dir():
+        from echomimic.media import read_picture
+
+        return (read_picture(name).pixels for name in sorted(path.glob("frame_*.png")))
+    return (frame for _, frame in read_video(path).frames())
+
+
+def _reasons(recorded: RenderRecord, made: RenderRecord) -> tuple[str, ...]:
+    """In which versions and weights two records differ."""
+    before = {"echomimic": recorded.version, **recorded.libraries}
+    now = {"echomimic": made.version, **library_versions()}
+    names = sorted(before.keys() | now.keys())
+    differences = [
+        f"{n} {now.get(n, '(absent)')} instead of {before.get(n, '(absent)')}"
+        for n in names
+        if before.get(n) != now.get(n)
+    ]
+    parts = sorted(recorded.weights.keys() | made.weights.keys())
+    differences += [f"other weights ({part})" for part in parts if recorded.weights.get(part) != made.weights.get(part)]
+    return tuple(differences)
