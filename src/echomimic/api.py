@@ -21,7 +21,7 @@ from echomimic.checkpoints import (
     read_lora_metadata,
     search_paths,
 )
-from echomimic.engines import Engine, Render
+from echomimic.engines import Engine, Render, lora_of
 from echomimic.errors import OptionError, WeightsError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, OptionsDict, make_options
@@ -30,8 +30,7 @@ from echomimic.types import Clip, LandmarkTrack, Motion, Plan, Portrait, Progres
 
 if TYPE_CHECKING:
     from echomimic.landmarks.face import Face
-    from echomimic.provenance import RenderRecord
-    from echomimic.provenance.signing import SigningKey
+    from echomimic.provenance import RenderRecord, SigningKey
 
 Source = str | Path
 
@@ -47,6 +46,7 @@ class _PreparedRun:
     options: Options
     inputs: dict[str, "Source | Portrait | Speech | Motion | None"]
     weights: Path | None
+    lora: LoraFile | None
 
 
 def animate(
@@ -219,7 +219,7 @@ def _prepare(
     portrait, speech = _read(portrait, speech)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)
-    return _PreparedRun(render, speech, chosen, why, settings, inputs, _folder(weights))
+    return _PreparedRun(render, speech, chosen, why, settings, inputs, _folder(weights), lora_of(engine))
 
 
 def _same_preset(engine: Engine, preset: str, lora: LoraFile | None) -> str:
@@ -276,14 +276,14 @@ def _folder(weights: Source | None) -> Path | None:
 
 def _signing(output: Path, given: tuple[Source, Source] | None) -> "SigningKey | None":
     """The key to sign with: the given one, or that of the environment for formats that hold a signature."""
-    from echomimic.provenance.signing import SIGNED_SUFFIXES, SigningKey, check_signing
+    named = given or (os.environ.get("ECHOMIMIC_SIGN_CERT", ""), os.environ.get("ECHOMIMIC_SIGN_KEY", ""))
+    if not all(map(str, named)):
+        return None
+    from echomimic.provenance import SIGNED_SUFFIXES, SigningKey, check_signing
 
-    if given is None:
-        named = os.environ.get("ECHOMIMIC_SIGN_CERT"), os.environ.get("ECHOMIMIC_SIGN_KEY")
-        if not (named[0] and named[1]) or output.suffix.lower() not in SIGNED_SUFFIXES:
-            return None
-        given = named[0], named[1]
-    key = SigningKey(Path(given[0]), Path(given[1]))
+    if given is None and output.suffix.lower() not in SIGNED_SUFFIXES:
+        return None
+    key = SigningKey(Path(named[0]), Path(named[1]))
     check_signing(output, key)
     return key
 
@@ -293,8 +293,7 @@ def _write(
 ) -> int:
     """Render into the file and return the number of frames."""
     from echomimic.media import write_clip
-    from echomimic.provenance import TAG, mark_frames
-    from echomimic.provenance.signing import sign_in_place
+    from echomimic.provenance import TAG, mark_frames, sign_in_place
 
     record = _record(run)
     tags = {
@@ -317,6 +316,8 @@ def _record(run: _PreparedRun) -> "RenderRecord":
 
     render, places = run.render, search_paths(run.weights)
     files = {part: locate(FILES[name], places) for part, name in run.preset.files.items()}
+    if run.lora is not None:
+        files[f"lora * {run.lora.strength:g}"] = run.lora.path
     return new_record(
         run.preset.name,
         run.options,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from echomimic.checkpoints import LoraFile
 from echomimic.notes import Note
 from echomimic.options import Options
 from echomimic.presets import Preset
@@ -81,6 +82,12 @@ class Engine(Protocol):
         ...
 
 
+def lora_of(engine: Engine) -> LoraFile | None:
+    """The LoRA that an engine has merged into its networks, if any."""
+    found: LoraFile | None = getattr(engine, "lora", None)
+    return found
+
+
 Tap = Callable[[Render, Progress | None], Iterator[Picture]]
 """Yields the frames of a render, and may do something before, after and with each of them."""
 
@@ -95,6 +102,11 @@ class TappedEngine:
     def preset(self) -> Preset:
         """The preset of the engine."""
         return self._engine.preset
+
+    @property
+    def lora(self) -> LoraFile | None:
+        """The LoRA of the engine, if it has one."""
+        return lora_of(self._engine)
 
     def prepare(
         self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from echomimic import api
+from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
 from echomimic.media import read_video
-from echomimic.provenance import RenderRecord, digest, read_record
-from echomimic.provenance.record import library_versions
+from echomimic.provenance import RenderRecord, digest, library_versions, read_record
 from echomimic.types import Clip, Picture, Progress
 
 
@@ -38,6 +38,7 @@ def replay(
     *,
     output: Path,
     weights: Path | None = None,
+    lora: Path | LoraFile | None = None,
     progress: Progress | None = None,
 ) -> Replay:
     """Render `video` again to `output` from its record and the same inputs, and compare the frames.
@@ -57,6 +58,7 @@ def replay(
         output=output,
         preset=record.preset,
         weights=weights,
+        lora=lora,
         progress=progress,
         **record.options,
     )

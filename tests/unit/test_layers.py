@@ -28,7 +28,7 @@ FOR_APPS = (
     {"apps", "evaluate", "train"}
     | {"api", "editing", "engines", "presets", "replay"}
     | LAYERS[0]
-    | {"media", "motion", "checkpoints"}
+    | {"media", "motion", "checkpoints", "provenance"}
 )
 FOR_APPS_MODULES = {
     "landmarks.face",

@@ -61,7 +61,7 @@ class DiffusionEngine:
         networks: Networks | None = None,
     ) -> None:
         self.preset, self.predict, self._given = preset, predict, networks
-        self._weights, self._device, self._lora = weights, device, lora
+        self._weights, self._device, self.lora = weights, device, lora
         self._loaded: tuple[object, Networks] | None = None
 
     def prepare(
@@ -95,9 +95,9 @@ class DiffusionEngine:
                 if self.preset.files
                 else tiny_networks(self.preset, dtype)
             )
-            if self._lora:
+            if self.lora:
                 parts = {"denoising": networks.denoising, "reference": networks.reference}
-                merge_lora_file(parts, self._lora, self.preset.name)
+                merge_lora_file(parts, self.lora, self.preset.name)
             if compiled:
                 compile_regions(networks.denoising)
             self._loaded = (wanted, networks)

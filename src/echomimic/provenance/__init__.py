@@ -1,7 +1,33 @@
-"""Where a video comes from: the record of how it was made, and an imperceptible mark in its frames."""
+"""Where a video comes from: the record of how it was made, its signature, and an imperceptible mark in its frames."""
 
+from echomimic.provenance.keys import make_test_keys
 from echomimic.provenance.mark import mark_frames
 from echomimic.provenance.mark_detection import MarkResult, find_mark
-from echomimic.provenance.record import TAG, RenderRecord, digest, new_record, read_record
+from echomimic.provenance.record import TAG, RenderRecord, digest, library_versions, new_record, read_record
+from echomimic.provenance.signing import (
+    SIGNED_SUFFIXES,
+    Credentials,
+    SigningKey,
+    check_signing,
+    read_credentials,
+    sign_in_place,
+)
 
-__all__ = ["TAG", "MarkResult", "RenderRecord", "digest", "find_mark", "mark_frames", "new_record", "read_record"]
+__all__ = [
+    "SIGNED_SUFFIXES",
+    "TAG",
+    "Credentials",
+    "MarkResult",
+    "RenderRecord",
+    "SigningKey",
+    "check_signing",
+    "digest",
+    "find_mark",
+    "library_versions",
+    "make_test_keys",
+    "mark_frames",
+    "new_record",
+    "read_credentials",
+    "read_record",
+    "sign_in_place",
+]

@@ -1,5 +1,6 @@
 """Sign videos with Content Credentials (C2PA) and read them, by the library c2pa-python (extra `provenance`)."""
 
+import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ def _signer(c2pa: "ModuleType", key: SigningKey) -> Any:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no PEM text"
             raise OutputError(f"{path} cannot be read ({reason}); expected {_KEYS}") from None
-    algorithm = _algorithm(texts[1], key)
+    algorithm = _algorithm(texts[0], texts[1], key)
     try:
         return c2pa.Signer.from_info(c2pa.C2paSignerInfo(*(text.encode() for text in (algorithm, *texts)), None))
     except c2pa.C2paError as error:
@@ -165,15 +166,28 @@ def _signer(c2pa: "ModuleType", key: SigningKey) -> Any:
         ) from None
 
 
-def _algorithm(pem: str, key: SigningKey) -> str:
-    """C2PA's name of the signing algorithm of a private key."""
+def _algorithm(certificates: str, pem: str, key: SigningKey) -> str:
+    """C2PA's name of the signing algorithm. Raises OutputError unless the key is that of a valid certificate."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificates
 
     try:
         private = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):
         raise OutputError(f"{key.key} is no PEM private key without a password; expected {_KEYS}") from None
+    try:
+        leaf = load_pem_x509_certificates(certificates.encode())[0]
+    except ValueError:
+        raise OutputError(f"{key.certificates} is no PEM certificate chain; expected {_KEYS}") from None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        raise OutputError(
+            f"{key.certificates} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} to "
+            f"{leaf.not_valid_after_utc:%Y-%m-%d}; expected one that is valid today: renew it"
+        )
+    if leaf.public_key() != private.public_key():
+        raise OutputError(f"{key.key} is not the key of the first certificate of {key.certificates}; expected {_KEYS}")
     if isinstance(private, ec.EllipticCurvePrivateKey):
         return {256: "es256", 384: "es384", 521: "es512"}[private.curve.key_size]
     if isinstance(private, rsa.RSAPrivateKey):

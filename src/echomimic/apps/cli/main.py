@@ -69,6 +69,10 @@ _Lora = Annotated[
 _Strength = Annotated[
     float, typer.Option(metavar="NUMBER", help="how much of the LoRA, 0 to 2; 1 is as it was trained")
 ]
+_Sign = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(metavar="CERT KEY", help="sign with this PEM certificate chain and key: see 'echomimic keys'"),
+]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
 # exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
@@ -111,14 +115,7 @@ def animate(
     weights: _Weights = None,
     lora: _Lora = None,
     lora_strength: _Strength = 1.0,
-    sign: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="CERT KEY",
-            help="sign with this PEM certificate chain and key: see 'echomimic keys'",
-            show_default=False,
-        ),
-    ] = None,
+    sign: _Sign = None,
     plan: Annotated[
         bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
     ] = False,

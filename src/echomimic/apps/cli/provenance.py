@@ -8,6 +8,7 @@ import typer
 
 from echomimic.apps.cli.flags import NO_VALUE
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
+from echomimic.checkpoints import LoraFile
 from echomimic.errors import SetupError
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="a video, a gif, a picture or a folder of frames")]
@@ -42,8 +43,7 @@ def verify(file: _File, as_json: _Json = False) -> None:
 
     Exit code 0: it is; 1: nothing says so, or a signature does not fit.
     """
-    from echomimic.provenance import find_mark, read_record
-    from echomimic.provenance.signing import read_credentials
+    from echomimic.provenance import find_mark, read_credentials, read_record
 
     record, problem, credentials = read_record(file), "", None
     try:
@@ -69,7 +69,7 @@ def verify(file: _File, as_json: _Json = False) -> None:
 
 
 def _credentials_line(credentials: object, problem: str) -> str:
-    from echomimic.provenance.signing import Credentials
+    from echomimic.provenance import Credentials
 
     if not isinstance(credentials, Credentials):
         return problem or "none"
@@ -98,6 +98,8 @@ def replay(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where the video is made again")],
     motion: Annotated[Path | None, typer.Option(metavar="TRACK", help="the motion of FILE, if it had one")] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="folder with checkpoints")] = None,
+    lora: Annotated[Path | None, typer.Option(metavar="FILE", help="the LoRA of FILE, if it had one")] = None,
+    lora_strength: Annotated[float, typer.Option(metavar="NUMBER", help="the strength of the LoRA")] = 1.0,
     as_json: _Json = False,
 ) -> None:
     """Make FILE again from its record and the same inputs, and say whether the frames are the same.
@@ -107,7 +109,16 @@ def replay(
     from echomimic.replay import replay as make_again
 
     with reporting(as_json) as reporter:
-        result = make_again(file, portrait, speech, motion, output=output, weights=weights, progress=reporter.progress)
+        result = make_again(
+            file,
+            portrait,
+            speech,
+            motion,
+            output=output,
+            weights=weights,
+            lora=None if lora is None else LoraFile(lora, lora_strength),
+            progress=reporter.progress,
+        )
         reporter.done(result.clip)
     if as_json:
         facts = {"first_difference": result.first_difference, "mean_difference": round(result.mean_difference, 4)}
@@ -126,7 +137,7 @@ def replay(
 @keys_app.command("new")
 def new_keys(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the two files are written")]) -> None:
     """Write a test certificate and its key into DIR. It shows that a file is unchanged, but nobody trusts its name."""
-    from echomimic.provenance.keys import make_test_keys
+    from echomimic.provenance import make_test_keys
 
     keys = make_test_keys(folder)
     print_line(f"{keys.certificates} and {keys.key}: a test certificate, which is on no trust list")
