@@ -256,7 +256,9 @@ class PictureTrack:
         self._size = size
         self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
         options = dict(output_format.picture_options)
-        if output_format.picture == "libx264":  # equal frames give equal bytes; its AVX-512 code differs from run to run
+        if (
+            output_format.picture == "libx264"
+        ):  # equal frames give equal bytes; its AVX-512 code differs from run to run
             options.setdefault("x264-params", "cpu-independent=1")
         stream = container.add_stream(output_format.picture, rate=rate, options=options)
         self._stream = cast("VideoStream", stream)
