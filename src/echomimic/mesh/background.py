@@ -29,6 +29,13 @@ EXTEND = 30 / 512
 """Depth to which rows and columns are extended into the hole, as a fraction of the longer side."""
 DETAIL = 512
 """Longer side, in pixels, at which the hole is filled."""
+ATTACHED, ATTACHED_AREA = 0.14, 0.01
+"""Distance from the person up to which small things belong to it, as a fraction of the longer side, and their largest
+area, as a fraction of the picture."""
+SMOOTH = 1.2
+"""Radius in pixels over which rows and columns are averaged before they are extended: noise would become streaks."""
+GRAIN = 2.0
+"""Radius in pixels below which detail is grain, which is mirrored into the hole."""
 RUN = 6
 """Pixels along a row or column whose evenness weights its extension."""
 
@@ -44,13 +51,62 @@ def person_matte(pixels: Picture, landmarks: Floats) -> Floats | None:
 
 
 def inpaint_background(pixels: Picture, matte: Floats) -> Picture:
-    """`pixels` (H, W, 3) with the person of `matte` (H, W) replaced by the continued background."""
+    """`pixels` (H, W, 3) with the person of `matte` (H, W) replaced by the continued background.
+
+    What hangs on the person and differs from the background (earrings, strands of hair) is replaced too.
+    """
     reach = max(3, round(max(matte.shape) * GROW) | 1)
     hole = cv2.dilate((matte > 0.08).astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
     if not hole.any() or hole.all():
         return pixels
-    filled = cv2.resize(_fill(*_shrink(pixels, hole)), matte.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    colour, small = _shrink(pixels, hole)
+    small |= _attached(colour, small)
+    size = matte.shape[::-1]
+    hole |= cv2.resize(small.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    filled = cv2.resize(_fill(colour, small), size, interpolation=cv2.INTER_LINEAR)
     return np.clip(np.where(hole[..., None], filled, pixels), 0, 255).astype(np.uint8)
+
+
+def _attached(colour: Floats, hole: Hole) -> Hole:
+    """Small things that touch the hole and stand out from an even background: earrings, hoops, strands of hair."""
+    side = max(hole.shape)
+    known = (~hole).astype(np.float32)
+    away = cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, 3)
+    near = (away > 0) & (away < ATTACHED * side)
+    if not near.any():
+        return np.zeros_like(hole)
+    standing = np.zeros(hole.shape, np.uint8)
+    for _ in range(2):  # again without what stood out, because it colours its surroundings
+        off = np.abs(colour - _smooth_background(colour, known * (1 - standing), 0.03 * side)).max(2)
+        standing = (near & (off > max(10.0, 3.5 * float(np.median(off[near]))))).astype(np.uint8)
+    joined = cv2.morphologyEx(standing | hole.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    count, label = cv2.connectedComponents(joined * (~hole).astype(np.uint8))
+    touching = np.unique(label[(away > 0) & (away < 2)])
+    # what goes on further away is a part of the background
+    far = np.unique(label[(away >= 0.9 * ATTACHED * side)])
+    kept = np.isin(np.arange(count), np.setdiff1d(touching, [0, *far]))
+    kept &= np.bincount(label.ravel(), minlength=count) < ATTACHED_AREA * hole.size
+    return cv2.dilate(kept[label].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+
+
+def _known_sums(colour: Floats, known: Floats, radius: float) -> Floats:
+    """(h, w, 4): sums of the known colours round each pixel, and of their weights."""
+    stack = np.dstack([colour * known[..., None], known])
+    return np.asarray(cv2.GaussianBlur(stack, (0, 0), radius), np.float32)
+
+
+def _mean(sums: Floats) -> Floats:
+    return np.asarray(sums[..., :3] / np.maximum(sums[..., 3:], 1e-3), np.float32)
+
+
+def _smooth_background(colour: Floats, known: Floats, radius: float) -> Floats:
+    """The mean of the known colours round each pixel, at a quarter of the size."""
+    size = (max(1, known.shape[1] // 4), max(1, known.shape[0] // 4))
+    small, weight = (
+        cv2.resize(array, size, interpolation=cv2.INTER_AREA) for array in (colour * known[..., None], known)
+    )
+    sums = cv2.GaussianBlur(np.dstack([small, weight]), (0, 0), radius / 4)
+    return np.asarray(cv2.resize(_mean(np.asarray(sums, np.float32)), known.shape[::-1]), np.float32)
 
 
 def _refine_edges(rough: Floats, pixels: Picture) -> Floats:
@@ -87,11 +143,29 @@ def _shrink(pixels: Picture, hole: Hole) -> tuple[Floats, Hole]:
 
 def _fill(colour: Floats, hole: Hole) -> Floats:
     """Fill the hole: extended rows and columns near its edge, smooth further in."""
-    extended, reached = _extend(colour, hole)
+    known = (~hole).astype(np.float32)
+    extended, reached = _extend(colour, _known_sums(colour, known, SMOOTH), hole)
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
     weight = np.where(reached, np.exp(-((depth / (max(hole.shape) * EXTEND)) ** 2)), 0)[..., None]
     filled = cv2.GaussianBlur(extended * weight + _smooth_fill(colour, hole) * (1 - weight), (0, 0), 0.8)
+    _add_grain(filled, colour, known, weight[..., 0])
     return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
+
+
+def _add_grain(filled: Floats, colour: Floats, known: Floats, weight: Floats) -> None:
+    """Add the grain of the background, mirrored at the edge of the hole, in place."""
+    fine = (colour - _mean(_known_sums(colour, known, GRAIN))) * known[..., None]
+    most = 3 * float(np.median(np.abs(fine[known > 0][::7]))) + 0.5
+    labels = cv2.distanceTransformWithLabels(
+        (known == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    place = np.empty((int(labels.max()) + 1, 2), np.int64)
+    inside = np.nonzero(known)
+    place[labels[inside]] = np.transpose(inside)
+    hole = np.nonzero(weight > 0.03)
+    mirrored = 2 * place[labels[hole]] - np.transpose(hole)
+    rows, columns = (np.clip(mirrored[:, axis], 0, known.shape[axis] - 1) for axis in (0, 1))
+    filled[hole] += np.clip(fine[rows, columns], -most, most) * weight[hole][:, None]
 
 
 def _smooth_fill(colour: Floats, hole: Hole) -> Floats:
@@ -109,8 +183,8 @@ def _smooth_fill(colour: Floats, hole: Hole) -> Floats:
     return np.asarray(filled, np.float32)
 
 
-def _extend(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
-    """Extend every row and column into the hole from both ends; near and even ones weigh most.
+def _extend(colour: Floats, sums: Floats, hole: Hole) -> tuple[Floats, Hole]:
+    """Extend every row and column of the means into the hole from both ends; near and even ones weigh most.
 
     Returns the colours and the pixels that were reached.
     """
@@ -118,14 +192,15 @@ def _extend(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
     weight = np.zeros(hole.shape, np.float32)
     for transpose in (False, True):
         for mirror in (False, True):
-            part, part_weight = _extend_right(_turned(colour, transpose, mirror), _turned(hole, transpose, mirror))
+            colours, means = (_turned(array, transpose, mirror) for array in (colour, sums))
+            part, part_weight = _extend_right(colours, means, _turned(hole, transpose, mirror))
             total += _turned_back(part, transpose, mirror)
             weight += _turned_back(part_weight, transpose, mirror)
     return total / np.maximum(weight, 1e-9)[..., None], weight > 0
 
 
-def _extend_right(colour: Floats, hole: Hole) -> tuple[Floats, Floats]:
-    """The last known colour of each row extended to the right, times its weight, and the weight."""
+def _extend_right(colour: Floats, sums: Floats, hole: Hole) -> tuple[Floats, Floats]:
+    """The mean of the last known colours of each row extended to the right, times its weight, and the weight."""
     columns = np.arange(hole.shape[1])
     last = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)
     start = np.maximum(last, RUN)
@@ -137,7 +212,8 @@ def _extend_right(colour: Floats, hole: Hole) -> tuple[Floats, Floats]:
     fall = np.arange(1, hole.shape[1] + 2) ** 1.5
     weight = 1 / (fall[columns - last] * (uneven + 1) ** 2)
     weight = np.where(last >= RUN, weight, 0).astype(np.float32)
-    extended = colour[rows, start]
+    run = cv2.boxFilter(np.ascontiguousarray(sums), -1, (RUN, 1), anchor=(RUN - 1, 0))
+    extended = _mean(np.asarray(run, np.float32)[rows, start])
     for plane in range(3):
         extended[..., plane] *= weight
     return extended, weight
