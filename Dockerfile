@@ -11,10 +11,11 @@ RUN useradd --create-home --uid 1000 echomimic && install -d -o echomimic /data
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
+# hadolint ignore=DL3013
 RUN if [ "$TORCH" = cpu ]; then export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu; fi \
     && pip install --no-cache-dir ".[$EXTRAS]"
 
-USER echomimic
+USER 1000
 ENV ECHOMIMIC_DATA=/data ECHOMIMIC_WEIGHTS=/data/weights
 VOLUME /data
 EXPOSE 8000

@@ -5,10 +5,10 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick coverage check wheel docs fix bench clean
+.PHONY: help setup demo test quick coverage check check-js wheel docs fix bench clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 setup: .venv/.core ## make .venv and install echomimic into it
 
@@ -25,11 +25,17 @@ quick: .venv/.dev ## run the tests that need no whole run of the program
 coverage: .venv/.dev ## run the tests and print which share of the lines they run
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --cov=echomimic --cov-report=term:skip-covered
 
-check: .venv/.dev ## format, lint, strict types, layers
+check: .venv/.dev ## format, lint, types of source and tests, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+check-js: ## format and types of the page's JavaScript, where Node.js is installed
+	@if command -v npx >/dev/null; then \
+		npx --yes prettier@3.10.1 --check src/echomimic/apps/server/static && \
+		npx --yes --package typescript@7.0.2 tsc -p jsconfig.json; \
+	else echo "no npx: the JavaScript is not checked"; fi
 
 wheel: .venv/.dev ## build the wheel into dist/, and render the demo from it
 	rm -rf dist build/wheel && mkdir -p build/wheel

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echomimic.types import LandmarkTrack
+from helpers.motion_samples import load_landmarks
+
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
 from conftest import write_wav
@@ -33,7 +36,7 @@ def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_fi
     assert lines[1] == "scale_curve(track, 'yaw', 0)"
     path = save(page, tmp_path / "saved.npz")
     assert [str(edit) for edit in motion.load_edits(path)] == list(lines)
-    track = motion.load_motion(path)
+    track = load_landmarks(path)
     assert track.curves is not None
     assert not track.curves["yaw"].any()
 
@@ -205,7 +208,8 @@ def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path
     tab.until("document.querySelector('#video').readyState >= 2")
     video = tmp_path / "yaw.mp4"
     video.write_bytes(tab.context.request.get(tab.address + page.get_attribute("#download", "href")).body())
-    seen = read_curves(motion.track_video(video))["yaw"]
-    wanted = motion.load_motion(path).curves["yaw"]
+    tracked, saved = motion.track_video(video), load_landmarks(path)
+    assert isinstance(tracked, LandmarkTrack) and saved.curves is not None
+    seen, wanted = read_curves(tracked)["yaw"], saved.curves["yaw"]
     assert read_video(video).fps == 25
     assert np.corrcoef(seen, wanted)[0, 1] >= 0.95

@@ -102,7 +102,7 @@ def write_voice(path: Path, seconds: float) -> None:
     write_wav(path, 0.3 * np.sin(2 * np.pi * 140 * when) * np.sin(np.pi * 4 * when) ** 2)
 
 
-def graph(version: str, image: str = "head.png", audio: str = "voice.wav", **options: object) -> dict[str, Any]:
+def graph(version: str, image: str = "head.png", audio: str = "voice.wav", **options: Any) -> dict[str, Any]:
     """A portrait and a voice through the native sampler to SaveVideo, as the API takes it."""
     sampler = {"model": ["3", 0], "image": ["1", 0], "audio": ["2", 0]}
     return {
@@ -117,7 +117,7 @@ def graph(version: str, image: str = "head.png", audio: str = "voice.wav", **opt
     }
 
 
-def defaults(server: Server, name: str) -> dict[str, object]:
+def defaults(server: Server, name: str) -> dict[str, Any]:
     entries = server.ask(f"/object_info/{name}")[name]["input"]["required"]
     return {key: entry[1]["default"] for key, entry in entries.items() if "default" in entry[1]}
 

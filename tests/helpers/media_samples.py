@@ -83,7 +83,7 @@ def picture(width: int = 96, height: int = 64) -> npt.NDArray[np.uint8]:
 def moving(count: int, width: int = 96, height: int = 64) -> Iterator[npt.NDArray[np.uint8]]:
     """Frames of a soft bar that wanders; frame i has the grey i in its lower right corner block."""
     for index in range(count):
-        frame = picture(width, height) // 2
+        frame = np.right_shift(picture(width, height), 1)
         left = index % (width // 2)
         frame[:, left : left + 8] = 200
         frame[-16:, -16:] = index % 256

@@ -10,7 +10,15 @@ from echomimic.landmarks.body import Body
 from echomimic.landmarks.head_pose import face_template, rotation_matrix
 from echomimic.landmarks.topology import LIPS, WRISTS
 from echomimic.mesh.rig import Rig
+from echomimic.motion import load_motion
 from echomimic.types import Curves, Floats, LandmarkTrack, PoseTrack
+
+
+def load_landmarks(path: str | Path) -> LandmarkTrack:
+    """The face motion of a file."""
+    track = load_motion(path)
+    assert isinstance(track, LandmarkTrack)
+    return track
 
 
 def face_track(frames: int = 50, fps: float = 25.0, seed: int = 0) -> LandmarkTrack:

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -40,7 +42,7 @@ def wav(seconds: float = 1.0) -> bytes:
     return head + b"\x02\x00\x10\x00data" + len(samples).to_bytes(4, "little") + samples
 
 
-def form(mark: str = "mark", **parts: bytes | str) -> tuple[bytes, dict[str, str]]:
+def form(mark: str = "mark", /, **parts: bytes | str) -> tuple[bytes, dict[str, str]]:
     """A multipart body and its headers; bytes are files."""
     body = b""
     for name, value in parts.items():
@@ -82,7 +84,7 @@ class Server:
         finally:
             connection.close()
 
-    def post(self, path: str = "/v1/animations", **parts: bytes | str) -> Answer:
+    def post(self, path: str = "/v1/animations", /, **parts: bytes | str) -> Answer:
         return self.ask("POST", path, *form(**{"portrait": png(), "speech": wav(), **parts}))
 
     def ended(self, job: Any) -> Any:
@@ -124,6 +126,28 @@ def serving(data: Path, **changes: Any) -> Iterator[Server]:
         listener.close()
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def start(data: Path, port: int) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([sys.executable, __file__, str(data), str(port)])
+    until = time.monotonic() + 20
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            Server(port, Settings(data=data)).ask("GET", "/healthz")
+            return process
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server has not started")
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 if __name__ == "__main__":
 
     def create_with_blocked_route(settings: Settings) -> FastAPI:
@@ -131,6 +155,6 @@ if __name__ == "__main__":
         app.get("/healthz/blocked")(lambda: time.sleep(60))
         return app
 
-    runner.create_app = create_with_blocked_route
+    setattr(runner, "create_app", create_with_blocked_route)  # noqa: B010 - the name is imported there
     own = Settings(data=Path(sys.argv[1]), port=int(sys.argv[2]), worker_command=FAKE)
     runner.run_server(own, lambda _: None)

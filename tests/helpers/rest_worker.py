@@ -78,6 +78,6 @@ def load(preset: Preset, *_: object) -> FakeEngine:
 
 if __name__ == "__main__":
     api._load = load  # type: ignore[assignment]
-    api.load = lambda preset="auto", *_, **__: FakeEngine(preset)  # type: ignore[assignment]
+    api.load = lambda preset="auto", *_, **__: FakeEngine(preset)
     worker.load_libraries = lambda: None
     worker.main()

@@ -1,6 +1,7 @@
 """The command line says what it should, where it should, with the right exit code. The rendering itself is faked."""
 
 import json
+import logging
 import re
 import signal
 import sys
@@ -246,9 +247,9 @@ def test_the_demo_renders_what_is_bundled(calls: Calls) -> None:
 def test_the_log_is_left_as_it_was(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     with terminal.reporting(as_json=True):
-        handlers = list(terminal.logging.getLogger("echomimic").handlers)
+        handlers = list(logging.getLogger("echomimic").handlers)
     assert len(handlers) == 1
-    assert terminal.logging.getLogger("echomimic").handlers == []
+    assert logging.getLogger("echomimic").handlers == []
 
 
 def test_the_rate_counts_from_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,9 @@ def test_a_reader_that_has_gone_ends_the_run_with_a_line(folder: Path) -> None:
 def test_signals_remove_the_unfinished_file(folder: Path, number: int, code: int) -> None:
     command = [sys.executable, "-m", "echomimic", "animate", "me.png", "voice.wav", "--preset", "mesh"]
     command += ["--frames", "100000", "--size", "64", "-o", "o.mp4"]
+    before = signal.signal(number, signal.SIG_DFL)  # a process inherits that nohup ignores SIGHUP
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
+        signal.signal(number, before)
         until = time.monotonic() + 60
         while not list(folder.glob(".echomimic-part*")) and time.monotonic() < until:
             time.sleep(0.05)

@@ -1,5 +1,6 @@
 """What a node says while it runs and after: previews, the stop button, memory, the report; and whose body moves."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,7 +64,7 @@ def test_previews_while_denoising(host: Host, sample: Callable[..., str], monkey
 
 def test_previews_are_made_only_when_they_are_due(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(hosts.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     bar, made = HostProgress(), []
 
     def make() -> Picture:

@@ -1,7 +1,8 @@
 """The engine on `tiny`: seeds, windows in one call, cancel, memory that does not grow, every dtype and odd sizes."""
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from echomimic.diffusion.device import choose_device, choose_dtype
 from echomimic.diffusion.engine import DiffusionEngine, sampling_config
 from echomimic.diffusion.networks import tiny_networks
 from echomimic.diffusion.schedule import Sampler
+from echomimic.diffusion.unet import UNet
 from echomimic.diffusion.vae import decode_latents
 from echomimic.errors import Cancelled, DeviceError, WeightsError
 from echomimic.media import read_picture
@@ -140,6 +142,11 @@ def test_memory_is_flat(engine, portrait) -> None:
     assert long < short * 1.1 + 30 * 16_000 * 4
 
 
+def denoiser_of(network: torch.nn.Module, config: SamplingConfig) -> Denoiser:
+    """A denoiser of a stand-in for the network."""
+    return Denoiser(cast(UNet, network), lambda _: Conditions(), config, torch.float32)
+
+
 def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
     sizes = []
 
@@ -152,7 +159,7 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
 
     config = SamplingConfig(1, 1.0, size=4, overlap=1, batch=8)
     with collect_notes() as notes:
-        *_, latents = Denoiser(Small(), lambda _: Conditions(), config, torch.float32).run(torch.ones(28, 4, 1, 1))
+        *_, latents = denoiser_of(Small(), config).run(torch.ones(28, 4, 1, 1))
     assert len(latents) == 28
     assert sizes[:3] == [8, 4, 2]
     assert len(notes) == 2
@@ -163,7 +170,7 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
             raise RuntimeError("out of memory")
 
     with pytest.raises(DeviceError, match="a window of 4 frames does not fit"):
-        list(Denoiser(Never(), lambda _: Conditions(), config, torch.float32).run(torch.ones(28, 4, 1, 1)))
+        list(denoiser_of(Never(), config).run(torch.ones(28, 4, 1, 1)))
 
 
 def test_windows_that_do_not_fit_become_shorter() -> None:
@@ -178,7 +185,7 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
 
     reported = []
     config = SamplingConfig(2, 1.0, size=12, overlap=3)
-    denoiser = Denoiser(Small(), lambda _: Conditions(), config, torch.float32)
+    denoiser = denoiser_of(Small(), config)
     with collect_notes() as notes:
         *_, latents = denoiser.run(torch.ones(30, 4, 1, 1), lambda done, total: reported.append((done, total)))
     assert len(latents) == 30
@@ -188,11 +195,7 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
     assert {total for _, total in reported} == {len(reported)}
     exact = make_options({"exact": True}, TINY.defaults)
     with pytest.raises(DeviceError, match="a window of 12 frames"):
-        next(
-            Denoiser(Small(), lambda _: Conditions(), sampling_config(exact, TINY), torch.float32).run(
-                torch.ones(30, 4, 1, 1)
-            )
-        )
+        next(denoiser_of(Small(), sampling_config(exact, TINY)).run(torch.ones(30, 4, 1, 1)))
 
 
 class Watching:
@@ -291,7 +294,8 @@ def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> Non
 
 def test_frames_come_one_by_one(engine, portrait, speech) -> None:
     options = make_options({"frames": 6, "steps": 1, "device": "cpu"}, TINY.defaults)
-    frames: Iterator[np.ndarray] = engine.prepare(portrait, speech, None, options).frames()
+    frames = engine.prepare(portrait, speech, None, options).frames()
+    assert isinstance(frames, Generator)
     assert next(frames).shape == (64, 64, 3)
     frames.close()
     assert not torch.is_inference_mode_enabled()

@@ -77,14 +77,14 @@ def test_one_wrong_edit_changes_nothing(session: EditingSession) -> None:
     assert session.face.history.edits == ()
     session.apply({"face": ["mirror(track)", "scale_curve(track, 'jaw', 0)"]})
     session.face.history.undo()
-    assert [str(edit) for edit in session.face.history.edits] == ["mirror(track)"]
+    assert list(map(str, session.face.history.edits)) == ["mirror(track)"]
 
 
 def test_edits_of_parts_that_do_not_drive_are_said(session: EditingSession) -> None:
     session.apply({"face": [{"op": "scale_curve", "curve": "jaw", "gain": 0}]})
-    assert session.face.notes == () == session.warnings("mesh")
+    assert not session.face.notes and not session.warnings("mesh")
     session.apply({"face": [{"op": "select", "parts": ["eyes", "head"]}]})
-    (said,) = session.face.notes
+    (said,) = map(str, session.face.notes)
     assert "edits of jaw have no effect: mouth is not ticked" in said
     assert session.warnings("mesh") == (said,)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -17,7 +18,7 @@ from echomimic.evaluate.catalogue import make_settings
 from echomimic.evaluate.frame_pass import track_face
 from echomimic.evaluate.landmarks import Faces, opening
 from echomimic.evaluate.manifest import ClipSource
-from echomimic.evaluate.measure import Measured, measure
+from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.quality_check import check_clip
 from echomimic.media import read_picture, read_speech, read_video, sound_blocks, speech_from_samples, write_clip
@@ -55,8 +56,8 @@ def faces(clip: Path) -> Faces:
     return found
 
 
-def figures(path: Path, words: str, reference: Path | None = None) -> Measured:
-    """Some metrics of a file."""
+def figures(path: Path, words: str, reference: Path | None = None) -> Any:
+    """Some metrics of a file: `Measured`, whose figures may be None, which fails where they are compared."""
     return measure(ClipSource(path.name, path, reference), make_settings(words), MetricNetworks())
 
 
@@ -91,7 +92,7 @@ def test_a_shifted_sound_is_found_in_a_file(clip: Path, voice: Speech, tmp_path:
     found = figures(path, "sync").metrics
     assert found["sync_offset_frames"] == 6
     assert found["sync_offset_seconds"] == pytest.approx(0.24, abs=0.02)
-    assert found["sync_correlation"] > 0.7 > found["sync_correlation_as_played"]  # type: ignore[operator]
+    assert found["sync_correlation"] > 0.7 > found["sync_correlation_as_played"]
 
 
 def test_pictures_that_start_late_are_heard_late(clip: Path, tmp_path: Path) -> None:
@@ -122,8 +123,8 @@ def test_a_video_of_one_frame_gets_a_report(clip: Path, tmp_path: Path) -> None:
 def test_a_clip_in_sync_closes_its_lips(clip: Path) -> None:
     found = figures(clip, "sync").metrics
     assert found["sync_offset_frames"] == 0
-    assert found["closure_count"] > 0  # type: ignore[operator]
-    assert found["closure_hits"] >= 0.75 > found["closure_chance"]  # type: ignore[operator]
+    assert found["closure_count"] > 0
+    assert found["closure_hits"] >= 0.75 > found["closure_chance"]
 
 
 def test_a_video_against_itself_is_perfect(clip: Path) -> None:
@@ -174,8 +175,8 @@ def test_a_frozen_face_moves_nothing_and_has_no_sync(clip: Path, voice: Speech, 
     assert found.metrics["blink_rate"] == 0
     moving = figures(clip, "face").metrics
     for name, most in (("motion_energy", 0.4), ("mouth_motion", 0.2)):  # key frames move the landmarks a little
-        assert found.metrics[name] < most * moving[name]  # type: ignore[operator]
-    assert found.metrics["flicker"] < 0.05  # type: ignore[operator]
+        assert found.metrics[name] < most * moving[name]
+    assert found.metrics["flicker"] < 0.05
     assert found.metrics["face_found"] == 1
 
 
@@ -192,7 +193,7 @@ def test_another_face_halfway_is_another_identity(clip: Path, tmp_path: Path) ->
 
     after = figures(changed(clip, tmp_path / "swapped.mp4", swapped), "face").metrics
     for name, least in (("identity_shape", 2), ("identity_colour", 5)):
-        assert after[name] > least * before[name]  # type: ignore[operator]
+        assert after[name] > least * before[name]
 
 
 def test_a_flashing_background_is_seen_where_it_is(clip: Path, tmp_path: Path) -> None:
@@ -205,8 +206,8 @@ def test_a_flashing_background_is_seen_where_it_is(clip: Path, tmp_path: Path) -
         return np.clip(lit, 0, 255).astype(np.uint8)
 
     after = figures(changed(clip, tmp_path / "flashing.mp4", flashing), "picture").metrics
-    assert after["flicker"] > 5 * before["flicker"]  # type: ignore[operator]
-    assert after["background_motion"] > 5 * before["background_motion"]  # type: ignore[operator]
+    assert after["flicker"] > 5 * before["flicker"]
+    assert after["background_motion"] > 5 * before["background_motion"]
 
 
 def test_a_slow_change_of_colour_is_drift_and_no_flicker(clip: Path, tmp_path: Path) -> None:
@@ -216,15 +217,15 @@ def test_a_slow_change_of_colour_is_drift_and_no_flicker(clip: Path, tmp_path: P
         return np.clip(frame + np.array([0.3 * index, 0, 0]), 0, 255).astype(np.uint8)
 
     after = figures(changed(clip, tmp_path / "redder.mp4", redder), "picture").metrics
-    assert after["colour_drift"] > before["colour_drift"] + 4  # type: ignore[operator]
-    assert after["flicker"] < 2 * before["flicker"]  # type: ignore[operator]
+    assert after["colour_drift"] > before["colour_drift"] + 4
+    assert after["flicker"] < 2 * before["flicker"]
 
 
 def test_the_container_is_counted(clip: Path, voice: Speech, tmp_path: Path) -> None:
     found = figures(clip, "container").metrics
     assert (found["frames"], found["frame_rate"], found["frame_jitter_seconds"]) == (100, 25, 0)
     assert found["picture_seconds"] == 4
-    assert abs(found["length_difference_seconds"]) < 0.05  # type: ignore[operator]
+    assert abs(found["length_difference_seconds"]) < 0.05
     mute = figures(cut(clip, tmp_path / "mute.mp4", 10), "container,sync")
     assert mute.metrics["sound_seconds"] is None and mute.metrics["sync_offset_frames"] is None
 
@@ -233,11 +234,11 @@ def test_odd_videos_have_what_they_can_have(clip: Path, tmp_path: Path) -> None:
     one = figures(cut(clip, tmp_path / "one.mp4", 1), "default").metrics
     assert one["frames"] == 1 and one["face_found"] == 1
     assert all(one[name] is None for name in ("flicker", "motion_energy", "sync_offset_frames", "colour_drift"))
-    wall = np.full((96, 128, 3), 90, np.uint8)
-    write_clip(tmp_path / "wall.gif", iter([wall, wall, wall // 2, wall]), FPS, None, {})
+    wall, dark = (np.full((96, 128, 3), grey, np.uint8) for grey in (90, 45))
+    write_clip(tmp_path / "wall.gif", iter([wall, wall, dark, wall]), FPS, None, {})
     empty = figures(tmp_path / "wall.gif", "default")
     assert empty.metrics["face_found"] == 0 and empty.metrics["sharpness"] is None
-    assert empty.metrics["flicker"] > 10  # type: ignore[operator]
+    assert empty.metrics["flicker"] > 10
     assert any("shows nobody" in text for text in empty.notes)
 
 
@@ -338,8 +339,8 @@ def test_other_people_are_told_apart(shared: Path, tmp_path: Path) -> None:
         path = tmp_path / f"{name}.mp4"
         write_clip(path, (small[second if index >= 25 else 0] for index in range(75)), FPS, None, {})
         found.append(figures(path, "face").metrics)
-    assert found[1]["identity_shape"] > 5 * found[0]["identity_shape"]  # type: ignore[operator]
-    assert found[1]["identity_colour"] > found[0]["identity_colour"] + 2  # type: ignore[operator]
+    assert found[1]["identity_shape"] > 5 * found[0]["identity_shape"]
+    assert found[1]["identity_colour"] > found[0]["identity_colour"] + 2
 
 
 @pytest.mark.shared
@@ -355,5 +356,5 @@ def test_hands_that_go_are_missed(shared: Path, tmp_path: Path) -> None:
         found.append(figures(path, "hands").metrics)
     assert found[0]["hands_found"] == 1 and found[0]["hands_lost"] == 0
     assert found[1]["hands_found"] == pytest.approx(0.6) and found[1]["hands_lost"] == pytest.approx(0.4)
-    assert found[0]["hkc"] == found[0]["hkc_missing_as_zero"] > 0.5  # type: ignore[operator]
-    assert found[1]["hkc_missing_as_zero"] < 0.65 < found[1]["hkc"]  # type: ignore[operator]
+    assert found[0]["hkc"] == found[0]["hkc_missing_as_zero"] > 0.5
+    assert found[1]["hkc_missing_as_zero"] < 0.65 < found[1]["hkc"]

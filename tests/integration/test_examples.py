@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from echomimic.media import read_video
-from echomimic.motion import load_motion
+from helpers.motion_samples import load_landmarks
 from helpers.rest_server import serving
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -36,8 +36,9 @@ def test_speak(head_file: Path, voice_file: Path, capsys: pytest.CaptureFixture[
 
 def test_edit_motion(head_file: Path, voice_file: Path) -> None:
     run("edit_motion.py", head_file, voice_file, "edited.mp4")
-    track = load_motion("edited.npz")
+    track = load_landmarks("edited.npz")
     assert read_video("edited.mp4").count == len(track) == 25
+    assert track.curves is not None
     assert track.curves["yaw"][0] == pytest.approx(-8, abs=0.5)
 
 

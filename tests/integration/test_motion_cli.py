@@ -14,7 +14,7 @@ from echomimic.errors import EchoMimicError
 from echomimic.media import write_clip
 from echomimic.motion import load_edits, load_motion, save_motion
 from echomimic.types import LandmarkTrack, PoseTrack
-from helpers.motion_samples import driver, face_track, v2_frame, write_v1, write_v2
+from helpers.motion_samples import driver, face_track, load_landmarks, v2_frame, write_v1, write_v2
 
 app = typer.Typer()
 app.command()(track)
@@ -150,11 +150,11 @@ def test_track_align_and_hands(portrait_file: Path, voice_file: Path, tmp_path: 
     said = run("track", tmp_path / "v.mp4", "-o", tmp_path / "t.npz")
     assert "landmarks, 4 frames" in said and str(load_edits(tmp_path / "t.npz")[0]) == "# track v.mp4"
     run("motion", "align", tmp_path / "t.npz", portrait_file, "-o", tmp_path / "a.npz")
-    aligned = load_motion(tmp_path / "a.npz")
+    aligned = load_landmarks(tmp_path / "a.npz")
     assert aligned.image_size == Image.open(portrait_file).size
     Image.open(portrait_file).rotate(180).save(tmp_path / "over.png")
     said = run("motion", "align", tmp_path / "t.npz", tmp_path / "over.png", "-o", tmp_path / "c.npz")
-    np.testing.assert_allclose(load_motion(tmp_path / "c.npz").points, aligned.points, atol=1)
+    np.testing.assert_allclose(load_landmarks(tmp_path / "c.npz").points, aligned.points, atol=1)
     said = run("motion", "align", save_motion(tmp_path / "p.npz", driver(5)), portrait_file, "-o", tmp_path / "b.npz")
     assert "shoulders take" in said
     run("motion", "hands", voice_file, "-o", tmp_path / "h.npz", "--seed", 4)

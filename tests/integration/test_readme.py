@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_the_commands_run_one_after_another(folder: Path) -> None:
 def test_the_python_runs(folder: Path) -> None:
     (block,) = blocks("python")
     assert len([line for line in block.splitlines() if line]) == 5
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(block, "README.md", "exec"), names)
     assert (folder / "calm.mp4").stat().st_size > 0
     assert np.all(names["calm"].curves["yaw"] == 0)

@@ -18,11 +18,11 @@ from echomimic.landmarks.body import Body
 from echomimic.media import read_picture, read_speech
 from echomimic.motion import gestures, load_motion, save_motion
 from echomimic.notes import collect_notes
-from echomimic.options import Options, make_options
+from echomimic.options import Options, OptionsDict, make_options
 from echomimic.presets import find_preset
 from echomimic.types import Motion, Portrait, Speech
 
-QUICK = {"frames": 4, "steps": 1, "size": 64, "dtype": "float32", "device": "cpu", "workers": 1}
+QUICK: OptionsDict = {"frames": 4, "steps": 1, "size": 64, "dtype": "float32", "device": "cpu", "workers": 1}
 needs_diffusion = pytest.mark.skipif(find_spec("torch") is None, reason="the extra diffusion is not installed")
 NETWORKS = pytest.mark.parametrize("name", ["mesh", *(pytest.param(name, marks=needs_diffusion) for name in (
     "tiny", "v1", "v1-landmarks", "v2")
@@ -180,9 +180,14 @@ def test_the_face_is_searched_once(
 ) -> None:
     track = api._predict(portrait, speech, Options(frames=5), None)
     shifted = replace(track, points=track.points + 60)
-    searches = []
+    searches: list[int] = []
     search = faces._Search.faces
-    monkeypatch.setattr(faces._Search, "faces", lambda *given, **more: searches.append(1) or search(*given, **more))
+
+    def count(*given: Any, **more: Any) -> Any:
+        searches.append(1)
+        return search(*given, **more)
+
+    monkeypatch.setattr(faces._Search, "faces", count)
     plan = echomimic.plan(head_file, voice_file, shifted, preset="v1-landmarks")
     assert "the motion is aligned to the portrait" in plan.notes
     assert len(searches) == 1

@@ -15,6 +15,7 @@ from echomimic.apps.jobs import worker
 from echomimic.apps.jobs.request import ANIMATION, JOB_TYPES, InputVariant, JobError, JobSettings, JobType
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server import runner
+from echomimic.apps.server.app import create_app
 from echomimic.apps.server.schemas import Problem
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.validation import field_schemas, parse_request
@@ -83,7 +84,7 @@ def test_a_job_that_is_interrupted_too_often_fails(tmp_path: Path, monkeypatch: 
 
 def test_one_server_a_folder(tmp_path: Path) -> None:
     with serving(tmp_path), pytest.raises(JobError, match="another server"):
-        runner.create_app(Settings(data=tmp_path))
+        create_app(Settings(data=tmp_path))
 
 
 def test_the_description_names_every_option_and_every_answer(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_messages_name_no_folder_and_no_flag() -> None:
 
 
 def test_accepted_host_names() -> None:
-    local, everywhere = Settings(), Settings(host="0.0.0.0", allow_host="me.example")
+    local, everywhere = Settings(), Settings(host="0.0.0.0", allow_host=("me.example",))
     for header in ("127.0.0.1:8765", "localhost", "[::1]:80", "LOCALHOST:1"):
         assert local.accepts_host(header)
         assert everywhere.accepts_host(header)

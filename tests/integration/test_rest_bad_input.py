@@ -208,7 +208,7 @@ def test_too_many_streams(server: Server) -> None:
         ({"motion": b'{"a": 1}'}, "motion"),
     ],
 )
-def test_files_that_cannot_be_used_fail_the_job(server: Server, parts: dict[str, bytes], words: str) -> None:
+def test_files_that_cannot_be_used_fail_the_job(server: Server, parts: dict[str, bytes | str], words: str) -> None:
     job = server.ended(server.post(**parts).json)
     assert (job["state"], job["error"]["status"]) == ("failed", 422)
     assert job["error"]["code"] in ("picture_unusable", "sound_unusable", "motion_unusable", "input_unusable")
@@ -278,7 +278,7 @@ def test_a_full_disk_and_a_job_that_ends(server: Server, monkeypatch: pytest.Mon
 
 
 def test_a_fault_of_ours_shows_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echomimic.apps.server.routes.jobs.parse_request", lambda *_: {}["secret"])
+    monkeypatch.setattr("echomimic.apps.server.routes.jobs.parse_request", lambda *_: {"open": 1}["secret"])
     answer = server.post()
     assert check(answer, 500, "server_fault").startswith("a fault of the server")
     assert b"secret" not in answer.body

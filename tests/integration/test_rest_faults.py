@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rest_kill import free_port, start
 
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.store import Store
 from echomimic.apps.jobs.worker import WorkerProcess
-from helpers.rest_server import Server, form, png, serving, wav
+from helpers.rest_server import Server, form, free_port, png, serving, start, wav
 from helpers.rest_worker import BREAK, HANG, SLOW
 
 BROKEN = (sys.executable, "-c", "import a_module_that_is_missing")
@@ -302,7 +301,7 @@ def test_bodies_that_are_no_forms_are_small(tmp_path: Path) -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.post("/json", json=["x"] * 3).json() == 3
     for body in ({"json": ["x" * 10] * 100_000}, {"content": (b"[1,1" * 99_999 for _ in range(9))}):
-        answer = client.post("/json", **body)  # type: ignore[arg-type]
+        answer = client.post("/json", **body)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 

@@ -137,7 +137,8 @@ def test_ranges(server: Server) -> None:
 
 def test_cancel_a_running_job(server: Server) -> None:
     job = server.until(server.post(seed=str(SLOW), frames="2000").json, "running")
-    live, said = server.client.live(job), []
+    live = server.client.live(job)
+    said: list[Any] = []
 
     def watch() -> None:
         with pytest.raises(ServerError, match="broke"):

@@ -1,44 +1,15 @@
 """A server that is killed in the middle of everything: no job is lost, and no half of a file is seen."""
 
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from echomimic.apps.server.settings import Settings
 from echomimic.client import Client, ServerError
-from helpers.rest_server import FINAL, Server, png, wav
+from helpers.rest_server import FINAL, free_port, kill, png, start, wav
 from helpers.rest_worker import SLOW
-
-SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "rest_server.py"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def start(data: Path, port: int) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, str(SCRIPT), str(data), str(port)])
-    until = time.monotonic() + 20
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            Server(port, Settings(data=data)).ask("GET", "/healthz")
-            return process
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the server has not started")
-
-
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")

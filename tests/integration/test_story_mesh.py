@@ -114,7 +114,7 @@ def test_the_engine_is_kept_and_gives_frames_one_by_one(folder: Path) -> None:
     frames = engine.prepare(portrait, voice, None, options).frames(lambda done, total: seen.append((done, total)))
     assert isinstance(frames, Iterator)
     first = next(frames)
-    assert (first.shape, first.dtype) == ((128, 128, 3), np.uint8)
+    assert first.shape == (128, 128, 3) and first.dtype == np.uint8
     assert len(list(frames)) == 24
     assert seen[-1] == (25, 25)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)

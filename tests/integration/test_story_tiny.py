@@ -7,8 +7,9 @@ from echomimic import api
 from echomimic.apps.cli.main import app
 from echomimic.errors import Cancelled
 from echomimic.media import read_video
+from echomimic.options import OptionsDict
 
-QUICK = {"frames": 4, "steps": 1, "size": 64, "device": "cpu"}
+QUICK: OptionsDict = {"frames": 4, "steps": 1, "size": 64, "device": "cpu"}
 
 
 def test_a_photo_and_a_voice_become_a_video_of_noise(portrait_file, voice_file, tmp_path) -> None:

@@ -120,7 +120,7 @@ def test_sentences_repeat_with_their_seed():
 
 
 def test_missing_synthesisers_are_named_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(synthesis.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
     monkeypatch.setattr(synthesis, "_FESTIVAL_VOICES", tmp_path)
     with pytest.raises(SetupError, match=r"apt-get install .*espeak-ng.*festvox-us-slt-hts.*flite") as caught:
         synthesis.check_tools()
@@ -245,7 +245,7 @@ def test_the_tool_says_its_flags():
 def test_the_tool_fails_in_one_line_without_synthesisers(monkeypatch, caplog, tmp_path):
     from echomimic.train.articulation.__main__ import main
 
-    monkeypatch.setattr(synthesis.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
     with caplog.at_level(logging.ERROR):
         assert main(["--out", str(tmp_path)]) == 2
     assert "apt-get install" in caplog.text and not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ def test_a_motion_of_the_whole_picture_is_brought_to_the_crop_of_a_landmark_pres
     head_file: Path, voice_file: Path
 ) -> None:
     track = echomimic.predict(head_file, voice_file)
+    assert isinstance(track, echomimic.LandmarkTrack)
     shifted = echomimic.LandmarkTrack(track.points + 90, track.image_size, track.fps, track.valid, track.curves)
     notes = echomimic.plan(head_file, voice_file, shifted, preset="v1-landmarks").notes
     assert "the motion is aligned to the portrait" in notes
@@ -26,6 +27,7 @@ def test_a_motion_of_the_whole_picture_is_brought_to_the_crop_of_a_landmark_pres
 @needs_diffusion
 def test_exactly_it_is_drawn_as_it_stands_and_that_is_warned_of(head_file: Path, voice_file: Path) -> None:
     track = echomimic.predict(head_file, voice_file)
+    assert isinstance(track, echomimic.LandmarkTrack)
     shifted = echomimic.LandmarkTrack(track.points + 90, track.image_size, track.fps, track.valid, track.curves)
     notes = echomimic.plan(head_file, voice_file, shifted, preset="v1-landmarks", exact=True).notes
     assert any("poorly aligned" in note for note in notes)

@@ -85,6 +85,7 @@ def test_the_mask_of_a_still_track_is_the_mask_of_the_portrait(portrait) -> None
     frame = prepare_reference(portrait, options, find_preset("v1"))
     track = still_track(frame, 5, options.fps)
     assert len(track) == 5
+    assert frame.mask is not None
     assert np.array_equal(motion_mask(track, frame.size, options.mask_margin), frame.mask)
 
 
@@ -110,5 +111,6 @@ def test_short_motions_end_as_asked(end, frames) -> None:
 def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
     options = make_options({"size": 128, "framing": "full", "face_box": FACE}, TINY.defaults)
     frame = prepare_reference(portrait, options, TINY)
+    assert frame.whole is not None
     back = PasteBack(frame.whole, frame.crop, (portrait.width, portrait.height))(frame.picture)
     assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4

@@ -1,5 +1,7 @@
 """Ours vs theirs: the UNets, the condition encoder and four whole loops, at a tiny width with weights by rule."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from echomimic.diffusion.attention import attend
+from echomimic.diffusion.attention import UNetConfig, attend
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.networks import fill_by_rule
 from echomimic.diffusion.schedule import first_noise
-from echomimic.diffusion.unet import UNet, UNetConfig
+from echomimic.diffusion.unet import UNet
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 WIDTHS = (32, 64, 96, 96)
@@ -161,6 +163,10 @@ def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> 
     close(latents, frames_first(find(golden, f"pipeline:{name} ")))
 
 
+def _hear(audio: Tensor, frames: Sequence[int]) -> Conditions:
+    return Conditions(audio[frames])
+
+
 @pytest.mark.parametrize(("windows", "reaches"), [("open", False), ("closed", True)])
 def test_the_end_of_a_clip_reaches_its_start_only_in_closed_windows(windows, reaches, unet) -> None:
     config = SamplingConfig(2, 1.0, size=8, overlap=2, windows=windows)
@@ -169,6 +175,7 @@ def test_the_end_of_a_clip_reaches_its_start_only_in_closed_windows(windows, rea
     for last in (0.0, 1.0):
         audio = torch.zeros(30, 50, 384)
         audio[-1] = last
-        *_, latents = Denoiser(unet, lambda frames, a=audio: Conditions(a[frames]), config, torch.float32).run(noise)
+        conditions = partial(_hear, audio)
+        *_, latents = Denoiser(unet, conditions, config, torch.float32).run(noise)
         starts.append(latents[0])
     assert torch.equal(*starts) is not reaches

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_a_case_that_differs_fails(golden, tmp_path, capsys) -> None:
 
 def test_autoencoder_and_condition_encoders_ours_vs_theirs(golden) -> None:
     weights, case = parity.Weights(golden / "v1_weights.safetensors"), load_file(golden / "v1_vae_locators.safetensors")
-    vae = weights.vae
+    vae: Any = weights.vae
     with torch.inference_mode():
         assert (vae.encode(case["vae.image"]).latent_dist.mean - case["vae.mean"]).abs().max() < 1e-4
         for number in ("", "2"):

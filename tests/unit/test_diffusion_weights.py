@@ -128,7 +128,8 @@ def test_shared_files_are_found(tmp_path, name, place) -> None:
 def test_safetensors_are_preferred(tmp_path) -> None:
     for ending in (".pth", ".safetensors"):
         (tmp_path / f"face_locator{ending}").touch()
-    assert locate(LOCATOR, [tmp_path]).suffix == ".safetensors"
+    found = locate(LOCATOR, [tmp_path])
+    assert found is not None and found.suffix == ".safetensors"
 
 
 def test_v2_files_are_not_taken_for_v1(tmp_path) -> None:
@@ -269,7 +270,8 @@ class ShelfHub:
 
 
 def test_fetch_shows_licences_checks_and_does_not_fetch_twice(tmp_path) -> None:
-    hub, said = ShelfHub(condition_file(tmp_path / "theirs.pth")), []
+    hub = ShelfHub(condition_file(tmp_path / "theirs.pth"))
+    said: list[str] = []
     for _ in range(2):
         (path,) = fetch([LOCATOR], tmp_path / "here", said.append, hub)
     assert hub.downloads == 1

@@ -240,7 +240,7 @@ def test_a_torchscript_file_becomes_a_network(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
 
     class Mean(torch.nn.Module):  # type: ignore[misc,name-defined]
-        def forward(self, batch: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        def forward(self, batch, return_features: bool = False):
             return batch.mean(dim=(2, 3)) if return_features else batch
 
     torch.jit.script(Mean()).save(str(tmp_path / "mean.pt"))

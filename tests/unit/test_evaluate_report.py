@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,11 @@ def test_the_bootstrap_is_about_as_wide_as_theory_has_it() -> None:
 
 
 def test_summaries_leave_out_what_is_missing() -> None:
-    clips = [{"metrics": {"flicker": 1.0, "hkc": None}}, {"metrics": {"flicker": 3.0}}, {"error": "x", "metrics": {}}]
+    clips: list[dict[str, Any]] = [
+        {"metrics": {"flicker": 1.0, "hkc": None}},
+        {"metrics": {"flicker": 3.0}},
+        {"error": "x", "metrics": {}},
+    ]
     assert summarize(clips) == {"flicker": {"clips": 2, "mean": 2, "spread": 1, "least": 1, "most": 3}}
 
 

@@ -97,6 +97,7 @@ def test_a_picture_that_is_not_upright_is_turned_and_said_so(turn, mirrored):
         found = locate_face(given, make_options({}))
     assert [note.code for note in notes] == ["picture_turned"]
     np.testing.assert_array_equal(found.portrait.pixels, upright)
+    assert found.portrait.alpha is not None
     np.testing.assert_array_equal(found.portrait.alpha, alpha)
     (face,) = find_faces(upright)
     np.testing.assert_allclose(found.face.landmarks, face.landmarks, atol=0.5)
@@ -117,7 +118,7 @@ def test_a_face_box_is_turned_with_its_picture():
 @pytest.mark.parametrize("degrees", [40, -40])
 def test_a_tilted_head_is_left_as_it_is(degrees):
     place = cv2.getRotationMatrix2D((225, 130), degrees, 1)
-    tilted = cv2.warpAffine(ASTRONAUT, place, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    tilted = cv2.warpAffine(ASTRONAUT, place, (512, 512), borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
     with collect_notes() as notes:
         found = locate_face(Portrait(tilted), make_options({}))
     assert found.portrait.pixels is tilted and notes == []
@@ -134,7 +135,7 @@ def test_a_face_of_85_pixels_in_4000_is_found():
 @pytest.mark.parametrize("seed", [0, 4])
 def test_patterns_of_a_large_picture_do_not_hide_a_small_face(seed):
     blobs = np.random.default_rng(seed).integers(60, 190, (24, 32, 3), np.uint8)
-    pixels = cv2.resize(blobs, (4000, 3000), interpolation=cv2.INTER_CUBIC)
+    pixels = cv2.resize(blobs, (4000, 3000), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     pixels[1000:1410, 2400:2810] = cv2.resize(ASTRONAUT, (410, 410), interpolation=cv2.INTER_AREA)
     (face,) = find_faces(pixels)
     assert face.box[0] == pytest.approx(2400 + 178 * 0.8, abs=12) and face.size == pytest.approx(85, abs=10)

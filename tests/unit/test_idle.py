@@ -48,7 +48,7 @@ def test_any_length_and_rate_stays_in_range(frames, fps):
 
 
 def test_head_spread_is_half_of_what_was_filmed_and_slow():
-    spreads = {name: [] for name in HEAD_SPREAD}
+    spreads: dict[str, list[float]] = {name: [] for name in HEAD_SPREAD}
     for seed in range(24):
         moved = idle_motion(250, 25.0, seed, cues=speaking(250))
         for name in HEAD_SPREAD:

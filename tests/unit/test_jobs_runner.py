@@ -6,6 +6,7 @@ import pytest
 
 from echomimic.apps.jobs.runner import EngineCache, JobRequest, run_job
 from echomimic.errors import Cancelled, InputError
+from echomimic.presets import Preset
 
 
 def request(folder: Path, portrait: Path, voice: Path, **changes: object) -> JobRequest:
@@ -19,10 +20,15 @@ def test_three_jobs_of_one_preset_build_its_networks_once(
 ) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("diffusers")
-    from echomimic.diffusion import engine
+    from echomimic.diffusion import networks
 
-    build, built = engine.tiny_networks, []
-    monkeypatch.setattr(engine, "tiny_networks", lambda *given: built.append(given) or build(*given))
+    built = []
+
+    def build(preset: Preset) -> networks.Networks:
+        built.append(preset)
+        return networks.tiny_networks(preset)
+
+    monkeypatch.setattr("echomimic.diffusion.engine.tiny_networks", build)
     engines = EngineCache()
     clips = [run_job(request(tmp_path, head_file, voice_file), engines=engines) for _ in range(3)]
     assert [clip.frames for clip in clips] == [2, 2, 2]
@@ -42,7 +48,7 @@ class Previews:
     def __call__(self, done: int, total: int) -> None:
         self.done = done
 
-    def preview(self, make) -> None:  # type: ignore[no-untyped-def]
+    def preview(self, make) -> None:
         self.shapes.append(make().shape)
 
 

@@ -79,7 +79,8 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
         image = Image.fromarray(grey.astype(np.float32) / 255)
     elif mode == "LAB":
         turn = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-        image = ImageCms.applyTransform(Image.fromarray(picture()), turn)
+        image = Image.fromarray(picture())
+        image = ImageCms.applyTransform(image, turn) or image
     else:
         image = Image.fromarray(picture()).convert("P" if mode == "PA" else mode)
     image.save(path)
@@ -345,7 +346,7 @@ def test_an_avif_is_read_upright(tmp_path: Path) -> None:
 def test_photos_of_phones_are_read_upright(
     tmp_path: Path, tiles: int, quarters: int, mirror: bool, depth: bool
 ) -> None:
-    stored = cv2.GaussianBlur(picture(256, 128), (0, 0), 2)
+    stored = cv2.GaussianBlur(picture(256, 128), (0, 0), 2).astype(np.uint8)
     path = write_heic(tmp_path / "IMG_0001.HEIC", stored, tiles, quarters, mirror, depth)
     shown = np.rot90(stored, quarters)
     with collect_notes() as notes:

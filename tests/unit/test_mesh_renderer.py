@@ -22,13 +22,13 @@ def layered() -> Renderer:
 def layers(pixels: Picture, landmarks: Floats) -> tuple[Floats, Picture]:
     """A matte that is an ellipse round head and shoulders, and a plate blurred from the picture."""
     height, width = pixels.shape[:2]
-    matte = np.zeros((height, width), np.float32)
+    matte: Floats = np.zeros((height, width), np.float32)
     middle = landmarks[:468, :2].mean(0)
     reach = np.ptp(landmarks[:468, 1])
     axes = (int(0.9 * reach), int(1.1 * reach))
-    cv2.ellipse(matte, (int(middle[0]), int(middle[1])), axes, 0, 0, 360, 1.0, -1)
-    cv2.rectangle(matte, (0, int(middle[1] + 0.9 * reach)), (width, height), 1.0, -1)
-    matte = cv2.GaussianBlur(matte, (0, 0), 3)
+    cv2.ellipse(matte, (int(middle[0]), int(middle[1])), axes, 0, 0, 360, (1.0,), -1)
+    cv2.rectangle(matte, (0, int(middle[1] + 0.9 * reach)), (width, height), (1.0,), -1)
+    matte = cv2.GaussianBlur(matte, (0, 0), 3).astype(np.float32)
     plate = np.where(matte[..., None] > 0.01, cv2.GaussianBlur(pixels, (0, 0), 25), pixels).astype(np.uint8)
     return matte, plate
 

@@ -66,16 +66,15 @@ def test_a_track_without_any_face_is_refused(track):
 
 @pytest.mark.parametrize(("end", "frames"), [("loop", FRAMES), ("hold", FRAMES), ("stop", 50)])
 def test_a_motion_shorter_than_the_voice_is_looped_held_or_ends_the_clip_and_that_is_said(commanded, end, frames):
-    short = LandmarkTrack(
-        np.zeros((50, 478, 3), np.float32), (512, 512), FPS, np.ones(50, bool), Curves(commanded.values[:50], FPS)
-    )
+    first = Curves(commanded.values[:50], FPS)
+    short = LandmarkTrack(np.zeros((50, 478, 3), np.float32), (512, 512), FPS, np.ones(50, bool), first)
     options = make_options({"motion_end": end})
     with collect_notes() as notes:
         curves = clip_curves(SILENCE, short, options, clip_length(SILENCE, short, options))
     assert len(curves) == frames
     assert len(notes) == 1 and "the motion lasts 2.0 s" in notes[0]
     if end == "hold":
-        assert np.array_equal(curves.values[-1], short.curves.values[-1])
+        assert np.array_equal(curves.values[-1], first.values[-1])
     if end == "loop":
         assert np.abs(np.diff(curves["yaw"])).max() < 2
 

@@ -62,7 +62,8 @@ def test_keys_follow_a_curve_and_are_few() -> None:
     line = find_curve(face(), "yaw")
     wave = (20 * np.sin(np.arange(100) / 25 * 3)).astype(np.float32)
     keys = curve_keys(wave, line, 25.0)
-    drawn = np.interp(np.arange(100) / 25, *zip(*keys, strict=True))
+    times, values = zip(*keys, strict=True)
+    drawn = np.interp(np.arange(100) / 25, times, values)
     assert len(keys) < 25
     assert np.abs(drawn - wave).max() <= 0.051 * (wave.max() - wave.min())
     assert len(curve_keys(wave / 4, line, 25.0)) == len(keys)
@@ -188,7 +189,7 @@ def test_what_version_1_saved_is_read(tmp_path: Path) -> None:
     with np.load(path) as archive:
         arrays = dict(archive)
     arrays["edits"] = np.array(["scale_curve(track, 'jaw', 0.5)", "trim 0 to None", "track v.mp4"])
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)
     assert [str(edit) for edit in load_edits(path)] == [
         "scale_curve(track, 'jaw', 0.5)",
         "# trim 0 to None",

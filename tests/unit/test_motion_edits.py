@@ -236,7 +236,7 @@ def test_set_draws_a_curve_between_keyframes() -> None:
     np.testing.assert_allclose(moved.points, expected, atol=1e-3)
     for name, keys in (("ears", [(0, 1)]), ("yaw", [(0, 90)]), ("yaw", []), ("yaw", [(1, 2), (1, 3)])):
         with pytest.raises(MotionError):
-            set_curve(track, name, keys)  # type: ignore[arg-type]
+            set_curve(track, name, keys)
     with pytest.raises(MotionError, match="no curves"):
         set_curve(replace(track, curves=None), "yaw", [(0, 1)])
 

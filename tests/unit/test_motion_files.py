@@ -18,6 +18,7 @@ from echomimic.media import write_clip
 from echomimic.motion import load_edits, load_motion, read_edit, save_motion, select
 from echomimic.notes import collect_notes
 from echomimic.types import CURVE_NAMES, Curves, LandmarkTrack, Motion, PoseTrack
+from helpers.motion_samples import load_landmarks
 
 EDITS = tuple(read_edit(record) for record in ({"op": "trim", "end": 1}, {"op": "mirror"}))
 
@@ -95,7 +96,7 @@ def _rewrite(path: Path, **changes: object) -> Path:
             arrays.pop(name)
         else:
             arrays[name] = np.asarray(value)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)
     return path
 
 
@@ -284,7 +285,7 @@ def test_unknown_names_and_unsound_motions_are_not_saved(tmp_path: Path) -> None
 def test_a_table_with_a_blank_first_line_or_old_line_ends_is_read(tmp_path: Path, change: Callable[[str], str]) -> None:
     path = save_motion(tmp_path / "t.csv", face_track())
     path.write_bytes(change(path.read_text(encoding="utf-8")).encode())
-    np.testing.assert_array_equal(load_motion(path).points, face_track().points)
+    np.testing.assert_array_equal(load_landmarks(path).points, face_track().points)
 
 
 def test_a_picture_that_is_called_a_table_is_of_no_known_kind(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from echomimic.landmarks.body import Body
 from echomimic.media import speech_from_samples
 from echomimic.motion import gesture_track
-from echomimic.motion.body_retarget import portrait_bones
-from echomimic.motion.gestures import MARGIN, hear_rhythm
+from echomimic.motion.body_retarget import MARGIN, portrait_bones
+from echomimic.motion.gestures import hear_rhythm
 from echomimic.motion.schema import check_motion
 from echomimic.types import Floats, Speech
 from helpers.motion_samples import portrait_body

@@ -119,7 +119,9 @@ def test_lines_are_replayed_and_saved_with_hands(tmp_path) -> None:
     edited = apply_edits(hands(), edits)
     path = save_motion(tmp_path / "hands.npz", edited, edits)
     assert load_edits(path) == edits
-    assert np.array_equal(load_motion(path).hands, edited.hands)
+    loaded = load_motion(path)
+    assert isinstance(loaded, PoseTrack)
+    assert np.array_equal(loaded.hands, edited.hands)
 
 
 def test_keyframes_are_found_on_the_curves() -> None:

@@ -136,6 +136,7 @@ def test_the_motion_of_a_clip_whose_pictures_start_late_stays_in_step(shared: Pa
     path = shared / "cases" / "video_starts_late.mp4"
     with collect_notes() as notes:
         track, without = track_video(path), track_video(path, keep_start=False)
+    assert isinstance(track, LandmarkTrack) and isinstance(without, LandmarkTrack)
     assert (len(track), len(without)) == (72, 60)
     assert [note.code for note in notes] == ["video_starts_late"]
     np.testing.assert_allclose(track.points[12:], without.points, atol=1e-3)

@@ -206,7 +206,7 @@ def test_the_one_euro_filter_follows_fast_points_and_holds_slow_ones() -> None:
 
 def test_the_low_pass_starts_with_the_first_value() -> None:
     smooth = LowPass(0.1)
-    assert [float(smooth(np.float32([value]))[0]) for value in (1, 0, 0)] == pytest.approx([1, 0.9, 0.81])
+    assert [float(smooth(np.array([value], np.float32))[0]) for value in (1, 0, 0)] == pytest.approx([1, 0.9, 0.81])
 
 
 def test_a_point_moves_to_the_centre_of_its_heat_map() -> None:

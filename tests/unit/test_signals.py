@@ -23,7 +23,7 @@ def test_smoothing_keeps_constants_length_and_dtype(dtype):
 def test_samples_between_frames_are_linear_and_exact_on_frames():
     values = np.array([[0, 10], [2, 30], [4, 10]], np.float32)
     found = sample_at(values, np.array([0, 0.25, 1, 2]))
-    np.testing.assert_array_equal(found, [[0, 10], [0.5, 15], [2, 30], [4, 10]])
+    np.testing.assert_array_equal(found, np.array([[0, 10], [0.5, 15], [2, 30], [4, 10]]))
 
 
 def test_gaps_are_bridged_and_ends_held():

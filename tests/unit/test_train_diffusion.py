@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_targets_are_those_of_diffusers() -> None:
 
     from echomimic.diffusion.schedule import TRAINED
 
-    theirs = DDIMScheduler(**TRAINED, clip_sample=False)
+    theirs: Any = DDIMScheduler(**TRAINED, clip_sample=False)
     t = torch.arange(1000)
     clean, noise = torch.randn(1000, 2, 3, 3), torch.randn(1000, 2, 3, 3)
     noisy = SCHEDULE.add_noise(clean, noise, t)
@@ -192,7 +193,7 @@ def test_exactly_the_declared_parameters_get_gradients_and_change(trained: str) 
 
 
 def test_checkpointed_layers_give_the_same_gradients() -> None:
-    gradients = []
+    gradients: list[Tensor | None] = []
     for checkpointed in (False, True):
         trainee = make_trainee()
         if checkpointed:
@@ -200,7 +201,8 @@ def test_checkpointed_layers_give_the_same_gradients() -> None:
         batch = small_batch(2)
         latent_loss(SCHEDULE, batch, trainee(batch)[1], LossSettings()).backward()
         gradients.append(trainee.denoising.conv_in.weight.grad)
-    assert torch.allclose(*gradients, atol=1e-7)
+    assert gradients[0] is not None and gradients[1] is not None
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
 
 
 def test_zero_branches_start_deaf_and_blind() -> None:
@@ -227,12 +229,12 @@ def test_two_micro_batches_equal_one_batch(tmp_path: Path) -> None:
         settings = small_settings(optimizer={"accumulate": accumulate, "batch": 4}, run={"steps": 3})
         average = train(make_trainee(), SmallSamples(settings), settings, _folder(tmp_path / str(accumulate)))
         weights.append(average["denoising.conv_in.weight"])
-    assert torch.allclose(*weights, atol=1e-5)
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path) -> None:
     class Broken(SmallSamples):
-        def sample(self, n: int):  # type: ignore[no-untyped-def]
+        def sample(self, n: int):
             return replace(super().sample(n), latents=torch.full((FRAMES, 4, 4, 4), float("nan")))
 
     settings = small_settings(run={"steps": 30})

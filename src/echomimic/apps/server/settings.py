@@ -22,33 +22,37 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on; 127.0.0.1 is reached by this machine only")
-    port: int = Field(8765, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
-    allow_host: tuple[str, ...] = Field(
-        (), description="a host name by which clients call this server; may be repeated"
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; 127.0.0.1 is reached by this machine only"
     )
-    data: Path = Field(Path("echomimic-jobs"), description="folder of jobs and results")
-    key_file: Path | None = Field(None, description="file with API keys, one a line, besides ECHOMIMIC_API_KEYS")
-    no_key: bool = Field(False, description="accept everybody who can reach the address")
-    warm: bool = Field(False, description="load the engine at the start, so that the first job is as fast")
-    log: bool = Field(False, description="log each request to stderr")
-    workers: int = Field(1, ge=1, le=64, description="jobs that are rendered at the same time")
-    queue: int = Field(32, ge=1, le=100_000, description="jobs that may be queued; more are refused")
-    max_upload: float = Field(200, gt=0, description="MB of one request")
-    max_pixels: float = Field(50, ge=0.01, description="million pixels of a portrait")
-    max_seconds: float = Field(600, ge=0.1, description="seconds of a video")
-    max_time: float = Field(3600, ge=1, description="seconds of computation of a job")
-    max_disk: float = Field(20_000, gt=0, description="MB of all jobs and uploads")
-    keep: float = Field(24, gt=0, description="hours until a result is deleted")
-    idle: float = Field(15, gt=0, description="minutes without a job after which engines are released")
+    port: int = Field(default=8765, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
+    allow_host: tuple[str, ...] = Field(
+        default=(), description="a host name by which clients call this server; may be repeated"
+    )
+    data: Path = Field(default=Path("echomimic-jobs"), description="folder of jobs and results")
+    key_file: Path | None = Field(
+        default=None, description="file with API keys, one a line, besides ECHOMIMIC_API_KEYS"
+    )
+    no_key: bool = Field(default=False, description="accept everybody who can reach the address")
+    warm: bool = Field(default=False, description="load the engine at the start, so that the first job is as fast")
+    log: bool = Field(default=False, description="log each request to stderr")
+    workers: int = Field(default=1, ge=1, le=64, description="jobs that are rendered at the same time")
+    queue: int = Field(default=32, ge=1, le=100_000, description="jobs that may be queued; more are refused")
+    max_upload: float = Field(default=200, gt=0, description="MB of one request")
+    max_pixels: float = Field(default=50, ge=0.01, description="million pixels of a portrait")
+    max_seconds: float = Field(default=600, ge=0.1, description="seconds of a video")
+    max_time: float = Field(default=3600, ge=1, description="seconds of computation of a job")
+    max_disk: float = Field(default=20_000, gt=0, description="MB of all jobs and uploads")
+    keep: float = Field(default=24, gt=0, description="hours until a result is deleted")
+    idle: float = Field(default=15, gt=0, description="minutes without a job after which engines are released")
 
-    api_keys: tuple[str, ...] = Field((), repr=False)
-    streams: int = Field(256, ge=1)
-    upload_seconds: float = Field(300.0, gt=0)
-    stall_seconds: float = Field(30.0, gt=0)
-    header_seconds: float = Field(15.0, gt=0)
-    spare_disk: float = Field(500, ge=0)
-    worker_command: tuple[str, ...] = Field(WORKER_COMMAND)
+    api_keys: tuple[str, ...] = Field(default=(), repr=False)
+    streams: int = Field(default=256, ge=1)
+    upload_seconds: float = Field(default=300.0, gt=0)
+    stall_seconds: float = Field(default=30.0, gt=0)
+    header_seconds: float = Field(default=15.0, gt=0)
+    spare_disk: float = Field(default=500, ge=0)
+    worker_command: tuple[str, ...] = Field(default=WORKER_COMMAND)
 
     @classmethod
     def from_environment(cls, **given: Any) -> "Settings":

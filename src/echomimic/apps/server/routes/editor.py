@@ -150,7 +150,7 @@ class RenderRequest(BaseModel):
     """A preset and the options that the page sends with it."""
 
     preset: str = "mesh"
-    options: dict[str, str] = Field({}, max_length=100)
+    options: dict[str, str] = Field(default={}, max_length=100)
 
 
 def make_router(state: AppState) -> APIRouter:

@@ -48,6 +48,7 @@ export const look = (path) => ask(path, { patience: PATIENCE, cache: "no-store" 
  * @param {string} text
  */
 function read(status, text) {
+  /** @type {any} */
   let said = null
   try {
     said = JSON.parse(text)
