@@ -13,8 +13,10 @@ from PIL import Image
 from echomimic.data import demo_portrait
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ("helpers.web_browser",)
+pytest_plugins = ("helpers.web_browser", "helpers.small_networks")
 
 
 def shared_folder() -> Path | None:

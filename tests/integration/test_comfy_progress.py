@@ -22,7 +22,7 @@ from helpers.comfy_standin import Host, Interrupted, load_nodes
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_networks: None) -> Iterator[Host]:
     yield from comfy_standin.installed(tmp_path, monkeypatch)
 
 

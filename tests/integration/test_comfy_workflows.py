@@ -47,7 +47,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait_file: Path, voice_file: Path) -> Iterator[Host]:
+def host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait_file: Path, voice_file: Path, kept_networks: None
+) -> Iterator[Host]:
     for host in comfy_standin.installed(tmp_path, monkeypatch):
         shutil.copy(portrait_file, host.root / "input" / "portrait.png")
         shutil.copy(voice_file, host.root / "input" / "voice.wav")

@@ -27,6 +27,7 @@ from echomimic.presets import find_preset
 from echomimic.types import LandmarkTrack, Portrait, Speech
 
 TINY = find_preset("tiny")
+pytestmark = pytest.mark.usefixtures("kept_networks")
 
 
 @pytest.fixture(scope="module", autouse=True)

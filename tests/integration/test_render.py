@@ -23,6 +23,7 @@ from echomimic.presets import find_preset
 from echomimic.types import Motion, Portrait, Speech
 
 QUICK: OptionsDict = {"frames": 4, "steps": 1, "size": 64, "dtype": "float32", "device": "cpu", "workers": 1}
+pytestmark = pytest.mark.usefixtures("kept_networks")
 needs_diffusion = pytest.mark.skipif(find_spec("torch") is None, reason="the extra diffusion is not installed")
 NETWORKS = pytest.mark.parametrize("name", ["mesh", *(pytest.param(name, marks=needs_diffusion) for name in (
     "tiny", "v1", "v1-landmarks", "v2")

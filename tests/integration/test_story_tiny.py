@@ -10,6 +10,7 @@ from echomimic.media import read_video
 from echomimic.options import OptionsDict
 
 QUICK: OptionsDict = {"frames": 4, "steps": 1, "size": 64, "device": "cpu"}
+pytestmark = pytest.mark.usefixtures("kept_networks")
 
 
 def test_a_photo_and_a_voice_become_a_video_of_noise(portrait_file, voice_file, tmp_path) -> None:

@@ -25,7 +25,7 @@ GREY = torch.full((1, 96, 96, 3), 0.5)
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_networks: None) -> Iterator[Host]:
     for name, preset in PRESETS.items():  # a diffusion preset without files has small random weights
         monkeypatch.setitem(PRESETS, name, replace(preset, files={}))
     yield from comfy_standin.installed(tmp_path, monkeypatch)

@@ -36,7 +36,7 @@ SAMPLERS: dict[str, tuple[object, ...]] = {
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_networks: None) -> Iterator[Host]:
     yield from comfy_standin.installed(tmp_path, monkeypatch)
 
 
