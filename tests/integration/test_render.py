@@ -62,7 +62,7 @@ def networks(channels: int) -> Any:
 
 def engine_of(name: str) -> Engine:
     """The engine of a preset; all networks are small and random."""
-    engine = api._load(find_preset(name), None, None)
+    engine = api._load(find_preset(name), None, None, None)
     if find_preset(name).engine == "diffusion":
         import torch
 

@@ -1,6 +1,7 @@
 """Running jobs in this process: kept engines, limits, previews."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ def test_three_jobs_of_one_preset_build_its_networks_once(
 
     built = []
 
-    def build(preset: Preset) -> networks.Networks:
+    def build(preset: Preset, *given: Any) -> networks.Networks:
         built.append(preset)
-        return networks.tiny_networks(preset)
+        return networks.tiny_networks(preset, *given)
 
     monkeypatch.setattr("echomimic.diffusion.engine.tiny_networks", build)
     engines = EngineCache()

@@ -118,7 +118,9 @@ def test_a_blurred_portrait_has_soft_edges() -> None:
     pixels, landmarks = portrait()
     points = landmarks.astype(np.float64)
     width = Rig(landmarks).frame.mouth_width
-    sharp, soft = (edge_softness(p, points, width) for p in (pixels, cv2.GaussianBlur(pixels, (0, 0), 2.0)))
+    sharp, soft = (
+        edge_softness(p, points, width) for p in (pixels, cv2.GaussianBlur(pixels, (0, 0), 2.0).astype(np.uint8))
+    )
     assert 0.4 < sharp < soft < 3.1
 
 
@@ -134,7 +136,7 @@ def test_open_lips_are_cleaned_of_teeth() -> None:
 
 
 def test_closed_lips_stay_but_for_teeth_between_dark_lines(renderer: Renderer) -> None:
-    shut = cv2.resize(renderer.frame(row()), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    shut = cv2.resize(renderer.frame(row()), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     points = 4 * renderer.landmarks(row()).astype(np.float64)
     width = 4 * renderer.rig.frame.mouth_width
     assert clean_lips(shut, points, width, False) is shut

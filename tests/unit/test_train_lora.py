@@ -245,5 +245,5 @@ def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, strength: float
     device = torch.device("cpu")
     plain = DiffusionEngine(find_preset("tiny")).networks(device, torch.float32)
     adapted = DiffusionEngine(find_preset("tiny"), lora=LoraFile(path, strength)).networks(device, torch.float32)
-    before, after = (networks.denoising.get_submodule(layer).weight for networks in (plain, adapted))
+    before, after = (networks.denoising.get_parameter(f"{layer}.weight") for networks in (plain, adapted))
     assert torch.allclose(after - before, torch.full((32, 32), 2.0 * strength), atol=1e-5)

@@ -4,6 +4,7 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from echomimic.train.diffusion.rights import Rights, read_rights, require_writte
 RIGHTS = Rights("CC-BY-4.0", "written", "anna")
 
 
-def make_row(folder: Path, name: str, **values: object) -> Row:
+def make_row(folder: Path, name: str, **values: Any) -> Row:
     """A row whose files exist."""
     place = folder / "clips" / name[:2]
     place.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,7 @@ def make_row(folder: Path, name: str, **values: object) -> Row:
     for field, suffix in (("clip", ".mp4"), ("sound", ".flac"), ("track", ".npz")):
         paths[field] = place / f"{name}{suffix}"
         paths[field].write_bytes(f"{field} of {name}".encode())
+    relative: Any = {field: str(path.relative_to(folder)) for field, path in paths.items()}
     made = Row(
         id=name,
         kind="face",
@@ -45,7 +47,7 @@ def make_row(folder: Path, name: str, **values: object) -> Row:
         size=(64, 64),
         sync=SyncScore(1, 0.6, 0.4),
         checksums=Checksums(**{field: file_sha256(path) for field, path in paths.items()}),
-        **{field: str(path.relative_to(folder)) for field, path in paths.items()},
+        **relative,
     )
     return replace(made, **values)
 

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -91,9 +92,9 @@ def envelope(sound: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("effect", ["noise", "gain", "pitch", "codec"])
 def test_augmentation_never_changes_time(effect: str) -> None:
-    sound, changed = bursts(), 0
+    sound, changed, full = bursts(), 0, cast(dict[str, Any], {effect: 1.0})
     for seed in range(6):
-        made = augment_voice(sound, np.random.default_rng(seed), replace(QUIET, **{effect: 1.0}))
+        made = augment_voice(sound, np.random.default_rng(seed), replace(QUIET, **full))
         assert made.shape == sound.shape and made.dtype == np.float32 and np.abs(made).max() <= 1
         changed += not np.array_equal(made, sound)
         match = np.correlate(envelope(made), envelope(sound), "full")
@@ -287,11 +288,11 @@ def test_the_checkpointed_decoder_gives_the_same_gradient_and_a_perfect_guess_a_
     batch = spatial_batch((300,))
     noisy = SCHEDULE.add_noise(batch.latents, batch.noise, batch.timestep)
     perfect = SCHEDULE.velocity(batch.latents, batch.noise, batch.timestep)
-    gradients = []
+    gradients: list[torch.Tensor | None] = []
     for vae in (small_vae(), small_vae()):
         loss = SpatialLoss(SCHEDULE, vae, SPATIAL)
         if gradients:
-            for block in (vae.decoder.mid_block, *vae.decoder.up_blocks):  # type: ignore[union-attr]
+            for block in (vae.decoder.mid_block, *vae.decoder.up_blocks):  # type: ignore[union-attr,misc]
                 del block.forward  # the class's own, which keeps its activations
         real = vae.decode(batch.latents[:, 1, :, 4:20, 2:18] / 0.18215).sample  # type: ignore[operator]
         exact = replace(batch, crop_picture=real)
@@ -357,7 +358,12 @@ def test_a_file_that_has_changed_is_found_when_it_is_read(data: Path, tmp_path: 
 
 def test_hands_have_no_v1_conditioner_and_recent_results_are_few(data: Path) -> None:
     made: list[int] = []
-    recent = Recent(lambda key: made.append(key) or key, 2)
+
+    def make(key: int) -> int:
+        made.append(key)
+        return key
+
+    recent = Recent(make, 2)
     assert [recent(key) for key in (1, 2, 1, 3, 1, 2)] == [1, 2, 1, 3, 1, 2] and made == [1, 2, 3, 2]
     assert recent.__getstate__()["_values"] == {}
     with pytest.raises((OptionError, InputError)):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def write_stable_diffusion(folder: Path) -> dict[str, torch.Tensor]:
         attention_head_dim=CONFIG.heads,
         norm_num_groups=CONFIG.groups,
     )
-    tensors = {name: torch.randn_like(tensor) for name, tensor in unet.state_dict().items()}
+    tensors = {name: torch.randn_like(tensor) for name, tensor in cast(torch.nn.Module, unet).state_dict().items()}
     (folder / "unet").mkdir(parents=True)
     save_file(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors")
     return tensors

@@ -105,7 +105,9 @@ def test_poses_are_drawn_by_parts() -> None:
     assert drawn["body"].max() <= 153 < drawn["lips"].max()
     lips = drawn["lips"].reshape(-1, 3)
     assert (lips[:, :1] == lips).all()
-    unseen = replace(pose, body=pose.body * np.float32([1, 1, 0]), face=pose.face * np.float32([1, 1, 0]))
+    unseen = replace(
+        pose, body=pose.body * np.array([1, 1, 0], np.float32), face=pose.face * np.array([1, 1, 0], np.float32)
+    )
     np.testing.assert_array_equal(draw_pose(unseen, 1, size), drawn["hands"])
     with pytest.raises(MotionError, match="feet"):
         draw_pose(pose, 0, size, ("feet",))
