@@ -1,6 +1,7 @@
 """Pictures in: every mode and orientation gives the same upright pixels, and bad files get one line."""
 
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -363,3 +364,8 @@ def test_a_heic_that_is_cut_off_gets_one_line(tmp_path: Path) -> None:
         with pytest.raises(PictureError, match=r"cut\.heic") as caught:
             read_picture(tmp_path / "cut.heic")
         assert "\n" not in str(caught.value)
+
+
+def test_an_address_is_named_as_it_was_given() -> None:
+    with pytest.raises(PictureError, match=re.escape("https://a.example//b//c.png is an address")):
+        read_picture("https://a.example//b//c.png")

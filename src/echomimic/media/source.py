@@ -33,8 +33,8 @@ _TAGS = (b"ID3", b"TAG", b"APETAGEX")
 
 def check_file(path: str | Path, wanted: str, error: type[InputError]) -> Path:
     """Return `path` as a Path if it is a readable file with content; else raise `error`."""
-    path = Path(path)
     refuse_address(path, error)
+    path = Path(path)
     try:
         if not path.exists():
             raise error(f"{path} does not exist; expected {wanted}: check the path")
@@ -63,7 +63,7 @@ def address_of(path: str | Path) -> str | None:
     """The URL that was given as a path; None if it is none, or a file of that name exists."""
     if not _ADDRESS.match(str(path)) or os.path.lexists(path):
         return None
-    return _ADDRESS.sub(r"\1://", str(path), count=1)  # Path made one slash of two
+    return _ADDRESS.sub(r"\1://", str(path), count=1)  # a Path makes one slash of two, also further on
 
 
 def is_text(file: BinaryIO) -> bool:

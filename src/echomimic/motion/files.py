@@ -100,8 +100,8 @@ def load_with_edits(
     path: str | Path, fps: float | None = None, image_size: tuple[int, int] | None = None, pose: bool = False
 ) -> tuple[Motion, tuple[Edit, ...]]:
     """As `load_motion` and `load_edits`, with the file read once."""
-    path = Path(path)
     refuse_address(path, MotionError)
+    path = Path(path)
     if not path.exists():
         raise MotionError(f"there is no motion at {path}; expected {READABLE}")
     own = _read_own(path)

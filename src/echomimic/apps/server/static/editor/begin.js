@@ -82,7 +82,8 @@ async function exampleForm() {
 }
 
 /**
- * Send a form, unless it is larger than the server accepts; the bar shows how much is sent.
+ * Send a form, unless it is larger than the server accepts; the bar shows how much is sent, and then that the server
+ * is at work.
  * @param {string} path
  * @param {FormData} form
  */
@@ -98,7 +99,7 @@ export async function sendForm(path, form) {
   const bar = $("sending")
   bar.hidden = false
   try {
-    return await upload(path, form, (part) => (bar.value = part))
+    return await upload(path, form, (part) => (part < 1 ? (bar.value = part) : bar.removeAttribute("value")))
   } finally {
     bar.hidden = true
   }
