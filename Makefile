@@ -20,7 +20,7 @@ test: .venv/.dev ## run the tests
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile
 
 quick: .venv/.dev ## run the tests that need no whole run of the program
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
 coverage: .venv/.dev ## run the tests and print which share of the lines they run
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --cov=echomimic --cov-report=term:skip-covered

@@ -143,7 +143,10 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize(("name", "batch"), [("audio", 1), ("audio_acc", 3), ("pose", 2), ("pose_acc", 1)])
+whole = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "batch"), [whole("audio", 1), ("audio_acc", 3), whole("pose", 2), ("pose_acc", 1)])
 def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> None:
     steps, guidance, channels, roll, divide, clamp = LOOPS[name]
     grey = torch.arange(128)[:, None] + torch.arange(128)

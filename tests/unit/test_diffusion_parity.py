@@ -24,6 +24,7 @@ def golden(shared: Path) -> Path:
     return shared / "golden"
 
 
+@pytest.mark.slow
 def test_every_recorded_case_passes(golden, capsys) -> None:
     assert parity.main([str(golden), "--weights", str(golden / "v1_weights.safetensors")]) == 0
     lines = capsys.readouterr().out.splitlines()
