@@ -8,6 +8,7 @@ import typer
 from echomimic.apps.cli.flags import NO_VALUE
 from echomimic.apps.cli.prepare import prepare
 from echomimic.apps.cli.reporter import print_line, reporting
+from echomimic.apps.cli.train_export import card, export
 from echomimic.apps.cli.train_run import probe, run
 from echomimic.apps.cli.train_v2 import faces, reader
 
@@ -17,6 +18,8 @@ app.command()(run)
 app.command()(probe)
 app.command()(reader)
 app.command()(faces)
+app.command()(export)
+app.command()(card)
 
 
 @app.command()

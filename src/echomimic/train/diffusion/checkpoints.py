@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from echomimic import __version__
 from echomimic.errors import OptionError, OutputError, WeightsError
 from echomimic.train.diffusion.settings import TrainSettings
 
@@ -56,7 +57,7 @@ def save_checkpoint(
         _save(part / "optimizer.safetensors", optimizer_tensors(parameters, optimizer))
         if extra:
             _save(part / _EXTRA, extra.state())
-        state = {"step": step, "settings": settings.digest(), "torch": torch.__version__}
+        state = {"step": step, "settings": settings.digest(), "torch": torch.__version__, "echomimic": __version__}
         _write_text(part / "state.json", json.dumps(state, indent=1))
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)

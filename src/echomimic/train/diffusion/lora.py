@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from echomimic.checkpoints import Lora, LoraMetadata
 from echomimic.diffusion.attention import Linear
 from echomimic.diffusion.lora import changed_weight
-from echomimic.errors import OptionError
+from echomimic.train.diffusion.rights import Consent, Rights, require_written_consent
 from echomimic.train.diffusion.settings import ModelSettings, TrainSettings
 from echomimic.train.diffusion.trainee import Trainee, learns, select_parameters, unused_reference_names
 
@@ -94,13 +94,11 @@ def merge_layers(trainee: Trainee) -> None:
             _replace(trainee, name, merged)
 
 
-def lora_of(average: Mapping[str, Tensor], preset: str, settings: ModelSettings, subject: str, consent: str) -> Lora:
+def lora_of(
+    average: Mapping[str, Tensor], preset: str, settings: ModelSettings, subject: str, consent: Consent
+) -> Lora:
     """The LoRA of a run from its averaged parameters. Raises OptionError without written consent of the subject."""
-    if consent != "written":
-        raise OptionError(
-            f"a LoRA of {subject or 'a person'} needs written consent, and it is {consent!r}; expected "
-            'consent = "written" in rights.toml: obtain it, then prepare again'
-        )
+    require_written_consent([Rights("as stated", consent, subject)], "a LoRA of one person")
     layers = [name.removesuffix(f".{A}") for name in average if name.endswith(f".{A}")]
     factors = {layer: (average[f"{layer}.{A}"], average[f"{layer}.{B}"]) for layer in layers}
     return Lora(LoraMetadata(preset, settings.lora_rank, settings.lora_alpha, subject, consent), factors)

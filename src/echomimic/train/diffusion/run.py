@@ -1,6 +1,5 @@
 """A training run on a prepared data set: rights, start values, samples, losses, validation."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ import torch
 from torch import Tensor
 
 from echomimic.errors import OptionError
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.clips import Clips, open_clips
 from echomimic.train.diffusion.distil import DistillationObjective
@@ -21,14 +18,14 @@ from echomimic.train.diffusion.loop import LossTerm, Objective, Report, Velocity
 from echomimic.train.diffusion.manifest import Row, hours_by_rights, subjects
 from echomimic.train.diffusion.phase_losses import load_phase_loss
 from echomimic.train.diffusion.rights import require_written_consent
+from echomimic.train.diffusion.run_folder import SETTINGS, describe_data, people_shown, write_run
 from echomimic.train.diffusion.samples import ClipSamples
-from echomimic.train.diffusion.settings import TrainSettings, differences, format_settings, read_settings
+from echomimic.train.diffusion.settings import TrainSettings, differences, read_settings
 from echomimic.train.diffusion.spatial import SpatialLoss
 from echomimic.train.diffusion.starts import Start, load_start
 from echomimic.train.diffusion.trainee import count_parameters
 from echomimic.train.diffusion.validate import Score, Validation
 
-SETTINGS, DATA = "settings.toml", "data.json"
 Say = Callable[[str], None]
 
 
@@ -71,7 +68,7 @@ def run_training(
     start = load_start(settings)
     for line in start.origin:
         say(line)
-    write_run(folder, settings, rows)
+    write_run(folder, settings, describe_data(rows, settings, start.origin))
     if settings.data.cached_latents:
         _cache(clips, validation, start, say)
     samples = make_samples(clips, start, settings, heads)
@@ -148,33 +145,14 @@ def check_rights(rows: Sequence[Row], has_rights: bool) -> list[str]:
 
 def check_consent(rows: Sequence[Row], settings: TrainSettings) -> None:
     """Raise OptionError unless the person that a LoRA shows has consented in writing."""
-    if settings.model.lora_rank:
-        subject = settings.model.subject
-        shown = [row.rights for row in rows if not subject or row.rights.subject == subject]
+    if settings.model.lora_rank and settings.distil.kind == "off":
+        shown = [row.rights for row in people_shown(rows, settings)]
         if not shown:
             raise OptionError(
-                f"model.subject is {subject!r}; expected a subject of the data: {', '.join(sorted(subjects(rows)))}"
+                f"model.subject is {settings.model.subject!r}; expected a subject of the data: "
+                f"{', '.join(sorted(subjects(rows)))}"
             )
         require_written_consent(shown, "a LoRA of one person")
-
-
-def write_run(folder: Path, settings: TrainSettings, rows: Sequence[Row]) -> None:
-    """Write what a run is made of: `settings.toml`, and `data.json` with clips, hours by rights and subjects."""
-    data = {
-        "clips": len(rows),
-        "hours": sum(row.seconds for row in rows) / 3600,
-        "rights": [
-            {"licence": licence, "consent": consent, "hours": amount}
-            for (licence, consent), amount in hours_by_rights(rows).items()
-        ],
-        "subjects": len([*subjects(rows)]),
-        "languages": sorted({row.language for row in rows if row.language}),
-    }
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in ((SETTINGS, format_settings(settings)), (DATA, json.dumps(data, indent=1) + "\n")):
-            with atomic_path(folder / name) as part:
-                part.write_text(text, encoding="utf-8")
 
 
 def trained_lines(counts: Mapping[str, tuple[int, int]]) -> Iterable[str]:
