@@ -19,7 +19,8 @@ from echomimic.presets import find_preset
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.loop import train
 from echomimic.train.diffusion.lora import LoraLinear, adapted_layers, add_lora, lora_of, merge_layers
-from echomimic.train.diffusion.settings import TrainSettings
+from echomimic.train.diffusion.run_folder import without_places
+from echomimic.train.diffusion.settings import TrainSettings, format_settings, make_settings
 from echomimic.train.diffusion.trainee import Trainee
 from helpers.training_samples import SmallSamples, make_trainee, small_batch, small_settings
 
@@ -132,7 +133,7 @@ def test_a_file_merges_into_loaded_networks_as_the_live_layers(tmp_path: Path) -
 
 
 def test_a_lora_without_written_consent_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"anna needs written consent.*rights\.toml"):
+    with pytest.raises(OptionError, match=r"needs written consent, and anna.*rights\.toml"):
         lora_of({}, "v1", lora_settings().model, "anna", "none-stated")
 
 
@@ -247,3 +248,11 @@ def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, strength: float
     adapted = DiffusionEngine(find_preset("tiny"), lora=LoraFile(path, strength)).networks(device, torch.float32)
     before, after = (networks.denoising.get_parameter(f"{layer}.weight") for networks in (plain, adapted))
     assert torch.allclose(after - before, torch.full((32, 32), 2.0 * strength), atol=1e-5)
+
+
+def test_published_settings_name_no_folder() -> None:
+    paths = dict.fromkeys(("path", "headshots"), "/home/me/place")
+    model = dict.fromkeys(("start", "stable_diffusion", "motion_module"), "/home/me/place")
+    settings = make_settings({"data": paths, "model": model, "phase_loss": {"reader": "/home/me/place"}})
+    text = format_settings(without_places(settings))
+    assert "/home" not in text and text.count('"place"') == 6

@@ -59,17 +59,17 @@ def _title(settings: TrainSettings, data: DataRecord, step: int) -> str:
 
 def _data_lines(data: DataRecord) -> Iterator[str]:
     yield "## Data and rights\n"
-    yield f"{data.clips} clips, {data.hours:.2f} hours, {data.subjects} people."
+    yield f"{data.clips} clips, {_duration(data.hours)}, {data.subjects} people."
     yield f"Languages: {', '.join(data.languages)}.\n" if data.languages else "Languages are not stated.\n"
-    yield "| licence | consent of the people shown | hours |\n|---|---|---|"
+    yield "| licence | consent of the people shown | length |\n|---|---|---|"
     for entry in data.rights:
-        yield f"| {_cell(entry.licence)} | {entry.consent} | {entry.hours:.2f} |"
+        yield f"| {_cell(entry.licence)} | {entry.consent} | {_duration(entry.hours)} |"
     if data.subject:
         yield f"\nThe person shown, {data.subject}: consent {data.subject_consent}."
     unstated = sum(entry.hours for entry in data.rights if entry.consent == "none-stated")
     if unstated:
-        yield f"\n**The consent of the people in {unstated:.2f} hours is not stated.** Whoever trained stated the right"
-        yield "to use them."
+        yield f"\n**The consent of the people in {_duration(unstated)} is not stated.** Whoever trained stated"
+        yield "the right to use them."
 
 
 def _training_lines(
@@ -79,7 +79,7 @@ def _training_lines(
     yield "## Training\n"
     samples = f"{settings.optimizer.batch} samples of {settings.data.frames} frames at {settings.data.size} pixels"
     yield f"- {state['step']} steps of {samples}, seed {settings.run.seed}"
-    yield f"- {seconds / 3600:.2f} hours in steps"
+    yield f"- {_duration(seconds / 3600)} in steps"
     yield f"- averaged weights (decay {settings.optimizer.ema:g})"
     for line in data.origin:
         yield f"- start: {_without_folders(line)}"
@@ -117,6 +117,13 @@ def _validation(log: Sequence[dict[str, Any]]) -> Iterator[tuple[str, int, float
     for name, records in last.items():
         values = [float(record[name]) for record in records]
         yield name, int(records[0]["step"]), statistics.fmean(values), len(records) if "clip" in records[0] else 0
+
+
+def _duration(hours: float) -> str:
+    """A length of time in hours, minutes or seconds."""
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} seconds"
 
 
 def _cell(text: str) -> str:

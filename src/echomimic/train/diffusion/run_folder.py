@@ -16,6 +16,11 @@ from echomimic.train.diffusion.settings import TrainSettings, format_settings, r
 
 SETTINGS, DATA = "settings.toml", "data.json"
 ACCEPTED = "a folder that `echomimic train run` wrote"
+_PLACES = (
+    *("data.path", "data.headshots", "model.start", "model.stable_diffusion", "model.motion_module"),
+    "phase_loss.reader",
+)
+"""Settings that are paths."""
 _CONFIG = ConfigDict(extra="forbid")
 
 
@@ -109,14 +114,8 @@ def read_data(run: Path) -> DataRecord:
 
 def without_places(settings: TrainSettings) -> TrainSettings:
     """The settings with the names of folders instead of their paths, to be published."""
-    data, model = settings.data, settings.model
-    return replace(
-        settings,
-        data=replace(data, path=Path(data.path).name),
-        model=replace(
-            model,
-            start=Path(model.start).name,
-            stable_diffusion=Path(model.stable_diffusion).name,
-            motion_module=Path(model.motion_module).name,
-        ),
-    )
+    for place in _PLACES:
+        group, name = place.split(".")
+        fields = getattr(settings, group)
+        settings = replace(settings, **{group: replace(fields, **{name: Path(getattr(fields, name)).name})})
+    return settings
