@@ -115,6 +115,17 @@ def test_a_headshot_has_no_loss_and_no_gradient_on_its_padding(data: Path) -> No
     assert not (counts[0] & (touched > 0)).any()
 
 
+def test_a_headshot_has_no_loss_of_the_pose(data: Path) -> None:
+    settings = _settings(data, curriculum={"phases": [{**PHASES[0], "steps": 4, "headshots": 1.0}]})
+    seen = set()
+    samples = _samples(settings)
+    for sample in map(samples.sample, range(30)):
+        assert sample.crop is not None
+        assert (int(sample.crop[3]) == 0) == (int(sample.timestep) >= 900)
+        seen.add(int(sample.crop[3]))
+    assert seen == {0, 4}
+
+
 def test_headshots_have_faces_as_high_as_half_bodies() -> None:
     generator = np.random.default_rng(0)
     points = generator.uniform((150, 100), (350, 380), (1, 478, 2))

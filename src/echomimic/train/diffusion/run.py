@@ -64,7 +64,7 @@ def run_training(
     rows = [*clips.rows, *validation.rows, *(heads.rows if heads else ())]
     for line in check_rights(rows, options.has_rights):
         say(line)
-    check_consent(clips.rows, settings)
+    check_consent([*clips.rows, *(heads.rows if heads else ())], settings)
     start = load_start(settings)
     for line in start.origin:
         say(line)
