@@ -43,7 +43,7 @@ from echomimic.train.diffusion.trainee import (
     unused_reference_names,
     zero_branches,
 )
-from helpers.training_samples import FRAMES, SmallSamples, make_trainee, run_training, small_batch, small_settings
+from helpers.training_samples import FRAMES, SIDE, SmallSamples, make_trainee, run_training, small_batch, small_settings
 
 SCHEDULE = NoiseSchedule.of_inference()
 SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "training_samples.py"
@@ -203,6 +203,17 @@ def test_checkpointed_layers_give_the_same_gradients() -> None:
         gradients.append(trainee.denoising.conv_in.weight.grad)
     assert gradients[0] is not None and gradients[1] is not None
     assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_bfloat16_on_a_cpu_is_close_to_float32(gradients: bool) -> None:
+    trainee, batch = make_trainee(), small_batch(2)
+    batch = replace(batch, audio_mask=torch.ones(2, FRAMES, 1, SIDE, SIDE))
+    with torch.set_grad_enabled(gradients):
+        exact = trainee(batch)[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = trainee(batch)[1]
+    assert float((rough - exact).abs().max()) < 0.1 * float(exact.abs().max())
 
 
 def test_zero_branches_start_deaf_and_blind() -> None:

@@ -55,8 +55,10 @@ class Linear(nn.Linear):
 
 
 def on_eager_cpu(x: Tensor) -> bool:
-    """Whether the fast paths apply: on a CPU, neither training nor being compiled."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    """Whether the fast paths apply: on a CPU, neither training, being compiled, nor under autocast."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return not torch.is_autocast_enabled("cpu")
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ def _prepare_networks(trainee: Trainee, settings: TrainSettings, device: torch.d
     if settings.run.gradient_checkpointing:
         checkpoint_layers(trainee.denoising)
         checkpoint_layers(trainee.reference)
-    if settings.run.precision == "bfloat16":
+    if settings.run.precision == "bfloat16" and device.type != "cpu":
+        # on a CPU, norms with weights in bfloat16 take no input in float32
         freeze_in(trainee, torch.bfloat16)
     trainee.to(device)
     return parameters

@@ -82,7 +82,7 @@ class Trainee(nn.Module):
     def _condition(self, batch: Batch, rows: Tensor, frames: int) -> Tensor:
         pictures = batch.condition[rows]
         features = self.condition(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-        features = features * batch.keep[rows, 1].view(-1, 1, 1, 1, 1)
+        features = features * batch.keep[rows, 1].view(-1, 1, 1, 1, 1).to(features)
         return cast(Tensor, features.expand(-1, frames, -1, -1, -1).flatten(0, 1))
 
     def networks(self) -> dict[str, nn.Module]:
