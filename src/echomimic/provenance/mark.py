@@ -14,7 +14,7 @@ from echomimic.provenance.mark_code import encode_payload
 from echomimic.provenance.mark_pattern import PAIRS, SLOT, TILE, WIDTH, tiles
 from echomimic.types import Floats, Picture
 
-FLAT = 0.2
+FLAT = 0.3
 """Strength in flat areas, in grey values (root mean square)."""
 TEXTURED = 1.6
 """Strength that full texture adds."""

@@ -50,8 +50,12 @@ class RenderRecord:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     def payload(self) -> bytes:
-        """The bytes by which the mark in the frames names this record."""
-        return hashlib.sha256(self.to_json().encode()).digest()[:PAYLOAD_BYTES]
+        """The bytes by which the mark in the frames names the portrait, the voice, the preset and the options.
+
+        The motion is left out, so that rendering a saved motion again gives the same frames.
+        """
+        named = {name: getattr(self, name) for name in ("portrait", "speech", "preset", "options")}
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).digest()[:PAYLOAD_BYTES]
 
 
 def recorded_options(options: Options) -> dict[str, Any]:
