@@ -85,11 +85,19 @@ def without_margin(pictures: Tensor) -> Tensor:
     return pictures[:, :, cut:-cut, cut:-cut]
 
 
+def decoder_layers(decoder: nn.Module) -> list[Any]:
+    """The layers that are recomputed: residual blocks and upsampling of a decoder of diffusers."""
+    blocks = cast(Any, decoder)
+    upsamplers = [layer for block in blocks.up_blocks for layer in block.upsamplers or ()]
+    resnets = [layer for block in (blocks.mid_block, *blocks.up_blocks) for layer in block.resnets]
+    return [*resnets, *upsamplers]
+
+
 def checkpoint_decoder(vae: nn.Module) -> None:
-    """Recompute the blocks of Stable Diffusion's decoder in the backward pass; other autoencoders stay as they are."""
+    """Recompute the layers of Stable Diffusion's decoder in the backward pass; other autoencoders stay as they are."""
     decoder = getattr(vae, "decoder", None)
     if decoder is None or getattr(vae, "is_checkpointed", False):
         return
-    for block in (decoder.mid_block, *decoder.up_blocks):
-        block.forward = checkpointed(block.forward)
+    for layer in decoder_layers(decoder):
+        layer.forward = checkpointed(layer.forward)
     cast(Any, vae).is_checkpointed = True

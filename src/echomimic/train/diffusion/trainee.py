@@ -150,18 +150,18 @@ def checkpoint_layers(network: nn.Module) -> None:
 def checkpointed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A forward pass that keeps only its inputs, and runs again in the backward pass."""
 
-    def run(*arguments: Any) -> Tensor:
+    def run(*arguments: Any, **named: Any) -> Tensor:
         if not torch.is_grad_enabled():
-            return forward(*arguments)
-        return cast(Tensor, checkpoint(forward, *arguments, use_reentrant=False))
+            return forward(*arguments, **named)
+        return cast(Tensor, checkpoint(forward, *arguments, use_reentrant=False, **named))
 
     return run
 
 
 def freeze_in(trainee: Trainee, dtype: torch.dtype) -> None:
-    """Store the parameters that are not trained in `dtype`."""
+    """Store the matrices that are not trained in `dtype`; norms and biases, which are small, keep their format."""
     for parameter in trainee.parameters():
-        if not parameter.requires_grad:
+        if not parameter.requires_grad and parameter.ndim > 1:
             parameter.data = parameter.data.to(dtype)
 
 
