@@ -1,6 +1,6 @@
 """Processor seconds that one training sample costs in a loader's process, at 512 pixels with Whisper.
 
-    python benchmarks/training_samples.py DATA     # a folder that `echomimic train prepare` wrote
+python benchmarks/training_samples.py DATA     # a folder that `echomimic train prepare` wrote
 """
 
 import sys
