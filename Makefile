@@ -17,13 +17,13 @@ demo: .venv/.core ## render out/demo.mp4 from the bundled portrait and voice
 	$(BIN)/echomimic demo -o out/demo.mp4
 
 test: .venv/.dev ## run the tests
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
 coverage: .venv/.dev ## run the tests and print which share of the lines they run
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --cov=echomimic --cov-report=term:skip-covered
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov=echomimic --cov-report=term:skip-covered
 
 check: .venv/.dev ## format, lint, types of source and tests, layers
 	$(BIN)/ruff format --check .
