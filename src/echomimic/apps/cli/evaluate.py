@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.flags import Json
 from echomimic.apps.cli.reporter import Reporter, print_json, print_line, reporting
 from echomimic.errors import OptionError, VideoError
 
@@ -39,9 +39,7 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="where networks run, in torch's notation")] = "cpu",
     seed: Annotated[int, typer.Option(min=0, metavar="INTEGER", help="for the intervals of --compare")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure videos, and write report.json, a table and a page with plots."""
     if (source is None) == (compare is None):

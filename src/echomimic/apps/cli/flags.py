@@ -1,9 +1,9 @@
 """Command line flags for the options: a loop over `OPTION_SPECS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
-from inspect import Parameter, signature
-from typing import Any
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from echomimic.options import RENAMED
 NO_VALUE = " "
 """Metavar of a flag that takes no value; without it the help shows the type, as if one were expected."""
 LONGEST_METAVAR = 16
+Json = Annotated[
+    bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
+]
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -73,6 +76,13 @@ def _take_options(values: dict[str, Any]) -> dict[str, Any]:
     return given | {old: value for old in RENAMED if (value := values.pop(old)) is not None}
 
 
+def set_parameters(command: Callable[..., None], parameters: Iterable[Parameter]) -> None:
+    """Let typer see these parameters, given by keyword, as those of `command`, which takes any."""
+    keyword = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
+    setattr(command, "__signature__", Signature(keyword))  # noqa: B010 - not in the type of a function
+
+
 def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that takes `given`, a dict of the options that the user gave, one flag for each option."""
 
@@ -81,11 +91,8 @@ def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
         given = _take_options(values)
         command(**values, given=given)
 
-    own = signature(command)
-    parameters = [parameter for name, parameter in own.parameters.items() if name != "given"]
+    parameters = [parameter for name, parameter in signature(command).parameters.items() if name != "given"]
     parameters += [flag for spec in OPTION_SPECS for flag in _flags(spec)]
     parameters += [_flag(old, str | None, f"--{old.replace('_', '-')}", hidden=True) for old in RENAMED]
-    keyword = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
-    setattr(wrapped, "__signature__", own.replace(parameters=keyword))  # noqa: B010 - not in the type of a function
+    set_parameters(wrapped, parameters)
     return wrapped

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from echomimic import __version__
-from echomimic.apps.cli.flags import NO_VALUE, with_option_flags
+from echomimic.apps.cli.flags import NO_VALUE, Json, with_option_flags
 from echomimic.apps.cli.reporter import (
     Reporter,
     StdoutError,
@@ -37,9 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Json = Annotated[
-    bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-]
 _Output = Annotated[
     Path | None,
     typer.Option(
@@ -122,7 +119,7 @@ def animate(
     check: Annotated[
         bool, typer.Option("--check", metavar=NO_VALUE, help="measure the finished video and print warnings")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -158,7 +155,7 @@ def animate(
 
 
 @app.command()
-def demo(output: Annotated[Path, _OUTPUT] = Path("demo.mp4"), as_json: _Json = False) -> None:
+def demo(output: Annotated[Path, _OUTPUT] = Path("demo.mp4"), as_json: Json = False) -> None:
     """Render the bundled portrait with the bundled voice."""
     from echomimic.data import demo_portrait, demo_voice
 
@@ -178,7 +175,7 @@ def _report(reporter: Reporter, clip: Clip) -> None:
 
 
 @app.command()
-def doctor(as_json: _Json = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """List what is installed, which presets can run here, and the commands that install the rest."""
     from echomimic.apps.doctor import examine, report_lines
 
@@ -192,7 +189,7 @@ def doctor(as_json: _Json = False) -> None:
 
 
 @app.command()
-def presets(as_json: _Json = False) -> None:
+def presets(as_json: Json = False) -> None:
     """List the presets."""
     from echomimic.presets import PRESETS
 

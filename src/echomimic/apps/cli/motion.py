@@ -1,13 +1,14 @@
 """`echomimic track` and `echomimic motion …`: get, check, preview, align and edit motions."""
 
 from collections.abc import Callable
-from inspect import Parameter, Signature
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
+from echomimic.apps.cli.flags import Json, set_parameters
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import MotionError
 from echomimic.motion import EDITS, BaseEdit, Edit, read_edit
@@ -28,7 +29,6 @@ Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where 
 Parts = Annotated[
     str, typer.Option(metavar="A,B", help="face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face")
 ]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout, for programs")]
 Size = Annotated[
     str | None, typer.Option("--canvas", metavar="W,H", help="size of the picture, if the file does not state it")
 ]
@@ -289,8 +289,7 @@ def _command(model: type[BaseEdit]) -> Callable[..., None]:
         Parameter("output", Parameter.KEYWORD_ONLY, annotation=Out),
     ]
     command.__doc__ = model.__doc__
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    setattr(command, "__signature__", Signature(parameters))  # noqa: B010 - not in the type of a function
+    set_parameters(command, parameters)
     return command
 
 

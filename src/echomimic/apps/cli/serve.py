@@ -4,13 +4,14 @@ import shutil
 import tempfile
 import threading
 import webbrowser
-from inspect import Parameter, Signature
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
 import typer
 from pydantic import ValidationError
 
+from echomimic.apps.cli.flags import set_parameters
 from echomimic.apps.cli.reporter import print_error, print_line
 from echomimic.apps.server.settings import Settings, flag_fields
 from echomimic.errors import OptionError, SetupError
@@ -29,8 +30,7 @@ def add_serve(app: typer.Typer) -> None:
     def serve(**given: Any) -> None:
         run(make_settings(**{name: value for name, value in given.items() if value not in (None, [])}))
 
-    serve.__annotations__ = {flag.name: flag.annotation for flag in flags}
-    setattr(serve, "__signature__", Signature(flags))  # noqa: B010 - not in the type of a function
+    set_parameters(serve, flags)
     app.command(help=_HELP)(serve)
 
 

@@ -37,6 +37,12 @@ class Upload:
     digests: dict[str, str] = field(default_factory=dict)
     bytes: int = 0
 
+    def file(self, name: str) -> Path:
+        """The file of a field. Problem 422 if it is missing."""
+        if name not in self.files:
+            raise Problem(422, "missing_field", f"field {name} is missing; expected a file")
+        return self.files[name]
+
     def content(self, request: Mapping[str, Any]) -> str:
         """A digest of the files and of the request that was made of the fields."""
         return sha256(json.dumps([sorted(self.digests.items()), request], sort_keys=True).encode()).hexdigest()

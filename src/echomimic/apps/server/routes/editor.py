@@ -197,19 +197,13 @@ async def _kept_upload(request: Request, state: AppState, names: tuple[str, ...]
         raise
 
 
-def _file(upload: Upload, name: str) -> Path:
-    if name not in upload.files:
-        raise Problem(422, "missing_field", f"field {name} is missing; expected a file")
-    return upload.files[name]
-
-
 def _begin(upload: Upload, state: AppState) -> Any:
     """A session of an uploaded portrait and voice, and of a saved motion if there is one."""
     from echomimic.editing import EditingSession
 
     known = {spec.name for spec in OPTION_SPECS}
     given = {name: text for name, text in upload.fields.items() if name in known}
-    portrait, speech = _file(upload, "portrait"), _file(upload, "speech")
+    portrait, speech = upload.file("portrait"), upload.file("speech")
     check_picture(portrait, state.queue.settings.max_pixels)
     session = EditingSession(portrait, speech, given)
     if "motion" in upload.files:
@@ -221,7 +215,7 @@ def _fork(found: OpenSession, upload: Upload) -> Any:
     """The same portrait, options and edits with another voice."""
     from echomimic.editing import EditingSession
 
-    speech, portrait = _file(upload, "speech"), upload.folder / "portrait"
+    speech, portrait = upload.file("speech"), upload.folder / "portrait"
     shutil.copy(found.session.portrait_file, portrait)
     upload.files["portrait"] = portrait
     upload.filenames["portrait"] = found.upload.filenames.get("portrait", "")
@@ -234,7 +228,7 @@ def _fork(found: OpenSession, upload: Upload) -> Any:
 def _load(session: Any, upload: Upload) -> Kind:
     """Go on with an uploaded motion of a face or of hands; returns which of them it was."""
     with session.lock:
-        return str(session.load(_file(upload, "motion")))
+        return str(session.load(upload.file("motion")))
 
 
 def _add_views(router: APIRouter, sessions: EditorSessions) -> None:

@@ -101,8 +101,7 @@ async def receive(request: Request, state: AppState, names: tuple[str, ...]) -> 
     upload = await state.uploads.receive(request, names)
     try:
         for name in names:
-            if name not in upload.files:
-                raise Problem(422, "missing_field", f"field {name} is missing; expected a file")
+            upload.file(name)
         yield upload
     finally:
         await state.uploads.discard(upload)
