@@ -40,7 +40,7 @@ def textured_frames(count: int = 75, size: tuple[int, int] = (256, 256)) -> list
     picture = cv2.GaussianBlur(random.normal(128, 160, (height, width, 3)).astype(np.float32), (0, 0), 3)
     frames = []
     for index in range(count):
-        frame = picture.copy()
+        frame = picture.astype(np.float32)
         x = 20 + index % 60
         frame[60:120, x : x + 60] += 40
         frames.append(np.clip(frame, 0, 255).astype(np.uint8))
@@ -101,7 +101,7 @@ def test_a_mark_is_found_in_a_file(tmp_path: Path, suffix: str) -> None:
 
 def test_a_mark_survives_a_resize_a_crop_and_another_start(tmp_path: Path) -> None:
     frames = marked(textured_frames(100))
-    small = [cv2.resize(frame, (128, 128), interpolation=cv2.INTER_AREA) for frame in frames]
+    small = [np.asarray(cv2.resize(frame, (128, 128), interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]
     assert find_mark(write(tmp_path / "small.mp4", small)).payload == PAYLOAD
     cropped = [frame[12:-12, 12:-12] for frame in frames[13:]]
     assert find_mark(write(tmp_path / "crop.mp4", cropped)).payload == PAYLOAD
@@ -143,7 +143,11 @@ def test_digests_of_files_and_of_arrays(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert digest(tmp_path / "a").startswith("ba7816bf")
     pixels = np.zeros((4, 4, 3), np.uint8)
-    assert digest(Portrait(pixels)) == digest(Portrait(pixels.copy(), name="other")) != digest(Portrait(pixels + 1))
+    assert (
+        digest(Portrait(pixels))
+        == digest(Portrait(pixels.copy(), name="other"))
+        != digest(Portrait(np.ones_like(pixels)))
+    )
     track = PoseTrack(np.zeros((2, 18, 3)), np.zeros((2, 2, 21, 3)), np.zeros((2, 68, 3)), 25.0)
     assert digest(track) != digest(replace(track, fps=24.0))
 
