@@ -76,3 +76,14 @@ def test_an_eye_that_is_shut_in_the_portrait_stays_as_it_is() -> None:
     assert len(renderer.eyes) == 1
     there = eye_box(landmarks)
     assert np.abs(renderer.frame(row(blink=1))[there].astype(int) - picture[there]).max() < 3
+
+
+def test_hair_over_the_lid_stays_where_it_is() -> None:
+    picture, landmarks = face()
+    column, rim = landmarks[EYE.upper[2], :2]
+    foot = np.array([column, rim - 0.16 * np.ptp(landmarks[[EYE.left, EYE.right], 0])])
+    top = (round(column), round(foot[1] - 2 * np.ptp(landmarks[[EYE.left, EYE.right], 0])))
+    cv2.line(picture, top, np.round(foot).astype(int).tolist(), LASH, 5)
+    frame = Renderer(picture, landmarks).frame(row(blink=1))
+    strand = frame[top[1] + 10 : int(foot[1]) - 4, round(column)]
+    assert strand.mean(1).max() < 90

@@ -5,6 +5,7 @@ shows there instead is kept in two layers: the row of lashes, which moves with t
 corners, highlights), which vanishes as the lid closes. At rest both layers over the painted skin give back the photo.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -33,6 +34,8 @@ _DARK = 0.16
 """Fraction by which lashes are darker than skin."""
 _FINE, _COARSE = 0.07, 0.16
 """Radii, in eye widths, below which a dark line is thin: of lashes that move, and of lashes that are painted over."""
+_LONG = 0.6
+"""Length in eye widths from which a dark line that leaves the surroundings of the eye is hair or the rim of glasses."""
 _CREASE = 0.06
 """Fraction by which a crease of the lid is darker than skin."""
 _HEM = (0.03, 0.05)
@@ -106,12 +109,14 @@ def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels,
         return picture, None
     crop = picture[top:bottom, left:right].astype(np.float32)
     skin = _skin(crop, place, _bands(landmarks, eye, place))
-    lashes = _lashes(crop, place, _FINE)
+    clear = 1 - _occluders(crop, skin, place, [landmarks[list(brow), :2] for brow in mesh.BROWS])
+    lashes = np.maximum(_lashes(crop, place, _FINE) * clear, _line(place).astype(np.uint8))
     dark = _reached(((skin - crop) / np.maximum(skin, 8)).max(2), place) * (np.abs(place.along - 0.5) < 0.42)
     beyond = _with_creases(np.maximum(_lashes(crop, place, _COARSE), (dark > 0.3).astype(np.uint8)), crop, place)
-    hole = np.maximum(_eye(crop, skin, place), cv2.dilate(beyond, np.ones((3, 3), np.uint8)))
+    hole = np.maximum(_eye(crop, skin, place), cv2.dilate(beyond, np.ones((3, 3), np.uint8)) * clear)
     soft = max(0.6, 0.02 * place.width)
-    alpha = cv2.GaussianBlur(cv2.dilate(hole, _disc(soft)).astype(np.float32), (0, 0), soft)[..., None]
+    grown = np.maximum(cv2.dilate(hole, _disc(soft)) * clear, hole)
+    alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), soft)[..., None]
     painted = _shaded(_matched(skin, crop, hole, place.width), place) + _grain(crop, hole, place)
     shut = picture.copy()
     shut[top:bottom, left:right] = np.clip(crop + alpha * (painted - crop) + 0.5, 0, 255).astype(np.uint8)
@@ -225,6 +230,30 @@ def _line(place: _Place) -> npt.NDArray[np.bool_]:
     """(h, w): the lash line."""
     bent = STRIP * np.sqrt(np.clip(1 - (2 * place.along - 1) ** 2, 0.05, 1))
     return (place.over > -0.02) & (place.over < bent) & (place.along > -0.02) & (place.along < 1.02)
+
+
+def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[Array]) -> npt.NDArray[np.uint8]:
+    """(h, w) uint8: hair and glasses over the lid: dark, and going on far beyond the eye. They stay where they are."""
+    dark = ((skin - crop) / np.maximum(skin, 8)).max(2)
+    found = ((dark > 0.3) | (_thinness(crop, _FINE * place.width) > 0.3)).astype(np.uint8)
+    eye = (place.over < STRIP + 0.02) & (place.under < 0.1) & (np.abs(place.along - 0.5) < 0.54)
+    found[eye] = 0
+    kept = _leaving(found, _LONG * place.width, sides=False)
+    for brow in brows:
+        hull = cv2.convexHull(np.round(brow - place.box[:2]).astype(np.int32))
+        cv2.fillConvexPoly(found, hull, (0,))
+        cv2.polylines(found, [hull], True, (0,), max(1, round(0.12 * place.width)))
+    kept = np.maximum(kept, _leaving(found, _LONG * place.width, sides=True))
+    return cv2.dilate(kept, np.ones((3, 3), np.uint8)) * (~eye).astype(np.uint8)
+
+
+def _leaving(found: npt.NDArray[np.uint8], length: float, sides: bool) -> npt.NDArray[np.uint8]:
+    """(h, w) uint8: the components of a length that touch the upper border, or one of the sides."""
+    label, stats = cv2.connectedComponentsWithStats(found)[1:3]
+    left, top, wide, high = stats[:, :4].T
+    leaves = (top == 0) | (sides & ((left == 0) | (left + wide == found.shape[1])))
+    leaves[0] = False
+    return np.asarray((leaves & (np.hypot(wide, high) > length))[label], np.uint8)
 
 
 def _thinness(crop: Floats, radius: float) -> Floats:
