@@ -26,6 +26,8 @@ _FLATTEST = 0.25
 """Shortest length of lashes that point at the viewer, as a fraction."""
 _SHADOW, _SHADOW_WIDTH = 0.5, 0.03
 """Darkness of the line of a shut eye, and its thickness in eye widths."""
+_FAINT = 4
+"""Alpha or colour from which a pixel of a layer is seen."""
 _STEPS = 256
 """Entries of the tables of rims."""
 _WHOLE = 1.15
@@ -65,11 +67,12 @@ class EyeRenderer:
         self._ball = 0.42 * width
         self._eyeball = build_eyeball(picture, points, eye)
         self._lid = lid
+        self._margins = self._reach()
         self._rest = self._smooth @ self._upper.t, self._smooth @ self._upper.v
 
     def paint(self, frame: Pixels, pose: Pose) -> None:
         """Draw the eye into `frame` (H, W, 3 or 4)."""
-        box = bounds(pose.points[list(self.eye.contour)], self._margins(), self._size)
+        box = bounds(pose.points[list(self.eye.contour)], self._margins, self._size)
         if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._eyeball.still.size:
             return
         affine = (self._solve @ pose.carry(self._contour)).T
@@ -82,9 +85,19 @@ class EyeRenderer:
             seen = self._with_eyeball(seen, pose, view)
         patch[:] = self._with_lashes(seen, float(np.clip(pose.row[_BLINK], 0, 1)), view)
 
-    def _margins(self) -> tuple[float, float, float, float]:
-        """Pixels that lashes and corners may reach beyond the rims."""
-        return 0.5 * self._width, 0.5 * self._width, 0.5 * self._width, 0.35 * self._width
+    def _reach(self) -> tuple[float, float, float, float]:
+        """Pixels at the left, above, at the right and below that the layers reach beyond the rims."""
+        seen = np.maximum(self._lid.lashes[..., 3], self._lid.rest.max(2)) > _FAINT
+        low, high = self._contour[:, :2].min(0), self._contour[:, :2].max(0)
+        spare = 2 + 0.04 * self._width
+        if not seen.any():
+            return (spare,) * 4
+        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        first = self._lid.corner + np.array([columns[0], rows[0]]) / FINER
+        last = self._lid.corner + np.array([columns[-1], rows[-1]]) / FINER
+        left, above, right, below = np.maximum([*(low - first), *(last - high)], 0) + spare
+        # hanging lashes are shorter than upright ones, and a shut eye is lower than the upper rim
+        return float(left), float(above), float(right), float(max(below, 0.6 * above))
 
     def _rim(self, curve: tuple[int, ...], pose: Pose, back: Array) -> tuple[Array, Array]:
         """Positions along the eye and below its corners, in the portrait, of the smooth curve of a moved rim."""
@@ -152,9 +165,11 @@ class EyeRenderer:
         shift = self._ball * (angles[0] * self._across + angles[1] * self._down)[:2]
         turned = float(np.linalg.norm(shift)) / ball.radius
         if turned:
-            far = np.linalg.norm(at - (ball.iris + shift), axis=2) / ball.radius
-            at = at - (1 - smoothstep(far, _WHOLE, _WHOLE + max(1.2, 2.4 * turned)))[..., None] * shift
-        at = ((at - ball.corner) * FINER).astype(np.float32)
+            middle, move = (ball.iris + shift).astype(np.float32), shift.astype(np.float32)
+            far = np.hypot(at[..., 0] - middle[0], at[..., 1] - middle[1]) / np.float32(ball.radius)
+            share = 1 - smoothstep(far, _WHOLE, _WHOLE + max(1.2, 2.4 * turned))
+            at = np.dstack([at[..., axis] - share * move[axis] for axis in (0, 1)])
+        at = np.asarray((at - ball.corner.astype(np.float32)) * np.float32(FINER), np.float32)
         about = float(smoothstep(np.array(turned), *_TURNS))
         if about in (0.0, 1.0):
             return np.asarray(sample(ball.turning if about else ball.still, at), np.uint8)
