@@ -23,6 +23,8 @@ REACH = 0.06
 """Distance from the opening, in mouth widths, in which lip pixels are tested."""
 OUTLIER = 3.5
 """Deviations (median absolute) of lightness or redness from the lip's median at which a pixel is not lip."""
+CORNER = 0.2
+"""Distance from a corner of the mouth, in mouth widths, in which shadows stay."""
 _LEAST_SPREAD = (3.0, 2.0)
 """Smallest deviation of lightness and of redness, in 8-bit Lab: lips have creases and gloss."""
 _RIDGE = 12.0
@@ -66,7 +68,10 @@ def clean_lips(picture: Pixels, landmarks: Array, width: float, is_open: bool) -
     lips = _Lips.of(picture, landmarks, width)
     if lips.inner.size == 0:
         return picture
-    wrong = _not_lip(lips) if is_open else _teeth_in_closed_lips(lips, landmarks, width)
+    if is_open:
+        wrong = _not_lip(lips) & ~_corner_shadows(lips, landmarks, width)
+    else:
+        wrong = _teeth_in_closed_lips(lips, landmarks, width)
     if not wrong.any():
         return picture
     wrong = cv2.dilate(wrong.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
@@ -92,6 +97,16 @@ def _not_lip(lips: _Lips) -> Mask:
             spread = np.median(np.abs(values[core] - middle)) + least
             wrong |= lip & near & (np.abs(values - middle) > OUTLIER * spread)
     return wrong
+
+
+def _corner_shadows(lips: _Lips, landmarks: Array, width: float) -> Mask:
+    """Dark pixels at the corners of the mouth: their shadow goes on into the skin, so it must stay whole."""
+    place = Grid(lips.box[0], lips.box[1], 1, lips.inner.shape[1], lips.inner.shape[0]).points()
+    ends = landmarks[[mesh.MOUTH_LEFT, mesh.MOUTH_RIGHT], :2]
+    away = np.linalg.norm(place[:, :, None] - ends, axis=3).min(2)
+    both = lips.lips[0] | lips.lips[1]
+    dark = lips.lab[..., 0] < np.median(lips.lab[both, 0]) if both.any() else both
+    return np.asarray((away < CORNER * width) & dark)
 
 
 def _teeth_in_closed_lips(lips: _Lips, landmarks: Array, width: float) -> Mask:
