@@ -5,6 +5,7 @@ import pytest
 
 from echomimic.data import data_path
 from echomimic.mesh import speech_to_face
+from echomimic.mesh.mouth_range import jaw_of, spread_of
 from echomimic.mesh.speech_to_face import (
     SAMPLE_RATE,
     SpeechFeatures,
@@ -102,7 +103,7 @@ def test_the_mouth_speaks_and_rests_at_both_ends(voice):
     frames = round(len(padded) / SAMPLE_RATE * 25)
     values = predict_mouth([padded], frames, 25.0)
     assert values.shape == (frames, 6) and values.dtype == np.float32
-    assert 0.4 < np.percentile(values[:, 0], 98) < 0.85
+    assert 0.7 < np.percentile(values[:, 0], 98) < 0.97
     assert values[:, 1].min() < -0.2
     assert values[:, 4].max() == 1
     for edge in (values[:15], values[-20:]):
@@ -146,15 +147,34 @@ def test_a_short_labial_is_never_skipped(fps):
     assert abs(shut[0][0] / fps - 0.8) < 1.5 / fps
 
 
-def test_short_pauses_hold_the_mouth_and_long_ones_close_it():
+def test_pauses_close_the_mouth_and_gaps_between_words_do_not():
     speech = np.ones(500, np.float32)
-    speech[100:135] = 0
+    speech[100:106] = 0
+    speech[200:212] = 0
     speech[250:400] = 0
-    jaw = shape_mouth(features_like(500, speech=speech), 250, 25.0)[:, 0]
-    assert jaw[50:67].min() > 0.3, "0.7 s"
-    assert jaw[128] > 0.3, "held for a moment"
-    assert jaw[160:190].max() < 0.01, "then shut within a second"
+    loudness = 40 * (speech - 1)
+    jaw = shape_mouth(features_like(500, speech=speech, loudness=loudness), 250, 25.0)[:, 0]
+    noisy = shape_mouth(features_like(500, speech=speech, loudness=0.25 * loudness), 250, 25.0)[:, 0]
+    assert noisy[100:107].min() > 0.3 and noisy[131:190].max() < 0.01, "noise is closed upon if it is long"
+    assert jaw[46:58].min() > 0.3, "0.12 s"
+    assert jaw[100:107].min() < 0.1, "0.24 s"
+    assert jaw[125 + 6 : 190].max() < 0.01, "shut within 0.25 s"
     assert jaw[205] > 0.3
+
+
+@pytest.mark.parametrize("fps", [12.5, 25.0, 30.0])
+def test_a_voice_that_is_cut_off_ends_with_a_shut_mouth(fps):
+    jaw = shape_mouth(features_like(200), round(4 * fps), fps)[:, 0]
+    assert jaw[-1] < 0.05 and jaw[round(3.8 * fps) - 2] > 0.3
+
+
+def test_the_range_is_that_of_film():
+    gap, width = np.linspace(0, 0.8, 50, dtype=np.float32), np.linspace(-0.5, 0.3, 50, dtype=np.float32)
+    for curve in (jaw_of(gap), spread_of(width)):
+        assert np.all(np.diff(curve) >= 0) and curve.dtype == np.float32
+    assert jaw_of(gap)[gap < 0.15].max() == 0
+    assert 0.85 < jaw_of(np.array([0.6]))[0] < 0.95
+    assert spread_of(np.array([-0.3]))[0] < -0.5 and spread_of(np.array([0.13]))[0] > 0.5
 
 
 def test_strength_scales_and_stays_in_range():

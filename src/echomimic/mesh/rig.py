@@ -29,7 +29,7 @@ LIPS_ALONE, SMILE_ALONE = 0.06, 0.26
 """Gaps, in mouth widths, that lips and a smile make without the jaw; the rest of a portrait's gap is a dropped jaw."""
 _SMILE = (0.34, 0.42)
 """Mouth widths, in face widths, of a mouth at rest and of a full smile."""
-GAP_AT_FULL_JAW = 0.5
+GAP_AT_FULL_JAW = 0.56
 STEEPEST = 1.8
 SNAP = 0.012
 """Gaps below this fraction of the mouth width close, because a dark hairline between lips looks like an error."""
@@ -378,26 +378,26 @@ def _thicken(known: Handles, upper: float, lower: float) -> Handles:
 def _jaw_narrows_handles() -> Handles:
     """The corners move inwards a little as the jaw drops."""
     zero = 0 * COLUMNS
-    return _lips(-0.045 * COLUMNS, zero, zero, zero, (-0.045, 0.0, 0.01))
+    return _lips(-0.03 * COLUMNS, zero, zero, zero, (-0.03, 0.0, 0.01))
 
 
 def _spread_handles() -> Handles:
     """Corners outwards as in "ee"; the lips get thinner and lie against the teeth."""
     bend = 0.012 * COLUMNS**2
-    known = _lips(0.12 * COLUMNS, -0.008 - bend, 0.004 - bend, 0.02 + 0 * COLUMNS, (0.12, -0.02, 0.05))
-    return _thicken(known, -0.016, -0.02) | _cheeks(0.02, -0.01)
+    known = _lips(0.15 * COLUMNS, -0.008 - bend, 0.004 - bend, 0.02 + 0 * COLUMNS, (0.15, -0.02, 0.06))
+    return _thicken(known, -0.018, -0.024) | _cheeks(0.03, -0.012) | _nasolabial(0.075, -0.01, 0.02)
 
 
 def _rounded_handles() -> Handles:
     """Corners inwards and lips protruded as in "oo"."""
-    known = _lips(-0.17 * COLUMNS, -0.01 * _MIDDLE, 0.01 * _MIDDLE, -0.1 * _MIDDLE, (-0.17, 0.0, -0.02))
-    return _thicken(known, 0.035, 0.03) | _cheeks(-0.02, 0.0)
+    known = _lips(-0.15 * COLUMNS, -0.01 * _MIDDLE, 0.01 * _MIDDLE, -0.15 * _MIDDLE - 0.04, (-0.14, 0.0, -0.05))
+    return _thicken(known, 0.04, 0.035) | _cheeks(-0.025, 0.0) | _nasolabial(-0.07, 0.0, -0.02)
 
 
 def _upper_lip_handles() -> Handles:
     """The upper lip raised off the teeth."""
-    known = _lips(0 * COLUMNS, -0.1 * _MIDDLE**0.7, 0 * COLUMNS, -0.01 * _MIDDLE, (0.0, -0.012, 0.0))
-    return _thicken(known, -0.02, 0.0)
+    known = _lips(0 * COLUMNS, -0.14 * _MIDDLE**0.7, 0 * COLUMNS, -0.01 * _MIDDLE, (0.0, -0.012, 0.0))
+    return _thicken(known, -0.02, 0.0) | _nasolabial(0.0, -0.02, 0.0)
 
 
 def _tuck_handles() -> Handles:
@@ -413,12 +413,12 @@ def _press_handles() -> Handles:
 
 
 def _smile_handles(direction: float) -> Handles:
-    """Corners up and outwards (`direction` +1) or down (-1); the lips follow in one arc."""
+    """Corners up and outwards (`direction` +1) or down (-1); the lips follow in one arc, cheeks and lower lids rise."""
     bow = np.abs(COLUMNS) ** 1.5
     if direction < 0:
         return _lips(0.01 * COLUMNS, 0.095 * bow - 0.012, 0.09 * bow - 0.012, 0 * COLUMNS, (0.01, 0.1, 0.01))
     lips = _lips(0.1 * COLUMNS, 0.028 - 0.14 * bow, 0.026 - 0.14 * bow, 0.02 + 0 * COLUMNS, (0.1, -0.125, 0.05))
-    return _thicken(lips, -0.018, -0.018) | _cheeks(0.026, -0.055)
+    return _thicken(lips, -0.018, -0.018) | _cheeks(0.03, -0.06) | _nasolabial(0.06, -0.07, -0.01) | _lower_lids(-0.03)
 
 
 def _cheeks(out: float, down: float) -> Handles:
@@ -427,6 +427,24 @@ def _cheeks(out: float, down: float) -> Handles:
     fade = (1.0, 1.0, 0.8, 0.4, 0.3)
     known = {p: (-out * f, down * f, 0.0) for p, f in zip(left, fade, strict=True)}
     return known | {p: (out * f, down * f, 0.0) for p, f in zip(right, fade, strict=True)}
+
+
+def _nasolabial(out: float, down: float, away: float) -> Handles:
+    """The skin from the wings of the nose to below the corners, moved outwards, down and away like the corners."""
+    known: Handles = {}
+    for left, right, part in mesh.NASOLABIAL:
+        known |= {left: (-out * part, down * part, away * part), right: (out * part, down * part, away * part)}
+    return known
+
+
+def _lower_lids(down: float) -> Handles:
+    """Both lower lids, most in their middle."""
+    known: Handles = {}
+    for eye in mesh.EYES:
+        bow = 1 - np.linspace(-1, 1, len(eye.lower)) ** 2
+        known |= {p: (0.0, float(down * b), 0.0) for p, b in zip(eye.lower, bow, strict=True)}
+        known |= dict.fromkeys(eye.cheek_side, (0.0, down, 0.0))
+    return known
 
 
 def _brow_handles() -> Handles:

@@ -17,6 +17,7 @@ from echomimic.data import data_path
 from echomimic.media.loudness import level_loudness
 from echomimic.media.sound import sound_blocks
 from echomimic.mesh.idle import Cues, find_cues, idle_motion
+from echomimic.mesh.mouth_range import jaw_of, spread_of, upper_lip_of
 from echomimic.options import Options
 from echomimic.signals import gaussian_smooth, runs
 from echomimic.types import MOUTH_CURVES, Curves, Floats, Speech
@@ -52,19 +53,22 @@ _EDGE = BIN
 """Frames of silence added at both ends: the network was trained with the onset and offset of speech."""
 
 _SPEECH_THRESHOLD, _SPEECH_LEVEL = 0.5, 1.5
-_PAUSE = 1.0
+_PAUSE = 0.15
 """Seconds: in shorter pauses the mouth follows the network."""
-_HOLD, _FALL, _RISE = 0.25, 0.65, 0.25
-_ENDS = 0.12
-"""Seconds in which the mouth opens and closes if a recording starts or stops in mid-speech."""
+_SILENT = -25.0
+"""Loudness, in decibels relative to the surrounding speech, below which a pause is silent and closes the mouth."""
+_NOISY_PAUSE = 1.0
+"""Seconds: pauses with other sounds close the mouth if they are longer."""
+_FALL, _RISE = 0.16, 0.12
+"""Seconds in which the mouth closes when a pause begins, and opens before it ends."""
+_ENDS, _LAST = 0.12, 0.05
+"""Seconds in which the mouth opens and closes if a recording starts or stops in mid-speech, and in which it is shut."""
 _ATTACK = 0.03
 """Seconds in which the lips close, and open again."""
 _LOUDNESS_FRACTION = 0.25
 """Fraction of the jaw opening that follows loudness."""
-_CORNER_SMOOTHING, _CORNER_GAIN = 0.04, 1.7
-"""Lip corners move slowly (seconds), and the network underestimates them."""
-_GAP_SHUT, _GAP_GAIN = 0.12, 1.2
-"""Predicted gap at which the lips just part, and `jaw` per unit of gap."""
+_CORNER_SMOOTHING = 0.05
+"""Seconds over which lip corners are smoothed, because they move slowly."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | Non
     network = network or _shipped()[0]
     powers = _with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE)))
     pieces = [_run_network(power, start, stop, network) for power, start, stop in _windows(powers)]
-    joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 :]
+    joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
     columns = {name: joined[:, k] for k, name in enumerate((*CHANNELS, "level", "loudness"))}
     closure = 1 / (1 + np.exp(-np.clip(columns.pop("closure"), -30, 30)))
     return SpeechFeatures(**columns, closure=closure)
@@ -358,15 +362,15 @@ def labials(features: SpeechFeatures) -> list[tuple[int, int]]:
 
 def shape_mouth(features: SpeechFeatures, frames: int, fps: float, strength: float = 1.0) -> Floats:
     """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound."""
-    gate = _gate(speech_flags(features))
+    gate = _gate(speech_flags(features), features.loudness < _SILENT)
     firm = gate * min(1.0, strength)
     wide = gate * np.float32(strength)
     loud = np.clip(1 + _smooth(features.loudness, 0.03) / 25, 0, 1.2)
-    jaw = np.clip((features.gap - _GAP_SHUT) * _GAP_GAIN, 0, 1) * (1 - _LOUDNESS_FRACTION + _LOUDNESS_FRACTION * loud)
+    jaw = jaw_of(features.gap) * (1 - _LOUDNESS_FRACTION + _LOUDNESS_FRACTION * loud)
     columns = [
         to_frames(jaw * wide, frames, fps),
-        to_frames(_smooth(features.width, _CORNER_SMOOTHING) * _CORNER_GAIN * wide, frames, fps),
-        to_frames(features.upper_lip * wide, frames, fps),
+        to_frames(spread_of(_smooth(features.width, _CORNER_SMOOTHING)) * wide, frames, fps),
+        to_frames(upper_lip_of(features.upper_lip) * wide, frames, fps),
         to_frames(np.clip((features.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps),
         _peaks(_closures(features.closure) * firm, frames, fps),
         to_frames(np.clip(features.tongue / 0.8, 0, 1) * firm, frames, fps),
@@ -393,12 +397,15 @@ def _without_short_runs(flags: _Flags, length: int, value: bool) -> _Flags:
     return result
 
 
-def _gate(speaks: _Flags) -> Floats:
-    """1 during speech and short pauses; in longer ones and at both ends held, then closed (T,)."""
-    active = speaks.copy()
-    for start, stop in runs(~speaks):
+def _gate(speaks: _Flags, silent: _Flags) -> Floats:
+    """1 during speech and short pauses; in longer ones and at both ends closed (T,)."""
+    active = speaks | ~silent
+    for start, stop in runs(~active):
         if start > 0 and stop < len(speaks) and stop - start < _PAUSE * FEATURE_RATE:
             active[start:stop] = True
+    for start, stop in runs(~speaks):
+        if start == 0 or stop == len(speaks) or stop - start >= _NOISY_PAUSE * FEATURE_RATE:
+            active[start:stop] = False
     times = np.arange(len(active)) / FEATURE_RATE
     spoken = np.flatnonzero(active)
     if not len(spoken):
@@ -407,11 +414,11 @@ def _gate(speaks: _Flags) -> Floats:
     since = np.where(after >= 0, times - times[spoken[np.maximum(after, 0)]], np.inf)
     until = np.where(after + 1 < len(spoken), times[spoken[np.minimum(after + 1, len(spoken) - 1)]] - times, np.inf)
     last = times[-1] - times[spoken[-1]]
-    haste = np.where(times > times[spoken[-1]], min(1.0, max(0.05, last / (_HOLD + _FALL))), 1.0)
-    falling = np.clip(1 - (since / haste - _HOLD) / _FALL, 0, 1)
+    haste = np.where(times > times[spoken[-1]], min(1.0, max(0.05, last / _FALL)), 1.0)
+    falling = np.clip(1 - since / haste / _FALL, 0, 1)
     rise = np.where(times < times[spoken[0]], min(_RISE, max(times[spoken[0]], 1e-3)), _RISE)
     rising = np.clip(1 - until / rise, 0, 1)
-    ends = np.minimum(times, times[-1] - times) / _ENDS
+    ends = np.minimum(times, times[-1] - times - _LAST) / _ENDS
     return _ease(np.clip(ends, 0, 1) * np.maximum(falling, rising))
 
 
