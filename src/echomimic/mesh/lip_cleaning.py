@@ -72,7 +72,7 @@ def clean_lips(picture: Pixels, landmarks: Array, width: float, is_open: bool) -
         wrong = _not_lip(lips) & ~_corner_shadows(lips, landmarks, width)
     else:
         wrong = _teeth_in_closed_lips(lips, landmarks, width)
-    if not wrong.any():
+    if not is_open and not wrong.any():
         return picture
     wrong = cv2.dilate(wrong.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     filled = _inpainted(picture, lips, wrong | lips.inner, max(2.0, 0.04 * width))
