@@ -19,7 +19,7 @@ from echomimic.errors import FaceError, MotionError
 from echomimic.landmarks.body import Body, find_body
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
-from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves
+from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves, own_options
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
 from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, apply_edits, read_edits
@@ -219,7 +219,8 @@ class FaceEditor:
 
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
         frames = clip_length(self._speech, loaded, self._options)
-        curves = clip_curves(self._speech, loaded, self._options, frames)
+        options = own_options(self._options, self.prepared.portrait, self._speech)
+        curves = clip_curves(self._speech, loaded, options, frames)
         points = np.zeros((len(curves), 0, 3), np.float32)
         parts = None if loaded is None else loaded.parts
         return LandmarkTrack(points, self.size, curves.fps, np.ones(len(curves), bool), curves, parts)

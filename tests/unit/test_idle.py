@@ -3,6 +3,7 @@ import pytest
 
 from echomimic.mesh import idle
 from echomimic.mesh.idle import BLINK_SECONDS, HEAD_SPREAD, Cues, find_cues, idle_motion
+from echomimic.signals import runs
 from echomimic.types import CURVE_NAMES, MOUTH_CURVES, Curves
 
 
@@ -95,8 +96,19 @@ def test_a_blink_lasts_about_eight_frames_at_25_fps(fps):
     blink = idle_motion(int(60 * fps), fps, 4)["blink"]
     closed = np.flatnonzero(blink > 0)
     lengths = [len(run) / fps for run in np.split(closed, np.flatnonzero(np.diff(closed) > 1) + 1)]
-    assert np.median(lengths) == pytest.approx(BLINK_SECONDS, abs=1.5 / fps)
+    assert np.median(lengths) == pytest.approx(BLINK_SECONDS, abs=0.04 + 1.5 / fps)
     assert blink.max() == pytest.approx(1.0, abs=0.1)
+
+
+def test_blinks_differ_in_length_and_some_are_half():
+    blink = idle_motion(100 * 600, 100.0, 4)["blink"]
+    peaks = [float(blink[a:b].max()) for a, b in runs(blink > 0)]
+    lengths = [(b - a) / 100 for a, b in runs(blink > 0)]
+    assert 0.05 < np.mean(np.array(peaks) < 0.75) < 0.3
+    assert np.mean(np.array(peaks) > 0.99) > 0.7
+    assert 0.02 < np.std(lengths) < 0.08
+    down = [np.argmax(blink[a:b] > 0.95) / 100 for a, b in runs(blink > 0) if blink[a:b].max() > 0.99]
+    assert min(down) > 0.05 and max(down) < 0.13, "two to three frames at 25 per second"
 
 
 def test_blinks_are_drawn_to_the_ends_of_phrases():
@@ -121,6 +133,17 @@ def test_stress_nods_and_raises_brows():
     assert (stressed["pitch"] - plain["pitch"]).max() > 0.4
     assert (stressed["brow"] - plain["brow"]).max() > 0.1
     np.testing.assert_array_equal(plain["yaw"], stressed["yaw"])
+
+
+def test_nods_and_brows_are_on_the_stresses():
+    found = []
+    for seed in range(12):
+        stresses = tuple(np.cumsum(np.random.default_rng(seed).uniform(0.7, 1.6, 16)).tolist())
+        at = np.arange(500) / 25
+        wanted = sum(np.exp(-(((at - s - 0.06) / 0.15) ** 2)) for s in stresses)
+        moved = idle_motion(500, 25.0, seed, cues=Cues(np.ones(500, np.float32), stresses))
+        found.append([np.corrcoef(wanted, moved[name])[0, 1] for name in ("pitch", "brow")])
+    assert (np.mean(found, axis=0) > 0.5).all()
 
 
 def test_find_cues_hears_loud_syllables_and_phrase_ends():

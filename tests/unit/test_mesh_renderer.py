@@ -144,3 +144,17 @@ def test_points_are_the_rigs() -> None:
     pixels, landmarks = portrait()
     curves = everything(4)
     assert np.array_equal(Renderer(pixels, landmarks).landmarks(curves), Rig(landmarks).points(curves))
+
+
+def test_folds_and_turns_change_the_light_and_rest_does_not() -> None:
+    pixels, landmarks = portrait()
+    renderer = Renderer(pixels, landmarks)
+    shading = renderer._shading
+    assert shading._factors(renderer._pose(row())) is None
+    smile = shading._factors(renderer._pose(row(smile=1.0)))
+    assert smile is not None and 0.86 < smile.min() < 0.97 and smile.max() < 1.02
+    ramp = np.linspace(0.4, 1.2, pixels.shape[1])[None, :, None]
+    lit = Renderer(np.clip(pixels * ramp, 0, 255).astype(np.uint8), landmarks)
+    turned = [lit._shading._factors(lit._pose(row(yaw=yaw))) for yaw in (-12.0, 12.0)]
+    assert turned[0] is not None and turned[1] is not None
+    assert turned[1].mean() > 1 > turned[0].mean() or turned[0].mean() > 1 > turned[1].mean()

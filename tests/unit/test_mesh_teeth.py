@@ -147,4 +147,4 @@ def test_closed_lips_stay_but_for_teeth_between_dark_lines(renderer: Renderer) -
     cleaned = clean_lips(with_teeth, points, width, False)
     x, y = points[13, :2].astype(int)
     spots = [p[y - 3 : y + 4, x - 20 : x + 20].mean(2).max() for p in (with_teeth, cleaned)]
-    assert spots[1] < spots[0] - 50
+    assert spots[1] < spots[0] - 30

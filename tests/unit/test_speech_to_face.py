@@ -5,6 +5,7 @@ import pytest
 
 from echomimic.data import data_path
 from echomimic.mesh import speech_to_face
+from echomimic.mesh.engine import own_options
 from echomimic.mesh.mouth_range import jaw_of, spread_of
 from echomimic.mesh.speech_to_face import (
     SAMPLE_RATE,
@@ -22,7 +23,7 @@ from echomimic.mesh.speech_to_face import (
 )
 from echomimic.options import Options
 from echomimic.signals import runs
-from echomimic.types import CURVES, MOUTH_CURVES, Curves, Speech
+from echomimic.types import CURVES, MOUTH_CURVES, Curves, Portrait, Speech
 
 REST = np.zeros(6, np.float32)
 
@@ -240,3 +241,12 @@ def test_more_frames_than_voice_rest_and_fewer_are_cut():
     assert not long.values[110:, :6].any()
     np.testing.assert_allclose(short.values[:, :6], long.values[:40, :6], atol=1e-6)
     assert len(predict_curves(tone(1.0), Options(), 1)) == 1
+
+
+def test_every_picture_and_voice_has_its_own_head_path():
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    options, one, other = Options(), Portrait(picture), Portrait(255 - picture)
+    seeds = {own_options(options, p, tone(s)).seed for p in (one, other) for s in (2.0, 3.0)}
+    assert len(seeds) == 4
+    assert own_options(options, one, tone(2.0)) == own_options(options, Portrait(picture.copy()), tone(2.0))
+    assert own_options(Options(seed=1), one, tone(2.0)) != own_options(options, one, tone(2.0))

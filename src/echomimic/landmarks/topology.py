@@ -181,6 +181,8 @@ CHIN_BONE = (
 CHEEKS = (50, 205, 36, 101, 118, 280, 425, 266, 330, 347)
 NASOLABIAL = ((216, 436, 1.0), (212, 432, 0.9), (206, 426, 0.7), (207, 427, 0.8), (214, 434, 0.5), (203, 423, 0.25))
 """Pairs of points along the fold from nose to mouth and below the corners, and how much of its motion they follow."""
+NASOLABIAL_FOLDS = ((129, 203, 206, 216, 212), (358, 423, 426, 436, 432))
+"""The folds from the wings of the nose round the corners of the mouth."""
 SKIN_SAMPLES = (50, 280, 151)
 """Both cheeks and the forehead: points with bare skin around them."""
 STABLE = (

@@ -17,11 +17,17 @@ from echomimic.types import Floats
 
 _Times = npt.NDArray[np.float64]
 
-HEAD_SPREAD = {"yaw": 2.4, "pitch": 3.0, "roll": 1.6}
-"""Standard deviations in degrees at motion strength 1. Pitch has more than half of the filmed value, because only half
-to two thirds of a nod is visible in a warped photo (measured with a landmark detector on rendered frames)."""
+HEAD_SPREAD = {"yaw": 2.4, "pitch": 1.6, "roll": 1.6}
+"""Standard deviations in degrees at motion strength 1, without the nods on stressed syllables."""
+NODS, RAISES = (2.2, 5.0), (0.2, 0.55)
+"""Ranges of nods in degrees and of raised brows on stressed syllables. Nods are as large as that because only half to
+two thirds of one is visible in a warped photo (measured with a landmark detector on rendered frames)."""
+_NODDED, _RAISED = 0.9, 0.75
+"""Fractions of the stressed syllables that have them."""
 BLINK_SECONDS = 0.32
 _LID_DOWN, _LID_SHUT = 0.1, 0.04
+_BLINK_LENGTHS, _HALF_BLINKS, _HALF_DEPTH = (0.8, 1.25), 0.15, (0.45, 0.7)
+"""Factors of a blink's length, the fraction of blinks that do not shut the eye, and how far those go."""
 _BREATHS_PER_SECOND = 0.27
 _EASE_IN, _EASE_OUT = 0.8, 1.0
 _STEADY_EYES = 0.7
@@ -52,7 +58,7 @@ def idle_motion(
     curves = {name: column * envelope for name, column in head.items()}
     curves |= _gaze(times, saccades, curves["yaw"], curves["pitch"])
     blinks = _blink_times(seed, frames / fps, blink_rate, cues, saccades)
-    curves["blink"] = _lids(times, blinks)
+    curves["blink"] = _lids(times, blinks, _draw(seed, "lids"))
     curves["breath"] = strength * _breath(times, seed)
     return {name: column.astype(np.float32) for name, column in curves.items()}
 
@@ -81,11 +87,11 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
     draw = _draw(seed, "accents")
     nods, raises = np.zeros_like(times), np.zeros_like(times)
     for at in cues.stresses:
-        nod, brow, chance = draw.uniform(0.4, 1.3), draw.uniform(0.1, 0.35), draw.random()
-        if chance < 0.7:
+        nod, brow, chance = draw.uniform(*NODS), draw.uniform(*RAISES), draw.random()
+        if chance < _NODDED:
             _add_bump(nods, times, at, nod)
-        if chance < 0.4:
-            _add_bump(raises, times, at - 0.05, brow)
+        if chance < _RAISED:
+            _add_bump(raises, times, at, brow)
     head: dict[str, Floats] = {
         name: spread * _soft_limit(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
         for name, spread in HEAD_SPREAD.items()
@@ -195,7 +201,7 @@ def _blink_times(seed: int, seconds: float, rate: float, cues: Cues, saccades: l
         if wanted >= seconds:
             break
         at = _nearest(shifts, wanted, 0.5, _nearest(ends, wanted, 0.6, wanted))
-        if not blinks or at - blinks[-1] > BLINK_SECONDS + 0.05:
+        if not blinks or at - blinks[-1] > _BLINK_LENGTHS[1] * BLINK_SECONDS + 0.05:
             blinks.append(at)
     return blinks
 
@@ -215,14 +221,17 @@ def _nearest(marks: _Times, at: float, reach: float, otherwise: float) -> float:
     return best if abs(best - at) < reach else otherwise
 
 
-def _lids(times: _Times, blinks: list[float]) -> _Times:
-    """Lids close in 0.1 s, stay shut for 0.04 s and open more slowly."""
+def _lids(times: _Times, blinks: list[float], draw: np.random.Generator) -> _Times:
+    """Lids close in two or three frames, stay shut for a moment and open more slowly; some only close by half."""
     lids = np.zeros_like(times)
     for at in blinks:
-        first, last = np.searchsorted(times, [at, at + BLINK_SECONDS])
+        slower, half, part = draw.uniform(*_BLINK_LENGTHS), draw.random() < _HALF_BLINKS, draw.uniform(*_HALF_DEPTH)
+        takes, down, shut = slower * BLINK_SECONDS, slower * _LID_DOWN, slower * _LID_SHUT
+        first, last = np.searchsorted(times, [at, at + takes])
         x = times[first:last] - at
-        rise = np.clip((BLINK_SECONDS - x) / (BLINK_SECONDS - _LID_DOWN - _LID_SHUT), 0, 1)
-        lids[first:last] = np.maximum(lids[first:last], _ease(np.minimum(np.clip(x / _LID_DOWN, 0, 1), rise)))
+        rise = np.clip((takes - x) / (takes - down - shut), 0, 1)
+        lid = (part if half else 1.0) * _ease(np.minimum(np.clip(x / down, 0, 1), rise))
+        lids[first:last] = np.maximum(lids[first:last], lid)
     return lids
 
 

@@ -13,8 +13,10 @@ from echomimic.mesh.eyelids import Lid, is_shut, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
+from echomimic.mesh.mouth_colours import fit_light
 from echomimic.mesh.openings import FINER, Pixels, blend, cover
 from echomimic.mesh.rig import Rig
+from echomimic.mesh.shading import Shade, SkinShading
 from echomimic.mesh.upper_body import JAW_REACH, Surroundings
 from echomimic.mesh.warp import Box, Field, Grid, Pose, backward, bounds, build_field, enlarge, sample
 from echomimic.types import CURVE_NAMES, Floats, Picture
@@ -55,6 +57,7 @@ class Renderer:
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
+        self._shading = SkinShading(self.rig, self.around, self._face, fit_light(self.pixels, self.rig.landmarks))
         self.eyes = [EyeRenderer(self.pixels, self.rig, eye, lid) for eye, lid in lids]
         self.mouth = MouthRenderer(self.pixels, self.rig, self.around)
 
@@ -75,10 +78,12 @@ class Renderer:
     def frame(self, row: Floats) -> Picture:
         """(H, W, 3) uint8 RGB: the portrait under one row of curves."""
         pose = self._pose(row)
-        frame = self._warp(pose)
+        frame, shade = self._warp(pose)
         for eye in self.eyes:
             eye.paint(frame, pose)
         self.mouth.paint(frame, self._portrait, pose)
+        if shade:
+            shade.apply(frame)
         out = self.pixels.copy()
         left, top, right, bottom = self.box
         out[top:bottom, left:right] = self._composite_background(frame[top:bottom, left:right])
@@ -93,25 +98,28 @@ class Renderer:
         drives = _drives(turn, shift, float(row[_SWAY]), float(row[_BREATH]))
         return Pose(row, points, (carried[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
 
-    def _warp(self, pose: Pose) -> Pixels:
-        """(H, W, C): the warped portrait, without mouth and eyes."""
+    def _warp(self, pose: Pose) -> tuple[Pixels, Shade | None]:
+        """(H, W, C): the warped portrait, without mouth and eyes; and the light on its face, if it changes."""
         left, top, right, bottom = self.box
-        places = self._sources(self._far, pose, self.box, self._far_cell)
+        far = Grid.over(self.box, self._far_cell)
+        places = enlarge(self._sources(self._far, pose, far), far, self.box)
         box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
+        shade = None
         if box[2] > box[0] and box[3] > box[1]:
-            near = self._sources(self._face, pose, box, self._face_cell)
-            places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = near
+            near = Grid.over(box, self._face_cell)
+            found = self._sources(self._face, pose, near)
+            places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = enlarge(found, near, box)
+            shade = self._shading.shade(pose, found / np.float32(FINER), near, box)
         frame = np.empty((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
         frame[top:bottom, left:right] = sample(self._portrait, places)
-        return frame
+        return frame, shade
 
-    def _sources(self, field: Field, pose: Pose, box: Box, cell: int) -> Floats:
-        """(h, w, 2): positions in the enlarged portrait from which the pixels of `box` are sampled."""
-        grid = Grid.over(box, cell)
+    def _sources(self, field: Field, pose: Pose, grid: Grid) -> Floats:
+        """(rows, columns, 2): positions in the enlarged portrait from which the points of `grid` are sampled."""
         motion = field.motion(pose.moved, pose.drives)
         # without it, edges of triangles and of the face would bend straight lines
         motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), 0.8), np.float32)
-        return enlarge(backward(motion, field.grid, grid, 4, FINER), grid, box)
+        return backward(motion, field.grid, grid, 4, FINER)
 
     def _composite_background(self, frame: Pixels) -> Picture:
         """Composite the moved person over the background."""
