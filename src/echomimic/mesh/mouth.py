@@ -92,19 +92,23 @@ class MouthRenderer:
         raised = float(np.clip(pose.row[_TONGUE], 0, 1))
         tip = 0.24 * drop + 0.03 - raised * (0.24 * drop + 0.11)
         self._draw_tongue(colour, 0.2 * jaw, tip, pose, box)
-        shown = _LOWER_SPREAD * max(float(pose.row[_SPREAD]), 0.0) + _LOWER_WIDE * _ramp(drop, 0.2, 0.42)
-        behind = _BEHIND * width * axes[2]
-        down = width * axes[1]
-        corner = np.array(box[:2], np.float64)
-        lower = self.middle + jaw + behind + 0.02 * width * axes[2] + (self._lower.ahead - _LOWER_EDGE - shown) * down
-        self._lower.project(pose, axes, lower, -1.0, width, self._light).draw(colour, corner, TWICE)
-        upper = self.middle + behind + (_UPPER_EDGE - self._upper.ahead) * down
-        self._upper.project(pose, axes, upper, 1.0, width, self._light).draw(colour, corner, TWICE)
-        if self._soft > 0.5:
-            colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), 0.9 * TWICE * self._soft), np.float32)
+        self._draw_teeth(colour, jaw, drop, pose, np.array(box[:2], np.float64))
         colour = np.asarray(cv2.resize(colour, (box[2] - box[0], box[3] - box[1]), interpolation=cv2.INTER_AREA))
+        if self._soft > 0.5:
+            colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), 0.9 * self._soft), np.float32)
         self._shade(colour, coverage, pose.points, box, gap)
         return np.clip(colour, 0, 255, out=colour)
+
+    def _draw_teeth(self, colour: Floats, jaw: Array, drop: float, pose: Pose, corner: Array) -> None:
+        """Composite the lower teeth, if the lip shows them, and the upper teeth, in place."""
+        axes, width = self.rig.frame.axes, self.width
+        behind, down = self.middle + _BEHIND * width * axes[2], width * axes[1]
+        shown = _LOWER_SPREAD * max(float(pose.row[_SPREAD]), 0.0) + _LOWER_WIDE * _ramp(drop, 0.2, 0.42) + _LOWER_EDGE
+        if shown > 0:
+            lower = behind + jaw + 0.02 * width * axes[2] + (self._lower.ahead - shown) * down
+            self._lower.project(pose, axes, lower, -1.0, width, self._light).draw(colour, corner, TWICE)
+        upper = behind + (_UPPER_EDGE - self._upper.ahead) * down
+        self._upper.project(pose, axes, upper, 1.0, width, self._light).draw(colour, corner, TWICE)
 
     def _draw_tongue(self, colour: Floats, base: Array, top: float, pose: Pose, box: Box) -> None:
         """Composite the tongue, its tip `top` mouth widths below the lips' line, in place."""

@@ -79,13 +79,15 @@ class Projection:
         x = (np.arange(columns) + 0.5) / finer - 0.5 + corner[0]
         y = (np.arange(rows) + 0.5) / finer - 0.5 + corner[1]
         d, size = self.along, float(self.along @ self.along)
-        across = ((x * d[1])[None] - (y * d[0])[:, None] - origin) / step
-        down = (x * d[0] / size)[None] + (y * d[1] / size)[:, None]
+        parts = (x * d[1] - origin) / step, -y * d[0] / step, x * d[0] / size, y * d[1] / size
+        right, below, first, second = (part.astype(np.float32) for part in parts)
+        across, down = right[None] + below[:, None], first[None] + second[:, None]
         at = np.zeros((rows, columns, 2), np.float32)
         at[..., 0] = across
         found = sample(table, at)
-        at[..., 0] = (found[..., 0] - self.row.arc[0]) * self.row.scale - 0.5
-        at[..., 1] = (down - found[..., 1] - TOP) * self.row.scale - 0.5
+        scale = np.float32(self.row.scale)
+        at[..., 0] = (found[..., 0] - np.float32(self.row.arc[0])) * scale - np.float32(0.5)
+        at[..., 1] = (down - found[..., 1] - np.float32(TOP)) * scale - np.float32(0.5)
         outside = (across < 0) | (across > _LOOKUP - 1)
         teeth = cv2.remap(self.row.texture, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)  # type: ignore[call-overload]
         teeth[outside] = 0
