@@ -5,7 +5,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick coverage check check-js wheel docs fix bench clean
+.PHONY: help setup demo test quick coverage check check-js wheel docs fix bench mini clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench: .venv/.dev ## print the figures of the mesh engine: speed, memory, what i
 	MPLBACKEND=Agg $(BIN)/python benchmarks/memory.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/roundtrip.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/editor.py
+
+mini: .venv/.dev ## train small networks on this CPU for 40 minutes, and measure what they learned (needs flite, espeak-ng)
+	OMP_NUM_THREADS=1 $(BIN)/echomimic train mini -o out/mini
 
 clean: ## remove .venv and everything that was built
 	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
 """`echomimic train`: train the networks of the diffusion presets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,14 +34,20 @@ def mini(
         list[Path] | None,
         typer.Option(metavar="FILE", help="train on this portrait; repeat for more. Default: the bundled one"),
     ] = None,
+    preset: Annotated[
+        Literal["v1-landmarks", "v2"], typer.Option(help="a face with landmarks, or a half body with a painted hand")
+    ] = "v1-landmarks",
     seed: Annotated[int, typer.Option(min=0, metavar="INTEGER", help="seed of clips, weights and samples")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", metavar=NO_VALUE, help="continue an interrupted run in the same folder")
     ] = False,
 ) -> None:
     """Prove training on a CPU: train small networks on clips of the mesh engine, and measure what they learned."""
-    with reporting(False) as reporter:
-        from echomimic.train.diffusion.mini_report import run_mini
+    with reporting(False, "steps") as reporter:
+        from echomimic.train.diffusion.mini_report import RunCallbacks, run_mini
 
-        report = run_mini(output, minutes, portrait or [], seed=seed, resume=resume, note=reporter.note)
+        callbacks = RunCallbacks(reporter.note, reporter.progress)
+        report = run_mini(output, minutes, portrait or [], preset=preset, seed=seed, resume=resume, callbacks=callbacks)
         print_line(report)
+        picture = output / "portraits" / ("with_hand.png" if preset == "v2" else "1.png")
+        print_line(f"next: echomimic animate {picture} SPEECH --weights {output / 'weights'} --preset {preset}")

@@ -99,7 +99,7 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
     """
     count = voice.count if count is None else count
     draw = random.Random(f"{seed} {voice.name}")
-    lines = _sentences(voice, count, int(hashlib.sha256(f"{seed} {voice.name}".encode()).hexdigest()[:8], 16))
+    lines = planned_sentences(voice, count, seed)
     speakers: dict[str, Callable[[Voice, list[str], random.Random], Iterator[Utterance]]] = {
         "flite": _flite,
         "festival": _festival,
@@ -110,7 +110,9 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
             yield spoken
 
 
-def _sentences(voice: Voice, count: int, seed: int) -> list[str]:
+def planned_sentences(voice: Voice, count: int, seed: int) -> list[str]:
+    """The sentences that `speak` gives to a voice; espeak-ng says a third of them in other languages instead."""
+    seed = int(hashlib.sha256(f"{seed} {voice.name}".encode()).hexdigest()[:8], 16)
     if voice.language in ("en", "ipa"):
         return english_sentences(count, seed)
     return foreign_sentences(voice.language, count, seed)

@@ -1,16 +1,65 @@
 """The whole of a mini: make clips, train, render held-out clips, and report how well they follow."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from echomimic.data import demo_portrait
-from echomimic.media import read_picture
-from echomimic.train.diffusion.mini import steps_for_minutes, train_mini, write_figures
-from echomimic.train.diffusion.mini_data import HELD_OUT_VOICES, TRAINED_VOICES, available_voices, render_clips
-from echomimic.train.diffusion.mini_judge import CASES, Judge, table
+import cv2
+import numpy as np
 
-SENTENCES, HELD_OUT_SENTENCES = 40, 6
+from echomimic.data import demo_portrait
+from echomimic.errors import OptionError, OutputError, WeightsError
+from echomimic.media import atomic_path, read_picture
+from echomimic.presets import Preset, resolve_preset
+from echomimic.train.diffusion import mini_hands
+from echomimic.train.diffusion.mini import PRESET, steps_for_minutes, train_mini
+from echomimic.train.diffusion.mini_data import (
+    HELD_OUT_VOICES,
+    TRAINED_VOICES,
+    MiniClip,
+    available_voices,
+    held_out_seed,
+    render_clips,
+)
+from echomimic.train.diffusion.mini_judge import CASES, Case, Faces, Figures, Judge, partner, table
+from echomimic.types import Picture, Portrait
+
+FRAMES_OF_CLIPS = 30_000
+"""Frames of training that are rendered, about."""
+HELD_OUT_SENTENCES = 6
+ASKED = {
+    "a: voice alone": "mouth r at least 0.75, lag 0 in all clips",
+    "a, control: another clip's voice": "mouth |r| at most 0.15",
+    "b: all landmarks, silence": "mouth r at least 0.85",
+    "b, control: another clip's landmarks": "mouth |r| at most 0.2",
+    "c: voice and landmarks without the mouth": "mouth r at least 0.7; lids and brows at least 0.8",
+    "noise: the same with all landmarks": "mouth r at least 0.8",
+    "hands: voice and hands": "wrist r at least 0.8, mouth r at least 0.4",
+}
+HANDS = (Case("hands: voice and hands"), Case("hands, control: another clip's voice and hands", (), "other", "other"))
+_STATE = "mini.json"
+_STRIP_FRAMES, _STRIP_ENLARGED = range(6, 30, 2), 2
+
+
+@dataclass(frozen=True)
+class RunCallbacks:
+    """What a run calls with a line to show, and with its progress: steps done and steps in all."""
+
+    note: Callable[[str], None] = field(default=lambda text: None)
+    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class MiniPlan:
+    """What a run does, so that it can be resumed: preset, steps, seed, voices, and sentences of each voice."""
+
+    preset: str
+    steps: int
+    seed: int
+    voices: list[str]
+    sentences: int
+    portraits: int
 
 
 def run_mini(
@@ -18,22 +67,182 @@ def run_mini(
     minutes: float,
     portraits: Sequence[Path],
     *,
+    preset: str = PRESET,
     seed: int = 0,
     resume: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    callbacks: RunCallbacks | None = None,
 ) -> str:
-    """Train a mini for `minutes` into `folder`/weights, judge it, and return the table that `report.md` holds."""
-    pictures = [read_picture(path) for path in portraits or [demo_portrait()]]
-    voices, held_out_voices = available_voices(TRAINED_VOICES), available_voices(HELD_OUT_VOICES)
-    note(f"rendering clips of {', '.join(voices)}")
-    clips = list(render_clips(pictures, voices, SENTENCES, seed))
-    steps = steps_for_minutes(clips, minutes, seed)
-    note(f"training {steps} steps on {sum(map(len, clips))} frames of {len(clips)} clips")
-    weights = train_mini(clips, folder, steps, seed=seed, resume=resume)
-    held_out = list(render_clips(pictures, held_out_voices, HELD_OUT_SENTENCES, seed, held_out=True))
-    judge = Judge(weights, pictures, clips)
-    rows = [judge.measure(case, held_out) for case in CASES]
-    write_figures(folder / "figures.json", {"steps": steps, "rows": [asdict(row) for row in rows]})
-    report = table(rows)
-    (folder / "report.md").write_text(report + "\n", encoding="utf-8")
-    return report
+    """Train a mini for `minutes` into `folder`/weights, judge it, and return what `report.md` holds.
+
+    Writes the portraits that it was trained on into `folder`/portraits, and report.md, figures.json and strip.png.
+    Raises SetupError without speech synthesizers, OptionError if the folder holds a run already.
+    """
+    callbacks = callbacks or RunCallbacks()
+    voices = available_voices(TRAINED_VOICES)
+    held_out = available_voices(HELD_OUT_VOICES)
+    plan = _read_plan(folder) if resume else None
+    if plan is None:
+        _check_new(folder)
+    pictures = prepare_portraits(folder, portraits, preset) if plan is None else saved_portraits(folder)
+    sentences = plan.sentences if plan else max(2, FRAMES_OF_CLIPS // (85 * len(voices)))
+    callbacks.note(f"rendering {sentences} clips of each of {len(voices)} voices")
+    clips = list(make_clips(pictures, plan.voices if plan else voices, sentences, seed, preset))
+    if plan is None:
+        plan = MiniPlan(preset, steps_for_minutes(clips, minutes, seed), seed, voices, sentences, len(pictures))
+        _write_text(folder / _STATE, json.dumps(asdict(plan), indent=1))
+    callbacks.note(f"training {plan.steps} steps on {sum(map(len, clips))} frames of {len(clips)} clips")
+
+    def report(record: dict[str, object]) -> None:
+        callbacks.progress(int(str(record["step"])), plan.steps)
+
+    weights = train_mini(clips, folder, plan.steps, preset=plan.preset, seed=plan.seed, resume=resume, report=report)
+    other = held_out_seed(plan.seed, plan.voices, plan.sentences, held_out, HELD_OUT_SENTENCES)
+    unseen = list(make_clips(pictures, held_out, HELD_OUT_SENTENCES, other, plan.preset))
+    return write_report(folder, plan, weights, pictures, clips, unseen, callbacks)
+
+
+def make_clips(
+    portraits: Sequence[Portrait], voices: Sequence[str], sentences: int, seed: int, preset: str
+) -> Iterator[MiniClip]:
+    """The clips of a preset: faces for v1-landmarks, half bodies with a hand for v2."""
+    if preset == PRESET:
+        yield from render_clips(portraits, voices, sentences, seed)
+        return
+    clips = render_clips(portraits, voices, sentences, seed, framing="full")
+    for number, clip in enumerate(clips):
+        yield mini_hands.with_hand(clip, np.random.default_rng([seed, number]))
+
+
+def prepare_portraits(folder: Path, paths: Sequence[Path], preset: str) -> list[Portrait]:
+    """Read the portraits, or take three of the bundled one: itself, its mirror image, and other colours.
+
+    They are saved as `folder`/portraits/1.png and so on. The mini of v2 has one portrait; with_hand.png is what it is
+    given when it renders.
+    """
+    found = [read_picture(path) for path in paths] or portrait_variants(read_picture(demo_portrait()))
+    if preset != PRESET:
+        found = [mini_hands.half_body(portrait) for portrait in found[:1]]
+    for number, portrait in enumerate(found, 1):
+        _write_picture(folder / "portraits" / f"{number}.png", portrait.pixels)
+        if preset != PRESET:
+            _write_picture(folder / "portraits" / "with_hand.png", mini_hands.resting_portrait(portrait).pixels)
+    return found
+
+
+def saved_portraits(folder: Path) -> list[Portrait]:
+    """The portraits that `prepare_portraits` saved."""
+    paths = (folder / "portraits").glob("[0-9]*.png")
+    return [read_picture(path) for path in sorted(paths, key=lambda path: int(path.stem))]
+
+
+def portrait_variants(portrait: Portrait) -> list[Portrait]:
+    """A portrait, its mirror image, and the portrait with red and blue exchanged: three looks from one photo."""
+    pixels = portrait.pixels
+    return [
+        portrait,
+        Portrait(np.ascontiguousarray(pixels[:, ::-1])),
+        Portrait(np.ascontiguousarray(pixels[..., ::-1])),
+    ]
+
+
+def write_report(
+    folder: Path,
+    plan: MiniPlan,
+    weights: Path,
+    portraits: Sequence[Portrait],
+    clips: Sequence[MiniClip],
+    unseen: Sequence[MiniClip],
+    callbacks: RunCallbacks,
+) -> str:
+    """Judge the weights on `unseen` clips and write report.md, figures.json and strip.png; return the report."""
+    preset, _ = resolve_preset(plan.preset, weights=weights)
+    shown = [mini_hands.resting_portrait(portrait) for portrait in portraits] if preset.uses_hands else portraits
+    faces = Faces(clips)
+    judge = Judge(weights, preset, shown, faces)
+    cases = HANDS if preset.uses_hands else CASES
+    rows = []
+    for case in cases:
+        callbacks.note(f"judging {case.name}")
+        rows.append(judge.measure(case, unseen))
+    facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": ceiling(faces, unseen)}
+    _write_text(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1))
+    save_strip(folder / "strip.png", strip_rows(judge, cases, unseen))
+    text = report_text(plan, preset, rows, facts["ceiling"], len(unseen))
+    _write_text(folder / "report.md", text)
+    return text
+
+
+def ceiling(faces: Faces, clips: Sequence[MiniClip]) -> dict[str, float]:
+    """What the judge itself reads off the true frames of `clips`: the highest r that a mini can reach."""
+    found = [faces.correlations(clip, clip.frames) for clip in clips]
+    names = sorted({name for row in found for name in row})
+    return {name: float(np.mean([row[name] for row in found if name in row])) for name in names}
+
+
+def report_text(plan: MiniPlan, preset: Preset, rows: Sequence[Figures], highest: dict[str, float], clips: int) -> str:
+    """The report as Markdown: how it was made, the table, what was asked."""
+    asked = "\n".join(f"- {row.case}: {ASKED[row.case]}" for row in rows if row.case in ASKED)
+    limits = ", ".join(f"{name} {value:.3f}" for name, value in highest.items())
+    rendering = f"{preset.defaults['steps']} steps at guidance {preset.defaults['guidance_scale']}"
+    return f"""# Mini of {plan.preset}
+
+{plan.steps} steps on {plan.portraits} portraits and {len(plan.voices)} synthesized voices, seed {plan.seed}.
+Rendered with {rendering}: {clips} clips of voices and sentences that were not trained, two seeds each.
+
+{table(rows)}
+
+r is Pearson's, after removing a moving average of a second; on the true frames the judge itself reads {limits}.
+
+Asked:
+
+{asked}
+"""
+
+
+def strip_rows(judge: Judge, cases: Sequence[Case], clips: Sequence[MiniClip]) -> list[Picture]:
+    """Frames of the longest clip: the true ones, then those of each case that is driven by its own voice or motion."""
+    clip = max(clips, key=len)
+    own = [case for case in cases if "control" not in case.name and not case.babble]
+    rendered = [judge.render(clip, partner(clip, clips), case) for case in own]
+    return [frames[list(_STRIP_FRAMES)] for frames in (clip.frames, *rendered)]
+
+
+def save_strip(path: Path, rows: Sequence[Picture]) -> None:
+    """Write rows of frames (n, H, W, 3) as one picture, twice as large."""
+    strip = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    _write_picture(path, strip.repeat(_STRIP_ENLARGED, 0).repeat(_STRIP_ENLARGED, 1))
+
+
+def _write_picture(path: Path, pixels: Picture) -> None:
+    done, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR))
+    assert done
+    _write_bytes(path, data.tobytes())
+
+
+def _write_text(path: Path, text: str) -> None:
+    _write_bytes(path, (text.rstrip() + "\n").encode())
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as part:
+            part.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); free some space") from None
+
+
+def _check_new(folder: Path) -> None:
+    if (folder / _STATE).exists() or (folder / "steps").exists():
+        raise OptionError(f"{folder} holds a run already; expected an empty folder, or --resume")
+
+
+def _read_plan(folder: Path) -> MiniPlan | None:
+    """The plan of an interrupted run; None if it was interrupted before it was made."""
+    path = folder / _STATE
+    if not path.exists():
+        return None
+    try:
+        return MiniPlan(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise WeightsError(f"{path} cannot be read; expected what train mini wrote: start in a new folder") from None
