@@ -20,7 +20,7 @@ class SmallDefaults:
 
     size: Annotated[int, Field(ge=64, le=1024)] = 64
     fps: Annotated[float, Field(gt=0, le=60)] = 24.0
-    steps: Annotated[int, Field(ge=1, le=100)] = 12
+    steps: Annotated[int, Field(ge=1, le=100)] = 8
     guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.5
     crop_margin: Annotated[float, Field(ge=0, le=2)] = 0.15
     context_frames: Annotated[int, Field(ge=4, le=32)] = 8

@@ -125,6 +125,7 @@ def train_mini(
     report: Report | None = None,
 ) -> Path:
     """Train on `clips` for `steps` steps, export into `folder`/weights and return that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     settings = mini_settings(steps, seed, preset)
     codec = fit_codec(clips)
     samples = MiniSamples(clips, codec, settings, voice_first)

@@ -74,14 +74,14 @@ def paint_hand(picture: Picture, joints: Floats) -> Picture:
 
     def paint(a: Sequence[int], b: Sequence[int], colour: tuple[int, int, int], width: int) -> None:
         cv2.line(layer, list(a), list(b), colour, width, cv2.LINE_AA)
-        cv2.line(cover, list(a), list(b), 255, width, cv2.LINE_AA)
+        cv2.line(cover, list(a), list(b), (255,), width, cv2.LINE_AA)
 
     paint(points[0].tolist(), elbow, _SLEEVE, side // 9)
     for a, b in HAND_BONES:
         paint(points[a].tolist(), points[b].tolist(), _SKIN, side // 28)
-    palm = points[[0, 1, 5, 9, 13, 17]]
-    cv2.fillConvexPoly(layer, cv2.convexHull(palm), _SKIN, cv2.LINE_AA)
-    cv2.fillConvexPoly(cover, cv2.convexHull(palm), 255, cv2.LINE_AA)
+    palm = np.asarray(cv2.convexHull(points[[0, 1, 5, 9, 13, 17]].astype(np.int32)), np.int32)
+    cv2.fillConvexPoly(layer, palm, _SKIN, cv2.LINE_AA)
+    cv2.fillConvexPoly(cover, palm, (255,), cv2.LINE_AA)
     size = (picture.shape[1], picture.shape[0])
     alpha = cv2.resize(cover, size, interpolation=cv2.INTER_AREA)[..., None].astype(np.float32) / 255
     colour = cv2.resize(layer.astype(np.float32) * (cover[..., None] > 0), size, interpolation=cv2.INTER_AREA)
