@@ -13,15 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from echomimic.diffusion.condition_images import PARTS, SELECTED
 from echomimic.diffusion.engine import DiffusionEngine
+from echomimic.diffusion.vae import decode_latents
 from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, LIPS
 from echomimic.media import speech_from_samples
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.options import make_options
 from echomimic.presets import Preset
 from echomimic.train.diffusion.mini_data import FPS, SIDE, MiniClip
+from echomimic.train.diffusion.mini_samples import encode_frames
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait
 
 MAX_LAG = 6
@@ -249,6 +252,15 @@ class Judge:
             identity=float(np.mean(identity)),
             wrist=float(np.mean(wrists)) if wrists else None,
         )
+
+    def ceiling(self, clips: Sequence[MiniClip]) -> dict[str, float]:
+        """The r of the true frames after the codec, the most that a mini can reach."""
+        vae = self._engine.networks(torch.device("cpu"), torch.float32).vae
+        with torch.inference_mode():
+            shown = [np.stack(list(decode_latents(vae, encode_frames(vae, clip), batch=64))) for clip in clips]
+        found = [self._faces.correlations(clip, frames) for clip, frames in zip(clips, shown, strict=True)]
+        names = sorted({name for row in found for name in row})
+        return {name: float(np.mean([row[name] for row in found if name in row])) for name in names}
 
     def render(self, clip: MiniClip, other: MiniClip, case: Case, seed: int = 0) -> Picture:
         """Frames (T, 64, 64, 3) of a clip, as long as the clip."""

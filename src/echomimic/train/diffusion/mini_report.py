@@ -157,26 +157,18 @@ def write_report(
     """Judge the weights on `unseen` clips and write report.md, figures.json and strip.png; return the report."""
     preset, _ = resolve_preset(plan.preset, weights=weights)
     shown = [mini_hands.resting_portrait(portrait) for portrait in portraits] if preset.uses_hands else portraits
-    faces = Faces(clips)
-    judge = Judge(weights, preset, shown, faces)
+    judge = Judge(weights, preset, shown, Faces(clips))
     cases = HANDS if preset.uses_hands else CASES
     rows = []
     for case in cases:
         callbacks.note(f"judging {case.name}")
         rows.append(judge.measure(case, unseen))
-    facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": ceiling(faces, unseen)}
+    facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": judge.ceiling(unseen)}
     _write_text(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1))
     save_strip(folder / "strip.png", strip_rows(judge, cases, unseen))
     text = report_text(plan, preset, rows, facts["ceiling"], len(unseen))
     _write_text(folder / "report.md", text)
     return text
-
-
-def ceiling(faces: Faces, clips: Sequence[MiniClip]) -> dict[str, float]:
-    """What the judge itself reads off the true frames of `clips`: the highest r that a mini can reach."""
-    found = [faces.correlations(clip, clip.frames) for clip in clips]
-    names = sorted({name for row in found for name in row})
-    return {name: float(np.mean([row[name] for row in found if name in row])) for name in names}
 
 
 def report_text(plan: MiniPlan, preset: Preset, rows: Sequence[Figures], highest: dict[str, float], clips: int) -> str:
@@ -191,7 +183,8 @@ Rendered with {rendering}: {clips} clips of voices and sentences that were not t
 
 {table(rows)}
 
-r is Pearson's, after removing a moving average of a second; on the true frames the judge itself reads {limits}.
+r is Pearson's, after removing a moving average of a second. On the true frames, passed through the codec, the judge
+reads {limits}: no mini can reach more.
 
 Asked:
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from echomimic.diffusion.condition_images import PARTS, draw_motion
 from echomimic.diffusion.small import LinearCodec, MelSpeech
@@ -80,11 +81,11 @@ class MiniSamples:
         )
 
 
-def encode_frames(codec: LinearCodec, clip: MiniClip) -> Tensor:
+def encode_frames(codec: nn.Module, clip: MiniClip) -> Tensor:
     """Scaled latents (T, 4, 8, 8) of a clip."""
     pictures = picture_tensor(clip.frames, torch.device("cpu"), torch.float32) * 2 - 1
     with torch.no_grad():
-        return codec.encode(pictures).latent_dist.mean * SCALE
+        return cast(Tensor, cast(Any, codec).encode(pictures).latent_dist.mean * SCALE)
 
 
 def condition_pictures(clip: MiniClip, frames: Sequence[int], regions: tuple[str, ...]) -> Tensor:
