@@ -10,6 +10,7 @@ import numpy.typing as npt
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import SIDE, PictureStatistics, drift, seconds
 from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
+from echomimic.landmarks.face import shrink
 from echomimic.landmarks.head_pose import without_pose
 from echomimic.landmarks.topology import EYES, LIPS, OUTER_EYES, SKIN, STABLE
 from echomimic.mesh.landmarks_to_curves import read_curves
@@ -175,11 +176,8 @@ class HandDetector:
 
     def add(self, pixels: Picture) -> None:
         """Detect hands in one frame (H, W, 3)."""
-        import cv2
 
-        scale = min(1.0, SIDE / max(pixels.shape[:2]))
-        if scale < 1:
-            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        pixels, _ = shrink(pixels, SIDE)
         points, scores = np.full((2, 21, 2), np.nan, np.float32), np.zeros(2, np.float32)
         size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
         for hand in sorted(self._find(pixels), key=lambda hand: -hand.score):

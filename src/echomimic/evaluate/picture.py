@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.landmarks.detectors import selfie_mask
+from echomimic.landmarks.face import shrink
 from echomimic.landmarks.topology import OUTER_EYES, SKIN_SAMPLES
 from echomimic.types import Floats, Picture
 
@@ -45,9 +46,7 @@ class PictureAccumulator:
 
     def add(self, pixels: Picture, points: Floats | None) -> None:
         """Add the next frame (H, W, 3) with its landmarks (478, 3) if a face was found."""
-        scale = min(1.0, SIDE / max(pixels.shape[:2]))
-        if scale < 1:
-            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        pixels, scale = shrink(pixels, SIDE)
         small = np.asarray(cv2.resize(pixels, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.uint8)
         luma = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
         grid = np.asarray(cv2.resize(luma, (_GRID, _GRID), interpolation=cv2.INTER_AREA), np.float32)

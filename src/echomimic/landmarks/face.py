@@ -186,7 +186,7 @@ def pick_face(portrait: Portrait, options: Options) -> Face:
 
 def upright_portrait(portrait: Portrait) -> Portrait:
     """The portrait, turned with a note if its face is sideways or upside down; as it is if no face is found."""
-    turn, _ = find_upright_faces(_shrunk(portrait.pixels))
+    turn, _ = find_upright_faces(shrink(portrait.pixels, _QUICK)[0])
     return turned_portrait(portrait, turn) if turn else portrait
 
 
@@ -245,7 +245,7 @@ def _turn_of(search: _Search, portrait: Portrait, faces: list[Face], options: Op
     """By how many quarters to turn a portrait with these faces; 0 if the chosen face is upright, or no face is."""
     if not faces:
         skip = options.face_box or _picture_fault(portrait.pixels)
-        return 0 if skip else _best_turn(search, _shrunk(portrait.pixels), Options())
+        return 0 if skip else _best_turn(search, shrink(portrait.pixels, _QUICK)[0], Options())
     face = faces[min(options.face, len(faces)) - 1] if options.face else _largest(faces)
     return _best_turn(search, portrait.pixels, options) if search.quality(portrait.pixels, face).is_suspect else 0
 
@@ -381,11 +381,12 @@ def _starts(length: float, side: float) -> list[float]:
     return np.linspace(0, max(0, length - side), count).tolist()
 
 
-def _shrunk(pixels: Picture) -> Picture:
-    scale = _QUICK / max(pixels.shape[:2])
+def shrink(pixels: Picture, longest: int) -> tuple[Picture, float]:
+    """The picture with its longer side at most `longest`, and its scale, which is 1 if it was small enough."""
+    scale = longest / max(pixels.shape[:2])
     if scale >= 1:
-        return pixels
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        return pixels, 1.0
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _grown(box: Box, margin: float) -> Box:

@@ -5,14 +5,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import FaceError, MotionError
 from echomimic.landmarks.body import Body, read_body
 from echomimic.landmarks.detectors import body_landmarker, face_landmarker
-from echomimic.landmarks.face import Face, find_faces, find_upright_faces, turn_values
+from echomimic.landmarks.face import Face, find_faces, find_upright_faces, shrink, turn_values
 from echomimic.media import Video, read_video
 from echomimic.motion.time_edits import Track, frames_at
 from echomimic.notes import note
@@ -101,7 +100,7 @@ def _choose(video: Video, person: int | None) -> tuple[Video, _Person]:
     """The video, turned if need be, and the person to track, by the first frame that shows enough faces."""
     for index, (_, pixels) in enumerate(video.frames()):
         if index in _SEARCHED:
-            small, scale = _shrunk(pixels)
+            small, scale = shrink(pixels, _LONGEST_SIDE)
             turn, faces = find_upright_faces(small, MOST_PEOPLE)
             if len(faces) >= (person or 1):
                 return _turned(video, turn), _chosen(faces, person, scale, video.path)
@@ -139,14 +138,6 @@ def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> 
     return _Person((x, y, w, h), len(faces))
 
 
-def _shrunk(pixels: Picture) -> tuple[Picture, float]:
-    """The frame with its longer side at most `_LONGEST_SIDE`, and its scale."""
-    scale = _LONGEST_SIDE / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels, 1.0
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
-
-
 def _follow_face(video: Video, who: _Person) -> Iterator[tuple[float, Floats | None]]:
     """Landmarks in pixels of the video for each frame, or None."""
     with ExitStack() as stack:
@@ -178,7 +169,7 @@ class _Follower:
         height, width = pixels.shape[:2]
         left, top = (int(side) for side in np.clip(self.window[0], 0, (width - 2, height - 2)))
         right, bottom = (int(side) for side in np.clip(self.window[1], (left + 2, top + 2), (width, height)))
-        small, scale = _shrunk(pixels[top:bottom, left:right])
+        small, scale = shrink(pixels[top:bottom, left:right], _LONGEST_SIDE)
         shift = np.array((left, top, 0), np.float32)
         faces = [points / np.float32(scale) + shift for points in self.find(small)]
         best = min(faces, key=self._distance, default=None)
@@ -205,7 +196,7 @@ class _Follower:
         if self.missed == _PATIENCE and self.people == 1:
             self.window = (np.zeros(2), np.full(2, np.inf))
         if self.missed in _SEARCHED_AGAIN:
-            small, scale = _shrunk(pixels)
+            small, scale = shrink(pixels, _LONGEST_SIDE)
             faces = [face.landmarks / np.float32(scale) for face in find_faces(small, MOST_PEOPLE)]
             best = min(faces, key=self._distance, default=None)
             if best is not None and (self.people == 1 or self._distance(best) < 3 * self.size):
@@ -218,7 +209,7 @@ def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | Non
     with body_landmarker(video=True) as find:
         for second, pixels in video.frames():
             left, right = _strip(who, video.width)
-            small, _ = _shrunk(pixels[:, left:right])
+            small, _ = shrink(pixels[:, left:right], _LONGEST_SIDE)
             found = read_body(find(small))
             yield second, None if found is None else _in_whole(found, left / video.width, (right - left) / video.width)
 

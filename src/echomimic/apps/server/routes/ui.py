@@ -292,9 +292,10 @@ def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes
     """Pixels (H, W, 3) uint8 as a JPEG whose longer side is at most `longest`."""
     import cv2
 
-    scale = 1.0 if longest is None else min(1.0, longest / max(pixels.shape[:2]))
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if longest is not None:
+        from echomimic.landmarks.face import shrink
+
+        pixels, _ = shrink(pixels, longest)
     written, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert written
     return data.tobytes()
