@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from echomimic.apps.cli.main import run as run_command
-from echomimic.errors import InputError, OptionError
+from echomimic.errors import InputError, OptionError, OutputError
+from echomimic.landmarks.crop import Crop
 from echomimic.media import read_speech, read_video, sound_blocks
 from echomimic.motion import load_motion
 from echomimic.motion.lags import Sync
@@ -33,10 +34,17 @@ from echomimic.train.diffusion.prepare.settings import REASONS, make_settings
 from echomimic.train.diffusion.prepare.shards import parse_size, read_shard
 from echomimic.train.diffusion.prepare.shots import find_cuts, split
 from echomimic.train.diffusion.prepare.sync import common_offset, score_sync
+from echomimic.train.diffusion.prepare.tracks import (
+    TrackedPiece,
+    crop_body,
+    face_of_pose,
+    fraction_outside,
+    hands_seen,
+)
 from echomimic.train.diffusion.prepare.video import Piece
 from echomimic.train.diffusion.prepare.worker import Item, Prepare
 from echomimic.train.diffusion.rights import Recording, Rights
-from echomimic.types import LandmarkTrack
+from echomimic.types import LandmarkTrack, PoseTrack
 from helpers.media_samples import tone
 from helpers.media_samples import write_video as write_plain_video
 from helpers.talking_videos import RATE, RIGHTS, Take, demo_sound, head_picture, render, write_video
@@ -55,6 +63,13 @@ class DyingPrepare(Prepare):
             (self._folder / ".echomimic-part-0.mp4").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return [Row("00", "face", Source(path.name, path.read_text()), item.recording.rights, "s", dropped="no_face")]
+
+
+class FullPrepare(Prepare):
+    """Finds no room on the disk."""
+
+    def work(self, item: Item) -> list[Row]:
+        raise OutputError("the result could not be written (the disk is full); make room or choose another place")
 
 
 class StoppedPrepare(Prepare):
@@ -223,6 +238,14 @@ def test_a_failure_of_a_library_stops_only_its_video(videos: Path, tmp_path: Pat
     assert not (tmp_path / "sources").exists()  # the next run tries again
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_full_disk_stops_the_run_in_one_line(tmp_path: Path, workers: int) -> None:
+    items = numbered(tmp_path / "videos", ("1", "2"))
+    with pytest.raises(OutputError, match="disk is full"):
+        prepare_videos(items, tmp_path / "data", SETTINGS, Runner(workers, worker=FullPrepare))
+    assert not list((tmp_path / "data").rglob("*"))
+
+
 def test_missing_videos_and_rights_are_refused(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no videos"):
         find_videos([tmp_path])
@@ -281,6 +304,39 @@ def test_a_piece_takes_the_nearest_frames(tmp_path: Path) -> None:
     late = [(time, pixels[-8, -8, 0]) for time, pixels in Piece.of(source, 24, 0.5, 24).frames(0.5)]
     assert [time for time, _ in late] == pytest.approx([k / 24 for k in range(12, 24)])
     assert [value for _, value in late] == frames[12:]
+
+
+def pose_of(width: int, height: int, frames: int = 6) -> PoseTrack:
+    """A person with raised hands in the middle of a picture."""
+    rng = np.random.default_rng(0)
+    corner, scale = np.array([0.4, 0.1]), np.array([0.2, 0.2])
+    face = np.concatenate([corner + scale * rng.random((frames, 68, 2)), np.ones((frames, 68, 1))], axis=2)
+    body = np.full((frames, 18, 3), 0.5)
+    body[:, 2, :2], body[:, 5, :2] = (0.3, 0.45), (0.7, 0.45)
+    hands = np.concatenate([rng.random((frames, 2, 21, 2)) * 0.1 + 0.6, np.full((frames, 2, 21, 1), 0.9)], axis=3)
+    hands[0, 0, :, 2] = 0
+    parts = (part.astype(np.float32) for part in (body, hands, face))
+    return PoseTrack(*parts, fps=24.0, image_size=(width, height))
+
+
+def test_an_upper_body_is_cropped_to_multiples_of_64() -> None:
+    track = pose_of(1280, 720)
+    piece = Piece(Path("a.mp4"), 1280, 720, 24.0, 0.25, 6, 0.0, None, 0.0)  # type: ignore[arg-type]
+    crop = crop_body(piece, track, make_settings("half", 512))
+    assert max(crop.width, crop.height) == 512 and crop.width % 64 == crop.height % 64 == 0
+    assert crop.source_width / crop.source_height == pytest.approx(crop.width / crop.height, rel=0.01)
+    assert fraction_outside(crop, 1280, 720) < 0.05
+    face = face_of_pose(track)
+    tracked = TrackedPiece(piece, track, face, crop, 0.2, hands_seen(track))
+    assert tracked.hands == pytest.approx(5 / 6)
+    canvas = tracked.canvas_track()
+    assert isinstance(canvas, PoseTrack) and canvas.image_size == (crop.width, crop.height)
+    assert canvas.face[..., :2].min() >= 0 and canvas.hands[..., :2].max() <= 1
+    across = (track.face[0, 0, 0] * 1280 - crop.left) / crop.source_width
+    assert canvas.face[0, 0, 0] == pytest.approx(across, abs=1e-5)
+    boxes = tracked.canvas_boxes()
+    assert boxes[0, 0] == pytest.approx(canvas.face[0, :, 0].min() * crop.width, abs=0.01)
+    assert fraction_outside(Crop(-50, 0, 100, 100, 64, 64), 1000, 1000) == 0.5
 
 
 def test_the_offset_of_the_video_settles_that_of_unsure_pieces() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from echomimic.errors import SetupError
+from echomimic.errors import DeviceError, EchoMimicError, SetupError
 from echomimic.installation import missing_package
 from echomimic.train.diffusion.prepare.worker import MOST_ATTEMPTS, Arguments, Outcome, Prepare, decode_outcome
 
@@ -42,7 +42,21 @@ def run_ray(
             max_restarts=-1,
             max_task_retries=MOST_ATTEMPTS + 1,
         )
-        yield from (decode_outcome(row["outcome"]) for row in outcomes.iter_rows())
+        try:
+            yield from (decode_outcome(row["outcome"]) for row in outcomes.iter_rows())
+        except ray.exceptions.RayError as error:
+            raise _in_one_line(error) from None
+
+
+def _in_one_line(error: BaseException) -> EchoMimicError:
+    """The error of this package that a worker raised, else what Ray says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EchoMimicError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+    return DeviceError(f"the Ray cluster failed ({why.strip()[:200]}); finished videos are kept: run the command again")
 
 
 @contextmanager

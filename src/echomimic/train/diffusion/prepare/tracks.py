@@ -1,6 +1,7 @@
 """Track the person of a piece, and check that there is one face, whole, large and steady."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -189,10 +190,22 @@ def crop_body(piece: Piece, track: PoseTrack, settings: PrepareSettings) -> Crop
 
 
 def _to_cells(low: Floats, high: Floats, piece: Piece, size: int) -> Crop:
-    """The box from `low` to `high` grown to the ratio of multiples of 64, inside the picture if it fits."""
+    """The box from `low` to `high`, grown to the ratio of multiples of 64: the smallest of those least outside."""
     sides = high - low
-    cells = [int(min(size, max(64, 64 * np.ceil(size * side / sides.max() / 64)))) for side in sides.tolist()]
-    scale = max(side / cell for side, cell in zip(sides.tolist(), cells, strict=True))
+    exact = size * sides / sides.max() / 64
+    pairs = product(*({int(np.clip(64 * turn(value), 64, size)) for turn in (np.floor, np.ceil)} for value in exact))
+    crops = [_grown(low, high, cells, piece) for cells in pairs if max(cells) == size]
+
+    def cost(crop: Crop) -> tuple[float, int]:
+        outside = fraction_outside(crop, piece.width, piece.height)
+        return round(outside, 3), crop.source_width * crop.source_height
+
+    return min(crops, key=cost)
+
+
+def _grown(low: Floats, high: Floats, cells: tuple[int, ...], piece: Piece) -> Crop:
+    """The box grown around its middle to the ratio of `cells`, moved inside the picture if it fits."""
+    scale = max(side / cell for side, cell in zip((high - low).tolist(), cells, strict=True))
     box = [round(cell * scale) for cell in cells]
     starts = [
         round((a + b - side) / 2) if side > limit else min(max(0, round((a + b - side) / 2)), limit - side)
