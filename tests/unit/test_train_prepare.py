@@ -18,7 +18,7 @@ from echomimic.landmarks.crop import Crop
 from echomimic.media import read_speech, read_video, sound_blocks
 from echomimic.motion import load_motion
 from echomimic.motion.lags import Sync
-from echomimic.train.diffusion.manifest import Row, Source, check_files, read_manifest, row_files
+from echomimic.train.diffusion.manifest import Row, Source, SyncScore, check_files, read_manifest, row_files
 from echomimic.train.diffusion.prepare.fingerprint import duplicates
 from echomimic.train.diffusion.prepare.run import (
     Runner,
@@ -33,7 +33,7 @@ from echomimic.train.diffusion.prepare.run import (
 from echomimic.train.diffusion.prepare.settings import REASONS, make_settings
 from echomimic.train.diffusion.prepare.shards import parse_size, read_shard
 from echomimic.train.diffusion.prepare.shots import find_cuts, split
-from echomimic.train.diffusion.prepare.sync import common_offset, score_sync
+from echomimic.train.diffusion.prepare.sync import VideoSync, check_sync, score_sync, sync_of_video
 from echomimic.train.diffusion.prepare.tracks import (
     TrackedPiece,
     crop_body,
@@ -41,7 +41,7 @@ from echomimic.train.diffusion.prepare.tracks import (
     fraction_outside,
     hands_seen,
 )
-from echomimic.train.diffusion.prepare.video import Piece
+from echomimic.train.diffusion.prepare.video import DroppedError, Piece
 from echomimic.train.diffusion.prepare.worker import Item, Prepare
 from echomimic.train.diffusion.rights import Recording, Rights
 from echomimic.types import LandmarkTrack, PoseTrack
@@ -347,11 +347,26 @@ def test_the_offset_of_the_video_settles_that_of_unsure_pieces() -> None:
         return Sync(values, 24)
 
     sure, unsure, other = scan(p3=0.8), scan(p3=0.50, m7=0.55), scan(m2=0.9)
-    common = common_offset([sure, unsure, None, sure], [100, 50, 80, 100])
-    assert common == 3
+    common = sync_of_video([sure, unsure, None, sure], [100, 50, 80, 100], SETTINGS)
+    assert common == VideoSync(3, True)
     assert [score_sync(sync, common).offset for sync in (sure, unsure, other)] == [3, 3, -2]
     assert score_sync(unsure, common).r == 0.5
-    assert common_offset([None], [80]) is None
+    assert sync_of_video([None], [80], SETTINGS) is None
+    alone = sync_of_video([unsure], [80], SETTINGS)
+    assert alone == VideoSync(-7, False)
+
+
+def test_short_pieces_must_correlate_better_unless_their_video_is_in_sync() -> None:
+    score, sure = SyncScore(2, 0.5, 0.5), VideoSync(2, True)
+    check_sync(score, 10, None, SETTINGS)
+    check_sync(score, 3, sure, SETTINGS)
+    for video in (None, VideoSync(2, False), VideoSync(1, True)):
+        with pytest.raises(DroppedError, match=r"sync_weak: correlation 0\.50"):
+            check_sync(score, 3, video, SETTINGS)
+    with pytest.raises(DroppedError, match="does not move"):
+        check_sync(None, 10, sure, SETTINGS)
+    with pytest.raises(DroppedError, match=r"sync_offset: -7 frames"):
+        check_sync(SyncScore(-7, 0.9, 0.9), 10, None, SETTINGS)
 
 
 def test_the_set_shows_duplicates_and_blur() -> None:

@@ -10,11 +10,12 @@ from echomimic.train.diffusion.manifest import FaceScore, Row, Source, SyncScore
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.shots import Span, luma_changes, split
 from echomimic.train.diffusion.prepare.sync import (
+    VideoSync,
     check_sync,
-    common_offset,
     scan_piece,
     score_sync,
     speech_fraction,
+    sync_of_video,
 )
 from echomimic.train.diffusion.prepare.tracks import TrackedPiece, track_piece
 from echomimic.train.diffusion.prepare.video import DroppedError, OpenedVideo, open_video
@@ -56,7 +57,7 @@ def prepare_video(
     spans = split(changes, settings)
     examined = [_examine(opened, span, expected, _row_of(whole, opened, span, settings), settings) for span in spans]
     candidates = [result for result in examined if isinstance(result, _Candidate)]
-    common = common_offset([c.sync for c in candidates], [c.span.count for c in candidates])
+    common = sync_of_video([c.sync for c in candidates], [c.span.count for c in candidates], settings)
     return [r if isinstance(r, Row) else _finish(opened, r, common, settings, folder) for r in examined]
 
 
@@ -108,7 +109,7 @@ def _examine(
 
 
 def _finish(
-    opened: OpenedVideo, candidate: _Candidate, common: int | None, settings: PrepareSettings, folder: Path
+    opened: OpenedVideo, candidate: _Candidate, common: VideoSync | None, settings: PrepareSettings, folder: Path
 ) -> Row:
     """Check the sync of a piece, write its clip with the sound moved into place, and return its row."""
     row, sync = candidate.row, candidate.sync
@@ -116,9 +117,9 @@ def _finish(
     try:
         speaks = row.speech is not None and row.speech >= settings.least_speech
         if speaks:
-            check_sync(score, settings)
+            check_sync(score, row.seconds, common, settings)
             row = replace(row, sync=score)
-        offset = score.offset if speaks and score is not None else common or 0
+        offset = score.offset if speaks and score is not None else 0 if common is None else common.offset
         sound = opened.cut_sound(row.source.start + offset / settings.fps, row.seconds)
         written = write_clip(folder, row.id, candidate.tracked, sound, settings)
     except DroppedError as reason:

@@ -66,7 +66,9 @@ class PrepareSettings:
         least_speech: least fraction of the time with speech.
         lag: largest lag in frames that is scanned.
         most_offset: largest lag of the sound in frames that is undone.
-        least_sync, least_confidence: least correlation of mouth and sound, and least distance to the median over lags.
+        least_sync, least_confidence: least correlation of mouth and sound in 10 seconds, and least distance to the
+            median over lags; more for shorter pieces. 1 % of rendered clips with another clip's voice reach them.
+        in_sync_video: fraction of it that is enough where the rest of the video is in sync.
         darkest, brightest: mean luma of the face, 0..255.
         most_text: largest fraction of the lower fifth that is strokes of static text.
         most_camera: largest motion of the border in pixels a frame, at 512 pixels.
@@ -95,8 +97,9 @@ class PrepareSettings:
     least_speech: float = 0.3
     lag: int = 12
     most_offset: int = 6
-    least_sync: float = 0.35
-    least_confidence: float = 0.2
+    least_sync: float = 0.37
+    least_confidence: float = 0.44
+    in_sync_video: float = 0.5
     darkest: float = 40.0
     brightest: float = 220.0
     most_text: float = 0.01

@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The rows of a video; `took` is seconds of work, `seconds` the length of the video, `known` if it was prepared
+    """The rows of a video; `took` is CPU seconds of work, `seconds` the length of the video, `known` if it was prepared
     before."""
 
     name: str
@@ -87,10 +87,10 @@ class Prepare:
             return Outcome(item.name, [self._failed(item, "crash", f"{MOST_ATTEMPTS} workers")])
         with writing(), attempts.open("ab") as file:
             file.write(b".")
-        began = time.perf_counter()
+        began = time.process_time()
         outcome = self._prepared(item)
         attempts.unlink(missing_ok=True)
-        return Outcome(outcome.name, outcome.rows, time.perf_counter() - began, outcome.seconds, outcome.known)
+        return Outcome(outcome.name, outcome.rows, time.process_time() - began, outcome.seconds, outcome.known)
 
     def forget_attempts(self, text: str) -> None:
         """Count the attempts at an item (JSON) from 0 again: another video may have killed the worker."""
