@@ -17,9 +17,9 @@ from echomimic.types import Floats
 
 _Times = npt.NDArray[np.float64]
 
-HEAD_SPREAD = {"yaw": 2.4, "pitch": 1.6, "roll": 1.6}
+HEAD_SPREAD = {"yaw": 2.4, "pitch": 2.2, "roll": 1.6}
 """Standard deviations in degrees at motion strength 1, without the nods on stressed syllables."""
-NODS, RAISES = (2.2, 5.0), (0.2, 0.55)
+NODS, RAISES = (2.8, 6.4), (0.2, 0.55)
 """Ranges of nods in degrees and of raised brows on stressed syllables. Nods are as large as that because only half to
 two thirds of one is visible in a warped photo (measured with a landmark detector on rendered frames)."""
 _NODDED, _RAISED = 0.9, 0.75
@@ -153,9 +153,9 @@ def _steps(times: _Times, steps: list[tuple[float, float, float]]) -> _Times:
 
 def _add_bump(total: _Times, times: _Times, at: float, size: float) -> None:
     """Add a rise of 0.16 s that peaks at `at`, and a slower fall."""
-    first, last = np.searchsorted(times, [at - 0.16, at + 0.4])
+    first, last = np.searchsorted(times, [at - 0.2, at + 0.45])
     x = times[first:last] - at
-    total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.16, 0.4), -1, 1) * np.pi / 2) ** 2
+    total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.2, 0.45), -1, 1) * np.pi / 2) ** 2
 
 
 @dataclass(frozen=True)
