@@ -245,7 +245,7 @@ def test_more_frames_than_voice_rest_and_fewer_are_cut():
 
 def test_every_picture_and_voice_has_its_own_head_path():
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    options, one, other = Options(), Portrait(picture), Portrait(255 - picture)
+    options, one, other = Options(), Portrait(picture), Portrait(np.invert(picture))
     seeds = {own_options(options, p, tone(s)).seed for p in (one, other) for s in (2.0, 3.0)}
     assert len(seeds) == 4
     assert own_options(options, one, tone(2.0)) == own_options(options, Portrait(picture.copy()), tone(2.0))

@@ -1,5 +1,6 @@
 """The parts of the mini: geometry, linear codec, log-mel features, clips, samples, judge, report, command."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,9 @@ from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.condition_images import PARTS
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.errors import OptionError, SetupError, WeightsError
-from echomimic.train.articulation import synthesis
 from echomimic.train.articulation.synthesis import VOICES, planned_sentences
 from echomimic.train.diffusion import mini_hands
-from echomimic.train.diffusion.mini import FRAMES, fit_codec, mini_settings, scale_encoder
+from echomimic.train.diffusion.mini import fit_codec, mini_settings, scale_encoder
 from echomimic.train.diffusion.mini_data import (
     FPS,
     HELD_OUT_VOICES,
@@ -41,7 +41,7 @@ from echomimic.train.diffusion.mini_judge import (
     table,
 )
 from echomimic.train.diffusion.mini_report import MiniPlan, portrait_variants, report_text, run_mini
-from echomimic.train.diffusion.mini_samples import MiniSamples, condition_pictures, vary_speech
+from echomimic.train.diffusion.mini_samples import FRAMES, MiniSamples, condition_pictures, vary_speech
 from echomimic.types import Curves, LandmarkTrack, Portrait
 
 GEOMETRY = Geometry(channels=(32,), layers=1, heads=2, motion_heads=2, audio_dim=88, encoder_widths=(4, 4, 8, 8))
@@ -142,7 +142,7 @@ def test_voices_that_judge_say_what_training_does_not() -> None:
 def test_missing_synthesizers_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(synthesis.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SetupError):
         available_voices(TRAINED_VOICES)
     assert run(["train", "mini", "-o", str(tmp_path / "run")]) == 2
