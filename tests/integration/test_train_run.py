@@ -137,9 +137,31 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(made: tuple[Pat
     assert [*(folder / "steps").iterdir()] == []
 
 
+def test_stage_two_and_the_landmarks_start_from_the_export_of_stage_one(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The commands of docs/training.md: single pictures, export, 12 frames with new motion modules, landmarks."""
+
+    def stage(settings: str, start: Path, name: str, *sets: str) -> int:
+        arguments = run_arguments(made[0], start, tmp_path / name, "--set", "run.steps=1", "--set", "loss.spatial=0")
+        arguments[2] = settings
+        return run([*arguments, *(part for value in sets for part in ("--set", value))])
+
+    picture = ("data.frames=1", "data.reference_distance=12")
+    assert stage("v1-stage1", made[1], "s1", *picture) == 0
+    assert run(["train", "export", str(tmp_path / "s1"), "-o", str(tmp_path / "S1")]) == 0
+    assert not list((tmp_path / "S1").rglob("motion_module*"))
+    assert stage("v1-stage2", tmp_path / "S1", "s2", "model.motion_module=new") == 0
+    assert run(["train", "export", str(tmp_path / "s2"), "-o", str(tmp_path / "S2")]) == 0
+    assert list((tmp_path / "S2").rglob("motion_module*"))
+    assert stage("v1-landmarks-stage1", tmp_path / "S1", "l1", *picture) == 0
+    trained = load_file(list_checkpoints(tmp_path / "l1")[-1] / "model.safetensors")
+    assert trained["condition.conv_in.weight"].shape[1] == 3
+
+
 def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Path) -> None:
     """torchrun with two processes (gloo) and half the batch each: the same losses, one log, quiet second process."""
-    sets = ("--set", "optimizer.eps=1e-4", "--set", "data.cached_latents=false", "--set", "model.trained=all")
+    sets = ("--set", "optimizer.eps=1e-4", "--set", "model.trained=all")
     assert run([*run_arguments(*made, tmp_path / "one"), *sets]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "echomimic"]
     done = subprocess.run(

@@ -42,10 +42,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     extra: Stateful | None = None,
 ) -> Path:
-    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete all but the newest `run.keep`.
+    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete old ones.
 
-    `extra` has further tensors, such as an objective's.
-    Raises OutputError if the disk is full; the older checkpoints stay.
+    The newest `run.keep` and those of every `run.keep_every` steps are kept. `extra` has further tensors, such
+    as an objective's. Raises OutputError if the disk is full; the older checkpoints stay.
     """
     target = folder / "steps" / f"{step:08d}"
     part = target.with_name(target.name + _PART)
@@ -70,7 +70,8 @@ def save_checkpoint(
             "free some space and run again with --resume"
         ) from None
     for old in list_checkpoints(folder)[: -settings.run.keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if int(old.name) % settings.run.keep_every:
+            shutil.rmtree(old, ignore_errors=True)
     return target
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from echomimic.train.diffusion.starts import Start, load_start
 from echomimic.train.diffusion.trainee import count_parameters
 from echomimic.train.diffusion.validate import Score, Validation
 
+LONGEST_WAIT = timedelta(hours=12)
 Say = Callable[[str], None]
 
 
@@ -56,6 +58,7 @@ def run_training(
     Raises InputError, OptionError, WeightsError, OutputError and DeviceError, each in one line.
     """
     options = options or RunOptions()
+    start_processes()
     check_folder(folder, settings, options)
     if not settings.data.path:
         raise OptionError("data.path is empty; expected a folder that `echomimic train prepare` wrote")
@@ -85,6 +88,18 @@ def run_training(
         report=_announced(report, start, say),
         after_step=watch,
     )
+
+
+def start_processes() -> None:
+    """Join the processes of a distributed run, which wait for one another as long as encoding or validation takes.
+
+    On a CPU accelerate joins them only if it is told that it is one.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
 
 
 def make_objective(settings: TrainSettings, start: Start) -> Objective:

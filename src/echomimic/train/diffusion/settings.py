@@ -239,7 +239,8 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class RunSettings:
-    """`steps` in all; a checkpoint every `checkpoint_every` steps, the newest `keep` are kept.
+    """`steps` in all; a checkpoint every `checkpoint_every` steps, of which the newest `keep` and those of
+    every `keep_every` steps are kept.
 
     Every `alarm_every` steps the gain by the voice is measured, every `validate_every` steps the loss at each noise
     level on `validation_samples` windows of validation clips, and `validation_clips` clips are rendered; 0 is never.
@@ -251,7 +252,8 @@ class RunSettings:
     gradient_checkpointing: bool = True
     workers: int = 4
     checkpoint_every: int = 1_000
-    keep: int = 3
+    keep: Annotated[int, Field(ge=1)] = 3
+    keep_every: Annotated[int, Field(ge=1)] = 10_000
     alarm_every: int = 500
     validate_every: int = 1_000
     validation_samples: int = 64
@@ -261,7 +263,7 @@ class RunSettings:
 
 _WITHOUT_EFFECT = {
     "run": (
-        *("workers", "checkpoint_every", "keep", "alarm_every", "validate_every", "validation_samples"),
+        *("workers", "checkpoint_every", "keep", "keep_every", "alarm_every", "validate_every", "validation_samples"),
         *("validation_clips", "trackers"),
     ),
     "data": ("path", "cached_speech"),
