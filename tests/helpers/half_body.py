@@ -73,8 +73,12 @@ def small_reader() -> PoseReader:
     return reader
 
 
-def make_half_data(folder: Path, names: Sequence[str] = ("aa11", "bb12"), side: int = 64) -> Path:
-    """Clips of the made person in the layout of `train prepare --half`, the last for validation."""
+def make_half_data(folder: Path, names: Sequence[str] = ("aa11", "bb12"), side: int = 64, crop: int = 0) -> Path:
+    """Clips of the made person in the layout of `train prepare --half`, the last for validation.
+
+    With `crop`, that many columns of the middle, with the whole picture's track.
+    """
+    width = crop or side
     rows = []
     for number, name in enumerate(names):
         track = made_pose(COUNT + number, FPS)
@@ -82,10 +86,10 @@ def make_half_data(folder: Path, names: Sequence[str] = ("aa11", "bb12"), side: 
         sound = np.random.default_rng(number).normal(0, 0.1, round(len(track) / FPS * 16_000)).astype(np.float32)
         place = folder / "clips" / name[:2]
         place.mkdir(parents=True, exist_ok=True)
-        write_clip_file(place / f"{name}.mp4", [*draw_person(track, side)])
+        write_clip_file(place / f"{name}.mp4", [*draw_person(track, side)[:, :, (side - width) // 2 :][:, :, :width]])
         write_sound_file(place / f"{name}.flac", sound)
         save_motion(place / f"{name}.npz", track)
         split = "val" if number == len(names) - 1 else "train"
-        rows.append(make_row(folder, name, split, kind="half", frames=len(track), size=(side, side)))
+        rows.append(make_row(folder, name, split, kind="half", frames=len(track), size=(width, side)))
     write_rows(folder / "manifest.jsonl", rows)
     return folder

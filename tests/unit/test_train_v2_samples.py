@@ -1,6 +1,7 @@
 """Samples of V2: half bodies, padded headshots, and a run of the curriculum from end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from echomimic.errors import OptionError
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.clips import open_clips
 from echomimic.train.diffusion.curriculum import check_curriculum, is_headshot, state_at
-from echomimic.train.diffusion.half_body import HalfBodySamples, open_headshots, region_crop
+from echomimic.train.diffusion.half_body import HalfBodySamples, SizeGroups, open_headshots, region_crop
 from echomimic.train.diffusion.headshots import GREY, measure_faces, place_face, placement_of_sample
 from echomimic.train.diffusion.losses import latent_loss
+from echomimic.train.diffusion.manifest import read_manifest, write_rows
 from echomimic.train.diffusion.reader import load_reader, save_reader
 from echomimic.train.diffusion.reader_data import PosePairs, make_reader, measure_headshots, open_half_bodies
 from echomimic.train.diffusion.run import run_training
@@ -171,6 +173,34 @@ def test_samples_without_hands_show_few(data: Path) -> None:
     firsts = [samples.window(0, n)[0] for n in range(30)]
     assert np.mean([first <= 9 for first in firsts]) > 0.8
     assert not samples.sample(0).condition.any()
+
+
+def test_the_samples_of_a_step_have_one_size(data: Path) -> None:
+    folder = data / "mixed"
+    if not folder.exists():
+        shutil.copytree(data / "half", folder)
+        tall = make_half_data(data / "tall", ("dd11", "ee12"), side=64, crop=48)
+        rows = read_manifest(folder) + read_manifest(tall)
+        shutil.copytree(tall / "clips", folder / "clips", dirs_exist_ok=True)
+        write_rows(folder / "manifest.jsonl", rows)
+    settings = _settings(data, data={"path": str(folder)})
+    samples, seen = _samples(settings), set()
+    for step in range(6):
+        batch = Batch.stack([samples.sample(n) for n in range(4 * step, 4 * step + 4)])
+        assert batch.pictures is not None and batch.condition.shape[3:] == batch.pictures.shape[3:]
+        assert batch.mouth.shape[3:] == batch.latents.shape[3:]
+        seen.add(tuple(batch.latents.shape[3:]))
+    assert seen == {(8, 8), (8, 6)}
+
+
+def test_sizes_are_drawn_as_often_as_they_are() -> None:
+    groups = SizeGroups([(64, 64)] * 30 + [(48, 64)] * 10, seed=0, batch=4)
+    sizes = [groups.size(4 * step) for step in range(400)]
+    assert sizes.count((48, 64)) == 100
+    for n in range(200):
+        assert (groups.clip(n) >= 30) == (groups.size(n) == (48, 64))
+    alone = SizeGroups([(64, 64)] * 10, seed=0, batch=4)
+    assert sorted(alone.clip(n) for n in range(10)) == list(range(10))
 
 
 def test_crops_take_turns() -> None:

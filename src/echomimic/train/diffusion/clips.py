@@ -111,7 +111,7 @@ def open_clips(folder: Path, settings: TrainSettings) -> tuple[Clips, Clips]:
 
 
 def check_sizes(rows: Sequence[Row], settings: TrainSettings, folder: Path) -> None:
-    """Raise InputError unless all clips have one size that the settings ask for."""
+    """Raise InputError unless all clips have the size that the settings ask for; of half bodies the longer side."""
     side = settings.data.size
     for row in rows:
         if max(row.size) != side or any(length % FACTOR for length in row.size):
@@ -120,7 +120,7 @@ def check_sizes(rows: Sequence[Row], settings: TrainSettings, folder: Path) -> N
                 f"clip {row.id} of {folder} has {found} pixels; expected a longer side of {side}: set data.size, or "
                 f"prepare the data with --size {side}"
             )
-        if row.size != rows[0].size:
+        if row.size != rows[0].size and row.kind == "face":
             raise InputError(
                 f"{folder} has clips of {rows[0].size} and of {row.size} pixels; expected one size: prepare each into "
                 "a folder of its own"

@@ -44,6 +44,28 @@ _APART = 1 << 40
 _AT_THE_HEAD = CurriculumState("headshot", (), "head", "head", 1.0, 0.0, 1.0)
 
 
+class SizeGroups:
+    """Which clips a step may use: all samples of a step have one size, since they become one tensor.
+
+    A size is drawn for a step with the frequency that it has among the clips. With one size, every clip is used once in
+    an epoch; with several, clips are drawn within the size of their step.
+    """
+
+    def __init__(self, sizes: Sequence[Size], seed: int, batch: int) -> None:
+        self._sizes, self._seed, self._batch = list(sizes), seed, batch
+        self._groups = {size: [i for i, other in enumerate(sizes) if other == size] for size in dict.fromkeys(sizes)}
+
+    def size(self, n: int) -> Size:
+        """Width and height of sample `n`."""
+        return self._sizes[clip_of_sample(self._seed, n // self._batch, len(self._sizes))]
+
+    def clip(self, n: int) -> int:
+        """The index of the clip of sample `n`."""
+        if len(self._groups) == 1:
+            return clip_of_sample(self._seed, n, len(self._sizes))
+        return int(stream("order", self._seed, n, 1).choice(self._groups[self.size(n)]))
+
+
 class HalfBodySamples(ClipSamples):
     """Samples of half bodies and, in the fraction that the curriculum states, of headshots (`loop.Samples`).
 
@@ -55,7 +77,8 @@ class HalfBodySamples(ClipSamples):
     ) -> None:
         check_settings(settings, heads)
         super().__init__(clips, speech, settings)
-        self._heads = HeadshotSamples(heads, speech, settings, clips.rows[0].size) if heads else None
+        groups = SizeGroups([row.size for row in clips.rows], settings.run.seed, settings.optimizer.batch)
+        self._groups, self._heads = groups, HeadshotSamples(heads, speech, settings, groups) if heads else None
 
     def sample(self, n: int) -> Sample:
         """Sample `n` of the run."""
@@ -64,6 +87,10 @@ class HalfBodySamples(ClipSamples):
         if self._heads is not None and is_headshot(seed, n, batch, headshots):
             return self._heads.sample(n)
         return super().sample(n)
+
+    def clip(self, n: int) -> int:
+        """The index of the clip of sample `n`: all of a step have one size."""
+        return self._groups.clip(n)
 
     def window(self, index: int, n: int) -> tuple[int, int]:
         """First frame and reference frame; without drawn hands the window of a few that shows the least of them."""
@@ -93,14 +120,16 @@ class HalfBodySamples(ClipSamples):
 class HeadshotSamples(ClipSamples):
     """Headshots on the canvas of half bodies: no hands drawn, the voice heard at the head, no loss on the padding."""
 
-    def __init__(self, clips: Clips, speech: SpeechEncoder | MelSpeech, settings: TrainSettings, canvas: Size) -> None:
+    def __init__(
+        self, clips: Clips, speech: SpeechEncoder | MelSpeech, settings: TrainSettings, groups: SizeGroups
+    ) -> None:
         super().__init__(clips, speech, settings, _draw_nothing)
-        self._canvas = canvas
+        self._groups = groups
 
     def sample(self, n: int) -> Sample:
         """Sample `n` of the run."""
-        seed, data, canvas = self.settings.run.seed, self.settings.data, self._canvas
-        index = clip_of_sample(seed, n, len(self.clips))
+        seed, data, canvas = self.settings.run.seed, self.settings.data, self._groups.size(n)
+        index = self.clip(n)
         first, reference = self.window(index, n)
         window, track = list(range(first, first + data.frames)), self.clips.track(index)
         assert isinstance(track, LandmarkTrack)
@@ -134,7 +163,7 @@ class HeadshotSamples(ClipSamples):
         settings = self.settings.phase_loss
         if not settings.is_on:
             return {}
-        crop = region_crop(self.settings.run.seed, n, track, window, self._canvas, settings.crop)
+        crop = region_crop(self.settings.run.seed, n, track, window, self._groups.size(n), settings.crop)
         pixels = reduced_crop(pictures[crop[0]], crop, settings.crop)
         if timestep >= settings.pose_from:
             crop = (*crop[:3], 0, 0)

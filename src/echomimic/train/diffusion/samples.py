@@ -64,7 +64,7 @@ class ClipSamples:
     def sample(self, n: int) -> Sample:
         """Sample `n` of the run."""
         seed, data, rows = self.settings.run.seed, self.settings.data, self.clips.rows
-        index = clip_of_sample(seed, n, len(rows))
+        index = self.clip(n)
         first, reference = self.window(index, n)
         window, size = list(range(first, first + data.frames)), rows[index].size
         track = self.clips.track(index)
@@ -82,6 +82,10 @@ class ClipSamples:
             audio_mask=conditions.audio_mask,
             origin=torch.tensor([index, first]),
         )
+
+    def clip(self, n: int) -> int:
+        """The index of the clip of sample `n`."""
+        return clip_of_sample(self.settings.run.seed, n, len(self.clips))
 
     def window(self, index: int, n: int) -> tuple[int, int]:
         """First frame of the window and the reference frame of sample `n` in a clip."""
