@@ -334,7 +334,8 @@ def _layers(picture: Pixels, shut: Pixels, lashes: npt.NDArray[np.uint8], place:
     line = _difference(under, photo) * row
     left_over = np.clip((photo - line[..., :3]) / np.maximum(1 - line[..., 3:] / 255, 0.02), 0, 255)
     # inside the eye the lash line covers what is there, so that it changes nothing at rest
-    edge = opening * finer((place.over > -INNER).astype(np.float32))[..., None] * smoothstep(dark, 0.2, 0.45)
+    near = np.clip((place.over + INNER) * place.width / 1.5, 0, 1).astype(np.float32)
+    edge = opening * finer(near)[..., None] * smoothstep(dark, 0.2, 0.45)
     inner = np.concatenate([photo, np.full_like(photo[..., :1], 255)], 2) * edge
     both = (line * (1 - opening) + inner, _difference(under, left_over) * (1 - opening))
     lashes_layer, rest = (np.clip(part + 0.5, 0, 255).astype(np.uint8) for part in both)

@@ -24,7 +24,9 @@ _REST_FADES = (0.0, 0.45)
 """Range of blinks over which what is no lash vanishes: wet edges and highlights."""
 _FLATTEST = 0.25
 """Shortest length of lashes that point at the viewer, as a fraction."""
-_SHADOW, _SHADOW_WIDTH = 0.5, 0.03
+_THINNER = 0.45
+"""Fraction by which the lash line of a shut eye is thinner, because it is seen from above."""
+_SHADOW, _SHADOW_WIDTH = 0.4, 0.025
 """Darkness of the line of a shut eye, and its thickness in eye widths."""
 _FAINT = 4
 """Alpha or colour from which a pixel of a layer is seen."""
@@ -149,9 +151,10 @@ class EyeRenderer:
             source: Floats = np.where(below < -strip, (below + strip) / np.float32(flip) - strip, below)
             patch = _composite(patch, self._lid.lashes, place(source))
         else:
-            hanging, line = below / np.float32(flip) - strip, np.clip(below + strip + 0.5, 0, 1)
+            thin = np.float32(1 - _THINNER * shut)
+            hanging, line = below / np.float32(flip) - strip, np.clip(below + strip * thin + 0.5, 0, 1)
             patch = _composite(patch, self._lid.lashes, place(hanging), np.clip(below + 0.5, 0, 1))
-            patch = _composite(patch, self._lid.lashes, place(below), line)
+            patch = _composite(patch, self._lid.lashes, place(below / thin), line)
         return _slit(patch, below / self._width, view.t / self._width, shut) if shut else patch
 
     def _on_layer(self, at: Floats) -> Floats:
