@@ -315,8 +315,8 @@ def pose_of(width: int, height: int, frames: int = 6) -> PoseTrack:
     body[:, 2, :2], body[:, 5, :2] = (0.3, 0.45), (0.7, 0.45)
     hands = np.concatenate([rng.random((frames, 2, 21, 2)) * 0.1 + 0.6, np.full((frames, 2, 21, 1), 0.9)], axis=3)
     hands[0, 0, :, 2] = 0
-    parts = (part.astype(np.float32) for part in (body, hands, face))
-    return PoseTrack(*parts, fps=24.0, image_size=(width, height))
+    body, hands, face = (part.astype(np.float32) for part in (body, hands, face))
+    return PoseTrack(body, hands, face, fps=24.0, image_size=(width, height))
 
 
 def test_an_upper_body_is_cropped_to_multiples_of_64() -> None:
