@@ -132,7 +132,7 @@ class MouthRenderer:
         u = np.abs(x[None] + y[:, None]) / (0.5 * length)
         inside = (coverage > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
-        near = 0.58 + 0.42 * smoothstep(cast(Array, depth), 0.0, min(0.09, 0.5 * gap + 0.02))
+        near = 0.7 + 0.3 * smoothstep(cast(Array, depth), 0.0, min(0.07, 0.5 * gap + 0.02))
         # little light enters a narrow gap: bright teeth in it would look like a seam
         shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.35 + 0.65 * _ramp(gap, 0.0, 0.13))
         shade = shade[..., None].astype(np.float32)

@@ -51,7 +51,7 @@ def mouth_colours(picture: Pixels, points: Array, is_open: bool) -> MouthColours
     warm = dim * (1 + cast * (hue / hue.mean() - 1))
     flesh = np.array([168.0, 84.0, 84.0]) * warm
     made = {
-        "teeth": teeth if own is None else np.minimum(OWN_SHADE * own, 245),
+        "teeth": teeth if own is None else own * min(OWN_SHADE, 245 / float(own.max())),
         "cavity": np.array([40.0, 15.0, 15.0]) * warm,
         "tongue": 0.95 * (0.72 * flesh + 0.28 * lips),
         "gum": 0.8 * (0.6 * np.array([150.0, 72.0, 74.0]) * warm + 0.4 * lips),

@@ -163,7 +163,7 @@ def _texture(
     gloss = 0.05 * np.exp(-(((u + 0.15) / 0.35) ** 2)) * np.exp(-(((v - 0.09) / 0.03) ** 2))
     light = (round_ * rise * (1 - seam) + gloss) * (1 + vary["light"])
     # necks are warmer, edges are translucent
-    warm = (0.05 - 0.09 * smoothstep(v, 0.0, 0.12) + 0.02 * (k == 2) + vary["warm"])[..., None]
+    warm = (0.11 - 0.06 * smoothstep(v, 0.0, 0.12) + 0.02 * (k == 2) + vary["warm"])[..., None]
     coloured = float(np.clip(8 * np.ptp(colour) / colour.max(), 0, 1))
     tooth = colour * light[..., None] * (1 + coloured * warm * np.array([0.6, 0.1, -1.0]))
     shaded = 0.25 * gum * np.clip(1 - light, 0, 1)[..., None]
