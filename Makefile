@@ -28,7 +28,7 @@ coverage: .venv/.dev ## run the tests and print which share of the lines they ru
 check: .venv/.dev ## format, lint, types of source and tests, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src tests
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 check-js: ## format and types of the page's JavaScript, where Node.js is installed
