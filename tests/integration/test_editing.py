@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_an_edit_that_changes_the_length_is_refused(session: EditingSession) -> 
 
 def test_a_saved_track_holds_landmarks_where_its_curves_put_them(session: EditingSession, tmp_path: Path) -> None:
     session.apply({"face": [{"op": "set_curve", "curve": "yaw", "keys": [[0, 10]]}]})
-    saved = motion.load_motion(session.face.save(tmp_path / "t.npz"))
+    saved: Any = motion.load_motion(session.face.save(tmp_path / "t.npz"))
     assert saved.image_size == session.face.size
     rows = session.face.curves().values
-    np.testing.assert_allclose(saved.points[5], session.face.prepared.scene.landmarks(rows[5]), atol=1e-3)  # type: ignore[union-attr]
+    np.testing.assert_allclose(saved.points[5], session.face.prepared.scene.landmarks(rows[5]), atol=1e-3)

@@ -272,7 +272,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def deep(pixels: np.ndarray, kind: str) -> np.ndarray:
     """The picture's values in other depths, on the scale that such files use."""
     values = pixels.astype(np.float64)
-    return {
+    kinds: dict[str, np.ndarray] = {
         "8 in 32 signed": values.astype(np.int32),
         "8 in 16 signed": values.astype(np.int16),
         "12 in 16": np.rint(values / 255 * 4095).astype(np.uint16),
@@ -285,7 +285,8 @@ def deep(pixels: np.ndarray, kind: str) -> np.ndarray:
         "float to 255": values.astype(np.float32),
         "half": (values / 255).astype(np.float16),
         "double": values / 255,
-    }[kind]
+    }
+    return kinds[kind]
 
 
 @pytest.mark.parametrize("colour", [True, False])
@@ -308,7 +309,7 @@ def test_tiffs_of_every_depth(tmp_path: Path, kind: str, big: bool, colour: bool
 ])  # fmt: skip
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_layouts_of_tiffs(tmp_path: Path, options: dict[str, Any], depth: type) -> None:
-    pixels = picture().astype(depth) * (257 if depth is np.uint16 else 1)
+    pixels: np.ndarray = picture().astype(depth) * (257 if depth is np.uint16 else 1)
     given = pixels.transpose(2, 0, 1) if "planarconfig" in options else pixels
     tifffile.imwrite(tmp_path / "face.tif", given, photometric="rgb", **options)
     assert close(read_picture(tmp_path / "face.tif").pixels, picture(), 1.0)

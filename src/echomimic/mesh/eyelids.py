@@ -244,7 +244,7 @@ def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[Array]
         cv2.fillConvexPoly(found, hull, (0,))
         cv2.polylines(found, [hull], True, (0,), max(1, round(0.12 * place.width)))
     kept = np.maximum(kept, _leaving(found, _LONG * place.width, sides=True))
-    return cv2.dilate(kept, np.ones((3, 3), np.uint8)) * (~eye).astype(np.uint8)
+    return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * ~eye, np.uint8)
 
 
 def _leaving(found: npt.NDArray[np.uint8], length: float, sides: bool) -> npt.NDArray[np.uint8]:
@@ -306,8 +306,8 @@ def _shaded(skin: Floats, place: _Place) -> Floats:
 def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
     """(h, w, 3): the fine texture of the skin below the eye, mirrored onto the lid."""
     fine = crop - cv2.GaussianBlur(crop, (0, 0), max(0.8, 0.03 * place.width))
-    rows, columns = np.indices(hole.shape, np.float32)
-    source = rows + np.float32(place.width) * np.maximum(0.16 - 2 * place.under, 0).astype(np.float32)
+    rows, columns = (np.asarray(axis, np.float32) for axis in np.indices(hole.shape))
+    source = np.asarray(rows + place.width * np.maximum(0.16 - 2 * place.under, 0), np.float32)
     mirrored = cv2.remap(fine, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     below = (place.under > 0.12) & (place.under < 0.4)
     most = 2.5 * float(np.median(np.abs(fine[below]))) + 0.5 if below.any() else 0.0

@@ -125,8 +125,8 @@ def tooth_row(upper: bool, fine: float, colour: Floats, gum: Floats, draw: np.ra
     slope = np.gradient(away, arc)
     facing = np.stack([slope, 0 * slope, -np.sqrt(np.maximum(1 - slope**2, 0.02))], 1)
     columns, rows = max(8, round(2 * half * fine)), max(8, round(TALL * fine))
-    s = (np.arange(columns) + 0.5) / fine - half
-    v = ((np.arange(rows) + 0.5) / fine + TOP)[:, None]
+    s = np.asarray((np.arange(columns) + 0.5) / fine - half, np.float64)
+    v = np.asarray((np.arange(rows) + 0.5) / fine + TOP, np.float64)[:, None]
     texture = _texture(s, v, widths, lengths, colour, gum, draw)
     return ToothRow(texture, fine, arc, np.sign(arc) * across, away, facing, float(lengths[0]))
 

@@ -94,8 +94,9 @@ _TARGETS = (
 def without_drift(values: Floats, fps: float = FPS) -> npt.NDArray[np.float64]:
     """A curve (T,) minus its moving average over a second."""
     width = 2 * int(fps / 2) + 1
-    padded = np.pad(np.asarray(values, np.float64), width // 2, mode="edge")
-    return values - np.convolve(padded, np.full(width, 1 / width), "valid")
+    curve = np.asarray(values, np.float64)
+    padded = np.pad(curve, width // 2, mode="edge")
+    return curve - np.convolve(padded, np.full(width, 1 / width), "valid")
 
 
 def correlation(a: Floats, b: Floats) -> float:
