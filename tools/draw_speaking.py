@@ -1,6 +1,6 @@
 """Draw docs/images/speaking.gif for the README: the bundled portrait as a photo, an old photo and a painting, speaking.
 
-    python tools/draw_speaking.py [-o docs/images/speaking.gif]
+python tools/draw_speaking.py [-o docs/images/speaking.gif]
 """
 
 import argparse
