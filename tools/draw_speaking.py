@@ -36,13 +36,14 @@ def speak(picture: Picture, seed: int) -> list[Picture]:
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images/speaking.gif"))
     output: Path = parser.parse_args().output
     clips = [speak(picture, seed) for seed, picture in enumerate(kinds(read_picture(demo_portrait()).pixels).values())]
     frames = (np.concatenate(row, axis=1) for row in zip(*clips, strict=True))
     write_clip(output, frames, FPS, None, {"comment": "AI-generated video of a still picture, made by echomimic"})
-    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
+    sys.stdout.write(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n")
 
 
 if __name__ == "__main__":
