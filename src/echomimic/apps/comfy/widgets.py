@@ -16,6 +16,8 @@ SAVED_NAMES = {"guidance_scale": "guidance"}
 SET_BY_PRESETS = frozenset(name for preset in PRESETS.values() for name in preset.defaults)
 ADVANCED = (GROUPS["diffusion"], GROUPS["machine"])
 SET_BY_HOST = ("device",)
+OF_FILES = ("mark",)
+"""Options of written files; nodes return frames."""
 
 
 def _widget_name(option: str) -> str:
@@ -24,7 +26,7 @@ def _widget_name(option: str) -> str:
 
 _SPECS = {_widget_name(spec.name): spec for spec in OPTION_SPECS}
 MACHINE = tuple(name for name, spec in _SPECS.items() if spec.group == GROUPS["machine"] and name not in SET_BY_HOST)
-RENDER = tuple(name for name, spec in _SPECS.items() if spec.group != GROUPS["machine"])
+RENDER = tuple(name for name, spec in _SPECS.items() if spec.group != GROUPS["machine"] and name not in OF_FILES)
 
 
 def make_inputs(io: Any, names: Iterable[str], tooltips: Mapping[str, str] | None = None) -> list[Any]:
