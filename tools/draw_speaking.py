@@ -16,7 +16,7 @@ from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
 from echomimic.types import Picture, Portrait
 
-SIZE, FPS, SECONDS = 168, 10.0, 2.8
+SIZE, FPS, SECONDS = 200, 10.0, 2.0
 
 
 def kinds(photo: Picture) -> dict[str, Picture]:
