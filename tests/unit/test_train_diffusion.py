@@ -304,6 +304,7 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     ours, theirs = (load_file(list_checkpoints(path)[-1] / "model.safetensors") for path in (tmp_path / "one", folder))

@@ -126,8 +126,17 @@ def train(
         for found in after_step(state, trainee) if after_step else ():  # in the first process only
             accelerator.log(found, step=state.step)
             write_log(folder, {"step": state.step, **found})
-    accelerator.end_training()
+    _end(accelerator)
     return state.average
+
+
+def _end(accelerator: Any) -> None:
+    """End a run in step with the other processes: while this one waits, gloo's threads release their last tensors.
+
+    Released after the process group, tensors and group would wait for each other.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def _prepare_networks(trainee: Trainee, settings: TrainSettings, device: torch.device) -> dict[str, nn.Parameter]:
