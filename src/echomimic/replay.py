@@ -11,7 +11,7 @@ from echomimic import api
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
 from echomimic.media import read_video
-from echomimic.provenance import RenderRecord, digest, library_versions, read_record
+from echomimic.provenance import RenderRecord, digest, read_record
 from echomimic.types import Clip, Picture, Progress
 
 
@@ -20,13 +20,13 @@ class Replay:
     """A video that was made again. `equal` is whether all frames are the same as decoded from both files.
 
     `first_difference` is the number of the first other frame, from 0; `mean_difference` is over all frames, in grey
-    values; `reasons` are versions and weights in which the two differ.
+    values, None if number or size of the frames differ; `reasons` are versions and weights in which the two differ.
     """
 
     clip: Clip
     equal: bool
     first_difference: int | None
-    mean_difference: float
+    mean_difference: float | None
     reasons: tuple[str, ...]
 
 
@@ -62,10 +62,10 @@ def replay(
         progress=progress,
         **record.options,
     )
-    first, mean = _compare(video, output)
+    first, mean = compare_videos(video, output)
     made = read_record(output)
-    reasons = _reasons(record, made) if made is not None else ()
-    return Replay(clip, first is None, first, mean, reasons)
+    assert made is not None  # animate has just written it
+    return Replay(clip, first is None, first, mean, _reasons(record, made))
 
 
 def _check_input(video: Path, name: str, path: Path | None, recorded: str | None) -> None:
@@ -82,12 +82,15 @@ def _check_input(video: Path, name: str, path: Path | None, recorded: str | None
         )
 
 
-def _compare(one: Path, other: Path) -> tuple[int | None, float]:
-    """The first frame that differs, and the mean difference in grey values; frames are compared as decoded."""
+def compare_videos(one: Path, other: Path) -> tuple[int | None, float | None]:
+    """The first frame that differs, and the mean difference in grey values; frames are compared as decoded.
+
+    The difference is None if one of the two ends earlier, or has frames of another size.
+    """
     first, total, count = None, 0.0, 0
     for number, (a, b) in enumerate(zip_longest(_frames(one), _frames(other))):
         if a is None or b is None or a.shape != b.shape:
-            return (number if first is None else first), 255.0
+            return (number if first is None else first), None
         if not np.array_equal(a, b):
             first = number if first is None else first
             total += float(np.abs(a.astype(np.int16) - b).mean())
@@ -106,7 +109,7 @@ def _frames(path: Path) -> Iterator[Picture]:
 def _reasons(recorded: RenderRecord, made: RenderRecord) -> tuple[str, ...]:
     """In which versions and weights two records differ."""
     before = {"echomimic": recorded.version, **recorded.libraries}
-    now = {"echomimic": made.version, **library_versions()}
+    now = {"echomimic": made.version, **made.libraries}
     names = sorted(before.keys() | now.keys())
     differences = [
         f"{n} {now.get(n, '(absent)')} instead of {before.get(n, '(absent)')}"

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import torch
 
-from echomimic.checkpoints import Geometry
+from echomimic.checkpoints import Geometry, checksum
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.diffusion.networks import empty_networks
 from echomimic.diffusion.small import LinearCodec, MelSpeech
@@ -17,7 +17,7 @@ from echomimic.motion import save_motion
 from echomimic.options import make_options
 from echomimic.presets import find_preset
 from echomimic.train.diffusion.export import export_networks
-from echomimic.train.diffusion.manifest import Checksums, Row, Source, file_sha256, write_rows
+from echomimic.train.diffusion.manifest import Checksums, Row, Source, write_rows
 from echomimic.train.diffusion.rights import Consent, Rights
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee
@@ -52,7 +52,7 @@ def make_row(folder: Path, name: str, split: str = "train", consent: Consent = "
     """The row of a clip whose files are written already."""
     paths = {part: f"clips/{name[:2]}/{name}{end}" for part, end in (("clip", ".mp4"), ("sound", ".flac"))}
     paths["track"] = f"clips/{name[:2]}/{name}.npz"
-    sums = Checksums(**{part: file_sha256(folder / path) for part, path in paths.items()})
+    sums = Checksums(**{part: checksum(folder / path) for part, path in paths.items()})
     given = {
         "kind": "face",
         "source": Source("made.mp4", "0" * 64),

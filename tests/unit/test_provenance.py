@@ -1,6 +1,5 @@
 """The mark in frames, the render record in tags, and signatures."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from echomimic.errors import InputError, OutputError, SetupError, VideoError
+from echomimic.errors import OutputError, SetupError, VideoError
 from echomimic.media import read_tags, write_clip
 from echomimic.options import Options, make_options
 from echomimic.provenance import (
@@ -27,6 +26,7 @@ from echomimic.provenance import (
 from echomimic.provenance.mark_code import CODED_BITS, decode_payload, encode_payload
 from echomimic.provenance.mark_detection import find_mark_in
 from echomimic.provenance.mark_pattern import PAIRS, TILE, layout, tiles
+from echomimic.replay import compare_videos
 from echomimic.types import Picture, Portrait, PoseTrack
 
 PAYLOAD = b"\x00\xff\x10\x80\x7f\x33"
@@ -125,6 +125,17 @@ def test_a_record_survives_every_format(tmp_path: Path) -> None:
     assert record().payload() != record(preset="v1").payload()
 
 
+def test_videos_are_compared_frame_by_frame(tmp_path: Path) -> None:
+    frames = textured_frames(6, (64, 64))
+    one = write(tmp_path / "one", frames)
+    assert compare_videos(one, write(tmp_path / "same", frames)) == (None, 0.0)
+    changed = [*frames[:4], (frames[4] ^ 1).astype(np.uint8), frames[5]]
+    first, mean = compare_videos(one, write(tmp_path / "other", changed))
+    assert first == 4 and mean == pytest.approx(1 / 6)
+    assert compare_videos(one, write(tmp_path / "short", frames[:5])) == (5, None)
+    assert compare_videos(one, write(tmp_path / "small", textured_frames(6, (32, 32)))) == (0, None)
+
+
 def test_a_record_names_no_place(tmp_path: Path) -> None:
     text = new_record("mesh", make_options({"workers": 3}), (64, 64), 3, 25.0, portrait="c", speech="d").to_json()
     assert "/" not in text and "workers" not in text and "device" not in text
@@ -196,7 +207,3 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setitem(__import__("sys").modules, "c2pa", None)
     with pytest.raises(SetupError, match=r"c2pa-python is missing, .*provenance"):
         read_credentials(tmp_path / "a.mp4")
-
-
-def test_errors_of_inputs_are_input_errors() -> None:
-    assert issubclass(VideoError, InputError) and json.loads(record().to_json())["preset"] == "mesh"

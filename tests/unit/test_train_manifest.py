@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from echomimic.checkpoints import checksum
 from echomimic.errors import InputError, OptionError
 from echomimic.train.diffusion.manifest import (
     Checksums,
@@ -16,7 +17,6 @@ from echomimic.train.diffusion.manifest import (
     SyncScore,
     append_rows,
     check_files,
-    file_sha256,
     format_row,
     hours_by_rights,
     read_manifest,
@@ -46,7 +46,7 @@ def make_row(folder: Path, name: str, **values: Any) -> Row:
         frames=72,
         size=(64, 64),
         sync=SyncScore(1, 0.6, 0.4),
-        checksums=Checksums(**{field: file_sha256(path) for field, path in paths.items()}),
+        checksums=Checksums(**{field: checksum(path) for field, path in paths.items()}),
         **relative,
     )
     return replace(made, **values)

@@ -1,13 +1,13 @@
 """The clips to measure: a video, a folder of videos, or a manifest with references."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from echomimic.checkpoints import checksum
 from echomimic.errors import InputError, OptionError
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
@@ -80,10 +80,6 @@ def file_digest(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
+        return checksum(path)
     except OSError:
         return None

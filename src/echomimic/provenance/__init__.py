@@ -3,7 +3,7 @@
 from echomimic.provenance.keys import make_test_keys
 from echomimic.provenance.mark import mark_frames
 from echomimic.provenance.mark_detection import MarkResult, find_mark
-from echomimic.provenance.record import TAG, RenderRecord, digest, library_versions, new_record, read_record
+from echomimic.provenance.record import TAG, RenderRecord, digest, new_record, read_record
 from echomimic.provenance.signing import (
     SIGNED_SUFFIXES,
     Credentials,
@@ -23,7 +23,6 @@ __all__ = [
     "check_signing",
     "digest",
     "find_mark",
-    "library_versions",
     "make_test_keys",
     "mark_frames",
     "new_record",

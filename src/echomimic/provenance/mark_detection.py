@@ -50,7 +50,7 @@ def find_mark(video: Path, longest: float = LONGEST) -> MarkResult:
 def find_mark_in(frames: Iterable[tuple[float, Floats]]) -> MarkResult:
     """Look for a mark in pairs of a time in seconds and a luma picture (H, WIDTH)."""
     bins = _time_bins(frames)
-    if len(bins) < 2 * BINS // PAIRS:
+    if len(bins) < BINS // 2:  # a second
         return MarkResult(False, 0.0, None)
     plan = layout()
     folded = _accumulate(bins)

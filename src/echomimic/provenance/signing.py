@@ -14,9 +14,8 @@ from echomimic.provenance.record import RenderRecord
 if TYPE_CHECKING:
     from types import ModuleType
 
-AI_GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""Digital source types of IPTC that say: made, or made in part, by a trained algorithm."""
+"""IPTC's digital source type of a picture that was made in part by a trained algorithm."""
 SIGNED_SUFFIXES = (".mp4", ".gif")
 _KEYS = "a PEM certificate chain and its PEM private key: make a test pair with echomimic keys new"
 _RECORD = "org.echomimic.render"

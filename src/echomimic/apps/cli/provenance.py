@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from echomimic.apps.cli.flags import NO_VALUE
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import SetupError
+
+if TYPE_CHECKING:
+    from echomimic.provenance import Credentials, MarkResult
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="a video, a gif, a picture or a folder of frames")]
 _Json = Annotated[bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object, for programs")]
@@ -68,10 +71,8 @@ def verify(file: _File, as_json: _Json = False) -> None:
     raise typer.Exit(1 if broken or not says else 0)
 
 
-def _credentials_line(credentials: object, problem: str) -> str:
-    from echomimic.provenance import Credentials
-
-    if not isinstance(credentials, Credentials):
+def _credentials_line(credentials: "Credentials | None", problem: str) -> str:
+    if credentials is None:
         return problem or "none"
     state = "unchanged since" if credentials.intact else "CHANGED since"
     trust = "a trusted signer" if credentials.trusted else "a signer that is on no trust list"
@@ -79,10 +80,8 @@ def _credentials_line(credentials: object, problem: str) -> str:
     return f"{kind}, by {credentials.generator}; {state} it was signed by {credentials.signer} ({trust})"
 
 
-def _mark_line(mark: object, recorded: bool, belongs: bool) -> str:
-    from echomimic.provenance import MarkResult
-
-    if not isinstance(mark, MarkResult):
+def _mark_line(mark: "MarkResult | None", recorded: bool, belongs: bool) -> str:
+    if mark is None:
         return "not looked for: only videos hold enough frames"
     if not mark.found:
         return f"none found (score {mark.score:.1f})"
@@ -121,16 +120,15 @@ def replay(
         )
         reporter.done(result.clip)
     if as_json:
-        facts = {"first_difference": result.first_difference, "mean_difference": round(result.mean_difference, 4)}
+        facts = {"first_difference": result.first_difference, "mean_difference": result.mean_difference}
         print_json("replay", equal=result.equal, reasons=list(result.reasons), **facts)
     elif result.equal:
         print_line(f"the {result.clip.frames} frames are the same as those of {file}")
     else:
+        mean = result.mean_difference
+        how = "in number or size" if mean is None else f"by {mean:.3f} grey values in the mean"
         why = "; ".join(result.reasons) or "the versions are the same: another processor or device"
-        print_line(
-            f"frames differ from {file} from frame {result.first_difference} on, by {result.mean_difference:.3f} grey "
-            f"values in the mean; {why}"
-        )
+        print_line(f"frames differ from {file} from frame {result.first_difference} on, {how}; {why}")
     raise typer.Exit(0 if result.equal else 1)
 
 

@@ -9,7 +9,6 @@ A data set is a folder that `echomimic train prepare` writes:
     shards/000000.tar         instead of `clips`, with --shards: the same files as WebDataset samples
 """
 
-import hashlib
 import json
 import os
 import tarfile
@@ -21,6 +20,7 @@ from typing import Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from echomimic.checkpoints import checksum
 from echomimic.errors import InputError
 from echomimic.media import atomic_path
 from echomimic.media.output import writing
@@ -229,7 +229,7 @@ def check_files(folder: Path, row: Row, cache: Path | None = None) -> RowFiles:
     for name in SUFFIXES:
         path: Path = getattr(files, name)
         try:
-            digest = file_sha256(path)
+            digest = checksum(path)
         except OSError as error:
             raise InputError(
                 f"{path} of clip {row.id} cannot be read ({error.strerror}); expected the file of the manifest: "
@@ -247,15 +247,6 @@ def check_data(folder: Path, rows: Sequence[Row]) -> None:
     """Check the files of all rows, as `check_files`."""
     for row in rows:
         check_files(folder, row)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file. Raises OSError if it cannot be read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def hours_by_rights(rows: Iterable[Row]) -> dict[tuple[str, str], float]:

@@ -46,7 +46,9 @@ class MiniSamples:
     In the first `voice_first` of the steps no landmarks are drawn.
     """
 
-    def __init__(self, clips: Sequence[MiniClip], codec: LinearCodec, settings: TrainSettings, voice_first: float):
+    def __init__(
+        self, clips: Sequence[MiniClip], codec: LinearCodec, settings: TrainSettings, voice_first: float
+    ) -> None:
         self._settings, self._speech = settings, MelSpeech()
         self._landmarks_from = int(voice_first * settings.run.steps) * settings.optimizer.batch
         self._clips = [self._prepare(clip, codec) for clip in clips if len(clip) > FRAMES + 1]

@@ -4,9 +4,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from echomimic.checkpoints import checksum
 from echomimic.mesh.expected_mouth import mouth_of_features
 from echomimic.motion.lags import Sync
-from echomimic.train.diffusion.manifest import FaceScore, Row, Source, SyncScore, file_sha256
+from echomimic.train.diffusion.manifest import FaceScore, Row, Source, SyncScore
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.shots import Span, luma_changes, split
 from echomimic.train.diffusion.prepare.sync import (
@@ -44,7 +45,7 @@ def prepare_video(
 
     `name` is what rows call the video. Raises OutputError if the files cannot be written.
     """
-    source = Source(name or path.name, file_sha256(path), recording.url)
+    source = Source(name or path.name, checksum(path), recording.url)
     row = Row(clip_id(source, settings, 0), settings.kind, source, recording.rights, settings.digest())
     whole = describe(row, recording)
     try:

@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from echomimic.checkpoints import checksum
 from echomimic.errors import OutputError
 from echomimic.media.output import writing
-from echomimic.train.diffusion.manifest import Row, Source, file_sha256, parse_row, write_rows
+from echomimic.train.diffusion.manifest import Row, Source, parse_row, write_rows
 from echomimic.train.diffusion.prepare.process import clip_id, describe, prepare_video
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.rights import Recording
@@ -101,7 +102,7 @@ class Prepare:
 
     def _prepared(self, item: Item) -> Outcome:
         try:
-            record = self._record(file_sha256(Path(item.path)))
+            record = self._record(checksum(Path(item.path)))
             known = record.is_file()
             rows = _read_record(record) if known else self.work(item)
             if not known:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from echomimic.checkpoints import checksum
 from echomimic.media import atomic_path
 from echomimic.media.output import writing
 from echomimic.media.writer import MP4, encode
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.motion import save_motion
-from echomimic.train.diffusion.manifest import SUFFIXES, Checksums, file_sha256
+from echomimic.train.diffusion.manifest import SUFFIXES, Checksums
 from echomimic.train.diffusion.prepare.fingerprint import PLACES, fingerprint
 from echomimic.train.diffusion.prepare.quality import Quality, QualityMeter, check_quality
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
@@ -60,7 +61,7 @@ def write_clip(folder: Path, name: str, tracked: TrackedPiece, sound: Floats, se
         check_quality(quality, settings)
         write_flac(parts["sound"], sound)
         save_motion(parts["track"], tracked.canvas_track())
-        checksums = Checksums(**{field: file_sha256(part) for field, part in parts.items()})
+        checksums = Checksums(**{field: checksum(part) for field, part in parts.items()})
         for part in parts.values():
             _sync(part)
     files = {field: path.relative_to(folder).as_posix() for field, path in paths.items()}
