@@ -10,7 +10,7 @@ from echomimic.types import Floats
 
 TARGETS = {"gap_p95": 0.40, "width_sd": 0.055, "shut": 0.15, "narrowest": 0.85, "widest": 1.25}
 """Filmed speech, which strength 1 means: lip gap in mouth widths (95th percentile), deviation of the mouth's width in
-distances of the outer eye corners, share of shut frames, and the range of the width relative to rest."""
+distances of the outer eye corners, fraction of shut frames, and the range of the width relative to rest."""
 
 GAP_SHUT, GAP_WIDE = 0.15, 0.6
 """Predicted gaps at which the lips just part, and at which they are nearly as wide as the jaw allows."""

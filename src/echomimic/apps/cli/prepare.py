@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.flags import NO_VALUE, Json
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import OptionError
 
@@ -34,9 +34,7 @@ def prepare(
     time: Annotated[
         bool, typer.Option("--time", metavar=NO_VALUE, help="prepare three of the videos and print a forecast for all")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Cut, track, filter and align raw videos into clips to train on; every dropped piece gets its reason."""
     if str(output) == "-":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.flags import Json
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import SetupError
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from echomimic.provenance import Credentials, MarkResult
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="a video, a gif, a picture or a folder of frames")]
-_Json = Annotated[bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object, for programs")]
 
 keys_app = typer.Typer(help="Make a test certificate for signing.", no_args_is_help=True)
 
 
-def info(file: _File, as_json: _Json = False) -> None:
+def info(file: _File, as_json: Json = False) -> None:
     """Show how FILE was made: preset, options, versions, and the digests of its inputs."""
     from echomimic.provenance import read_record
 
@@ -41,7 +40,7 @@ def info(file: _File, as_json: _Json = False) -> None:
     raise typer.Exit(0 if record is not None else 1)
 
 
-def verify(file: _File, as_json: _Json = False) -> None:
+def verify(file: _File, as_json: Json = False) -> None:
     """Say whether FILE is marked as AI-generated: by its signature, its tags, and the mark in its frames.
 
     Exit code 0: it is; 1: nothing says so, or a signature does not fit.
@@ -99,7 +98,7 @@ def replay(
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="folder with checkpoints")] = None,
     lora: Annotated[Path | None, typer.Option(metavar="FILE", help="the LoRA of FILE, if it had one")] = None,
     lora_strength: Annotated[float, typer.Option(metavar="NUMBER", help="the strength of the LoRA")] = 1.0,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make FILE again from its record and the same inputs, and say whether the frames are the same.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.flags import NO_VALUE
+from echomimic.apps.cli.flags import NO_VALUE, Json
 from echomimic.apps.cli.reporter import Reporter, print_json, print_line, reporting
 
 _Data = Annotated[
@@ -41,9 +41,7 @@ def run(
     print_settings: Annotated[
         bool, typer.Option("--print-settings", metavar=NO_VALUE, help="print all settings as TOML, and train nothing")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Train a diffusion preset on a data set; on several GPUs: torchrun --nproc-per-node=8 -m echomimic train run …."""
     with reporting(as_json, "steps") as reporter:
@@ -102,9 +100,7 @@ def probe(
     preset: Annotated[str, typer.Option(metavar="NAME", help="v1 or v1-landmarks")] = "v1",
     count: Annotated[int, typer.Option(min=1, help="number of windows to measure")] = 200,
     overrides: _Set = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Find the noise schedule that checkpoints were trained with: linear or scaled_linear betas."""
     with reporting(as_json, "windows") as reporter:

@@ -12,7 +12,7 @@ A data set is a folder that `echomimic train prepare` writes:
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -241,12 +241,6 @@ def check_files(folder: Path, row: Row, cache: Path | None = None) -> RowFiles:
                 "of the manifest: prepare the data again"
             )
     return files
-
-
-def check_data(folder: Path, rows: Sequence[Row]) -> None:
-    """Check the files of all rows, as `check_files`."""
-    for row in rows:
-        check_files(folder, row)
 
 
 def hours_by_rights(rows: Iterable[Row]) -> dict[tuple[str, str], float]:

@@ -5,7 +5,7 @@ have no bias), a dropped condition has zero features after the encoder, and samp
 of their own without portrait keys.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -184,16 +184,3 @@ def zero_branches(trainee: Trainee) -> None:
                 parameter.zero_()
         trainee.condition.conv_out.weight.zero_()
         cast(nn.Parameter, trainee.condition.conv_out.bias).zero_()
-
-
-def named_state(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, Tensor]]:
-    """All tensors of some networks as `part.name`."""
-    for part, module in modules.items():
-        yield from ((f"{part}.{name}", tensor) for name, tensor in module.state_dict().items())
-
-
-def trained_modules(trainee: Trainee) -> Iterator[nn.Module]:
-    """The networks in which some parameter is trained."""
-    for module in trainee.networks().values():
-        if any(parameter.requires_grad for parameter in module.parameters()):
-            yield module
