@@ -61,7 +61,8 @@ def running_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        blocking = ["--disable-popup-blocking"]  # a switch of playwright: people have a browser that blocks tabs
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, ignore_default_args=blocking)
         try:
             yield browser
         finally:

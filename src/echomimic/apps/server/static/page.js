@@ -64,25 +64,51 @@ async function exampleFile(kind, name) {
   return new File([await answer.blob()], name, { type: answer.headers.get("content-type") || "" })
 }
 
-/** Open the motion editor with these files in a new tab. @param {any} inputs */
+/**
+ * Open the motion editor with these files in a new tab. The tab opens with the click, before the upload: a browser
+ * blocks a tab that opens several seconds later.
+ * @param {any} inputs
+ */
 async function edit(inputs) {
-  const bar = make("progress", { max: 1, value: 0, "aria-label": word("uploading") })
-  say(bar)
+  const editor = window.open("", "_blank")
+  const bars = [progressIn(document)]
+  say(bars[0])
+  if (editor) {
+    bars.push(progressIn(editor.document))
+    editor.document.title = word("uploading")
+    editor.document.body.append(bars[1])
+  }
   try {
-    const { portrait, voice, options, takes } = inputs
-    const form = new FormData()
-    form.append("portrait_name", portrait.name)
-    form.append("voice_name", voice.name)
-    for (const [name, value] of Object.entries(options)) form.append(name, String(value))
-    form.append("portrait", portrait)
-    form.append("speech", voice)
-    const { id } = await upload("/editor/sessions", form, (part) => (bar.value = part))
-    const address = `/editor?lang=${language}&kind=${takes === "hands" ? "hands" : "face"}#${id}`
+    const { id } = await upload("/editor/sessions", sessionForm(inputs), (part) => {
+      for (const bar of bars) bar.value = part
+    })
+    const address = `/editor?lang=${language}&kind=${inputs.takes === "hands" ? "hands" : "face"}#${id}`
     say(make("p", {}, make("a", { href: address, target: "_blank" }, word("open_editor"))))
-    window.open(address, "_blank")
+    if (editor) editor.location.href = address
   } catch (error) {
+    editor?.close()
     say(errorLine(error))
   }
+}
+
+/** A bar for an upload. @param {Document} owner the document that shows it */
+function progressIn(owner) {
+  const bar = owner.createElement("progress")
+  bar.max = 1
+  bar.value = 0
+  bar.setAttribute("aria-label", word("uploading"))
+  return bar
+}
+
+/** @param {any} inputs */
+function sessionForm({ portrait, voice, options }) {
+  const form = new FormData()
+  form.append("portrait_name", portrait.name)
+  form.append("voice_name", voice.name)
+  for (const [name, value] of Object.entries(options)) form.append(name, String(value))
+  form.append("portrait", portrait)
+  form.append("speech", voice)
+  return form
 }
 
 function editChosen() {
