@@ -113,7 +113,8 @@ def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path)
     page = tab.open("/")
     page.wait_for_selector("#generate")
     page.click("#example")
-    page.wait_for_selector("#jobs video")
+    page.wait_for_selector("#portrait .crop img")  # the page also shows videos of other tabs: they say nothing of ours
+    page.wait_for_selector("#voice audio")
     # a slow server: a browser blocks a tab that a page opens more than five seconds after the click
     page.route("**/editor/sessions", lambda route: (page.wait_for_timeout(6000), route.continue_()))
     with tab.context.expect_page() as opened:

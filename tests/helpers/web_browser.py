@@ -118,9 +118,9 @@ class Tab:
             raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web_server() -> Iterator[str]:
-    """One server for all tests of the page; it takes uploads of 5 MB."""
+    """One server for the tests of a module, whose pages show each other's videos; it takes uploads of 5 MB."""
     with running_server("--max-upload", "5") as address:
         yield address
 
