@@ -13,7 +13,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # from the bottom up: a module imports from its own layer and from those below
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
-    frozenset({"checkpoints", "landmarks", "media", "motion", "provenance"}),
+    frozenset({"checkpoints", "landmarks", "media", "motion", "parallel", "provenance"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
     frozenset({"api", "editing", "replay"}),
     frozenset({"apps", "client", "evaluate", "train"}),
@@ -28,7 +28,7 @@ FOR_APPS = (
     {"apps", "evaluate", "train"}
     | {"api", "editing", "engines", "presets", "replay"}
     | LAYERS[0]
-    | {"media", "motion", "checkpoints", "provenance"}
+    | {"media", "motion", "checkpoints", "parallel", "provenance"}
 )
 FOR_APPS_MODULES = {
     "landmarks.face",
@@ -93,7 +93,7 @@ def is_public(path: Path, name: str) -> bool:
     """Whether a front end may import this module: whole packages by their public names only, not their modules."""
     package, _, module = name.partition(".")
     if package in FOR_APPS:
-        return not module or package not in ("media", "motion", "checkpoints", "provenance")
+        return not module or package not in ("media", "motion", "checkpoints", "parallel", "provenance")
     return name in FOR_APPS_MODULES or (path.relative_to(SOURCE).as_posix(), name) in EXCEPTIONS
 
 

@@ -18,10 +18,10 @@ from echomimic.landmarks.crop import Crop
 from echomimic.media import read_speech, read_video, sound_blocks
 from echomimic.motion import load_motion
 from echomimic.motion.lags import Sync
+from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import Row, Source, SyncScore, check_files, read_manifest, row_files
 from echomimic.train.diffusion.prepare.fingerprint import duplicates
 from echomimic.train.diffusion.prepare.run import (
-    Runner,
     check_survivors,
     find_videos,
     forecast,
@@ -166,7 +166,7 @@ def test_the_same_rows_with_workers_and_again_without_work(videos: Path, prepare
 
 def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     items = numbered(tmp_path / "videos", ("dies always", "dies once", "lives 1", "lives 2"))
-    done = prepare_videos(items, tmp_path / "data", SETTINGS, Runner(2, worker=DyingPrepare))
+    done = prepare_videos(items, tmp_path / "data", SETTINGS, Runner(2), worker=DyingPrepare)
     assert [row.source.name.removeprefix("videos/") for row in done.rows] == [Path(item.path).name for item in items]
     assert [row.dropped for row in done.rows] == ["crash", "no_face", "duplicate", "duplicate"]
     assert not list((tmp_path / "data").rglob(".*"))
@@ -179,7 +179,7 @@ def test_a_stopped_run_goes_on_where_it_was(videos: Path, prepared: Path, tmp_pa
     for number in (1, 2):  # other content for the sha256, the same video
         (many / f"{number}.mp4").write_bytes((videos / "talk.mp4").read_bytes() + bytes(number))
     with pytest.raises(KeyboardInterrupt):
-        prepare_videos(find_videos([many]), tmp_path / "data", SETTINGS, Runner(0, worker=StoppedPrepare))
+        prepare_videos(find_videos([many]), tmp_path / "data", SETTINGS, Runner(0), worker=StoppedPrepare)
     assert [row.dropped for row in read_manifest(tmp_path / "data", dropped=True)] == [None, "text"]
     done = prepare_videos(find_videos([many]), tmp_path / "data", SETTINGS, Runner(0))
     assert done.videos == 1 and [row.dropped for row in done.rows] == [None, "text", "duplicate", "text"]
@@ -233,7 +233,7 @@ def test_a_failure_of_a_library_stops_only_its_video(videos: Path, tmp_path: Pat
         def work(self, item: Item) -> list[Row]:
             raise ValueError("a fault\nof two lines")
 
-    done = prepare_videos(find_videos([videos]), tmp_path, SETTINGS, Runner(0, worker=Failing))
+    done = prepare_videos(find_videos([videos]), tmp_path, SETTINGS, Runner(0), worker=Failing)
     assert [(row.dropped, row.detail) for row in done.rows] == [("error", "ValueError: a fault of two lines")]
     assert not (tmp_path / "sources").exists()  # the next run tries again
 
@@ -242,7 +242,7 @@ def test_a_failure_of_a_library_stops_only_its_video(videos: Path, tmp_path: Pat
 def test_a_full_disk_stops_the_run_in_one_line(tmp_path: Path, workers: int) -> None:
     items = numbered(tmp_path / "videos", ("1", "2"))
     with pytest.raises(OutputError, match="disk is full"):
-        prepare_videos(items, tmp_path / "data", SETTINGS, Runner(workers, worker=FullPrepare))
+        prepare_videos(items, tmp_path / "data", SETTINGS, Runner(workers), worker=FullPrepare)
     assert not list((tmp_path / "data").rglob("*"))
 
 
@@ -409,7 +409,7 @@ def test_the_forecast_scales_to_all_videos() -> None:
 def test_ray_gives_the_same_rows_and_survives_dead_workers(videos: Path, prepared: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.data", reason="ray is not installed")
     items = [*numbered(tmp_path / "videos", ("dies always", "dies once", "lives")), *find_videos([videos])]
-    dying = prepare_videos(items[:3], tmp_path / "dying", SETTINGS, Runner(2, "local", DyingPrepare))
+    dying = prepare_videos(items[:3], tmp_path / "dying", SETTINGS, Runner(2, "local"), worker=DyingPrepare)
     assert [row.dropped for row in dying.rows] == ["crash", "no_face", "duplicate"]
     assert not list((tmp_path / "dying").rglob(".*"))
     prepare_videos(items[3:], tmp_path / "data", SETTINGS, Runner(2, "local"))

@@ -1,14 +1,13 @@
 """The clips to measure: a video, a folder of videos, or a manifest with references."""
 
-import csv
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from echomimic.checkpoints import checksum
 from echomimic.errors import InputError, OptionError
+from echomimic.parallel import parse_shard, read_rows
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
 ACCEPTED = "a video, a folder of videos, or a manifest: .csv with a column path (and reference, portrait), .jsonl, .txt"
@@ -42,23 +41,19 @@ def read_sources(source: Path, reference: Path | None = None) -> list[ClipSource
     return sources
 
 
-def _rows(source: Path) -> Iterable[Mapping[str, object]]:
+def _rows(source: Path) -> list[Mapping[str, object]]:
+    if source.suffix.lower() != ".txt":
+        return [row for _, row in read_rows(source, ACCEPTED)]
     try:
-        text = source.read_text(encoding="utf-8-sig")
-        if source.suffix.lower() == ".txt":
-            return [{"path": line.strip()} for line in text.splitlines() if line.strip()]
-        if source.suffix.lower() == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        return list(csv.DictReader(text.splitlines()))
-    except OSError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror}); expected {ACCEPTED}") from None
-    except ValueError:
-        raise InputError(f"{source} is no manifest that can be read; expected {ACCEPTED}") from None
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError):
+        raise InputError(f"{source} cannot be read; expected {ACCEPTED}") from None
+    return [{"path": line.strip()} for line in lines if line.strip()]
 
 
 def _job(row: Mapping[str, object], folder: Path) -> ClipSource:
     """Parse one row; its paths are relative to the manifest's folder."""
-    values = {name: str(row.get(name) or "").strip() for name in _COLUMNS} if isinstance(row, Mapping) else {}
+    values = {name: str(row.get(name) or "").strip() for name in _COLUMNS}
     if not values.get("path"):
         raise InputError(f"a row of the manifest has no path: {row!r:.80}; expected {ACCEPTED}")
     reference, portrait = (folder / values[name] if values[name] else None for name in ("reference", "portrait"))
@@ -69,10 +64,8 @@ def pick_shard(sources: list[_Item], shard: str | None) -> list[_Item]:
     """Every n-th of `sources`, starting with the i-th, for a shard "i/n"; OptionError for anything else."""
     if shard is None:
         return sources
-    number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise OptionError(f"shard {shard!r}; expected i/n with i from 1 to n, such as 1/4")
-    return sources[int(number) - 1 :: int(count)]
+    number, count = parse_shard(shard)
+    return sources[number - 1 :: count]
 
 
 def file_digest(path: Path | None) -> str | None:

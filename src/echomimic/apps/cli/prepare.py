@@ -40,6 +40,7 @@ def prepare(
     if str(output) == "-":
         raise OptionError("stdout cannot hold a data set; expected the name of a folder: give one with `output`")
     with reporting(as_json, "videos") as reporter:
+        from echomimic.parallel import Runner, available_cores
         from echomimic.train.diffusion.prepare import run
         from echomimic.train.diffusion.prepare.settings import make_settings
         from echomimic.train.diffusion.prepare.shards import parse_size
@@ -48,7 +49,7 @@ def prepare(
         tar = parse_size(shards) if shards else 0
         items = run.find_videos(videos)
         chosen = run.sampled(items) if time else items
-        runner = run.Runner(run.default_workers(ray) if workers is None else workers, ray or "")
+        runner = Runner(workers or (0 if ray else available_cores()), ray or "")
         prepared = run.prepare_videos(chosen, output, settings, runner, tar, reporter.progress)
         coming = run.forecast(prepared, len(items), run.hours_of(items)) if time else run.rate(prepared)
         _print(prepared, coming, as_json)

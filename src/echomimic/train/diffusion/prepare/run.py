@@ -1,8 +1,5 @@
 """Prepare a collection of videos: find them and their rights, work, then judge the set as a whole and write it."""
 
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,14 +8,13 @@ import numpy as np
 
 from echomimic.errors import InputError, OptionError
 from echomimic.media.output import TEMPORARY, writing
+from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import FILE_NAME, Row, append_rows, read_manifest, write_rows
-from echomimic.train.diffusion.prepare.cluster import run_ray
 from echomimic.train.diffusion.prepare.fingerprint import duplicates
-from echomimic.train.diffusion.prepare.pool import run_pool
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.shards import index_shards, pack
 from echomimic.train.diffusion.prepare.video import stated_seconds
-from echomimic.train.diffusion.prepare.worker import Item, Outcome, Prepare, attempts_folder, encode_item
+from echomimic.train.diffusion.prepare.worker import Item, Prepare, decode_outcome, encode_item
 from echomimic.train.diffusion.rights import FILE_NAME as RIGHTS
 from echomimic.train.diffusion.rights import RightsFile, read_rights
 from echomimic.types import Progress
@@ -28,32 +24,6 @@ LEAST_KEPT = 0.01
 """Fraction of the pieces that must be usable; fewer mean that something is wrong with the videos or settings."""
 SAMPLED = 3
 """Videos that are prepared to estimate the time of all."""
-
-
-@dataclass(frozen=True)
-class Runner:
-    """Where the work is done: `workers` processes here, or actors of the Ray cluster at `ray` (see `run_ray`)."""
-
-    workers: int = 1
-    ray: str = ""
-    worker: type[Prepare] = Prepare
-
-    def __call__(self, folder: Path, settings: PrepareSettings, items: Sequence[str]) -> Iterator[Outcome]:
-        """Outcomes of the items as they are finished."""
-        if not items:
-            return
-        run = secrets.token_hex(4)
-        attempts = attempts_folder(folder, run)
-        with writing():
-            attempts.mkdir(parents=True)
-        arguments = (str(folder.resolve()), settings, run)
-        try:
-            if self.ray:
-                yield from run_ray(self.worker, arguments, items, self.ray, self.workers)
-            else:
-                yield from run_pool(self.worker, arguments, items, self.workers)
-        finally:
-            shutil.rmtree(attempts, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -118,6 +88,7 @@ def prepare_videos(
     runner: Runner,
     shards: int = 0,
     progress: Progress | None = None,
+    worker: type[Prepare] = Prepare,
 ) -> Prepared:
     """Prepare all videos into `folder`, and write the manifest.
 
@@ -128,9 +99,10 @@ def prepare_videos(
     earlier = _earlier_rows(folder, items, settings)
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
+    outcomes = []
     manifest = folder / FILE_NAME
-    for outcome in runner(folder, settings, [encode_item(item) for item in items]):
+    texts = [encode_item(item) for item in items]
+    for outcome in map(decode_outcome, runner(worker, (str(folder.resolve()), settings), texts, folder)):
         outcomes.append(outcome)
         if not outcome.known:
             append_rows(manifest, outcome.rows)
@@ -259,10 +231,3 @@ def sampled(items: Sequence[Item], count: int = SAMPLED) -> list[Item]:
     """Up to `count` items, evenly spread."""
     places = sorted({round(place) for place in np.linspace(0, len(items) - 1, count)})
     return [items[place] for place in places]
-
-
-def default_workers(ray: str | None) -> int:
-    """One worker for each core; on a cluster as many as it has (0)."""
-    if ray:
-        return 0
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from pydantic.dataclasses import dataclass
 from echomimic.checkpoints import checksum
 from echomimic.errors import OutputError
 from echomimic.media.output import writing
+from echomimic.parallel import Worker
+from echomimic.parallel.worker import MOST_ATTEMPTS
 from echomimic.train.diffusion.manifest import Row, Source, parse_row, write_rows
 from echomimic.train.diffusion.prepare.process import clip_id, describe, prepare_video
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.rights import Recording
 
-MOST_ATTEMPTS = 2
-"""A video that has killed its worker so often is dropped."""
 RECORDS = "sources"
 """Folder of a data set with the rows of each video, written when all of its clips are."""
 
@@ -45,8 +44,6 @@ class Outcome:
     known: bool = False
 
 
-Arguments = tuple[str, PrepareSettings, str]
-"""Arguments of `Prepare`: folder, settings, name of the run."""
 _ITEM, _OUTCOME = TypeAdapter(Item), TypeAdapter(Outcome)
 
 
@@ -60,45 +57,29 @@ def decode_outcome(text: str) -> Outcome:
     return _OUTCOME.validate_json(text)
 
 
-class Prepare:
-    """Prepares videos into `folder`; `run` names this run, in which attempts are counted in files.
+def _encode_outcome(outcome: Outcome) -> str:
+    return json.dumps(asdict(outcome))
 
-    A video that was prepared before with the same content and settings is not prepared again.
-    """
 
-    def __init__(self, folder: str, settings: PrepareSettings, run: str) -> None:
-        self._folder, self._settings, self._attempts = Path(folder), settings, attempts_folder(Path(folder), run)
+class Prepare(Worker):
+    """Prepares videos into `folder`. One that was prepared before with the same content and settings is not again."""
 
-    def __call__(self, batch: dict[str, Sequence[str]]) -> dict[str, list[str]]:
-        """Prepare a batch of Ray Data: a column `item` of JSON gives a column `outcome` of JSON."""
-        import cv2
+    def __init__(self, folder: str, settings: PrepareSettings) -> None:
+        self._folder, self._settings = Path(folder), settings
 
-        cv2.setNumThreads(1)
-        return {"outcome": [self.one(str(text)) for text in batch["item"]]}
+    def run(self, text: str) -> str:
+        """Prepare an item given as JSON; return its outcome as JSON.
 
-    def one(self, text: str) -> str:
-        """Prepare an item given as JSON; return its outcome as JSON."""
-        outcome = self.prepare(_ITEM.validate_json(text))
-        return json.dumps(asdict(outcome))
-
-    def prepare(self, item: Item) -> Outcome:
-        """Rows of a video. Raises OutputError if nothing can be written; any other failure becomes a row."""
-        attempts = self._attempts_of(item)
-        if attempts.exists() and attempts.stat().st_size >= MOST_ATTEMPTS:
-            return Outcome(item.name, [self._failed(item, "crash", f"{MOST_ATTEMPTS} workers")])
-        with writing(), attempts.open("ab") as file:
-            file.write(b".")
+        Raises OutputError if nothing can be written; any other failure becomes a row.
+        """
         began = time.process_time()
-        outcome = self._prepared(item)
-        attempts.unlink(missing_ok=True)
-        return Outcome(outcome.name, outcome.rows, time.process_time() - began, outcome.seconds, outcome.known)
+        outcome = self._prepared(_ITEM.validate_json(text))
+        return _encode_outcome(replace(outcome, took=time.process_time() - began))
 
-    def forget_attempts(self, text: str) -> None:
-        """Count the attempts at an item (JSON) from 0 again: another video may have killed the worker."""
-        self._attempts_of(_ITEM.validate_json(text)).unlink(missing_ok=True)
-
-    def _attempts_of(self, item: Item) -> Path:
-        return self._attempts / hashlib.sha256(item.path.encode()).hexdigest()
+    def crashed(self, text: str) -> str:
+        """The outcome of a video that kills its worker, as JSON."""
+        item = _ITEM.validate_json(text)
+        return _encode_outcome(Outcome(item.name, [self._failed(item, "crash", f"{MOST_ATTEMPTS} workers")]))
 
     def _prepared(self, item: Item) -> Outcome:
         try:
@@ -131,11 +112,6 @@ class Prepare:
         kind, digest = self._settings.kind, self._settings.digest()
         row = Row(name, kind, source, item.recording.rights, digest, dropped=reason, detail=detail)
         return describe(row, item.recording)
-
-
-def attempts_folder(folder: Path, run: str) -> Path:
-    """Folder in which a run counts how often it began each video that is not finished."""
-    return folder / f".attempts-{run}"
 
 
 def _renamed(row: Row, item: Item) -> Row:
