@@ -2,6 +2,9 @@
 
 from typing import Any
 
+WEB_DIRECTORY = "./web"
+"""ComfyUI serves the page extensions in it."""
+
 
 async def comfy_entrypoint() -> Any:
     """What ComfyUI calls to get the nodes."""

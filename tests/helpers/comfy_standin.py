@@ -86,7 +86,10 @@ class Host:
         self.reported: list[tuple[int, int, Any]] = []
         self.loaded: list[Any] = []
         self.stop_after = -1
-        self.replacements: dict[str, Any] = {}
+        self.startup: list[Any] = []
+        self.routes: dict[str, Any] = {}
+        self.prompt_handlers: list[Any] = []
+        self.mapping: dict[str, Any] = {}
         self.texts: list[tuple[str, str]] = []
 
     def add(self, name: str, path: str) -> None:
@@ -99,8 +102,14 @@ class Host:
     def text(self, text: str, node: str) -> None:
         self.texts.append((node, text))
 
-    async def replace(self, rule: Any) -> None:
-        self.replacements[rule.old_node_id] = rule
+    def server(self) -> SimpleNamespace:
+        """What a pack uses of the host's server."""
+        return SimpleNamespace(
+            send_progress_text=self.text,
+            app=SimpleNamespace(on_startup=self.startup),
+            routes=SimpleNamespace(post=lambda path: lambda handler: self.routes.update({path: handler})),
+            add_on_prompt_handler=self.prompt_handlers.append,
+        )
 
     def check(self) -> None:
         if 0 <= self.stop_after <= len(self.reported):
@@ -118,7 +127,6 @@ def modules(host: Host) -> dict[str, ModuleType]:
     io.DynamicCombo = kind("COMFY_DYNAMICCOMBO_V3")
     io.DynamicCombo.Option = Option
     io.Schema, io.ComfyNode = SimpleNamespace, type("ComfyNode", (), {})
-    io.NodeReplace = SimpleNamespace
     paths = {
         "models_dir": str(host.root / "models"),
         "get_input_directory": lambda: str(host.root / "input"),
@@ -142,7 +150,6 @@ def modules(host: Host) -> dict[str, ModuleType]:
         "io": io,
         "ComfyExtension": type("ComfyExtension", (), {}),
         "InputImpl": SimpleNamespace(VideoFromFile=Video),
-        "ComfyAPI": lambda: SimpleNamespace(node_replacement=SimpleNamespace(register=host.replace)),
     }
     contents: dict[str, dict[str, Any]] = {
         "folder_paths": paths,
@@ -150,7 +157,8 @@ def modules(host: Host) -> dict[str, ModuleType]:
         "comfy.utils": {"ProgressBar": bar},
         "comfy.model_management": management,
         "comfy.model_patcher": {"ModelPatcher": lambda parts, **devices: parts},
-        "server": {"PromptServer": SimpleNamespace(instance=SimpleNamespace(send_progress_text=host.text))},
+        "server": {"PromptServer": SimpleNamespace(instance=host.server())},
+        "nodes": {"NODE_CLASS_MAPPINGS": host.mapping},
         "comfy_execution": {},
         "comfy_execution.graph_utils": {"GraphBuilder": GraphBuilder},
         "comfy_api": {},

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +14,6 @@ from echomimic.media import read_picture
 from echomimic.presets import PRESETS
 from helpers import comfy_standin
 from helpers.comfy_standin import Host, load_nodes
-
-CORE = {"UpscaleModelLoader": ["model_name"], "ImageUpscaleWithModel": ["upscale_model", "image"]}
-OLD_PREDATA = {
-    *("info", "image", "audio", "prompt", "negative_prompt", "pose_dir", "width", "height", "fps", "facemask_ratio"),
-    *("facecrop_ratio", "length", "partial_video_length", "draw_mouse", "motion_sync_"),
-}
-"""What every saved Echo_Predata has: the host fails on a rule that asks for more."""
-
 
 _REST = (25, 16000, 0.1, 0.8, 12, 3, 120, 512, 512, False)
 SAMPLERS: dict[str, tuple[object, ...]] = {
@@ -53,12 +44,12 @@ def test_poses_up_to_august_2025_are_taken(host: Host, pose: str) -> None:
 
 def test_a_loader_of_2026_is_refused_in_words(host: Host) -> None:
     said = load_nodes()["Echo_LoadModel"].validate_inputs(True)  # its `denoising` stands where the mode did
-    assert said.startswith("infer_mode is True; expected one of audio_drived, ") and "EchoMimic Load" in said
+    assert said.startswith("infer_mode is True; expected one of audio_drived, ") and "comfy migrate" in said
 
 
 def test_a_sampler_of_three_nodes_is_refused_in_words(host: Host) -> None:
     said = load_nodes()["Echo_Sampler"].validate_inputs(1399963950)  # its seed stands where the pose did
-    assert said.startswith("pose_dir is 1399963950; expected none") and "EchoMimic Sampler" in said
+    assert said.startswith("pose_dir is 1399963950; expected none") and "comfy migrate" in said
 
 
 def misfits(values: tuple[object, ...]) -> list[str]:
@@ -108,18 +99,3 @@ def test_a_pose_of_the_original_pack_is_made_of_the_voice(
     small = {"pose_dir": "pose_01", "length": 2, "width": 64, "height": 64, "steps": 1}
     out = sampler.execute(image=image, audio=audio, model=model, face_detector=face, **{**values, **small})
     assert "pose_01 came with the original pack and is not here" in out.ui["text"][0]
-
-
-def test_nodes_that_are_gone_have_a_replacement(host: Host) -> None:
-    nodes = load_nodes()
-    sampler = [each.id for each in nodes["EchoMimicSampler"].define_schema().inputs]
-    assert set(host.replacements) == {"Echo_Predata", "Echo_Upscaleloader", "Echo_VideoUpscale"}
-    for old, rule in host.replacements.items():
-        assert old not in nodes
-        known = CORE.get(rule.new_node_id, sampler)
-        assert [entry["new_id"] for entry in rule.input_mapping if entry["new_id"] not in known] == []
-    predata: Any = host.replacements["Echo_Predata"]
-    assert {entry["old_id"] for entry in predata.input_mapping if "old_id" in entry} <= OLD_PREDATA
-    filled = {entry["new_id"] for entry in predata.input_mapping}
-    assert set(sampler) - filled == {"model", "motion", "bounding_box"}  # a link, and what is optional
-    assert set(predata.old_widget_ids) == OLD_PREDATA - {"info", "image", "audio"}

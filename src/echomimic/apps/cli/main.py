@@ -204,6 +204,7 @@ def presets(as_json: Json = False) -> None:
 @cache
 def full_app() -> typer.Typer:
     """The app with the commands that have files of their own; `animate` starts faster without them."""
+    from echomimic.apps.cli.comfy import app as comfy_app
     from echomimic.apps.cli.evaluate import evaluate
     from echomimic.apps.cli.motion import motion_app, track
     from echomimic.apps.cli.provenance import info, keys_app, replay, verify
@@ -216,6 +217,7 @@ def full_app() -> typer.Typer:
     for command in (track, web, evaluate, info, verify, replay):
         app.command()(command)
     groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app, "keys": keys_app}
+    groups["comfy"] = comfy_app
     for name, group in groups.items():
         app.add_typer(group, name=name)
     return app

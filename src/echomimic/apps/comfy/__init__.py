@@ -12,7 +12,7 @@ def extension() -> Any:
 
     It has our nodes and, unless the original pack is installed, those of the published workflow.
     """
-    from echomimic.apps.comfy import host, legacy_nodes, legacy_schema, nodes
+    from echomimic.apps.comfy import host, legacy_nodes, nodes, page_hooks
 
     latest: Any = import_module("comfy_api.latest")
 
@@ -20,10 +20,9 @@ def extension() -> Any:
         """The nodes of EchoMimic."""
 
         async def on_load(self) -> None:
-            """Add the folders of weights, and register replacements of nodes that no longer exist."""
+            """Add the folders of weights, and the migration of old workflows."""
             host.add_weight_folders()
-            for rule in legacy_schema.REPLACEMENTS:
-                await latest.ComfyAPI().node_replacement.register(_replacement(latest.io, rule))
+            page_hooks.add_hooks(legacy_nodes.NODES)
 
         async def get_node_list(self) -> list[Any]:
             if not host.original_is_installed():
@@ -32,17 +31,3 @@ def extension() -> Any:
             return list(nodes.NODES)
 
     return EchoMimic()
-
-
-def _replacement(io: Any, rule: Any) -> Any:
-    """The host's form of a `legacy_schema.Replacement`; it is applied only if the old node is not installed."""
-    return io.NodeReplace(
-        new_node_id=rule.new,
-        old_node_id=rule.old,
-        old_widget_ids=list(rule.widgets),
-        input_mapping=[
-            *({"new_id": new, "old_id": old} for new, old in rule.inputs),
-            *({"new_id": name, "set_value": value} for name, value in rule.values),
-        ],
-        output_mapping=[{"new_idx": new, "old_idx": old} for new, old in rule.outputs],
-    )

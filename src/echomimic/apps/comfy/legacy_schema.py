@@ -1,14 +1,11 @@
 """The nodes of the published workflow (ComfyUI_EchoMimic of November 2024, commit 4cdc13e) and later layouts, as data.
 
 Saved workflows depend on names, order, types, ranges and defaults: none of them may change. Additions come last.
-Until August 2025 the two nodes kept the published widgets in the published order; only choices changed. Since then the
-same ids have other widgets beside Echo_Predata: such a node cannot be read by position, and is refused with a message.
+Other releases have other widgets under the same ids: `migrate` moves their values by name.
 """
 
 from dataclasses import dataclass
 from typing import Literal
-
-from echomimic.apps.comfy import widgets
 
 Kind = Literal["IMAGE", "AUDIO", "MODEL_PIPE_E", "MODEL_FACE_E", "MODEL_VISUAL_E", "STRING", "BOOLEAN", "COMBO"]
 Kinds = Kind | Literal["INT", "FLOAT"]
@@ -155,75 +152,15 @@ BUILT_IN_POSES = ("pose_01", "pose_02", "pose_03", "pose_04", "pose_fight", "pos
 """Since December 2024: recorded motions that the original pack includes."""
 VAE_NAMES = ("sd-vae-ft-mse", "diffusion_pytorch_model", "vae-ft-mse-840000-ema-pruned")
 """Since April 2025 a file of models/vae is chosen; these are the autoencoder that every EchoMimic was trained with."""
-SINCE_2025 = "Workflows saved by ComfyUI_EchoMimic since August 2025 have other values in these places"
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """The replacement of a node that is not installed.
-
-    `widgets` are its widgets in the order of its workflow files; `inputs` pairs (new, old) of names, `values` further
-    values of the new node, `outputs` pairs (new, old) of positions.
-    """
-
-    old: str
-    new: str
-    widgets: tuple[str, ...]
-    inputs: tuple[tuple[str, str], ...]
-    values: tuple[tuple[str, object], ...] = ()
-    outputs: tuple[tuple[int, int], ...] = ()
-
-
-_PREDATA = (
-    ("image", "image"),
-    ("audio", "audio"),
-    ("size", "height"),
-    ("fps", "fps"),
-    ("mask_margin", "facemask_ratio"),
-    ("crop_margin", "facecrop_ratio"),
-    ("frames", "length"),
-)
-_MAPPED = [new for new, _ in _PREDATA]
-
-REPLACEMENTS = (
-    Replacement(
-        "Echo_Predata",
-        "EchoMimicSampler",
-        (
-            *("prompt", "negative_prompt", "pose_dir", "width", "height", "fps", "facemask_ratio", "facecrop_ratio"),
-            *("length", "partial_video_length", "draw_mouse", "motion_sync_"),
-        ),
-        _PREDATA,
-        tuple((name, value) for name, value in widgets.defaults(widgets.RENDER).items() if name not in _MAPPED),
-    ),
-    Replacement(
-        "Echo_Upscaleloader",
-        "UpscaleModelLoader",
-        (
-            *("realesrgan", "face_detection_model", "bg_upsampler", "face_upsample", "has_aligned", "bg_tile"),
-            "upscale",
-        ),
-        (("model_name", "realesrgan"),),
-        outputs=((0, 0),),
-    ),
-    Replacement(
-        "Echo_VideoUpscale",
-        "ImageUpscaleWithModel",
-        ("video_path", "fidelity_weight", "only_center_face", "draw_box", "save_video"),
-        (("upscale_model", "model"), ("image", "image")),
-        outputs=((0, 0),),
-    ),
-)
+OTHER_RELEASE = "Workflows of other releases of ComfyUI_EchoMimic have other values in these places"
+MIGRATE = "open the workflow in the page again, or run: echomimic comfy migrate OLD.json NEW.json"
 
 
 def infer_mode_fault(infer_mode: object, choices: tuple[str, ...]) -> str:
     """Why a loader cannot use this infer_mode; empty if it can."""
     if infer_mode in choices or infer_mode in LATER_MODES:
         return ""
-    return (
-        f"infer_mode is {infer_mode!r}; expected one of {', '.join(choices)}. {SINCE_2025}: "
-        "use EchoMimic Load instead of this node"
-    )
+    return f"infer_mode is {infer_mode!r}; expected one of {', '.join(choices)}. {OTHER_RELEASE}: {MIGRATE}"
 
 
 def pose_dir_fault(pose_dir: object, choices: list[str]) -> str:
@@ -234,7 +171,4 @@ def pose_dir_fault(pose_dir: object, choices: list[str]) -> str:
     fault = f"pose_dir is {pose_dir!r}; expected none or a folder of input/tensorrt_lite{there}"
     if isinstance(pose_dir, str):
         return f"{fault}: put a folder of that name there, or choose another"
-    return (
-        f"{fault}. {SINCE_2025}: "
-        "use EchoMimic Load and EchoMimic Sampler instead of this node and its loader, and link video to Save Video"
-    )
+    return f"{fault}. {OTHER_RELEASE}: {MIGRATE}"

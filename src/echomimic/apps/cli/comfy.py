@@ -1,0 +1,52 @@
+"""The command `comfy migrate`: workflows of ComfyUI_EchoMimic for our nodes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echomimic.apps.cli.flags import Json
+from echomimic.apps.cli.reporter import print_json, print_line
+from echomimic.errors import InputError
+
+app = typer.Typer(help="Move workflows of ComfyUI_EchoMimic to these nodes.", no_args_is_help=True)
+
+_Old = Annotated[Path, typer.Argument(metavar="OLD", help="a workflow or an API prompt of ComfyUI, .json")]
+_New = Annotated[Path, typer.Argument(metavar="NEW", help="the migrated file")]
+
+
+@app.callback()
+def comfy() -> None:
+    """Keep `migrate` a command of its own."""
+
+
+@app.command("migrate")
+def migrate_file(old: _Old, new: _New, as_json: Json = False) -> None:
+    """Move the values of OLD, of any release since July 2024, to the names that the nodes have here.
+
+    What has no counterpart is listed.
+    """
+    from echomimic.apps.comfy.migrate import migrate
+    from echomimic.media import atomic_path
+
+    migration = migrate(_read(old))
+    with atomic_path(new) as part:
+        part.write_text(json.dumps(migration.document, ensure_ascii=False, indent=1), encoding="utf-8")
+    if as_json:
+        print_json("migrate", path=str(new), nodes=migration.changed, notes=migration.notes)
+        return
+    for line in migration.notes:
+        print_line(line)
+    print_line(
+        f"{new}: {migration.changed} nodes of ComfyUI_EchoMimic moved" if migration.changed else f"{new}: unchanged"
+    )
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected a workflow of ComfyUI, .json: check the path") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); expected a workflow of ComfyUI") from None
