@@ -33,7 +33,7 @@ check: .venv/.dev ## format, lint, types of source and tests, layers
 
 check-js: ## format and types of the page's JavaScript, where Node.js is installed
 	@if command -v npx >/dev/null; then \
-		npx --yes prettier@3.10.1 --check src/echomimic/apps/server/static && \
+		npx --yes prettier@3.10.1 --check src/echomimic/apps/server/static comfyui/web && \
 		npx --yes --package typescript@7.0.2 tsc -p jsconfig.json; \
 	else echo "no npx: the JavaScript is not checked"; fi
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from echomimic.media import read_video, write_clip
+from helpers.comfy_old import ODD, layouts, three_nodes, two_nodes
 from helpers.comfy_server import CHECKOUT, PYTHON, ROOT, Server, defaults, graph, running_comfyui, saved, write_voice
 from helpers.comfy_socket import Listener, listening
 from helpers.web_browser import CHROMIUM, running_browser
@@ -31,8 +32,11 @@ from comfy.cli_args import args
 args.cpu = True
 import comfy_api.latest, folder_paths, nodes, server
 from types import SimpleNamespace
-from app.node_replace_manager import NodeReplaceManager
-server.PromptServer.instance = SimpleNamespace(node_replace_manager=NodeReplaceManager())
+server.PromptServer.instance = SimpleNamespace(
+    app=SimpleNamespace(on_startup=[]),
+    routes=SimpleNamespace(post=lambda path: lambda handler: handler),
+    add_on_prompt_handler=lambda handler: None,
+)
 before, began = set(sys.modules), time.perf_counter()
 from echomimic.apps.comfy import extension
 made = extension()
@@ -154,22 +158,18 @@ def test_talk_keeps_its_model_for_the_next_run(server: Server) -> None:
     assert loads(4) == 1
 
 
-def test_later_layouts_are_refused_in_words(server: Server) -> None:
-    """A workflow of three nodes, as the page of ComfyUI reads its values into ours."""
-    assert server.ask("/node_replacements")["Echo_Predata"][0]["new_node_id"] == "EchoMimicSampler"
-    loader = {**defaults(server, "Echo_LoadModel"), "infer_mode": "pose_normal_sapiens"}
-    page = {**defaults(server, "Echo_Sampler"), "pose_dir": 638506672}
-    page.update({"image": ["1", 0], "audio": ["2", 0], "model": ["3", 0], "face_detector": ["3", 1]})
+def test_a_prompt_of_three_nodes_runs_on_two(server: Server) -> None:
+    """It gets as far as the weights: every value is at its name."""
+    loader = {"vae": "sd-vae-ft-mse.safetensors", "lora": "None", "denoising": True, "infer_mode": "pose_normal_dwpose"}
+    loader |= {"lowvram": True, "teacache_offload": True, "block_offload": True, "use_mmgp": "None", "version": "V2"}
     prompt = graph("mesh")
     prompt["3"] = {"class_type": "Echo_LoadModel", "inputs": loader}
-    prompt["4"] = {"class_type": "Echo_Sampler", "inputs": page}
+    prompt["6"] = {"class_type": "Echo_Predata", "inputs": {"info": ["3", 1], "image": ["1", 0], "audio": ["2", 0]}}
+    prompt["4"] = {"class_type": "Echo_Sampler", "inputs": {"model": ["3", 0], "emb": ["6", 0], "seed": 5}}
     prompt["5"]["inputs"]["video"] = ["4", 3]
-    with pytest.raises(urllib.error.HTTPError) as error:
-        server.queue(prompt)
-    said = json.loads(error.value.read())["node_errors"]
-    print(said["4"]["errors"][0]["details"])
-    assert list(said) == ["4"] and len(said["4"]["errors"]) == 1
-    assert "pose_dir is 638506672" in said["4"]["errors"][0]["details"]
+    history = server.wait(server.queue(prompt))
+    assert "echomimic weights fetch v2 --to" in json.dumps(history["status"]["messages"])
+    assert history["prompt"][2]["4"]["inputs"]["seed"] == 5
 
 
 def test_missing_weights_are_told_to_the_user(server: Server) -> None:
@@ -268,3 +268,24 @@ def test_the_page_opens_every_example_as_it_is_written(server: Server) -> None:
                 assert sent[key]["class_type"] == node["class_type"]
                 if node["class_type"].startswith("Echo"):
                     assert sent[key]["inputs"] == node["inputs"], path.stem
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser: install chromium, or set ECHOMIMIC_CHROMIUM")
+def test_the_page_moves_the_values_of_old_workflows(server: Server) -> None:
+    """A value that is not at its name would be refused, or would change the video in silence."""
+    old = {each.since: two_nodes(layouts("Echo_LoadModel")[4], each) for each in layouts("Echo_Sampler")[1:5]}
+    old["August 2025"] = three_nodes(layouts("Echo_LoadModel")[-1])
+    with running_browser() as browser:
+        page = browser.new_page()
+        page.goto(server.url, wait_until="domcontentloaded")
+        page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=120_000)
+        for since, document in old.items():
+            page.evaluate("document => window.app.loadGraphData(document)", document)
+            sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+            (sampler,) = (each["inputs"] for each in sent.values() if each["class_type"] == "Echo_Sampler")
+            named = {name: sampler[name] for name in ("cfg", "steps", "facecrop_ratio", "length", "width", "height")}
+            assert named == {name: ODD[name] for name in named}, since
+            assert sampler["seed"] == 77
+        page.wait_for_selector(".p-toast-message >> text=moved to their names")
+        if "ECHOMIMIC_PICTURES" in os.environ:
+            page.screenshot(path=Path(os.environ["ECHOMIMIC_PICTURES"]) / "comfyui-migrated.png")
