@@ -13,6 +13,9 @@ from .options import Options as Options
 from .options import OptionsDict as OptionsDict
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
+from .streaming import Frame as Frame
+from .streaming import Stream as Stream
+from .streaming import stream as stream
 from .types import (
     Clip as Clip,
 )

@@ -14,6 +14,7 @@ EchoMimicError
 ├── WeightsError      checkpoints are missing or wrong        (exit code 2)
 ├── SetupError        a package or library is missing         (exit code 2)
 ├── DeviceError       memory or a device feature is lacking   (exit code 1)
+├── StreamError       a live stream is full or closed         (exit code 1)
 └── Cancelled         the user asked to stop                  (exit code 130)
 """
 
@@ -98,6 +99,12 @@ class DeviceError(EchoMimicError):
     """The device lacks the memory or a feature for the task."""
 
     code = "device_failed"
+
+
+class StreamError(EchoMimicError):
+    """A live stream is closed, or holds all the sound that it can."""
+
+    code = "stream_closed"
 
 
 class Cancelled(EchoMimicError):  # noqa: N818 - a request, not a fault

@@ -49,7 +49,7 @@ def _classes(root: type[EchoMimicError]) -> list[type[EchoMimicError]]:
 
 def test_every_error_class_has_its_own_code() -> None:
     codes = [kind.code for kind in _classes(EchoMimicError) if kind.__module__ == "echomimic.errors"]
-    assert len(set(codes)) == len(codes) == 13
+    assert len(set(codes)) == len(codes) == 14
 
 
 def test_the_page_lists_every_code_that_the_source_uses() -> None:

@@ -47,12 +47,24 @@ class Cues:
 
 
 def idle_motion(
-    frames: int, fps: float, seed: int, strength: float = 1.0, blink_rate: float = 16.0, cues: Cues | None = None
+    frames: int,
+    fps: float,
+    seed: int,
+    strength: float = 1.0,
+    blink_rate: float = 16.0,
+    cues: Cues | None = None,
+    *,
+    eased: bool = True,
 ) -> dict[str, Floats]:
-    """Curves (frames,) by name for everything but the mouth; the same for the same arguments."""
+    """Curves (frames,) by name for everything but the mouth; the same for the same arguments.
+
+    Without `eased` the head neither starts nor ends at rest, and moves as much in silence as in speech.
+    """
     times = np.arange(frames) / fps
     cues = cues or Cues(np.zeros(frames, np.float32))
-    envelope = strength * _envelope(times, frames / fps) * (0.7 + 0.3 * _mean_over(cues.voice, 1.2, fps))
+    envelope = np.full(frames, strength)
+    if eased:
+        envelope = envelope * _envelope(times, frames / fps) * (0.7 + 0.3 * _mean_over(cues.voice, 1.2, fps))
     head = _head(times, seed, cues)
     saccades = _saccades(seed, frames / fps)
     curves = {name: column * envelope for name, column in head.items()}

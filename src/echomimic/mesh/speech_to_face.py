@@ -38,7 +38,7 @@ FLOOR = 1e-3
 """Noise floor added 30 dB below the loud frames, so that clean and noisy recordings give similar features."""
 QUIET = 0.07
 """Frame energy of white noise at -60 dB of full scale; the level of a frame is never below it."""
-_PRE_EMPHASIS = 0.97
+PRE_EMPHASIS = 0.97
 
 CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "closure")
 """Outputs of the network; `closure` is a logit."""
@@ -156,7 +156,7 @@ def mel_blocks(blocks: Iterable[Floats]) -> Iterator[Floats]:
         block = np.nan_to_num(np.asarray(block, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
         if not len(block):
             continue
-        sharpened = block - np.float32(_PRE_EMPHASIS) * np.concatenate([[last], block[:-1]])
+        sharpened = block - np.float32(PRE_EMPHASIS) * np.concatenate([[last], block[:-1]])
         last = block[-1]
         pending = np.concatenate([pending, sharpened])
         count = (len(pending) - WINDOW) // HOP + 1
