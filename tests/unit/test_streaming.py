@@ -55,7 +55,7 @@ def made(engine: MeshEngine) -> Iterator:
     def make(drawn: bool = False, **options) -> Stream:
         portrait = engine._prepared[0] if engine._prepared else demo_portrait()
         live = stream(portrait, size=128, mark=drawn, engine=engine, clock=FakeClock(), **options)
-        live._scene = live._scene if drawn else StillScene()
+        live._scene = live._scene if drawn else StillScene()  # type: ignore[assignment]
         opened.append(live)
         return live
 
