@@ -12,23 +12,24 @@ from typing_extensions import Unpack
 
 from echomimic import __version__
 from echomimic import motion as tracks
-from echomimic.checkpoints import (
-    FILES,
-    LoraFile,
-    cached_checksum,
-    locate,
-    other_preset,
-    read_lora_metadata,
-    search_paths,
-)
+from echomimic.checkpoints import LoraFile, other_preset, read_lora_metadata
 from echomimic.engines import Engine, Render, lora_of
 from echomimic.errors import OptionError, WeightsError
 from echomimic.notes import collect_notes
 from echomimic.options import Options, OptionsDict, make_options
-from echomimic.presets import PRESETS, Preset, find_preset, require_files, require_packages, resolve_preset
+from echomimic.presets import (
+    PRESETS,
+    Preset,
+    file_checksums,
+    find_preset,
+    require_files,
+    require_packages,
+    resolve_preset,
+)
 from echomimic.types import Clip, LandmarkTrack, Motion, Plan, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
+    from echomimic.inputs import InputCache
     from echomimic.landmarks.face import Face
     from echomimic.provenance import RenderRecord, SigningKey
 
@@ -62,6 +63,7 @@ def animate(
     weights: Source | None = None,
     lora: Source | LoraFile | None = None,
     engine: Engine | None = None,
+    inputs: "InputCache | None" = None,
     progress: Progress | None = None,
     **options: Unpack[OptionsDict],
 ) -> Clip:
@@ -71,13 +73,14 @@ def animate(
     track is written; `live` is where an .mp4 can be read while it grows; `sign` is a PEM certificate chain and its key,
     with which Content Credentials are signed (default: ECHOMIMIC_SIGN_CERT and ECHOMIMIC_SIGN_KEY); `lora` is a file
     that adapts a diffusion preset to a person; `engine` is one that `load` returned for the same preset, kept for many
-    clips; `options` are the fields of `Options`. Raises EchoMimicError; the output exists completely or not at all.
+    clips, as `inputs` keeps what was read; `options` are the fields of `Options`. Raises EchoMimicError; the output
+    exists completely or not at all.
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
     with collect_notes() as notes:
         signing = _signing(Path(output), sign)
-        run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options, check_files=True)
+        run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options, inputs, check_files=True)
         render = run.render
         count = _write(Path(output), run, progress, live, signing)
         if save_motion is not None:
@@ -197,6 +200,7 @@ def _prepare(
     lora: Source | LoraFile | None,
     engine: Engine | None,
     options: OptionsDict,
+    cache: "InputCache | None" = None,
     *,
     check_files: bool = False,
 ) -> _PreparedRun:
@@ -211,12 +215,12 @@ def _prepare(
         require_files(find_preset(preset), _folder(weights))  # before any note about inputs that it cannot render
     inputs: dict[str, Source | Portrait | Speech | Motion | None]
     inputs = {"portrait": portrait, "speech": speech, "motion": motion}
-    track = _read_motion(motion, preset)
+    track = _read_motion(motion, preset, cache)
     chosen, why = resolve_preset(preset, track, _folder(weights))
     settings = make_options(options, chosen.defaults)
     if engine is None:
         engine = _load(chosen, None, weights, adapted)
-    portrait, speech = _read(portrait, speech)
+    portrait, speech = _read(portrait, speech, cache)
     align = isinstance(motion, (str, Path)) and tracks.is_video(Path(motion))
     render = engine.prepare(portrait, speech, track, settings, align=align)
     return _PreparedRun(render, speech, chosen, why, settings, inputs, _folder(weights), lora_of(engine))
@@ -254,20 +258,22 @@ def _check_outputs(output: Source, save_motion: Source | None, inputs: list[obje
         check_not_input(save_motion, *inputs)
 
 
-def _read(portrait: Source | Portrait, speech: Source | Speech) -> tuple[Portrait, Speech]:
+def _read(portrait: Source | Portrait, speech: Source | Speech, cache: "InputCache | None") -> tuple[Portrait, Speech]:
     from echomimic.media import read_picture, read_speech
 
-    return (
-        portrait if isinstance(portrait, Portrait) else read_picture(portrait),
-        speech if isinstance(speech, Speech) else read_speech(speech),
-    )
+    if not isinstance(portrait, Portrait):
+        portrait = read_picture(portrait) if cache is None else cache.portrait(Path(portrait))
+    if not isinstance(speech, Speech):
+        speech = read_speech(speech) if cache is None else cache.speech(Path(speech))
+    return portrait, speech
 
 
-def _read_motion(motion: Source | Motion | None, preset: str) -> Motion | None:
+def _read_motion(motion: Source | Motion | None, preset: str, cache: "InputCache | None") -> Motion | None:
     """The motion; of a video the hands if the preset uses hands, else the face."""
     if not isinstance(motion, (str, Path)):
         return motion
-    return tracks.load_motion(motion, pose=preset in PRESETS and PRESETS[preset].uses_hands)
+    pose = preset in PRESETS and PRESETS[preset].uses_hands
+    return tracks.load_motion(motion, pose=pose) if cache is None else cache.motion(Path(motion), pose=pose)
 
 
 def _folder(weights: Source | None) -> Path | None:
@@ -314,16 +320,13 @@ def _record(run: _PreparedRun) -> "RenderRecord":
     """What goes into the file so that the video can be made again."""
     from echomimic.provenance import digest, new_record
 
-    render, places = run.render, search_paths(run.weights)
-    files = {part: locate(FILES[name], places) for part, name in run.preset.files.items()}
-    if run.lora is not None:
-        files[f"lora * {run.lora.strength:g}"] = run.lora.path
+    render = run.render
     return new_record(
         run.preset.name,
         run.options,
         render.size,
         render.num_frames,
         render.fps,
-        weights={part: cached_checksum(path) for part, path in files.items() if path is not None},
+        weights=file_checksums(run.preset, run.weights, run.lora),
         **{name: None if value is None else digest(value) for name, value in run.inputs.items()},
     )

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from echomimic.checkpoints import FILES, locate, read_geometry, require, search_paths
+from echomimic.checkpoints import FILES, LoraFile, cached_checksum, locate, read_geometry, require, search_paths
 from echomimic.errors import OptionError, SetupError
 from echomimic.installation import missing_package
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
@@ -132,7 +132,7 @@ def resolve_preset(name: str, motion: Motion | None = None, weights: Path | None
     ready = [preset for preset in BEST[None if motion is None else type(motion)] if not missing_files(preset, weights)]
     if not ready:
         return find_preset("mesh"), "no checkpoints are here that it could use instead"
-    if not _has_accelerator():
+    if not accelerators():
         reason = f"the files of {ready[0]} are here but no GPU: `preset` {ready[0]} uses them all the same"
         return find_preset("mesh"), reason
     return find_preset(ready[0]), "its files are here and a GPU to run it"
@@ -159,6 +159,15 @@ def require_files(preset: Preset, weights: Path | None = None) -> None:
         require(FILES[file], search_paths(weights), preset.name)
 
 
+def file_checksums(preset: Preset, weights: Path | None, lora: LoraFile | None = None) -> dict[str, str]:
+    """The SHA-256 of the preset's checkpoint files by part, and of the LoRA with its strength."""
+    places = search_paths(weights)
+    files = {part: locate(FILES[name], places) for part, name in preset.files.items()}
+    if lora is not None:
+        files[f"lora * {lora.strength:g}"] = lora.path
+    return {part: cached_checksum(path) for part, path in files.items() if path is not None}
+
+
 def require_packages(preset: Preset) -> None:
     """Raise SetupError if a package that the preset's engine needs is not installed."""
     missing = [name for name in PACKAGES[preset.engine] if find_spec(name) is None]
@@ -166,9 +175,11 @@ def require_packages(preset: Preset) -> None:
         raise SetupError(missing_package(missing[0], "diffusion", f"preset {preset.name} needs"))
 
 
-def _has_accelerator() -> bool:
+def accelerators() -> list[str]:
+    """The names of this machine's GPUs for the option `device`."""
     if find_spec("torch") is None:
-        return False
+        return []
     import torch
 
-    return torch.accelerator.current_accelerator(check_available=True) is not None
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return [] if found is None else [f"{found.type}:{number}" for number in range(torch.accelerator.device_count())]

@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
     frozenset({"checkpoints", "landmarks", "media", "motion", "parallel", "provenance"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
-    frozenset({"api", "editing", "replay", "streaming"}),
+    frozenset({"api", "editing", "inputs", "replay", "streaming"}),
     frozenset({"apps", "client", "evaluate", "train"}),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -26,7 +26,7 @@ APART -= {("apps", "evaluate"), ("apps", "train")}  # the command line runs eval
 # what the front ends may import besides themselves: functions and values of the API, public packages, a few modules
 FOR_APPS = (
     {"apps", "evaluate", "train"}
-    | {"api", "editing", "engines", "presets", "replay", "streaming"}
+    | {"api", "editing", "engines", "inputs", "presets", "replay", "streaming"}
     | LAYERS[0]
     | {"media", "motion", "checkpoints", "parallel", "provenance"}
 )

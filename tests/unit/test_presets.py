@@ -40,9 +40,9 @@ def test_auto_takes_what_the_motion_can_drive_where_there_is_a_gpu(
 ) -> None:
     names = set(find_preset(here).files.values())
     monkeypatch.setattr(presets, "locate", lambda file, places: Path(file.path) if file.name in names else None)
-    monkeypatch.setattr(presets, "_has_accelerator", lambda: True)
+    monkeypatch.setattr(presets, "accelerators", lambda: ["cuda:0"])
     assert resolve_preset("auto", motion)[0].name == expected
-    monkeypatch.setattr(presets, "_has_accelerator", lambda: False)
+    monkeypatch.setattr(presets, "accelerators", list)
     preset, why = resolve_preset("auto", motion)
     assert preset.name == "mesh"
     assert f"`preset` {expected}" in why

@@ -1,6 +1,6 @@
 """Read and write pictures, sound and video."""
 
-from echomimic.media.output import atomic_path, check_not_input, check_output
+from echomimic.media.output import atomic_path, check_not_input, check_output, make_folder, writing
 from echomimic.media.picture import read_picture
 from echomimic.media.sound import read_speech, sound_blocks, speech_from_samples
 from echomimic.media.tags import read_tags
@@ -12,6 +12,7 @@ __all__ = [
     "atomic_path",
     "check_not_input",
     "check_output",
+    "make_folder",
     "read_picture",
     "read_speech",
     "read_tags",
@@ -19,4 +20,5 @@ __all__ = [
     "sound_blocks",
     "speech_from_samples",
     "write_clip",
+    "writing",
 ]

@@ -90,6 +90,14 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path} may not be replaced: it is read-only; choose another name")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for results, with those above it, if it is not there. Raises OutputError."""
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; expected the name of a folder: give another")
+    with writing():
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def is_folder(path: Path) -> bool:
     """Whether the name means a folder of pictures."""
     return not path.suffix

@@ -57,6 +57,12 @@ class RenderRecord:
         named = {name: getattr(self, name) for name in ("portrait", "speech", "preset", "options")}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).digest()[:PAYLOAD_BYTES]
 
+    def key(self) -> str:
+        """A digest of everything that determines the video but the versions: equal for the same inputs and options."""
+        versions = ("version", "libraries", "frames", "fps", "size")
+        named = {name: value for name, value in asdict(self).items() if name not in versions}
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+
 
 def recorded_options(options: Options) -> dict[str, Any]:
     """The options that change the frames."""
@@ -70,14 +76,21 @@ def library_versions() -> dict[str, str]:
 
 
 def digest(value: Path | str | Portrait | Speech | Motion) -> str:
-    """The SHA-256 of a file, or of the arrays of an input in memory."""
+    """The SHA-256 of a file, of the files of a folder, or of the arrays of an input in memory."""
     if isinstance(value, (Path, str)):
-        return checksum(Path(value))
+        return _digest_path(Path(value))
     if isinstance(value, Speech):
         return checksum(value.path) if value.path is not None else _digest_arrays([value.samples, value.rate])
     if isinstance(value, Portrait):
         return _digest_arrays([value.pixels, value.alpha])
     return _digest_arrays(_parts(value))
+
+
+def _digest_path(path: Path) -> str:
+    if not path.is_dir():
+        return checksum(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return _digest_arrays((file.relative_to(path).as_posix(), checksum(file)) for file in files)
 
 
 def _parts(track: LandmarkTrack | PoseTrack) -> list[object]:

@@ -1,6 +1,6 @@
 """Command line flags for the options: a loop over `OPTION_SPECS`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
@@ -64,10 +64,10 @@ def _flag(name: str, annotation: object, flag: str, spec: OptionSpec | None = No
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _take_options(values: dict[str, Any]) -> dict[str, Any]:
+def _take_options(values: dict[str, Any], specs: Iterable[OptionSpec]) -> dict[str, Any]:
     """Take the values of the options out of `values`; those that the user gave, by name."""
     given = {}
-    for spec in OPTION_SPECS:
+    for spec in specs:
         value = values.pop(spec.name)
         if spec.kind is bool and values.pop(f"no_{spec.name}"):
             value = False
@@ -83,16 +83,23 @@ def set_parameters(command: Callable[..., None], parameters: Iterable[Parameter]
     setattr(command, "__signature__", Signature(keyword))  # noqa: B010 - not in the type of a function
 
 
-def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `given`, a dict of the options that the user gave, one flag for each option."""
+def with_option_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command that takes `given`, a dict of the options that the user gave, one flag for each option.
 
-    @wraps(command)
-    def wrapped(**values: Any) -> None:
-        given = _take_options(values)
-        command(**values, given=given)
+    The options `without` get none.
+    """
+    specs = [spec for spec in OPTION_SPECS if spec.name not in without]
 
-    parameters = [parameter for name, parameter in signature(command).parameters.items() if name != "given"]
-    parameters += [flag for spec in OPTION_SPECS for flag in _flags(spec)]
-    parameters += [_flag(old, str | None, f"--{old.replace('_', '-')}", hidden=True) for old in RENAMED]
-    set_parameters(wrapped, parameters)
-    return wrapped
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def wrapped(**values: Any) -> None:
+            given = _take_options(values, specs)
+            command(**values, given=given)
+
+        parameters = [parameter for name, parameter in signature(command).parameters.items() if name != "given"]
+        parameters += [flag for spec in specs for flag in _flags(spec)]
+        parameters += [_flag(old, str | None, f"--{old.replace('_', '-')}", hidden=True) for old in RENAMED]
+        set_parameters(wrapped, parameters)
+        return wrapped
+
+    return decorate

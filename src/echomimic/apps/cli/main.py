@@ -101,7 +101,7 @@ def _main_options(
 
 
 @app.command()
-@with_option_flags
+@with_option_flags()
 def animate(
     portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="a photo, drawing or painting of a person")],
     speech: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file, or a video's sound")],
@@ -204,6 +204,7 @@ def presets(as_json: Json = False) -> None:
 @cache
 def full_app() -> typer.Typer:
     """The app with the commands that have files of their own; `animate` starts faster without them."""
+    from echomimic.apps.cli.batch import batch
     from echomimic.apps.cli.comfy import app as comfy_app
     from echomimic.apps.cli.evaluate import evaluate
     from echomimic.apps.cli.motion import motion_app, track
@@ -214,7 +215,7 @@ def full_app() -> typer.Typer:
     from echomimic.apps.cli.weights import models_app
 
     add_serve(app)
-    for command in (track, web, evaluate, info, verify, replay):
+    for command in (batch, track, web, evaluate, info, verify, replay):
         app.command()(command)
     groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app, "keys": keys_app}
     groups["comfy"] = comfy_app
@@ -236,7 +237,8 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         return _fail(_usage_message(error), 2, as_json, "usage")
     except (_Stopped, KeyboardInterrupt, typer.Abort) as stop:
-        return _fail("stopped; nothing was written", getattr(stop, "exit_code", _INTERRUPTED), as_json, "cancelled")
+        kept = "the finished clips are kept" if "batch" in arguments[:1] else "nothing was written"
+        return _fail(f"stopped; {kept}", getattr(stop, "exit_code", _INTERRUPTED), as_json, "cancelled")
     except Exception as error:
         if debug:
             raise

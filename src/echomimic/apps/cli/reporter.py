@@ -41,6 +41,9 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int) -> None:
         """Show that `done` of `total` frames are rendered."""
 
+    def status(self, done: int, total: int, description: str, **values: object) -> None:
+        """Show that `done` of `total` are done, with a description for people, or the values for programs."""
+
     def note(self, text: str, code: str = "") -> None:
         """Show one note."""
 
@@ -76,9 +79,12 @@ class JsonReporter:
 
     def progress(self, done: int, total: int) -> None:
         rate, left = self._rate(done, total)
+        self.status(done, total, "", speed=round(rate, 2), left=round(left, 2))
+
+    def status(self, done: int, total: int, description: str, **values: object) -> None:
         if done == total or monotonic() - self._printed_at >= JSON_SECONDS:
             self._printed_at = monotonic()
-            print_json("progress", done=done, total=total, speed=round(rate, 2), left=round(left, 2))
+            print_json("progress", done=done, total=total, **values)
 
     def note(self, text: str, code: str = "") -> None:
         print_json("note", text=text, **({"code": code} if code else {}))
@@ -101,10 +107,12 @@ class PlainReporter:
             print_line(line)
 
     def progress(self, done: int, total: int) -> None:
-        rate, left = self._rate(done, total)
+        self.status(done, total, self._speed(*self._rate(done, total)))
+
+    def status(self, done: int, total: int, description: str, **values: object) -> None:
         if 10 * done // max(total, 1) > self._tenth:
             self._tenth = 10 * done // total
-            self.line(f"{done} of {total} {self._speed(rate, left)}")
+            self.line(f"{done} of {total} {description}")
 
     def _speed(self, rate: float, left: float) -> str:
         return f"{self._unit}, {rate:{'.0f' if rate >= 10 else '.2g'}} a second, {duration(left)} left"
@@ -135,9 +143,7 @@ class BarReporter(PlainReporter):
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(unit, total=None)
 
-    def progress(self, done: int, total: int) -> None:
-        rate, left = self._rate(done, total)
-        description = self._speed(rate, left)
+    def status(self, done: int, total: int, description: str, **values: object) -> None:
         with suppress(OSError):  # a terminal that was closed does not stop the run; SIGHUP does
             self._bar.start()
             self._bar.update(self._task, completed=done, total=total, description=description)

@@ -4,12 +4,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from echomimic.checkpoints import LoraFile
 from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import InputError
 from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
+
+if TYPE_CHECKING:
+    from echomimic.inputs import InputCache
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,12 @@ def run_job(
     *,
     engine: Engine | None = None,
     engines: EngineCache | None = None,
+    inputs: "InputCache | None" = None,
 ) -> Clip:
     """Run a job and return what was made. Raises EchoMimicError.
 
     The engine is the given one, or that of `engines`; then a `Previewing` progress is offered every frame. Without
-    either it is loaded for this job only.
+    either it is loaded for this job only. `inputs` keeps what was read, for further jobs.
     """
     if request.kind == "track":
         return _run_track(request, progress)
@@ -74,9 +78,9 @@ def run_job(
 
     preset, speech = request.preset, _check_limits(request)
     if engine is None and engines is not None:
-        preset = _preset_name(request)
+        preset = preset_name(request)
         engine = TappedEngine(engines.get(preset, request.weights, request.lora), _previewed)
-    given: dict[str, Any] = {"live": request.live, "sign": request.sign, "engine": engine}
+    given: dict[str, Any] = {"live": request.live, "sign": request.sign, "engine": engine, "inputs": inputs}
     given["lora"] = request.lora if engine is None else None
     return api.animate(
         _require_input(request.portrait, "portrait"),
@@ -100,7 +104,7 @@ def _previewed(render: Render, progress: Progress | None) -> Iterator[Picture]:
         yield frame
 
 
-def _preset_name(request: JobRequest) -> str:
+def preset_name(request: JobRequest) -> str:
     """The name of the preset to use; `auto` depends on the kind of the motion. A video gives a face."""
     if request.preset != "auto":
         return request.preset

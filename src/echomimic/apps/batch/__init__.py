@@ -1,0 +1,1 @@
+"""Many clips from a manifest: a row a clip."""
