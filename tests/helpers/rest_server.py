@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from echomimic.apps.server import runner
 from echomimic.apps.server.app import create_app
 from echomimic.apps.server.settings import Settings
 from echomimic.client import Client
+from helpers.rest_worker import HOLD, release_file
+from helpers.waiting import PATIENCE, wait_until
 
 FAKE = (sys.executable, str(Path(__file__).with_name("rest_worker.py")))
 FINAL = ("succeeded", "failed", "cancelled")
@@ -73,10 +76,10 @@ class Server:
 
     @property
     def client(self) -> Client:
-        return Client(f"http://127.0.0.1:{self.port}", next(iter(self.settings.keys), None), timeout=20)
+        return Client(f"http://127.0.0.1:{self.port}", next(iter(self.settings.keys), None), timeout=PATIENCE)
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, {**self.headers, **(headers or {})})
             response = connection.getresponse()
@@ -89,23 +92,31 @@ class Server:
 
     def ended(self, job: Any) -> Any:
         """The job, once it has."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            job = self.ask("GET", job["links"]["self"]).json
-            if job["state"] in FINAL:
-                return job
-            time.sleep(0.02)
-        raise AssertionError(f"the job has not ended: {job}")
+        return self._once(job, *FINAL)
 
     def until(self, job: Any, state: str) -> Any:
-        until = time.monotonic() + 20
-        while (job := self.ask("GET", job["links"]["self"]).json)["state"] != state and time.monotonic() < until:
-            time.sleep(0.02)
-        assert job["state"] == state
+        """The job, once it is in that state; one that has ended does not get there any more."""
+        job = self._once(job, state, *FINAL)
+        assert job["state"] == state, job
         return job
 
+    def held(self, frames: int = 100, **parts: bytes | str) -> Any:
+        """A job that is running and stays so until it is released, cancelled or deleted."""
+        return self.until(self.post(seed=str(HOLD), frames=str(frames), **parts).json, "running")
+
+    def release(self, job: Any) -> None:
+        """Let a held job go on."""
+        release_file(self.settings.data, job["id"]).touch()
+
+    def _once(self, job: Any, *states: str) -> Any:
+        def look() -> Any:
+            now = self.ask("GET", job["links"]["self"]).json
+            return now if now["state"] in states else None
+
+        return wait_until(look, f"{job['id']} is {' or '.join(states)}")
+
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
 
 @contextmanager
@@ -122,7 +133,7 @@ def serving(data: Path, **changes: Any) -> Iterator[Server]:
         yield Server(listener.getsockname()[1], settings)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         listener.close()
 
 
@@ -132,15 +143,18 @@ def free_port() -> int:
 
 
 def start(data: Path, port: int) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, __file__, str(data), str(port)])
-    until = time.monotonic() + 20
-    while time.monotonic() < until and process.poll() is None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-m", "helpers.rest_server", str(data), str(port)], env=environment)
+
+    def answers() -> bool:
+        assert process.poll() is None, "the server has not started"
         try:
-            Server(port, Settings(data=data)).ask("GET", "/healthz")
-            return process
+            return Server(port, Settings(data=data)).ask("GET", "/healthz").status == 200
         except OSError:
-            time.sleep(0.05)
-    raise AssertionError("the server has not started")
+            return False
+
+    wait_until(answers, "the server answers")
+    return process
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
@@ -152,7 +166,12 @@ if __name__ == "__main__":
 
     def create_with_blocked_route(settings: Settings) -> FastAPI:
         app = create_app(settings)
-        app.get("/healthz/blocked")(lambda: time.sleep(60))
+
+        @app.get("/healthz/blocked")
+        def block() -> None:
+            (settings.data / "blocked").touch()
+            time.sleep(3600)
+
         return app
 
     setattr(runner, "create_app", create_with_blocked_route)  # noqa: B010 - the name is imported there

@@ -18,7 +18,8 @@ from echomimic.options import Options
 from echomimic.presets import Preset, resolve_preset
 from echomimic.types import Curves, LandmarkTrack, Motion, Picture, Portrait, Progress, Speech
 
-CRASH, HANG, BREAK, SLOW = 13, 14, 15, 16
+CRASH, HANG, BREAK, SLOW, HOLD = 13, 14, 15, 16, 17
+"""Die, hear nothing, raise, 20 ms a frame, and stay in the middle until the test lets go (`Server.release`)."""
 
 
 class FakeEngine:
@@ -58,16 +59,25 @@ class FakeRender:
                 time.sleep(0.02)
             if index == self.num_frames // 2:
                 misbehave(self.options.seed)
+                while self.options.seed == HOLD and not release_file(Path.cwd().parents[1], Path.cwd().name).exists():
+                    time.sleep(0.01)
+                    if progress:
+                        progress(index, self.num_frames)
             yield np.full((64, 64, 3), index * 37 % 256, np.uint8)
             if progress:
                 progress(index + 1, self.num_frames)
+
+
+def release_file(data: Path, job: str) -> Path:
+    """The file whose presence lets a job go that is held."""
+    return data / f"release-{job}"
 
 
 def misbehave(seed: int) -> None:
     if seed == CRASH:
         os.kill(os.getpid(), signal.SIGKILL)
     if seed == HANG:
-        time.sleep(60)
+        time.sleep(3600)
     if seed == BREAK:
         raise ZeroDivisionError(f"in {Path.cwd()}")
 

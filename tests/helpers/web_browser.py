@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from helpers.waiting import PATIENCE
+
 CHROMIUM = os.environ.get("ECHOMIMIC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # flags for a machine without a GPU, without other users and without a network; do not use them elsewhere
 FLAGS = [
@@ -20,8 +22,6 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions"),
     *("--no-first-run", "--mute-audio", "--autoplay-policy=no-user-gesture-required"),
 ]
-WAIT = int(os.environ.get("ECHOMIMIC_BROWSER_WAIT", "60"))
-"""Seconds after which a test gives up."""
 
 
 class WebServer:
@@ -37,12 +37,12 @@ class WebServer:
     def kill(self) -> None:
         """End it at once, as a crash does."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
     def stop(self) -> None:
         """End it in order."""
         self.process.terminate()
-        assert self.process.wait(20) in (0, -15, 143)
+        assert self.process.wait(PATIENCE) in (0, -15, 143)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ class Tab:
     def __init__(self, browser: Any, address: str, language: str = "en-US", **context: Any) -> None:
         context = {"viewport": {"width": 1280, "height": 800}, **context}
         self.context = browser.new_context(locale=language, **context)
-        self.context.set_default_timeout(1000 * WAIT)
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.page = self.context.new_page()
         self.address = address
         self.faults: list[str] = []
@@ -100,7 +100,7 @@ class Tab:
         """A screenshot, kept in the folder that the tests were asked to use."""
         self.page.screenshot(path=folder / name, **how)
 
-    def until(self, script: str, seconds: float = WAIT) -> None:
+    def until(self, script: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
         end = time.monotonic() + seconds
         while not self._evaluate(script):

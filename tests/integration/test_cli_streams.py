@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from helpers.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX shells, signals and file names")
 PORTRAIT, VOICE, VIDEO = (os.fsdecode(name) for name in (b"caf\xe9.png", b"voi\xff.wav", b"out\xe8.mp4"))
@@ -28,7 +29,9 @@ def shell(folder: Path, line: str, **environment: str) -> subprocess.CompletedPr
     """Run a line of bash in which $E is the command."""
     command = f"{sys.executable} -m echomimic animate me.png voice.wav {' '.join(SHORT)}"
     every = {**os.environ, "E": command, **environment}
-    return subprocess.run(["bash", "-c", line], cwd=folder, env=every, capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=every, capture_output=True, timeout=PATIENCE, check=False
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -93,11 +96,9 @@ def test_signals_remove_the_unfinished_file(folder: Path, number: int, code: int
     before = signal.signal(number, signal.SIG_DFL)  # a process inherits that nohup ignores SIGHUP
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
         signal.signal(number, before)
-        until = time.monotonic() + 60
-        while not list(folder.glob(".echomimic-part*")) and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_until(lambda: list(folder.glob(".echomimic-part*")), "the file is begun")
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert said.splitlines()[-1] == b"error: stopped; nothing was written"
     assert not list(folder.glob(".echomimic-part*"))

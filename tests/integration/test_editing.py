@@ -1,7 +1,6 @@
 """Editing sessions from Python: edits with no effect are said, hostile files end quickly, a server can stop them."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from echomimic import motion
 from echomimic.editing import EditingSession
 from echomimic.errors import Cancelled, MotionError
 from echomimic.motion import read_edit
+from helpers.waiting import at_most_cpu_seconds
 
 
 @pytest.fixture
@@ -41,9 +41,8 @@ def _saved(session: EditingSession, path: Path, edits: list[object]) -> Path:
 )
 def test_a_hostile_list_of_edits_ends_quickly(session: EditingSession, tmp_path: Path, edits: list[object]) -> None:
     path = _saved(session, tmp_path / "t.json", edits)
-    began = time.perf_counter()
-    assert session.load(path) == "face"
-    assert time.perf_counter() - began < 3  # a second on a quiet machine
+    with at_most_cpu_seconds(10):  # one on a quiet machine, hours if the edits were applied
+        assert session.load(path) == "face"
     session.apply({"face": [{"op": "scale_curve", "curve": "jaw", "gain": 0}]})
     session.face.history.undo()
 

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from echomimic.client import Client, ServerError
 from echomimic.errors import InputError
 from echomimic.options import OPTION_NAMES
 from helpers.rest_server import serving
-from helpers.rest_worker import SLOW
+from helpers.waiting import wait_until
 
 KEYS = ("a-key-of-sixteen-letters", "another-key-of-letters")
 
@@ -56,15 +55,15 @@ def test_keys(tmp_path: Path) -> None:
 def test_what_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         done = server.ended(server.post().json)
-        cut = server.until(server.post(seed=str(SLOW), frames="100").json, "running")
+        cut = server.held()
         waiting = server.post(seed="5").json
     left = tmp_path / "jobs" / cut["id"]
     (left / ".echomimic-part-1234.mp4").write_bytes(b"half")
     (tmp_path / "incoming" / "half").mkdir()
     (tmp_path / "jobs" / "0123").mkdir()
     with serving(tmp_path) as server:
+        server.release(cut)
         assert server.ask("GET", done["links"]["result"]).status == 200
-        assert server.ask("GET", f"{cut['links']['self']}/result").status == 409
         again = server.ended(cut)
         assert (again["state"], again["attempt"]) == ("succeeded", 2)
         assert server.ended(waiting)["attempt"] == 1
@@ -75,7 +74,7 @@ def test_what_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
 
 def test_a_job_that_is_interrupted_too_often_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(tmp_path) as server:
-        job = server.until(server.post(seed=str(SLOW), frames="500").json, "running")
+        job = server.held()
     monkeypatch.setattr("echomimic.apps.server.settings.JobSettings", partial(JobSettings, max_restarts=0))
     with serving(tmp_path) as server:
         failed = server.ended(job)
@@ -115,9 +114,9 @@ def test_metrics(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.ended(server.post().json)
         server.ask("GET", "/nothing/of/the/sort")
-        until, text = time.monotonic() + 10, ""
-        while "jobs_ended_total{" not in text and time.monotonic() < until:
-            text = server.ask("GET", "/metrics").body.decode()
+        text = wait_until(
+            lambda: text if "jobs_ended_total{" in (text := server.ask("GET", "/metrics").body.decode()) else ""
+        )
     for line in (
         'echomimic_jobs{state="succeeded"} 1.0',
         'echomimic_jobs_ended_total{kind="animation",state="succeeded"} 1.0',

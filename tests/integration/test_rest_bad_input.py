@@ -4,20 +4,20 @@ import json
 import socket
 import sqlite3
 import struct
-import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from helpers.rest_server import Server, form, png, serving, wav
-from helpers.rest_worker import SLOW
+from helpers.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("bad")
-    limits = {"max_upload": 0.3, "max_pixels": 1, "max_seconds": 5.0, "stall_seconds": 0.5, "streams": 4}
+    limits = {"max_upload": 0.3, "max_pixels": 1, "max_seconds": 5.0, "streams": 4}
     with serving(data, **limits) as running:
         yield running
 
@@ -157,8 +157,8 @@ def test_huge_and_endless_uploads(server: Server) -> None:
         assert sent < 50_000_000, "the server hung up"
 
 
-def test_a_slow_upload_is_given_up(server: Server) -> None:
-    with server.connect() as connection:
+def test_a_slow_upload_is_given_up(tmp_path: Path) -> None:
+    with serving(tmp_path, stall_seconds=0.3) as server, server.connect() as connection:
         connection.sendall(
             b"POST /v1/animations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
             b"Content-Type: multipart/form-data; boundary=mark\r\n\r\n--mark\r\n"
@@ -173,21 +173,19 @@ def test_a_client_that_leaves(server: Server) -> None:
             b"POST /v1/animations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
             b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body[:3000]
         )
-    job = server.post(seed=str(SLOW), frames="60").json
+    job = server.held()
     for link in (job["links"]["live"], job["links"]["events"]):
         with server.connect() as connection:
             connection.sendall(f"GET {link} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.release(job)
     assert server.ended(job)["state"] == "succeeded"
-    until = time.monotonic() + 10
-    while "echomimic_streams 0.0" not in server.ask("GET", "/metrics").body.decode() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert "echomimic_streams 0.0" in server.ask("GET", "/metrics").body.decode()
+    wait_until(lambda: b"echomimic_streams 0.0" in server.ask("GET", "/metrics").body, "both streams are closed")
 
 
 def test_too_many_streams(server: Server) -> None:
-    job = server.post(seed=str(SLOW), frames="125").json
+    job = server.held()
     streams = [server.client.events(job) for _ in range(4)]
     assert [next(stream)[0] for stream in streams] == ["job"] * 4
     check(server.ask("GET", job["links"]["live"]), 429, "too_many_streams")
@@ -262,15 +260,19 @@ def test_a_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_and_a_job_that_ends(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+    asked: list[object] = []
+
+    def full(_store: object, *state: object, **_: object) -> None:
+        asked.append(state[1])
         raise sqlite3.OperationalError("database or disk is full")
 
-    job = server.until(server.post(seed=str(SLOW), frames="25").json, "running")
+    job = server.held()
     with monkeypatch.context() as patched:
         patched.setattr("echomimic.apps.jobs.queue._RETRY_SECONDS", 0.05)
         patched.setattr("echomimic.apps.jobs.store.Store.finish", full)
         check(server.ask("POST", job["links"]["cancel"]), 507, "no_space")
-        time.sleep(1.5)
+        server.release(job)
+        wait_until(lambda: "succeeded" in asked, "the job has ended")
         assert server.ask("GET", job["links"]["self"]).json["state"] == "running", (
             "what is not written down is not said"
         )

@@ -10,6 +10,7 @@ import pytest
 from echomimic.client import Client, ServerError
 from helpers.rest_server import FINAL, free_port, kill, png, start, wav
 from helpers.rest_worker import SLOW
+from helpers.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
@@ -17,7 +18,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     (tmp_path / "me.png").write_bytes(png())
     (tmp_path / "voice.wav").write_bytes(wav())
-    client, jobs = Client(f"http://127.0.0.1:{port}", timeout=10), list[Any]()
+    client, jobs = Client(f"http://127.0.0.1:{port}", timeout=PATIENCE), list[Any]()
     for pause in (0.0, 0.5):
         process = start(data, port)
         try:
@@ -32,9 +33,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
             kill(process)
     process = start(data, port)
     try:
-        until = time.monotonic() + 30
-        while any((job := client.get(one))["state"] not in FINAL for one in jobs) and time.monotonic() < until:
-            time.sleep(0.1)
+        wait_until(lambda: all(client.get(job)["state"] in FINAL for job in jobs), "all jobs have ended")
         for place, job in enumerate(map(client.get, jobs)):
             assert (job["state"], job["result"]["frames"]) == ("succeeded", 25)
             client.download(job, tmp_path / f"{place}.mp4")

@@ -15,6 +15,7 @@ from PIL import Image
 from echomimic.apps.server.schemas import Problem
 from echomimic.motion import load_motion
 from echomimic.types import LandmarkTrack
+from helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")
@@ -38,7 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert found
     yield found[0]
     process.terminate()
-    assert process.wait(10) == 0, "it ends well on SIGTERM"
+    assert process.wait(PATIENCE) == 0, "it ends well on SIGTERM"
 
 
 @pytest.fixture

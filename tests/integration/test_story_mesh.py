@@ -205,7 +205,7 @@ def test_a_signal_stops_it_and_leaves_nothing(folder: Path, signum: int, code: i
     before = sorted(folder.iterdir())
     command = [sys.executable, "-m", "echomimic", "animate", str(portrait), str(voice), "-o", "o.mp4", "--json"]
     with subprocess.Popen(
-        [*command, "--frames", "5000", *SMALL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--frames", "50000", *SMALL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:

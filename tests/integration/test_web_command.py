@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 from echomimic.apps.cli.main import run
+from helpers.waiting import PATIENCE
 
 
 def start(temporary: Path, *extra: str) -> "subprocess.Popen[str]":
@@ -25,7 +26,7 @@ def start(temporary: Path, *extra: str) -> "subprocess.Popen[str]":
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
     first = start(tmp_path)
     first.send_signal(signal.SIGKILL)
-    first.wait(20)
+    first.wait(PATIENCE)
     assert len(list(tmp_path.iterdir())) == 1
     second = start(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1  # that of the killed server is gone
@@ -33,7 +34,7 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2  # that of a running server stays
     for process in (second, third):
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -41,7 +42,7 @@ def test_a_given_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     process = start(tmp_path / "temporary", "--data", str(tmp_path / "mine"))
     process.terminate()
-    process.wait(20)
+    process.wait(PATIENCE)
     assert (tmp_path / "mine" / "jobs.sqlite").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
 

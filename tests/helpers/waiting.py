@@ -1,0 +1,28 @@
+"""Waiting for states and never for durations, with one limit for all tests; limits on work count processor time."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+PATIENCE = int(os.environ.get("ECHOMIMIC_TEST_WAIT", "120"))
+"""Seconds after which a test gives up waiting; a busy machine may need more."""
+Found = TypeVar("Found")
+
+
+def wait_until(look: Callable[[], Found], what: str = "") -> Found:
+    """The first answer of `look` that is true. Raises AssertionError after PATIENCE seconds."""
+    end = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < end, f"it did not happen: {what or look}"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def at_most_cpu_seconds(limit: float) -> Iterator[None]:
+    """The block takes at most `limit` seconds of this thread's processor time, however busy the machine is."""
+    began = time.thread_time()
+    yield
+    assert time.thread_time() - began < limit
