@@ -155,8 +155,8 @@ def test_uploads_in_progress_count_for_the_quota(tmp_path: Path) -> None:
         head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
         slow.sendall(f"POST /v1/animations HTTP/1.1\r\nHost: localhost\r\n{head}".encode())
         slow.sendall(f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:1_400_000])
-        full = wait_until(lambda: answer if (answer := server.post()).status == 507 else None, "the quota is used up")
-        assert full.json["code"] == "no_space"
+        wait_until(lambda: server.post().status == 507, "the quota is used up")
+        assert server.post().json["code"] == "no_space"
 
 
 def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
