@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, Tab
+from helpers.web_browser import CHROMIUM, Tab, delete_jobs
 
 
 def axe_file() -> Path | None:
@@ -22,9 +22,10 @@ def axe_file() -> Path | None:
 
 
 AXE = axe_file()
-SCHEMES = ("light", "dark")
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
+# every pair of language, scheme and size
+CASES = [("en", "light", DESKTOP), ("en", "dark", PHONE), ("zh", "dark", DESKTOP), ("zh", "light", PHONE)]
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
     pytest.mark.skipif(AXE is None, reason="no axe-core: pip install axe-playwright-python, or ECHOMIMIC_AXE"),
@@ -39,11 +40,19 @@ def findings(page: Any) -> list[str]:
     return [f"{each['id']}: {node['target']}" for each in found for node in each["nodes"]]
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_page(browser: Any, web_server: str, language: str, scheme: str, viewport: dict[str, int]) -> None:
+@pytest.mark.parametrize(("language", "scheme", "viewport"), CASES)
+def test_the_page(
+    browser: Any,
+    web_server: str,
+    head_file: Path,
+    voice_file: Path,
+    language: str,
+    scheme: str,
+    viewport: dict[str, int],
+) -> None:
+    delete_jobs(web_server)
     tab = Tab(browser, web_server, color_scheme=scheme, viewport=viewport)
+    tab.use_small_example(head_file, voice_file)
     page = tab.open(f"/?lang={language}")
     page.wait_for_selector("#generate")
     assert findings(page) == []
@@ -60,11 +69,18 @@ def test_the_page(browser: Any, web_server: str, language: str, scheme: str, vie
     tab.context.close()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_editor(browser: Any, web_server: str, language: str, scheme: str, viewport: dict[str, int]) -> None:
+@pytest.mark.parametrize(("language", "scheme", "viewport"), CASES)
+def test_the_editor(
+    browser: Any,
+    web_server: str,
+    portrait_file: Path,
+    voice_file: Path,
+    language: str,
+    scheme: str,
+    viewport: dict[str, int],
+) -> None:
     tab = Tab(browser, web_server, color_scheme=scheme, viewport=viewport)
+    tab.use_small_example(portrait_file, voice_file)
     page = tab.open(f"/editor?lang={language}")
     page.wait_for_selector("body[data-ready]")
     assert findings(page) == []

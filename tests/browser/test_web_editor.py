@@ -1,5 +1,6 @@
 """The motion editor in a real browser: drag, keys, undo, save, load, another voice, render; and without a browser."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from echomimic import motion
 from echomimic.media import read_video
 from echomimic.mesh.landmarks_to_curves import read_curves
 from helpers.editor_page import begin, drag, edits, open_editor, save
-from helpers.web_browser import CHROMIUM, Tab
+from helpers.web_browser import CHROMIUM, PICTURES, Tab, ask, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
@@ -63,9 +64,10 @@ def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None
     page.press("body", "k")
     page.press("body", "ArrowUp")
     page.wait_for_selector("#edits code:has-text('spread')")
+    first = page.text_content("#edits code")
     page.press("body", "ArrowUp")
-    page.wait_for_timeout(300)
-    assert len(edits(page)) == 1
+    tab.until(f"document.querySelector('#edits code').textContent !== {json.dumps(first)}")
+    assert len(edits(page)) == 1  # the second step is part of the first edit
     page.press("body", "Delete")
     tab.until("document.querySelectorAll('#edits code').length == 2")
     page.press("body", "Escape")
@@ -109,7 +111,8 @@ def test_points_are_one_stop_of_the_tab_key(tab: Tab, head_file: Path, voice_fil
     assert page.evaluate("document.activeElement.id") == "gain"
 
 
-def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path) -> None:
+def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    tab.use_small_example(portrait_file, voice_file)
     page = tab.open("/")
     page.wait_for_selector("#generate")
     page.click("#example")
@@ -122,16 +125,15 @@ def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, pictures: Path)
     editor = opened.value
     editor.wait_for_selector("#frame[data-shown]")
     editor.press("body", "k")
-    for _ in range(45):
+    for _ in range(45 if PICTURES else 10):
         editor.press("body", "ArrowRight")
-    drag(editor, 7, -40)
+    drag(editor, 7 if PICTURES else 2, -40)
     editor.wait_for_selector("#edits code")
     editor.click("#track-yaw")
     editor.fill("#gain", "1.8")
     editor.wait_for_selector("#edits code:has-text('yaw')")
     editor.click("#track-jaw")
-    editor.wait_for_timeout(500)
-    editor.screenshot(path=pictures / "web-editor.png")
+    take_picture(editor, "web-editor.png")
 
 
 def test_the_wave_form_plays_and_parts_are_selected(tab: Tab, head_file: Path, voice_file: Path) -> None:
@@ -202,15 +204,14 @@ def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path
     name = page.url.split("#")[1]
     keys = [(0, 0), (0.2, 18), (0.5, -18), (0.8, 12), (0.96, 0)]
     record = {"op": "draw_curve", "curve": "yaw", "keys": keys}
-    answer = tab.context.request.post(f"{tab.address}/editor/sessions/{name}/face/edits", data={"edits": [record]})
-    assert answer.ok
+    ask(f"{tab.address}/editor/sessions/{name}/face/edits", "POST", {"edits": [record]})
     path = save(page, tmp_path / "yaw.npz")
     page.set_input_files("#load", path)
     page.wait_for_selector("#edits code:has-text('yaw')")
     page.click("#render")
     tab.until("document.querySelector('#video').readyState >= 2")
     video = tmp_path / "yaw.mp4"
-    video.write_bytes(tab.context.request.get(tab.address + page.get_attribute("#download", "href")).body())
+    video.write_bytes(ask(tab.address + page.get_attribute("#download", "href")))
     tracked, saved = motion.track_video(video), load_landmarks(path)
     assert isinstance(tracked, LandmarkTrack) and saved.curves is not None
     seen, wanted = read_curves(tracked)["yaw"], saved.curves["yaw"]

@@ -1,5 +1,6 @@
 """The hands at the motion editor in a real browser: the switch, keys alone, drag, save, load, render, no shoulders."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ pytest.importorskip("playwright", reason="the browser is driven by playwright")
 from echomimic import motion
 from echomimic.types import PoseTrack
 from helpers.editor_page import begin, drag, edits, open_editor, save
-from helpers.web_browser import CHROMIUM, Tab
+from helpers.web_browser import CHROMIUM, Tab, ask, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
@@ -28,7 +29,7 @@ def hands_of(tab: Tab, portrait: Path, voice: Path) -> Any:
 def at_cursor(tab: Tab) -> dict[str, float]:
     """The curves of the hands at the cursor."""
     number = int(tab.page.get_attribute("#frame", "data-shown"))
-    said = tab.context.request.get(f"{tab.address}/editor/sessions/{tab.page.url.split('#')[1]}/hands").json()
+    said = json.loads(ask(f"{tab.address}/editor/sessions/{tab.page.url.split('#')[1]}/hands"))
     return {name: values[number] for name, values in said["curves"].items()}
 
 
@@ -62,7 +63,7 @@ def test_drag_still_undo_save_load_and_the_face_beside(
     count(tab, 2)
     page.press("body", "h")
     tab.until("document.querySelector('#frame').dataset.kind == 'face'")
-    assert edits(page) == []  # the face has its own edits, and its own undo
+    count(tab, 0)  # the face has its own edits, and its own undo
     page.press("body", "m")
     count(tab, 1)
     page.press("body", "h")
@@ -175,7 +176,7 @@ def test_an_upload_past_the_limit_is_said_in_one_line(tab: Tab, head_file: Path,
     assert page.evaluate("document.querySelector('[name=portrait]').files[0].name") == "head.png"
 
 
-def test_what_the_hands_look_like(tab: Tab, pictures: Path) -> None:
+def test_what_the_hands_look_like(tab: Tab) -> None:
     page = open_editor(tab, "/editor")
     page.click("#example")
     page.wait_for_selector("#frame[data-shown]")
@@ -186,8 +187,7 @@ def test_what_the_hands_look_like(tab: Tab, pictures: Path) -> None:
     tab.until("document.querySelector('#frame').dataset.shown == '60'")
     move(tab, "right", (0.0, -0.22))
     count(tab, 2)
-    page.wait_for_timeout(500)
-    page.screenshot(path=pictures / "web-editor-hands.png")
+    take_picture(page, "web-editor-hands.png")
 
 
 def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
@@ -208,14 +208,15 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     count(tab, 2)
 
 
-def test_a_preset_that_follows_hands_opens_them(tab: Tab) -> None:
+def test_a_preset_that_follows_hands_opens_them(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+    tab.use_small_example(portrait_file, voice_file)
     page = tab.open("/")
     page.wait_for_selector("#generate")
     page.click("#example")
     page.wait_for_selector("#voice audio")
     page.click("#advanced > summary")
     page.select_option("#preset", "v2-acc")
-    page.wait_for_selector("#voice >> text=156 frames")
+    page.wait_for_selector("#voice >> text=24 frames")
     with tab.context.expect_page() as opened:
         page.click("#edit")
     opened.value.wait_for_selector("#frame[data-kind=hands]")

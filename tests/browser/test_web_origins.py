@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, FLAGS, Tab, running_server
+from helpers.web_browser import CHROMIUM, FLAGS, Tab, delete_jobs, jobs_of, running_server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 READ = """async (address) => {
@@ -68,12 +68,6 @@ def resolving_browser(public_server: str) -> Iterator[Any]:
         browser.close()
 
 
-def jobs(tab: Tab) -> list[Any]:
-    """The jobs of the server, which may have closed a connection that was idle."""
-    items: list[Any] = tab.context.request.get(f"{tab.address}/v1/animations", max_retries=3).json()["items"]
-    return items
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.test"])
 def test_a_page_of_another_origin_can_neither_read_nor_send(
     resolving_browser: Any, public_server: str, other_port: int, host: str
@@ -84,12 +78,11 @@ def test_a_page_of_another_origin_can_neither_read_nor_send(
     for path in ("/v1/animations", "/ui/config", "/editor/sessions/none", "/metrics"):
         assert page.evaluate(READ, public_server + path) == "blocked"
     page.evaluate(SEND, f"{public_server}/v1/animations")  # it would become a job
-    assert jobs(tab) == []
+    assert jobs_of(public_server) == []
     home = tab.open("/")
     home.evaluate(SEND, f"{public_server}/v1/animations")
-    assert len(jobs(tab)) == 1  # as it does from the page itself
-    for job in jobs(tab):
-        tab.context.request.delete(public_server + job["links"]["self"])
+    assert len(jobs_of(public_server)) == 1  # as it does from the page itself
+    delete_jobs(public_server)
     tab.context.close()
 
 
@@ -121,7 +114,7 @@ def test_another_site_can_neither_frame_the_page_nor_load_its_pictures(
         public_server,
     )
     assert shown == "refused"
-    answer = tab.context.request.get(public_server)
-    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-    assert "access-control-allow-origin" not in answer.headers
+    headers = tab.page.goto(public_server).headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "access-control-allow-origin" not in headers
     tab.context.close()

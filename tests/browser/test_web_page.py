@@ -1,13 +1,9 @@
 """The page in a real browser: upload, generate, play, queue, cancel, bad input, reload, a server that dies."""
 
-import json
-import os
 import re
 import socket
-import time
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -16,7 +12,7 @@ from conftest import write_wav
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, Tab, WebServer
+from helpers.web_browser import CHROMIUM, PICTURES, Tab, WebServer, delete_jobs, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 PLAYS = "document.querySelector('#jobs video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
@@ -24,15 +20,16 @@ PLAYS = "document.querySelector('#jobs video')?.getVideoPlaybackQuality().totalV
 
 @pytest.fixture(scope="module")
 def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    time = np.arange(16_000 * 40) / 16_000
-    return write_wav(tmp_path_factory.mktemp("long") / "long.wav", 0.3 * np.sin(700 * time) * np.sin(9 * time))
+    """Minutes that take a while to render, in less than 5 MB."""
+    time = np.arange(8_000 * 200) / 8_000
+    voice = 0.3 * np.sin(700 * time) * np.sin(9 * time)
+    return write_wav(tmp_path_factory.mktemp("long") / "long.wav", voice, 8_000)
 
 
 @pytest.fixture(autouse=True)
 def empty_gallery(web_server: str) -> None:
     """The tests share a server: each begins without the videos of others."""
-    for job in json.load(urlopen(f"{web_server}/v1/animations?limit=100"))["items"]:
-        urlopen(Request(web_server + job["links"]["self"], method="DELETE"))
+    delete_jobs(web_server)
 
 
 def open_page(tab: Tab, path: str = "/") -> Any:
@@ -85,17 +82,18 @@ def test_upload_generate_play_and_render_again_with_a_new_seed(tab: Tab, head_fi
     tab.until("document.querySelectorAll('#jobs li').length === 2")
 
 
-def test_the_example_plays(tab: Tab, pictures: Path) -> None:
+def test_the_example_plays(tab: Tab) -> None:
     page = open_page(tab)
     page.click("#example")
     tab.until(PLAYS)
-    if "ECHOMIMIC_PICTURES" in os.environ:
+    if PICTURES:
         tab.until("document.querySelector('#jobs video').currentTime > 1.5")
-        tab.picture(pictures, "web-page.png")
+        take_picture(page, "web-page.png")
 
 
-def test_chinese_is_complete(browser: Any, web_server: str, pictures: Path, tmp_path: Path, voice_file: Path) -> None:
+def test_chinese_is_complete(browser: Any, web_server: str, tmp_path: Path, head_file: Path, voice_file: Path) -> None:
     tab = Tab(browser, web_server, "zh-CN")
+    tab.use_small_example(head_file, voice_file)
     page = open_page(tab)
     assert page.get_attribute("html", "lang") == "zh-Hans"
     page.click("#advanced summary")
@@ -115,7 +113,7 @@ def test_chinese_is_complete(browser: Any, web_server: str, pictures: Path, tmp_
     page.wait_for_selector("#voice .notes >> text=没有声音：脸只会自然地动")
     page.click("#example")
     page.wait_for_selector("#jobs >> text=用时")
-    tab.picture(pictures, "web-page-zh.png")
+    take_picture(page, "web-page-zh.png")
     page.click("#language")
     page.wait_for_selector("#generate >> text=Generate")
     page.wait_for_selector("#portrait .crop img")  # the files are still there
@@ -170,15 +168,13 @@ def test_a_click_chooses_the_face(tab: Tab, portrait_file: Path, voice_file: Pat
     assert page.evaluate("document.querySelector('.shown').getBoundingClientRect().width") < 250
 
 
-def test_progress_reload_a_queue_and_cancel(
-    tab: Tab, browser: Any, head_file: Path, long_voice: Path, pictures: Path
-) -> None:
+def test_progress_reload_a_queue_and_cancel(tab: Tab, browser: Any, portrait_file: Path, long_voice: Path) -> None:
     page = open_page(tab)
-    drop(page, head_file, long_voice)
+    drop(page, portrait_file, long_voice)
     page.click("#generate")
     page.wait_for_selector("#jobs img[src^='data:image/jpeg']")
     page.wait_for_selector("#jobs >> text=/frames, .* a second, .* s left/")
-    tab.picture(pictures, "web-progress.png")
+    take_picture(page, "web-progress.png")
     page.reload()
     page.wait_for_selector("#jobs progress[value]")
     page.wait_for_selector("#portrait .crop img")  # what was chosen is there again
@@ -187,10 +183,8 @@ def test_progress_reload_a_queue_and_cancel(
     page.wait_for_selector("#jobs li:first-child >> text=/waiting|reading/")
     page.click("#jobs li:first-child button:has-text('Cancel')")
     page.wait_for_selector("#jobs li:first-child >> text=cancelled")
-    began = time.monotonic()
     page.click("#jobs li:nth-child(2) button:has-text('Cancel')")
     page.wait_for_selector("#jobs li:nth-child(2) >> text=cancelled")
-    assert time.monotonic() - began < 1.0
     assert page.is_enabled("#generate")
 
 
@@ -267,22 +261,20 @@ def test_options_are_sent_as_shown(tab: Tab, head_file: Path, voice_file: Path) 
     page.wait_for_selector("#jobs >> text=25 frames, 1.00 s, 256 × 256")
 
 
-def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file: Path, long_voice: Path) -> None:
+def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, portrait_file: Path, long_voice: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     server = WebServer(port=port)
     tab = Tab(browser, server.address)
     page = open_page(tab)
-    drop(page, head_file, long_voice)
+    drop(page, portrait_file, long_voice)
     page.click("#advanced summary")
     page.fill("#seed", "12")
     page.click("#generate")
     page.wait_for_selector("#jobs progress[value]")
     page.wait_for_selector("#jobs >> text=a second")
     server.kill()
-    began = time.monotonic()
-    page.wait_for_selector("#offline >> text=The server does not answer", timeout=5000)
-    assert time.monotonic() - began < 5
+    page.wait_for_selector("#offline >> text=The server does not answer")
     assert page.is_enabled("#generate")
     server = WebServer(port=port)
     try:
@@ -296,8 +288,11 @@ def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, head_file
         server.stop()
 
 
-def test_a_phone_shows_everything_in_one_column(browser: Any, web_server: str, pictures: Path) -> None:
+def test_a_phone_shows_everything_in_one_column(
+    browser: Any, web_server: str, head_file: Path, voice_file: Path
+) -> None:
     tab = Tab(browser, web_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    tab.use_small_example(head_file, voice_file)
     page = open_page(tab)
     page.tap("#example")
     tab.until(PLAYS)
@@ -305,6 +300,6 @@ def test_a_phone_shows_everything_in_one_column(browser: Any, web_server: str, p
     for each in page.locator("#options summary").all():
         each.tap()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    tab.picture(pictures, "web-phone.png", full_page=True)
+    take_picture(page, "web-phone.png", full_page=True)
     assert tab.faults == []
     tab.context.close()

@@ -1,5 +1,6 @@
 """A running server and a real browser for the tests of the web page."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,8 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -22,6 +25,9 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions"),
     *("--no-first-run", "--mute-audio", "--autoplay-policy=no-user-gesture-required"),
 ]
+
+PICTURES = Path(os.environ["ECHOMIMIC_PICTURES"]) if "ECHOMIMIC_PICTURES" in os.environ else None
+"""The folder for screenshots: docs/images renews those of the documentation."""
 
 
 class WebServer:
@@ -69,6 +75,38 @@ def running_browser() -> Iterator[Any]:
             browser.close()
 
 
+def _fulfill(path: Path, route: Any) -> None:
+    route.fulfill(path=path)
+
+
+def ask(address: str, method: str = "GET", record: object = None) -> bytes:
+    """The body of an answer, over a connection of its own: a browser's may be closed by the server when it is used."""
+    data = None if record is None else json.dumps(record).encode()
+    request = Request(address, data, {"Content-Type": "application/json"} if data else {}, method=method)
+    with urlopen(request, timeout=PATIENCE) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def jobs_of(address: str) -> list[Any]:
+    """The jobs that a server has."""
+    items: list[Any] = json.loads(ask(f"{address}/v1/animations?limit=100"))["items"]
+    return items
+
+
+def delete_jobs(address: str) -> None:
+    """Leave the server without jobs."""
+    for job in jobs_of(address):
+        ask(address + job["links"]["self"], "DELETE")
+
+
+def take_picture(page: Any, name: str, **how: Any) -> None:
+    """Renew a picture of the documentation, where the tests were asked to."""
+    if PICTURES is not None:
+        page.wait_for_timeout(500)
+        page.screenshot(path=PICTURES / name, **how)
+
+
 class Tab:
     """A browser tab that records what went wrong in it and which other hosts it asked."""
 
@@ -96,9 +134,11 @@ class Tab:
         self.page.goto(self.address + path)
         return self.page
 
-    def picture(self, folder: Path, name: str, **how: Any) -> None:
-        """A screenshot, kept in the folder that the tests were asked to use."""
-        self.page.screenshot(path=folder / name, **how)
+    def use_small_example(self, portrait: Path, voice: Path) -> None:
+        """Give the page these files as its example, which is rendered sooner; screenshots show the real one."""
+        if PICTURES is None:
+            for kind, path in (("portrait", portrait), ("voice", voice)):
+                self.context.route(f"**/ui/example/{kind}", partial(_fulfill, path))
 
     def until(self, script: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
@@ -140,10 +180,3 @@ def tab(browser: Any, web_server: str) -> Iterator[Tab]:
     tab.context.close()
     assert tab.faults == []
     assert tab.elsewhere == []
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for screenshots: ECHOMIMIC_PICTURES (docs/images renews those of the documentation), or none."""
-    named = os.environ.get("ECHOMIMIC_PICTURES")
-    return Path(named) if named else tmp_path_factory.mktemp("pictures")
