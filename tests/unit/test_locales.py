@@ -53,7 +53,7 @@ def test_every_code_has_words() -> None:
         assert placeholders(WORDS["zh"][f"note.{code}"]) <= placeholders(text), code
 
 
-@pytest.mark.parametrize("page", ["index.html", "editor.html"])
+@pytest.mark.parametrize("page", ["index.html", "editor.html", "live.html"])
 def test_pages_have_no_inline_code_and_only_known_words(page: str) -> None:
     html = (SERVER / "static" / page).read_text(encoding="utf-8")
     assert not re.search(r"<style|style=|<script(?![^>]*src=)|\son\w+=", html)

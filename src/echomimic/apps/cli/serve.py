@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import threading
 import webbrowser
+from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -75,6 +76,11 @@ def run(settings: Settings) -> None:
     run_server(settings, print_address)
 
 
+def _can_be_live() -> bool:
+    """Whether the extra `live` is installed."""
+    return all(find_spec(name) for name in ("aiortc", "websockets"))
+
+
 _PREFIX = "echomimic-web-"
 _OPEN_AFTER = 1.0
 
@@ -113,7 +119,7 @@ def web(
             threading.Timer(_OPEN_AFTER, webbrowser.open, [address]).start()
 
     try:
-        settings = make_settings(**access, data=folder, max_upload=max_upload, warm=True)
+        settings = make_settings(**access, data=folder, max_upload=max_upload, warm=True, live=_can_be_live())
         run_server(settings, announce)
     finally:
         if not data:

@@ -75,6 +75,10 @@ TRACK = JobType(
         InputVariant(("video",), (), ("format", "pose", "person"), options=False),
     ),
 )
+LIVE = JobType(
+    "live session", "live", (), "", "a portrait that speaks live", (InputVariant(("portrait",), (), ("overflow",)),)
+)
+"""No job: the form that opens a live session is described like those of jobs."""
 JOB_TYPES = {each.name: each for each in (ANIMATION, TRACK)}
 
 

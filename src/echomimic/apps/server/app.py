@@ -1,6 +1,6 @@
 """The HTTP application: the API under /v1, the page at / and the editor at /editor."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +21,8 @@ from echomimic.apps.server.schemas import add_handlers
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.streams import StreamLimit
 from echomimic.apps.server.uploads import Uploads
+from echomimic.errors import SetupError
+from echomimic.installation import missing_package
 
 _PAGES = ("ui", "editor")
 
@@ -30,10 +32,14 @@ def create_app(settings: Settings) -> FastAPI:
     queue, streams = JobQueue(settings.jobs), StreamLimit(settings.streams)
     state = AppState(settings, queue, Uploads(queue), streams)
 
+    closing: list[Callable[[], Awaitable[None]]] = []
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with queue.open():
             yield
+            for close in closing:
+                await close()
 
     app = FastAPI(
         title="echomimic",
@@ -50,10 +56,25 @@ def create_app(settings: Settings) -> FastAPI:
     for job_type in JOB_TYPES.values():
         app.include_router(make_jobs_router(job_type, state))
     app.include_router(make_presets_router())
+    if settings.live:
+        closing.append(_add_live(app, state))
     _add_system_routes(app, metrics, state)
     _add_pages(app, state)
     add_handlers(app)
     return app
+
+
+def _add_live(app: FastAPI, state: AppState) -> Callable[[], Awaitable[None]]:
+    """Add the routes of live sessions; returns what closes them. Raises SetupError without the extra."""
+    try:
+        from echomimic.apps.server.live import LiveSessions
+        from echomimic.apps.server.routes.live import make_live_router
+    except ImportError as error:
+        raise SetupError(missing_package(error.name, "live", "live sessions need")) from None
+    sessions = LiveSessions(state.settings.live_sessions)
+    app.include_router(make_live_router(state, sessions))
+    app.state.live = sessions
+    return sessions.close_all
 
 
 def _add_pages(app: FastAPI, state: AppState) -> None:

@@ -21,7 +21,9 @@ from echomimic.apps.server.settings import MB, Settings
 from echomimic.apps.server.streams import StreamAborted
 
 _log = logging.getLogger("echomimic.server")
-PUBLIC = frozenset({"/", "/editor", "/docs", "/docs.css", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"})
+PUBLIC = frozenset(
+    {"/", "/editor", "/live", "/docs", "/docs.css", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"}
+)
 PUBLIC_FOLDERS = ("/static/", "/locales/")
 """Addresses without private data: they need no key, and a link from another site may open them."""
 KEY_COOKIE = "echomimic-key"
@@ -52,7 +54,7 @@ class SecurityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            await self._admit_socket(scope, receive, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -90,6 +92,17 @@ class SecurityMiddleware:
         finally:
             self._log_request(scope, name, status, time.monotonic() - began)
 
+    async def _admit_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a WebSocket on that may send sound to a live session; refuse all others before they open."""
+        try:
+            if not (self._settings.live and scope["path"].startswith("/v1/live/")):
+                raise Problem(404, "no_such_address", "there is no WebSocket at this address")
+            scope.setdefault("state", {})["owner"] = self._admit(scope, Headers(scope=scope))
+        except Problem:
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
+
     def _log_request(self, scope: Scope, name: str, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "none")
@@ -104,7 +117,7 @@ class SecurityMiddleware:
             raise Problem(421, "unknown_host", why)
         path = scope["path"]
         is_public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS)
-        if not (is_public and scope["method"] in _SAFE) and is_foreign(headers):
+        if not (is_public and scope.get("method") in _SAFE) and is_foreign(headers):
             why = "the request comes from a page of another origin; expected a program, or a page of this server"
             raise Problem(403, "cross_site", why)
         if not self._keys or is_public:

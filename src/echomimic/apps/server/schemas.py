@@ -194,6 +194,20 @@ class PresetList(BaseModel):
     items: list[PresetResource]
 
 
+class LiveResource(BaseModel):
+    """A live session."""
+
+    id: str
+    state: str = Field(description="new, connecting, connected, failed")
+    width: int
+    height: int
+    fps: float
+    delay: float = Field(description="seconds between a sound and its frame, without rendering and network")
+    queued: float = Field(description="seconds of sound that wait to be spoken")
+    statistics: dict[str, int] = Field(description="frames, held pictures, samples inserted and dropped, stalls")
+    links: dict[str, str] = Field(description="addresses of this session")
+
+
 def describe_job(job: Job, queue: JobQueue) -> JobResource:
     """A job as a client sees it, without paths of the server. Blocks."""
     return JobResource(

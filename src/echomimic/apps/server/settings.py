@@ -36,6 +36,11 @@ class Settings(BaseModel):
     no_key: bool = Field(default=False, description="accept everybody who can reach the address")
     warm: bool = Field(default=False, description="load the engine at the start, so that the first job is as fast")
     log: bool = Field(default=False, description="log each request to stderr")
+    live: bool = Field(default=False, description="offer live sessions under /v1/live and /live (extra `live`)")
+    live_sessions: int = Field(default=4, ge=1, le=1000, description="live sessions that may be open")
+    ice_server: tuple[str, ...] = Field(
+        default=(), description="STUN or TURN server of live sessions, as stun:HOST:PORT; may be repeated"
+    )
     workers: int = Field(default=1, ge=1, le=64, description="jobs that are rendered at the same time")
     queue: int = Field(default=32, ge=1, le=100_000, description="jobs that may be queued; more are refused")
     max_upload: float = Field(default=200, gt=0, description="MB of one request")
@@ -61,7 +66,7 @@ class Settings(BaseModel):
         found = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
         return cls(**{**found, **given})
 
-    @field_validator("api_keys", "allow_host", mode="before")
+    @field_validator("api_keys", "allow_host", "ice_server", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
         words = value.split(",") if isinstance(value, str) else value

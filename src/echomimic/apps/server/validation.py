@@ -18,6 +18,12 @@ _BOOLEAN_OPTIONS = {spec.name for spec in OPTION_SPECS if spec.kind is bool}
 _OWN: dict[str, dict[str, Any]] = {
     "preset": {"type": "string", "enum": ["auto", *PRESETS], "default": "auto", "description": "how to render"},
     "save_motion": {"type": "boolean", "default": False, "description": "keep the rendered motion, under /motion"},
+    "overflow": {
+        "type": "string",
+        "enum": ["hold", "drop"],
+        "default": "hold",
+        "description": "what happens to sound that comes too early: hold it, or drop it as for a microphone",
+    },
     "pose": {"type": "boolean", "default": False, "description": "track body and hands, for V2, instead of the face"},
     "person": {
         "type": "integer",
@@ -31,7 +37,12 @@ _OWN: dict[str, dict[str, Any]] = {
 def field_schemas(job_type: JobType, variant: InputVariant) -> dict[str, dict[str, Any]]:
     """JSON Schema of each field that is not a file."""
     formats = list(job_type.formats)
-    file_format = {"type": "string", "enum": formats, "default": formats[0], "description": "format of the result"}
+    file_format = {
+        "type": "string",
+        "enum": formats,
+        "default": next(iter(formats), None),
+        "description": "format of the result",
+    }
     own = {name: file_format if name == "format" else _OWN[name] for name in variant.fields}
     return own | ({name: _schema(spec) for name, spec in _OPTIONS.items()} if variant.options else {})
 

@@ -62,6 +62,7 @@ def make_router(state: AppState) -> APIRouter:
     """Routes `/`, `/static`, `/locales` and `/ui`; none of them is part of the described API."""
     router = APIRouter()
     router.add_api_route("/", lambda: html_page("index.html"))
+    router.add_api_route("/live", lambda: html_page("live.html"))
     router.add_api_route("/favicon.ico", lambda: FileResponse(SERVER / "static" / "icon.svg"))
     for folder in ("static", "locales"):
         router.add_api_route(f"/{folder}/{{path:path}}", _serve_folder(SERVER / folder))
