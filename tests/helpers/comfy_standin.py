@@ -173,7 +173,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
 
 def forget_nodes() -> None:
     """The modules that hold on to a host are imported anew for the next one."""
-    for name in ("nodes", "legacy_nodes"):
+    for name in ("nodes", "legacy_nodes", "motion_nodes"):
         sys.modules.pop(f"echomimic.apps.comfy.{name}", None)
 
 

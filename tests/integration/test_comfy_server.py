@@ -19,6 +19,8 @@ from helpers.comfy_old import ODD, layouts, three_nodes, two_nodes
 from helpers.comfy_server import CHECKOUT, PYTHON, ROOT, Server, defaults, graph, running_comfyui, saved, write_voice
 from helpers.comfy_socket import Listener, listening
 from helpers.web_browser import CHROMIUM, running_browser
+from helpers.write_blueprints import BLUEPRINTS
+from helpers.write_comfy_api import with_examples
 
 FRAMES = int(os.environ.get("COMFYUI_FRAMES", "200"))
 pytestmark = pytest.mark.skipif(not CHECKOUT, reason="no ComfyUI: set COMFYUI_DIR to a checkout of it")
@@ -262,6 +264,7 @@ def test_the_page_opens_every_example_as_it_is_written(server: Server) -> None:
             sent, red, titles = opened
             ours = [title for title in titles if title.startswith("EchoMimic")]
             assert red == [] and not any(title.isascii() for title in ours), titles
+            sent = with_examples(sent)
             wanted = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
             assert set(sent) == set(wanted)
             for key, node in wanted.items():
@@ -289,3 +292,20 @@ def test_the_page_moves_the_values_of_old_workflows(server: Server) -> None:
         page.wait_for_selector(".p-toast-message >> text=moved to their names")
         if "ECHOMIMIC_PICTURES" in os.environ:
             page.screenshot(path=Path(os.environ["ECHOMIMIC_PICTURES"]) / "comfyui-migrated.png")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no browser: install chromium, or set ECHOMIMIC_CHROMIUM")
+def test_the_page_opens_every_blueprint(server: Server) -> None:
+    listed = {each["name"] for each in server.ask("/global_subgraphs").values()}
+    assert set(BLUEPRINTS) <= listed
+    with running_browser() as browser:
+        page = browser.new_page()
+        page.goto(server.url, wait_until="domcontentloaded")
+        page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=120_000)
+        for name, blueprint in BLUEPRINTS.items():
+            document = json.loads((ROOT / "comfyui" / "subgraphs" / f"{name}.json").read_text(encoding="utf-8"))
+            page.evaluate("document => window.app.loadGraphData(document)", document)
+            sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+            assert sorted(each["class_type"] for each in sent.values()) == sorted(blueprint.nodes.values())
+            (sampler,) = (each["inputs"] for each in sent.values() if each["class_type"] == "EchoMimicSampler")
+            assert isinstance(sampler["model"], list) and sampler["seed"] == 0 and sampler["fps"] == 0

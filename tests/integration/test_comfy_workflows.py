@@ -18,7 +18,7 @@ from echomimic import __version__
 from echomimic.checkpoints import FILES, locate
 from echomimic.media import read_video, write_clip
 from echomimic.presets import PRESETS
-from helpers import comfy_standin, write_comfy_api
+from helpers import comfy_standin, write_blueprints, write_comfy_api
 from helpers.comfy_standin import ROOT, Host, load_nodes
 
 FOLDER = ROOT / "comfyui" / "example_workflows"
@@ -104,6 +104,19 @@ def test_an_example_is_there_for_scripts_too(host: Host, path: Path) -> None:
             slots = {slot.id: slot for slot in nodes[each["class_type"]].define_schema().inputs}
             assert {name.split(".")[0] for name in each["inputs"]} <= set(slots)
             assert {name for name, slot in slots.items() if not slot.optional} <= set(each["inputs"])
+
+
+@pytest.mark.parametrize("name", write_blueprints.BLUEPRINTS)
+def test_a_blueprint_is_as_the_nodes_are(host: Host, name: str) -> None:
+    written = (write_blueprints.FOLDER / f"{name}.json").read_text(encoding="utf-8")
+    assert written == write_blueprints.text(name), "python tests/helpers/write_blueprints.py"
+    (inside,) = json.loads(written)["definitions"]["subgraphs"]
+    known = {-10, -20, *(node["id"] for node in inside["nodes"])}
+    assert {link[end] for link in inside["links"] for end in ("origin_id", "target_id")} <= known
+    shown = json.loads(written)["nodes"][0]["properties"]["proxyWidgets"]
+    kinds = {str(node["id"]): node["type"] for node in inside["nodes"]}
+    for node, widget in shown:
+        assert widget in {each.id for each in load_nodes()[kinds[node]].define_schema().inputs}
 
 
 def test_every_example_has_its_picture_and_nothing_is_left_over() -> None:

@@ -12,7 +12,7 @@ def extension() -> Any:
 
     It has our nodes and, unless the original pack is installed, those of the published workflow.
     """
-    from echomimic.apps.comfy import host, legacy_nodes, nodes, page_hooks
+    from echomimic.apps.comfy import host, legacy_nodes, motion_nodes, nodes, page_hooks
 
     latest: Any = import_module("comfy_api.latest")
 
@@ -25,9 +25,10 @@ def extension() -> Any:
             page_hooks.add_hooks(legacy_nodes.NODES)
 
         async def get_node_list(self) -> list[Any]:
+            ours = [*nodes.NODES, *motion_nodes.NODES]
             if not host.original_is_installed():
-                return [*nodes.NODES, *legacy_nodes.NODES]
+                return [*ours, *legacy_nodes.NODES]
             _log.info("ComfyUI_EchoMimic is installed and keeps the names Echo_LoadModel and Echo_Sampler")
-            return list(nodes.NODES)
+            return ours
 
     return EchoMimic()

@@ -6,7 +6,15 @@ from typing import Any
 from echomimic.apps.comfy import host, widgets
 from echomimic.apps.comfy.convert import audio_of, box_of, image_of, motion_of, portrait_of, speech_of, video_of
 from echomimic.apps.comfy.legacy_schema import CATEGORY
-from echomimic.apps.comfy.render import Driver, crop_portrait, describe_motion, load_model, paste_back, render
+from echomimic.apps.comfy.render import (
+    Driver,
+    crop_portrait,
+    describe_motion,
+    limit_frames,
+    load_model,
+    paste_back,
+    render,
+)
 from echomimic.errors import OptionError
 from echomimic.notes import collect_notes
 from echomimic.presets import PRESETS, resolve_preset
@@ -21,9 +29,10 @@ AUTO = "auto"
 ALIASES = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avatar"]
 
 
-def _schema(
+def make_schema(
     name: str, title: str, description: str, inputs: list[Any], outputs: list[Any], expands: bool = False
 ) -> Any:
+    """The schema of one of our nodes."""
     return io.Schema(
         node_id=f"EchoMimic{name}",
         display_name=title,
@@ -42,7 +51,7 @@ def _box_input() -> Any:
     return io.BoundingBox.Input("bounding_box", optional=True, force_input=True, tooltip=tooltip)
 
 
-def _options(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
+def make_options_of(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
     """The options that the widgets set; a linked box is the place of the face. Raises OptionError for two places."""
     given = widgets.chosen_options(options)
     if bounding_box is None:
@@ -86,7 +95,9 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             "auto uses V1 if its weights and a GPU are here, else mesh"
         )
         version = io.DynamicCombo.Input("version", options=options, tooltip=description)
-        return _schema("Load", "EchoMimic Load", description, [version], [MODEL.Output("model", display_name="model")])
+        return make_schema(
+            "Load", "EchoMimic Load", description, [version], [MODEL.Output("model", display_name="model")]
+        )
 
     @classmethod
     def fingerprint_inputs(cls, version: Any) -> Any:
@@ -135,14 +146,11 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
         description = (
             "Crop a square around the head; EchoMimic Paste Back uses place to put the video into the picture."
         )
-        return _schema("Portrait", "EchoMimic Portrait", description, inputs, outputs)
+        return make_schema("Portrait", "EchoMimic Portrait", description, inputs, outputs)
 
     @classmethod
-    def execute(
-        cls, image: Any, face: int, face_box: str, crop_margin: float, size: int, bounding_box: Any = None
-    ) -> Any:
-        values = {"face": face, "face_box": face_box, "crop_margin": crop_margin, "size": size}
-        pixels, place, report = crop_portrait(portrait_of(image), _options(values, bounding_box))
+    def execute(cls, image: Any, bounding_box: Any = None, **options: Any) -> Any:
+        pixels, place, report = crop_portrait(portrait_of(image), make_options_of(options, bounding_box))
         host.show_report(cls, report)
         return io.NodeOutput(image_of([pixels]), place, report)
 
@@ -159,7 +167,7 @@ class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
         ]
         description = "Put the video of a crop back into the picture that it was cropped from, with a soft border."
         outputs = [io.Video.Output("video", display_name="video")]
-        return _schema("PasteBack", "EchoMimic Paste Back", description, inputs, outputs)
+        return make_schema("PasteBack", "EchoMimic Paste Back", description, inputs, outputs)
 
     @classmethod
     def execute(cls, video: Any, image: Any, place: Any) -> Any:
@@ -201,7 +209,7 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         description = (
             "A motion to follow: from a video, key points that core nodes found, or a folder in the old formats."
         )
-        return _schema("Motion", "EchoMimic Motion", description, inputs, outputs)
+        return make_schema("Motion", "EchoMimic Motion", description, inputs, outputs)
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, **links: Any) -> Any:
@@ -246,7 +254,7 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
             "Make the portrait speak. Frames are written to a temporary .mp4; "
             "Get Video Components returns them as images."
         )
-        return _schema("Sampler", "EchoMimic Sampler", description, inputs, outputs)
+        return make_schema("Sampler", "EchoMimic Sampler", description, inputs, outputs)
 
     @classmethod
     def execute(
@@ -254,7 +262,8 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
     ) -> Any:
         with collect_notes() as notes:
             portrait, speech = portrait_of(image), speech_of(audio)
-        result = render(model, portrait, speech, motion, _options(options, bounding_box))
+            given = limit_frames(make_options_of(options, bounding_box), model, speech)
+        result = render(model, portrait, speech, motion, given)
         report = "\n".join([result.report, *widgets.note_lines(notes)])
         host.show_report(cls, report)
         voice = audio_of(audio, result.clip.seconds)
@@ -275,7 +284,7 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
         options = widgets.make_inputs(io, TALK_OPTIONS)
         inputs = [io.Image.Input("image"), io.Audio.Input("audio"), preset, *options]
         description = "A picture and a voice become a video of that person speaking. Works without weights."
-        return _schema("Talk", "EchoMimic Talk", description, inputs, _video_outputs(), expands=True)
+        return make_schema("Talk", "EchoMimic Talk", description, inputs, _video_outputs(), expands=True)
 
     @classmethod
     def execute(cls, image: Any, audio: Any, preset: str, **options: Any) -> Any:

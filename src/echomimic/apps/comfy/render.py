@@ -13,7 +13,7 @@ from echomimic.apps.comfy import host
 from echomimic.apps.comfy.widgets import note_lines, rewrite_option_names
 from echomimic.engines import Engine, Render, TappedEngine
 from echomimic.errors import MotionError, PictureError
-from echomimic.notes import collect_notes
+from echomimic.notes import collect_notes, note
 from echomimic.options import Options, make_options
 from echomimic.presets import Preset, find_preset
 from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, PoseTrack, Progress, Speech
@@ -26,6 +26,7 @@ TAGS = {"title": "AI-generated", "comment": "AI-generated video of a still pictu
 MOTION_TYPES = {"mask": LandmarkTrack, "landmarks": LandmarkTrack, "hands": PoseTrack}
 """The type of motion that a network follows, by its conditioning."""
 _KINDS = {LandmarkTrack: "a face", PoseTrack: "hands and body"}
+_IDLE_SECONDS = 600
 _PARTS = {LandmarkTrack: "face", PoseTrack: "body"}
 
 
@@ -158,6 +159,23 @@ def render(
         *note_lines(notes),
     ]
     return Result(clip, "\n".join(filter(None, lines)), tap.kept)
+
+
+def limit_frames(options: dict[str, object], model: Model, speech: Speech) -> dict[str, object]:
+    """The options with no more frames than the voice and ten minutes after it: a typing error must not run for days."""
+    asked = int(str(options.get("frames", 0)))
+    fps = make_options({"fps": options["fps"]} if "fps" in options else {}, model.preset.defaults).fps
+    most = speech.frames(fps) + round(_IDLE_SECONDS * fps)
+    if asked <= most:
+        return options
+    note(
+        "frames_limited",
+        "{asked} frames were asked for; the voice lasts {voice}: {used} are made, ten minutes more than that",
+        asked=asked,
+        voice=speech.frames(fps),
+        used=most,
+    )
+    return {**options, "frames": most}
 
 
 def _length_reason(clip: Clip, speech: Speech, options: Options) -> str:

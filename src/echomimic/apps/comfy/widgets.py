@@ -30,7 +30,10 @@ RENDER = tuple(name for name, spec in _SPECS.items() if spec.group != GROUPS["ma
 
 
 def make_inputs(io: Any, names: Iterable[str], tooltips: Mapping[str, str] | None = None) -> list[Any]:
-    """A widget for each of these options; `tooltips` replace the help of an option."""
+    """A widget for each of these options; `tooltips` replace the help of an option.
+
+    They are optional, so that a saved prompt survives a new one.
+    """
     return [_make_input(io, name, (tooltips or {}).get(name, "")) for name in names]
 
 
@@ -79,6 +82,7 @@ def _make_input(io: Any, name: str, tooltip: str) -> Any:
     spec = _SPECS[name]
     unset, value, kind = unset_value(spec), _default(spec), spec.kind
     shared = {"default": value, "tooltip": tooltip or _tooltip(spec, unset), "advanced": spec.group in ADVANCED}
+    shared["optional"] = True
     if spec.choices:
         return io.Combo.Input(name, options=[*([] if unset is None else [FROM_PRESET]), *spec.choices], **shared)
     if kind is bool:
