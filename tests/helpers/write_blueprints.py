@@ -91,7 +91,7 @@ def _document(name: str, made: Blueprint) -> dict[str, Any]:
     schemas = {short: nodes[kind].define_schema() for short, kind in made.nodes.items()}
     graph = _Graph(name, made, schemas)
     kind = str(uuid.uuid5(_HOUSE, name))
-    inner = {
+    inner: dict[str, Any] = {
         "id": kind,
         "version": 1,
         "state": {"lastGroupId": 0, "lastNodeId": len(made.nodes), "lastLinkId": len(graph.links), "lastRerouteId": 0},
