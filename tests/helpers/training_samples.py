@@ -1,8 +1,6 @@
 """Networks and samples small enough to train in a test."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -69,28 +67,3 @@ class SmallSamples:
 def small_batch(count: int = 2, first: int = 0) -> Batch:
     samples = SmallSamples(small_settings())
     return Batch.stack([samples.sample(first + n) for n in range(count)])
-
-
-def run_training(folder: Path, steps: int, resume: bool, kill_at: int = 0, batch: int = 2) -> None:
-    """Train in a process of its own; with `kill_at` it dies of SIGKILL after that step."""
-    import os
-    import signal
-
-    from echomimic.train.diffusion.loop import RunState, train
-
-    torch.set_num_threads(1)
-    # a large eps, since Adam turns rounding noise into steps where the true gradient is zero (biases before a norm)
-    settings = small_settings(
-        run={"steps": steps, "checkpoint_every": 1}, optimizer={"batch": batch, "eps": 1e-4}, drop={"reference": 0.4}
-    )
-
-    def after_step(state: RunState, _: Trainee) -> list[dict[str, object]]:
-        if state.step == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return []
-
-    train(make_trainee(), SmallSamples(settings), settings, folder, resume=resume, after_step=after_step)
-
-
-if __name__ == "__main__":
-    run_training(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume", int(sys.argv[4]), int(sys.argv[5]))

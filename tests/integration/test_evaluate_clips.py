@@ -61,6 +61,12 @@ def figures(path: Path, words: str, reference: Path | None = None) -> Any:
     return measure(ClipSource(path.name, path, reference), make_settings(words), MetricNetworks())
 
 
+@pytest.fixture(scope="module")
+def plain(clip: Path) -> Any:
+    """The figures of the clip as it is."""
+    return figures(clip, "quick").metrics
+
+
 def changed(source: Path, target: Path, change: Change, speech: Speech | None = None) -> Path:
     """A copy of a video with every frame changed; exactly what comes out is written, but for the codec."""
     frames = (change(index, frame) for index, (_, frame) in enumerate(read_video(source).frames()))
@@ -79,7 +85,7 @@ def later(voice: Speech, frames: int) -> Speech:
 
 def test_a_shift_of_the_sound_is_found_exactly(faces: Faces, voice: Speech) -> None:
     seen = opening(faces)
-    for late in range(-15, 16):
+    for late in (-15, -8, -3, -1, 0, 1, 2, 6, 15):
         expected = expected_mouth(later(voice, late), len(seen), FPS)
         sync = scan_lags(seen, expected.opening, FPS, 15)
         assert sync is not None
@@ -166,23 +172,20 @@ def cut(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def test_a_frozen_face_moves_nothing_and_has_no_sync(clip: Path, voice: Speech, tmp_path: Path) -> None:
+def test_a_frozen_face_moves_nothing_and_has_no_sync(clip: Path, voice: Speech, plain: Any, tmp_path: Path) -> None:
     still = next(read_video(clip).frames())[1]
     path = changed(clip, tmp_path / "frozen.mp4", lambda _, __: still, voice)
     found = figures(path, "sync,face,picture")
     assert found.metrics["sync_offset_frames"] is None
     assert any("lip sync cannot be measured" in text for text in found.notes)
     assert found.metrics["blink_rate"] == 0
-    moving = figures(clip, "face").metrics
     for name, most in (("motion_energy", 0.4), ("mouth_motion", 0.2)):  # key frames move the landmarks a little
-        assert found.metrics[name] < most * moving[name]
+        assert found.metrics[name] < most * plain[name]
     assert found.metrics["flicker"] < 0.05
     assert found.metrics["face_found"] == 1
 
 
-def test_another_face_halfway_is_another_identity(clip: Path, tmp_path: Path) -> None:
-    before = figures(clip, "face").metrics
-
+def test_another_face_halfway_is_another_identity(clip: Path, plain: Any, tmp_path: Path) -> None:
     def swapped(index: int, frame: Picture) -> Picture:
         if index < 50:
             return frame
@@ -193,12 +196,10 @@ def test_another_face_halfway_is_another_identity(clip: Path, tmp_path: Path) ->
 
     after = figures(changed(clip, tmp_path / "swapped.mp4", swapped), "face").metrics
     for name, least in (("identity_shape", 2), ("identity_colour", 5)):
-        assert after[name] > least * before[name]
+        assert after[name] > least * plain[name]
 
 
-def test_a_flashing_background_is_seen_where_it_is(clip: Path, tmp_path: Path) -> None:
-    before = figures(clip, "picture").metrics
-
+def test_a_flashing_background_is_seen_where_it_is(clip: Path, plain: Any, tmp_path: Path) -> None:
     def flashing(index: int, frame: Picture) -> Picture:
         lit = frame.astype(int)
         lit[:60, :40] += 40 * (index % 2)
@@ -206,19 +207,17 @@ def test_a_flashing_background_is_seen_where_it_is(clip: Path, tmp_path: Path) -
         return np.clip(lit, 0, 255).astype(np.uint8)
 
     after = figures(changed(clip, tmp_path / "flashing.mp4", flashing), "picture").metrics
-    assert after["flicker"] > 5 * before["flicker"]
-    assert after["background_motion"] > 5 * before["background_motion"]
+    assert after["flicker"] > 5 * plain["flicker"]
+    assert after["background_motion"] > 5 * plain["background_motion"]
 
 
-def test_a_slow_change_of_colour_is_drift_and_no_flicker(clip: Path, tmp_path: Path) -> None:
-    before = figures(clip, "picture").metrics
-
+def test_a_slow_change_of_colour_is_drift_and_no_flicker(clip: Path, plain: Any, tmp_path: Path) -> None:
     def redder(index: int, frame: Picture) -> Picture:
         return np.clip(frame + np.array([0.3 * index, 0, 0]), 0, 255).astype(np.uint8)
 
     after = figures(changed(clip, tmp_path / "redder.mp4", redder), "picture").metrics
-    assert after["colour_drift"] > before["colour_drift"] + 4
-    assert after["flicker"] < 2 * before["flicker"]
+    assert after["colour_drift"] > plain["colour_drift"] + 4
+    assert after["flicker"] < 2 * plain["flicker"]
 
 
 def test_the_container_is_counted(clip: Path, voice: Speech, tmp_path: Path) -> None:
@@ -242,11 +241,11 @@ def test_odd_videos_have_what_they_can_have(clip: Path, tmp_path: Path) -> None:
     assert any("shows nobody" in text for text in empty.notes)
 
 
-def test_threads_change_no_digit(clip: Path) -> None:
-    before, threads = figures(clip, "quick").metrics, cv2.getNumThreads()
+def test_threads_change_no_digit(clip: Path, plain: Any) -> None:
+    threads = cv2.getNumThreads()
     try:
         cv2.setNumThreads(1 if threads != 1 else 2)
-        assert figures(clip, "quick").metrics == before
+        assert figures(clip, "quick").metrics == plain
     finally:
         cv2.setNumThreads(threads)
 
@@ -264,8 +263,8 @@ def test_the_check_warns_in_words(clip: Path, voice: Speech, tmp_path: Path) -> 
 @pytest.fixture
 def three(clip: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder with a manifest: two clips with a reference, and a file that is no video."""
-    shutil.copy(clip, tmp_path / "a b.mp4")
-    cut(clip, tmp_path / "ü.mp4", 30)
+    cut(clip, tmp_path / "a b.mp4", 40)
+    cut(clip, tmp_path / "ü.mp4", 20)
     (tmp_path / "broken.mp4").write_bytes(b"\0" * 500)
     (tmp_path / "list.csv").write_text("path,reference\na b.mp4,ü.mp4\nbroken.mp4,\nü.mp4,ü.mp4\n", encoding="utf-8")
     return iter([tmp_path])

@@ -22,7 +22,16 @@ from echomimic.options import Options, OptionsDict, make_options
 from echomimic.presets import find_preset
 from echomimic.types import Motion, Portrait, Speech
 
-QUICK: OptionsDict = {"frames": 4, "steps": 1, "size": 64, "dtype": "float32", "device": "cpu", "workers": 1}
+QUICK: OptionsDict = {
+    "frames": 4,
+    "steps": 1,
+    "size": 64,
+    "guidance_scale": 1.0,
+    "dtype": "float32",
+    "device": "cpu",
+    "workers": 1,
+}
+
 pytestmark = pytest.mark.usefixtures("kept_networks")
 needs_diffusion = pytest.mark.skipif(find_spec("torch") is None, reason="the extra diffusion is not installed")
 NETWORKS = pytest.mark.parametrize("name", ["mesh", *(pytest.param(name, marks=needs_diffusion) for name in (

@@ -67,7 +67,7 @@ def published(host: Host, head: torch.Tensor) -> Callable[..., Any]:
 
     def run(version: str, mode: str = "audio_drived_acc", mouth: bool = False, **changed: Any) -> Any:
         model, face, _ = loader.execute("", True, mode, mouth, False, False, version).result
-        small = {"length": 2, "steps": 1, "width": 128, "height": 128, "cfg": 1.0}
+        small = {"length": 2, "steps": 1, "width": 64, "height": 64, "cfg": 1.0}
         values = {**defaults(sampler), **small, "image": head, "audio": tone(), **changed}
         return sampler.execute(model=model, face_detector=face, **values)
 
@@ -124,9 +124,9 @@ def test_errors_name_widgets(native: Callable[..., str], published: Callable[...
 def test_sides_that_the_network_cannot_make(published: Callable[..., Any]) -> None:
     """The host checks ranges, not steps: a script may send any."""
     for version in ("V1", "V2"):
-        out = published(version, width=130, height=203)
-        assert out.result[0].shape == (2, 200, 128, 3)
-        assert "note: the size is 130x203; the network makes multiples of 8: 128x200" in out.ui["text"][0]
+        out = published(version, length=1, width=66, height=75)
+        assert out.result[0].shape == (1, 72, 64, 3)
+        assert "note: the size is 66x75; the network makes multiples of 8: 64x72" in out.ui["text"][0]
 
 
 def test_a_window_of_no_frames(published: Callable[..., Any]) -> None:

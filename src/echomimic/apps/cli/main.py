@@ -1,6 +1,7 @@
 """The command line: `echomimic animate PORTRAIT SPEECH` and the other commands."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -245,8 +246,16 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, BrokenPipeError):
             error = stdout_error(error)
         if isinstance(error, EchoMimicError):
-            return _fail(spell_as_flags(str(error)), error.exit_code, as_json, error.code)
+            message = _with_addresses(spell_as_flags(str(error)), arguments)
+            return _fail(message, error.exit_code, as_json, error.code)
         return _fail(_unexpected_message(error), 1, as_json, "failed")
+
+
+def _with_addresses(message: str, arguments: Sequence[str]) -> str:
+    """The message with the URLs that were given as paths; a Path makes one slash of two."""
+    for address in re.findall(r"[A-Za-z][\w+.-]+://\S+", "\n".join(arguments)):
+        message = message.replace(str(Path(address)), address)
+    return message
 
 
 def _usage_message(error: TyperException) -> str:
