@@ -34,7 +34,7 @@ def fuzz(address: str, examples: int, seconds: int, folder: Path) -> int:
         "1",
     ]
     command += ["--header", f"X-API-Key: {KEY}", "--max-examples", str(examples), "--max-time", str(seconds)]
-    command += ["--request-timeout", "20", "--continue-on-failure", "--no-color", "--suppress-health-check", "all"]
+    command += ["--request-timeout", "120", "--continue-on-failure", "--no-color", "--suppress-health-check", "all"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": HOOKS.stem, "PYTHONPATH": str(HOOKS.parent)}
     return subprocess.run(command, env=environment, cwd=folder, check=False).returncode
 

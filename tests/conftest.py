@@ -4,6 +4,7 @@ import os
 import re
 import wave
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ from echomimic.data import demo_portrait
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # the same examples in every run, and none that fails because the machine is busy
+    settings.register_profile(
+        "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    )
+    settings.load_profile("tests")
 
 pytest_plugins = ("helpers.web_browser", "helpers.small_networks")
 

@@ -20,6 +20,7 @@ from echomimic.apps.cli.main import run
 from echomimic.data import demo_voice
 from echomimic.media import read_picture, read_speech, read_video
 from echomimic.motion import load_motion
+from helpers.waiting import PATIENCE
 
 SMALL = ("--size", "192", "--workers", "1")
 
@@ -212,7 +213,7 @@ def test_a_signal_stops_it_and_leaves_nothing(folder: Path, signum: int, code: i
             if json.loads(line)["event"] == "progress":
                 break
         os.kill(running.pid, signum)
-        rest, error = running.communicate(timeout=60)
+        rest, error = running.communicate(timeout=PATIENCE)
     assert running.returncode == code
     assert error == "error: stopped; nothing was written\n"
     assert json.loads(rest.splitlines()[-1])["event"] == "error"

@@ -61,7 +61,7 @@ def _disagreement(track: LandmarkTrack) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("op", EDITS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_landmarks_and_curves_agree_after_every_edit(op: str, data: st.DataObject) -> None:
     values = {name: data.draw(strategy, name) for name, strategy in EDIT_VALUES[op].items()}

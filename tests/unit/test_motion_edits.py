@@ -37,7 +37,7 @@ def seconds(track: LandmarkTrack | PoseTrack) -> float:
     return len(track) / track.fps
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frame_counts, rates, rates)
 def test_resample_keeps_the_length_in_seconds(frames: int, fps: float, wanted: float) -> None:
     for track in (face_track(frames, fps), pose_track(frames, fps)):
@@ -74,7 +74,7 @@ def test_trim_by_seconds_from_either_end() -> None:
         trim(track, 1.0, 0.5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(frame_counts, st.floats(0.1, 10))
 def test_back_and_forth_never_jumps_further_than_the_motion_does(frames: int, wanted: float) -> None:
     track = face_track(frames)
@@ -108,7 +108,7 @@ def test_stretch_and_retime() -> None:
         retime(track, [(0, 1), (1, 0.5)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(3, 60), st.floats(0.02, 0.5))
 def test_smoothing_never_leaves_the_range_and_calms(frames: int, width: float) -> None:
     track = face_track(frames)

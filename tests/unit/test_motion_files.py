@@ -69,7 +69,7 @@ def test_npz_to_json_to_csv_to_npz_is_exact(tmp_path: Path) -> None:
     assert_same(face_track(), motion)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_any_float32_survives_json(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     points = np.zeros((1, 478, 3), np.float32)

@@ -83,7 +83,7 @@ def test_same_seed_same_hands_and_other_seed_others() -> None:
     assert np.abs(a - c).max() > 0.01
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.sampled_from([24.0, 25.0, 50.0]), st.integers(0, 99), st.floats(0, 2), st.booleans())
 def test_no_point_ever_jumps_or_leaves(fps: float, seed: int, strength: float, own: bool) -> None:
     body: Body | None = portrait_body() if own else None

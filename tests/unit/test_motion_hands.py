@@ -42,7 +42,7 @@ def hands(image_size: tuple[int, int] = (768, 768)) -> PoseTrack:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 1000), image_size=st.sampled_from([(768, 768), (540, 960), (1280, 720)]))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_what_is_drawn_is_read_back(name: str, seed: int, image_size: tuple[int, int]) -> None:
     line = next(curve for curve in POSE_CURVES if curve.name == name)
     random = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def check(aligned: PoseTrack, body: Body, size: tuple[int, int]) -> None:
         np.testing.assert_allclose(np.linalg.norm(wrist - shoulder, axis=-1).clip(own.reach), own.reach, rtol=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0, 1.5), st.integers(0, 50))
 def test_bones_reach_and_picture_hold_for_any_swing(swing: float, seed: int) -> None:
     track = driver(20, swing, seed)
