@@ -1,7 +1,9 @@
 # The HTTP server with its page, on a CPU or, with TORCH=cuda, on an NVIDIA GPU:
 #   docker build -t echomimic .
 #   docker build -t echomimic --build-arg TORCH=cuda --build-arg EXTRAS=serve,diffusion .
-#   docker run --rm -p 127.0.0.1:8000:8000 -v echomimic:/data echomimic
+#   docker run --rm -p 127.0.0.1:8000:8000 -v echomimic:/data -e ECHOMIMIC_NO_KEY=1 echomimic
+# The last line is for one machine: only programs on it reach the port. With -p 8000:8000, give API keys instead:
+# -e ECHOMIMIC_API_KEYS=a-key-of-16-or-more-letters.
 FROM python:3.12-slim
 
 ARG EXTRAS=serve
@@ -16,6 +18,7 @@ RUN if [ "$TORCH" = cpu ]; then export PIP_EXTRA_INDEX_URL=https://download.pyto
     && pip install --no-cache-dir ".[$EXTRAS]"
 
 USER 1000
+RUN echomimic models fetch
 ENV ECHOMIMIC_DATA=/data ECHOMIMIC_WEIGHTS=/data/weights
 VOLUME /data
 EXPOSE 8000

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-PATIENCE = int(os.environ.get("ECHOMIMIC_TEST_WAIT", "120"))
-"""Seconds after which a test gives up waiting; a busy machine may need more."""
+PATIENCE = int(os.environ.get("ECHOMIMIC_TEST_WAIT", "300"))
+"""Seconds after which a test gives up waiting. It is long, since a shared machine may be busy."""
 Found = TypeVar("Found")
 
 
