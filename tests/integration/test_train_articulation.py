@@ -27,6 +27,8 @@ from echomimic.train.articulation.labels import (
     canonical_segments,
     make_labels,
 )
+from echomimic.train.articulation.neural import merged
+from echomimic.train.articulation.resynthesis import resynthesize, stretch
 from echomimic.train.articulation.synthesis import Utterance
 from echomimic.train.articulation.training import TrainingConfig, agreement, save, train
 
@@ -149,6 +151,32 @@ def test_degraded_voices_stay_finite_and_differ():
         assert poor.shape == (SAMPLE_RATE,) and poor.dtype == np.float32
         assert np.isfinite(poor).all() and 0.05 < np.abs(poor).max() <= 1
         assert np.isfinite(no_voice(SAMPLE_RATE, draw)).all()
+
+
+def test_tokens_become_segments_with_marks_and_short_spaces_shared_out():
+    names = ["pau", "p", "ˈ", "a", "ː", " ", "m", ",", "u", "pau"]
+    lengths = [0.3, 0.1, 0.02, 0.1, 0.05, 0.05, 0.1, 0.2, 0.1, 0.2]
+    found = merged(names, lengths, 1.17, 0.05)
+    assert [s.phone for s in found] == ["pau", "p", "a", "m", "pau", "u", "pau"]
+    assert found[1].start == pytest.approx(0.25) and found[2].end == pytest.approx(0.595 - 0.05)
+    assert found[0].start == 0 and found[-1].end == 1.17
+
+
+@pytest.mark.parametrize("kind", ["whisper", "song"])
+def test_resynthesis_keeps_the_syllables(kind):
+    voice, draw = buzz(2.0), np.random.default_rng(0)
+    changed = resynthesize(voice, kind, draw)
+    loudness = [np.convolve(np.abs(sound), np.ones(800) / 800, "same") for sound in (voice, changed)]
+    assert changed.shape == voice.shape and correlation(*loudness) > 0.8
+    assert abs(correlation(voice, changed)) < 0.5, "another source"
+
+
+@pytest.mark.parametrize("speed", [0.6, 1.8])
+def test_a_stretched_voice_keeps_its_pitch(speed):
+    voice = np.sin(2 * np.pi * 200 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+    changed = stretch(voice, speed)
+    assert len(changed) == int(len(voice) / speed)
+    assert np.argmax(np.abs(np.fft.rfft(changed))) * SAMPLE_RATE / len(changed) == pytest.approx(200, abs=3)
 
 
 def test_joined_utterances_keep_their_times():

@@ -39,8 +39,8 @@ from echomimic.types import MOUTH_CURVES, Floats
 
 LOOKAHEAD = 0.32
 """Seconds of sound after a frame that its mouth depends on."""
-_NEAR = 40
-"""Outputs before the first new one that the network needs to see: its receptive field on one side."""
+_NEAR = 60
+"""Outputs before the first new one that the network needs to see: its receptive field in the past."""
 _CONTEXT = 2 * FEATURE_RATE
 """Past features that shape the mouth and the stresses."""
 _MEMORY = REACH * BIN

@@ -228,13 +228,17 @@ def _per_frame(values: _Doubles, frames: int) -> Floats:
 
 @dataclass(frozen=True)
 class ArticulationNetwork:
-    """Weights as matrices: `stem` and `blocks` hold one (in, out) matrix per tap, `head` is (width, 7)."""
+    """Weights as matrices: `stem` and `blocks` hold one (in, out) matrix per tap, `head` is (width, 7).
+
+    A block sees `ahead` outputs of the future and `2 * dilation - ahead` of the past.
+    """
 
     stem: Floats
     stem_bias: Floats
     blocks: tuple[Floats, ...]
     block_biases: tuple[Floats, ...]
     dilations: tuple[int, ...]
+    ahead: tuple[int, ...]
     head: Floats
     head_bias: Floats
 
@@ -245,8 +249,8 @@ class ArticulationNetwork:
         hidden = _gelu(
             sum(padded[k : k + 2 * count : 2][:count] @ tap for k, tap in enumerate(self.stem)) + self.stem_bias
         )
-        for taps, bias, step in zip(self.blocks, self.block_biases, self.dilations, strict=True):
-            padded = np.pad(hidden, ((step, step), (0, 0)))
+        for taps, bias, step, ahead in zip(self.blocks, self.block_biases, self.dilations, self.ahead, strict=True):
+            padded = np.pad(hidden, ((2 * step - ahead, ahead), (0, 0)))
             hidden = hidden + _gelu(sum(padded[k * step : k * step + count] @ tap for k, tap in enumerate(taps)) + bias)
         return hidden @ self.head + self.head_bias
 
@@ -257,8 +261,13 @@ def _gelu(x: Floats) -> Floats:
     return np.float32(0.5) * x * (1 + np.tanh(inner))
 
 
-def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> ArticulationNetwork:
-    """A network from tensors with torch's names: `stem`, `blocks.N` and `head`, each with `.weight` and `.bias`."""
+def network_from(
+    tensors: Mapping[str, Floats], dilations: Iterable[int], ahead: Iterable[int] | None = None
+) -> ArticulationNetwork:
+    """A network from tensors with torch's names: `stem`, `blocks.N` and `head`, each with `.weight` and `.bias`.
+
+    Without `ahead` every block sees as much of the future as of the past.
+    """
     dilations = tuple(dilations)
     weights = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
 
@@ -271,6 +280,7 @@ def network_from(tensors: Mapping[str, Floats], dilations: Iterable[int]) -> Art
         tuple(taps(f"blocks.{k}") for k in range(len(dilations))),
         tuple(weights[f"blocks.{k}.bias"] for k in range(len(dilations))),
         dilations,
+        dilations if ahead is None else tuple(ahead),
         np.ascontiguousarray(weights["head.weight"][:, :, 0].T),
         weights["head.bias"],
     )
@@ -281,7 +291,9 @@ def load_network(path: Path) -> tuple[ArticulationNetwork, dict[str, str]]:
     with safe_open(path, "np") as file:
         metadata = dict(file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    return network_from(tensors, map(int, metadata["dilations"].split())), metadata
+    dilations = [int(number) for number in metadata["dilations"].split()]
+    ahead = [int(number) for number in metadata["ahead"].split()] if "ahead" in metadata else None
+    return network_from(tensors, dilations, ahead), metadata
 
 
 @cache

@@ -33,7 +33,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.demo_voice:
         write_demo_voice(given.out / "demo_voice.flac")
         return
-    settings = TrainingConfig(width=given.width, steps=tuple(given.steps), seed=given.seed)
+    settings = TrainingConfig(width=given.width, steps=tuple(given.steps), seed=given.seed, start=given.start)
     build(given.out, settings, given.copies, given.share)
 
 
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=data_path("."), help="folder for the weights and the card")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same sentences, same start")
     parser.add_argument("--steps", type=int, nargs="+", default=[3500, 2000], help="steps of each training cycle")
+    parser.add_argument("--start", type=Path, help="weight file to start from; default: random weights")
     parser.add_argument("--width", type=int, default=128, help="channels of the network")
     parser.add_argument("--copies", type=int, default=2, help="degraded copies of each utterance")
     parser.add_argument("--share", type=float, default=1.0, help="fraction of the usual sentences, for a quick trial")

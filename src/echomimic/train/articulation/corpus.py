@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.mesh.speech_to_face import SAMPLE_RATE, mel_blocks, normalized_log_mel
+from echomimic.mesh.speech_to_face import BIN, REACH, SAMPLE_RATE, mel_blocks, normalized_log_mel
 from echomimic.train.articulation.augment import CODECS, Codec, Random, apply_codec, degrade, no_voice
 from echomimic.train.articulation.labels import PAUSE, Labels, Segment, make_labels
+from echomimic.train.articulation.resynthesis import resynthesize, stretch
 from echomimic.train.articulation.synthesis import Utterance
 from echomimic.types import Floats
+
+_LOOKAHEAD = 32
+"""Frames at 100 Hz that a stream hears before it must answer."""
+_STATISTICS = 25
+"""Frames that share level and statistics when a stream is imitated."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +40,17 @@ def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterato
     """Every utterance once clean and `copies` times degraded, in clips of one to three utterances with pauses."""
     draw = np.random.default_rng(seed)
     for sound in _clips(utterances, draw):
-        yield _example(sound, clean=True)
+        yield _example(sound, clean=True, draw=draw)
     voices = [spoken.samples for spoken in utterances[:80]]
     for _ in range(copies):
         sounds = [
             replace(sound, samples=degrade(sound.samples, draw, voices))
-            for sound in (_change_speed(clip, draw) for clip in _clips(utterances, draw))
+            for sound in (_change_voice(_change_speed(clip, draw), draw) for clip in _clips(utterances, draw))
         ]
         for sound in _through_codecs(sounds, draw):
-            yield _example(sound, clean=False)
-    for _ in range(max(1, len(utterances) * copies // 30)):
-        yield _example(_without_voice(draw), clean=False)
+            yield _example(sound, clean=False, draw=draw)
+    for _ in range(max(1, len(utterances) * copies // 10)):
+        yield _example(_without_voice(draw), clean=False, draw=draw)
 
 
 def features_of(samples: Floats) -> npt.NDArray[np.float16]:
@@ -52,8 +58,23 @@ def features_of(samples: Floats) -> npt.NDArray[np.float16]:
     return normalized_log_mel(np.concatenate(list(mel_blocks([samples])))).astype(np.float16)
 
 
-def _example(sound: Sound, clean: bool) -> Example:
-    features = features_of(sound.samples)
+def streamed_features_of(samples: Floats, draw: Random) -> npt.NDArray[np.float16]:
+    """The same with level and statistics of the past only, as in a stream: after a few seconds of the sound itself."""
+    power = np.concatenate(list(mel_blocks([samples])))
+    before = np.roll(power, int(draw.integers(len(power))), axis=0)[-int(draw.integers(200, 500)) :]
+    known = np.concatenate([before, power])
+    pieces = []
+    for at in range(0, len(power), _STATISTICS):
+        last = len(before) + at + _STATISTICS
+        heard = known[max(0, last - REACH * BIN) : last + _LOOKAHEAD]
+        ahead = min(_LOOKAHEAD, max(0, len(known) - last))
+        fresh = min(_STATISTICS, len(power) - at)
+        pieces.append(normalized_log_mel(heard)[len(heard) - ahead - fresh : len(heard) - ahead])
+    return np.concatenate(pieces).astype(np.float16)
+
+
+def _example(sound: Sound, clean: bool, draw: Random) -> Example:
+    features = features_of(sound.samples) if draw.random() < 0.6 else streamed_features_of(sound.samples, draw)
     return Example(features, make_labels(sound.segments, len(features)), clean)
 
 
@@ -86,6 +107,18 @@ def join(utterances: Sequence[Utterance], draw: Random) -> Sound:
     samples = np.concatenate([*pieces, np.zeros(tail, np.float32)])
     segments.append(Segment(at, len(samples) / SAMPLE_RATE, PAUSE))
     return Sound(samples, [segment for segment in segments if segment.length > 1e-4])
+
+
+def _change_voice(sound: Sound, draw: Random) -> Sound:
+    """Sometimes whispered, sung, or faster or slower at the same pitch."""
+    kind = draw.random()
+    if kind < 0.12:
+        return replace(sound, samples=resynthesize(sound.samples, "whisper", draw))
+    if kind < 0.4:
+        speed = float(np.exp(draw.uniform(np.log(0.6), np.log(1.8))))
+        moved = [Segment(start / speed, end / speed, phone) for start, end, phone in sound.segments]
+        sound = Sound(stretch(sound.samples, speed), moved)
+    return replace(sound, samples=resynthesize(sound.samples, "song", draw)) if 0.3 < kind < 0.45 else sound
 
 
 def _change_speed(sound: Sound, draw: Random) -> Sound:

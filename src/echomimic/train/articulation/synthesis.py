@@ -263,7 +263,7 @@ def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]
 
 def synthesize(accent: str, line: str, draw: random.Random) -> tuple[Floats, int, list[tuple[float, str]]]:
     """Speak a line: samples (N,) in -1..1, their rate, and (start in seconds, IPA name) of every phone."""
-    library, rate = _library()
+    library, rate = espeak_library()
     if library.espeak_SetVoiceByName(accent.encode()) != 0:
         raise SetupError(f"espeak-ng has no voice {accent!r}; apt-get install espeak-ng-data")
     for setting, low, high in ((_RATE_SETTING, 130, 230), (_PITCH_SETTING, 20, 80), (_RANGE_SETTING, 30, 90)):
@@ -294,7 +294,7 @@ def _phone_name(event: _Event) -> str:
 
 
 @cache
-def _library() -> tuple[ctypes.CDLL, int]:
+def espeak_library() -> tuple[ctypes.CDLL, int]:
     """The C library, ready to speak into memory, and its sample rate."""
     try:
         library = ctypes.CDLL("libespeak-ng.so.1")

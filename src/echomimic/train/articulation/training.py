@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +19,7 @@ from echomimic.mesh.speech_to_face import CHANNELS as SHIPPED
 from echomimic.train.articulation.augment import Random
 from echomimic.train.articulation.corpus import Example
 from echomimic.train.articulation.labels import CHANNELS, CLASSES
-from echomimic.train.articulation.network import DILATIONS, Articulator
+from echomimic.train.articulation.network import AHEAD, DILATIONS, Articulator
 from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class TrainingConfig:
     closed_weight: float = 2.0
     phones: float = 0.4
     seed: int = 0
+    start: Path | None = None
+    """Weight file to start from, instead of random weights."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,28 @@ def train(examples: list[Example], settings: TrainingConfig) -> Trained:
     every = np.concatenate([example.labels.curves[::8] for example in usable])
     mean, spread = every.mean(axis=0), every.std(axis=0) + 1e-3
     network = Articulator(settings.width, len(CHANNELS), len(CLASSES))
+    if settings.start is not None:
+        start_from(network, settings.start, mean, spread)
     ends: list[Articulator] = []
     for cycle in range(len(settings.steps)):
         batches = _batches(usable, mean, spread, settings, cycle)
         network = _run_cycle(network, batches, settings, cycle)
         ends.append(deepcopy(network))
     return Trained(_mean_of(ends).eval(), mean, spread)
+
+
+def start_from(network: Articulator, path: Path, mean: Floats, spread: Floats) -> None:
+    """Load the weights of a file of the same size; what does not ship keeps its random weights."""
+    with safe_open(path, "np") as file:
+        known = {name: torch.from_numpy(file.get_tensor(name).astype(np.float32)) for name in file.keys()}  # noqa: SIM118
+    rows = [CHANNELS.index(name) for name in SHIPPED[:-1]]
+    state = network.state_dict()
+    state |= {name: tensor for name, tensor in known.items() if not name.startswith("head")}
+    middle, scale = torch.from_numpy(mean[rows]), torch.from_numpy(spread[rows])
+    state["curves.weight"][rows] = known["head.weight"][:-1] / scale[:, None, None]
+    state["curves.bias"][rows] = (known["head.bias"][:-1] - middle) / scale
+    state["closure.weight"], state["closure.bias"] = known["head.weight"][-1:], known["head.bias"][-1:]
+    network.load_state_dict(state)
 
 
 @torch.no_grad()
@@ -187,12 +206,13 @@ def tensors_of(trained: Trained) -> dict[str, Floats]:
 
 def to_numpy(trained: Trained) -> ArticulationNetwork:
     """The network as it will run, rounded to float16 like the file."""
-    return network_from(tensors_of(trained), DILATIONS)
+    return network_from(tensors_of(trained), DILATIONS, AHEAD)
 
 
 def save(trained: Trained, path: Path, about: dict[str, str]) -> None:
     """Write the weight file; `about` goes into its header."""
-    header = {"channels": " ".join(SHIPPED), "dilations": " ".join(map(str, DILATIONS)), **about}
+    reach = {"dilations": " ".join(map(str, DILATIONS)), "ahead": " ".join(map(str, AHEAD))}
+    header = {"channels": " ".join(SHIPPED), **reach, **about}
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors_of(trained).items()}, path, header)
     path.chmod(0o644)
 
