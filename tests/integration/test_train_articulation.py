@@ -149,7 +149,7 @@ def test_degraded_voices_stay_finite_and_differ():
     for _ in range(20):
         poor = degrade(buzz(1.0), draw, voices)
         assert poor.shape == (SAMPLE_RATE,) and poor.dtype == np.float32
-        assert np.isfinite(poor).all() and 0.05 < np.abs(poor).max() <= 1
+        assert np.isfinite(poor).all() and 0.005 < np.abs(poor).max() <= 1
         assert np.isfinite(no_voice(SAMPLE_RATE, draw)).all()
 
 
