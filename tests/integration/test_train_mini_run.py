@@ -49,6 +49,15 @@ def test_the_loss_falls_below_one_half(trained: tuple[Path, list[MiniClip], list
     assert np.mean(losses[-10:]) < 0.5
 
 
+def test_a_mini_that_was_stopped_after_training_is_not_trained_again(
+    trained: tuple[Path, list[MiniClip], list[float]],
+) -> None:
+    weights, clips, _ = trained
+    more, before = list[dict[str, object]](), weights.stat().st_mtime_ns
+    again = train_mini(clips, weights.parent, STEPS, geometry=GEOMETRY, resume=True, report=more.append)
+    assert again == weights and not more and weights.stat().st_mtime_ns == before
+
+
 def test_the_engine_renders_what_was_trained(trained: tuple[Path, list[MiniClip], list[float]]) -> None:
     weights, clips, _ = trained
     preset, _ = resolve_preset("v1-landmarks", weights=weights)

@@ -24,6 +24,7 @@ from echomimic.train.diffusion.randomness import (
     timestep_of_sample,
     window_of_sample,
 )
+from echomimic.train.diffusion.run_log import read_log
 from echomimic.train.diffusion.settings import (
     DropSettings,
     LandmarkSettings,
@@ -234,9 +235,17 @@ def test_two_micro_batches_equal_one_batch(tmp_path: Path) -> None:
     weights = []
     for accumulate in (1, 2):
         settings = small_settings(optimizer={"accumulate": accumulate, "batch": 4}, run={"steps": 3})
-        average = train(make_trainee(), SmallSamples(settings), settings, _folder(tmp_path / str(accumulate)))
+        average = train(make_trainee(), SmallSamples(settings), settings, tmp_path / str(accumulate))
         weights.append(average["denoising.conv_in.weight"])
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_one_process_trains_in_both_precisions(tmp_path: Path) -> None:
+    for number, precision in enumerate(("bfloat16", "float32", "bfloat16")):
+        settings = small_settings(run={"steps": 1, "precision": precision})
+        train(make_trainee(), SmallSamples(settings), settings, tmp_path / str(number))
+    first, other, third = (read_log(tmp_path / str(number))[0]["loss"] for number in range(3))
+    assert first == third and first != other and first == pytest.approx(other, rel=0.1)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path) -> None:
@@ -246,11 +255,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path) -> 
 
     settings = small_settings(run={"steps": 30})
     with pytest.raises(DeviceError, match="not finite in 20 steps"):
-        train(make_trainee(), Broken(settings), settings, _folder(tmp_path / "run"))
+        train(make_trainee(), Broken(settings), settings, tmp_path / "run")
 
 
 def test_a_full_disk_keeps_the_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, folder = small_settings(run={"steps": 2, "checkpoint_every": 1}), _folder(tmp_path / "run")
+    settings, folder = small_settings(run={"steps": 2, "checkpoint_every": 1}), tmp_path / "run"
 
     def full(path: Path, text: str) -> None:
         if "00000002" in str(path):
@@ -263,15 +272,10 @@ def test_a_full_disk_keeps_the_older_checkpoints(tmp_path: Path, monkeypatch: py
     assert [path.name for path in (folder / "steps").iterdir()] == ["00000001"]
 
 
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True)
-    return path
-
-
 def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
     """Cut off in the middle of a step; tests/integration/test_train_run.py kills whole processes."""
     settings = small_settings(run={"steps": 4, "checkpoint_every": 1}, drop={"reference": 0.4})
-    train(make_trainee(), SmallSamples(settings), settings, _folder(tmp_path / "whole"))
+    train(make_trainee(), SmallSamples(settings), settings, tmp_path / "whole")
 
     class Cut(SmallSamples):
         def sample(self, n: int):
@@ -280,7 +284,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
             return super().sample(n)
 
     with pytest.raises(KeyboardInterrupt):
-        train(make_trainee(), Cut(settings), settings, _folder(tmp_path / "cut"))
+        train(make_trainee(), Cut(settings), settings, tmp_path / "cut")
     train(make_trainee(), SmallSamples(settings), settings, tmp_path / "cut", resume=True)
     whole, cut = (list_checkpoints(tmp_path / name)[-1] for name in ("whole", "cut"))
     assert whole.name == cut.name == "00000004"
@@ -290,7 +294,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
-    folder, settings = _folder(tmp_path / "run"), small_settings(run={"steps": 2})
+    folder, settings = tmp_path / "run", small_settings(run={"steps": 2})
     train(make_trainee(), SmallSamples(settings), settings, folder)
     with pytest.raises(OptionError, match="holds a run already"):
         train(make_trainee(), SmallSamples(settings), settings, folder)

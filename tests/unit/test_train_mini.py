@@ -15,12 +15,11 @@ from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.condition_images import PARTS
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.errors import OptionError, SetupError, WeightsError
-from echomimic.train.articulation.synthesis import VOICES, planned_sentences
+from echomimic.train.articulation.synthesis import HELD_OUT, VOICES, planned_sentences
 from echomimic.train.diffusion import mini_hands
 from echomimic.train.diffusion.mini import fit_codec, mini_settings, scale_encoder
 from echomimic.train.diffusion.mini_data import (
     FPS,
-    HELD_OUT_VOICES,
     SIDE,
     TRAINED_VOICES,
     MiniClip,
@@ -131,12 +130,12 @@ def test_gestures_move_brows_and_lids_and_leave_the_mouth() -> None:
 
 def test_voices_that_judge_say_what_training_does_not() -> None:
     trained = ["flite-slt", "flite-awb"]
-    seed = held_out_seed(0, trained, 40, HELD_OUT_VOICES, 6)
+    seed = held_out_seed(0, trained, 40, HELD_OUT, 6)
     by_name = {voice.name: voice for voice in VOICES}
     said = {line for name in trained for line in planned_sentences(by_name[name], 40, 0)}
-    new = {line for name in HELD_OUT_VOICES for line in planned_sentences(by_name[name], 6, seed)}
+    new = {line for name in HELD_OUT for line in planned_sentences(by_name[name], 6, seed)}
     assert len(new) >= 10 and not said & new
-    assert not set(TRAINED_VOICES) & set(HELD_OUT_VOICES)
+    assert not set(TRAINED_VOICES) & set(HELD_OUT)
 
 
 def test_missing_synthesizers_are_one_line(

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.errors import DeviceError, OptionError
+from echomimic.media.output import writing
 from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.checkpoints import Stateful, list_checkpoints, load_checkpoint, save_checkpoint
 from echomimic.train.diffusion.lora import trainable_parameters
@@ -92,9 +93,9 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
 
-    Starts in an empty `folder`, or with `resume` from its newest checkpoint; `force` resumes with other settings too.
-    The records that `after_step` returns are logged. Raises OptionError, OutputError, and DeviceError if the loss stays
-    NaN or memory runs out.
+    Starts in a new or empty `folder`, or with `resume` from its newest checkpoint, with `force` though it has other
+    settings. The records that `after_step` returns are logged. Raises OptionError, OutputError, and DeviceError if the
+    loss stays NaN or memory runs out.
     """
     accelerator = _make_accelerator(settings, folder)
     _check_batch(settings, accelerator.num_processes)
@@ -112,6 +113,8 @@ def train(
             cut_log(folder, state.step)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
     step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)
@@ -157,10 +160,8 @@ def _make_accelerator(settings: TrainSettings, folder: Path) -> Any:
     from accelerate import Accelerator
 
     check_trackers(settings.run.trackers)
-    precision = "bf16" if settings.run.precision == "bfloat16" else "no"
-    accelerator = Accelerator(
-        mixed_precision=precision, log_with=[*settings.run.trackers] or None, project_dir=str(folder)
-    )
+    # the loop chooses the precision itself, since accelerate allows a process only one
+    accelerator = Accelerator(mixed_precision="no", log_with=[*settings.run.trackers] or None, project_dir=str(folder))
     if settings.run.trackers:
         accelerator.init_trackers("echomimic", config={"settings": settings.digest()})
     return accelerator
@@ -205,7 +206,7 @@ class _StepRunner:
     def _backward(self, batch: Batch, batches: int) -> dict[str, Tensor]:
         """Losses of one micro-batch, whose gradients are added up. Raises DeviceError if memory runs out."""
         try:
-            with self.accelerator.autocast():
+            with mixed_precision(self.settings, self.accelerator.device):
                 losses = self.objective(self.model, batch.to(self.accelerator.device), self.state.step)
             torch.autograd.backward(torch.stack([*losses.values()]).sum() / batches)
         except RuntimeError as error:
@@ -239,6 +240,11 @@ class _StepRunner:
         every = self.settings.optimizer.ema_every
         if (self.state.step + 1) % every == 0:
             update_average(self.state.average, self.parameters, self.settings.optimizer.ema, self.state.step, every)
+
+
+def mixed_precision(settings: TrainSettings, device: torch.device) -> torch.autocast:
+    """The number format of a run's forward passes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bfloat16")
 
 
 def update_average(

@@ -46,11 +46,11 @@ def mini_settings(steps: int, seed: int = 0, preset: str = PRESET) -> TrainSetti
         {
             "data": {"size": SIDE, "frames": FRAMES, "reference_distance": 1},
             "model": {"variant": variant, "trained": "all"},
-            "loss": {"weighting": "v", "mouth": 5.0},
+            "loss": {"weighting": "v", "mouth": 12.0},
             "drop": {"all": 0.08, "audio": 0.04, "reference": 0.03, "condition": 0.03},
             "landmarks": {"none": 0.25, "all": 0.25, "selected": 0.3, "silent_with_all": 0.6, "jitter": 0.0},
             "optimizer": {
-                "rate": 6e-4,
+                "rate": 1e-3,
                 "schedule": "cosine",
                 "warmup": max(1, min(100, steps // 10)),
                 "betas": [0.9, 0.99],
@@ -125,13 +125,14 @@ def train_mini(
     report: Report | None = None,
 ) -> Path:
     """Train on `clips` for `steps` steps, export into `folder`/weights and return that folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     settings = mini_settings(steps, seed, preset)
     codec = fit_codec(clips)
     samples = MiniSamples(clips, codec, settings, voice_first)
     trainee = build_trainee(seed, example_conditions(clips), geometry)
     average = train(trainee, samples, settings, folder, resume=resume, report=report)
     weights = folder / "weights"
+    if resume and weights.exists():
+        return weights  # whole, and of this run: it was interrupted afterwards
     export_networks(
         trainee,
         average,

@@ -12,22 +12,24 @@ from echomimic.data import demo_portrait
 from echomimic.errors import OptionError, OutputError, WeightsError
 from echomimic.media import atomic_path, read_picture
 from echomimic.presets import Preset, resolve_preset
+from echomimic.train.articulation.synthesis import HELD_OUT
 from echomimic.train.diffusion import mini_hands
 from echomimic.train.diffusion.mini import PRESET, steps_for_minutes, train_mini
 from echomimic.train.diffusion.mini_data import (
-    HELD_OUT_VOICES,
     TRAINED_VOICES,
     MiniClip,
     available_voices,
+    clips_of,
     held_out_seed,
     render_clips,
 )
 from echomimic.train.diffusion.mini_judge import CASES, Case, Faces, Figures, Judge, partner, table
 from echomimic.types import Picture, Portrait
 
-FRAMES_OF_CLIPS = 30_000
+FRAMES_OF_CLIPS = 45_000
 """Frames of training that are rendered, about."""
-HELD_OUT_SENTENCES = 6
+HELD_OUT_CLIPS = 12
+"""Clips that judge: half of each of the two voices that are held out."""
 SEEDS = (0, 1)
 """Seeds of rendering; controls and cases with noise have the first only."""
 ASKED = {
@@ -81,13 +83,13 @@ def run_mini(
     """
     callbacks = callbacks or RunCallbacks()
     voices = available_voices(TRAINED_VOICES)
-    held_out = available_voices(HELD_OUT_VOICES)
+    held_out = available_voices(HELD_OUT)
     plan = _read_plan(folder) if resume else None
     if plan is None:
         _check_new(folder)
     pictures = prepare_portraits(folder, portraits, preset) if plan is None else saved_portraits(folder)
-    sentences = plan.sentences if plan else max(2, FRAMES_OF_CLIPS // (85 * len(voices)))
-    callbacks.note(f"rendering {sentences} clips of each of {len(voices)} voices")
+    sentences = plan.sentences if plan else max(2, FRAMES_OF_CLIPS // (85 * sum(clips_of(name, 1) for name in voices)))
+    callbacks.note(f"rendering {sum(clips_of(name, sentences) for name in voices)} clips of {len(voices)} voices")
     clips = list(make_clips(pictures, plan.voices if plan else voices, sentences, seed, preset))
     if plan is None:
         plan = MiniPlan(preset, steps_for_minutes(clips, minutes, seed), seed, voices, sentences, len(pictures))
@@ -98,8 +100,9 @@ def run_mini(
         callbacks.progress(int(str(record["step"])), plan.steps)
 
     weights = train_mini(clips, folder, plan.steps, preset=plan.preset, seed=plan.seed, resume=resume, report=report)
-    other = held_out_seed(plan.seed, plan.voices, plan.sentences, held_out, HELD_OUT_SENTENCES)
-    unseen = list(make_clips(pictures, held_out, HELD_OUT_SENTENCES, other, plan.preset))
+    count = HELD_OUT_CLIPS // len(held_out)
+    other = held_out_seed(plan.seed, plan.voices, plan.sentences, held_out, count)
+    unseen = list(make_clips(pictures, held_out, count, other, plan.preset))
     return write_report(folder, plan, weights, pictures, clips, unseen, callbacks)
 
 
@@ -165,6 +168,7 @@ def write_report(
     for case in cases:
         callbacks.note(f"judging {case.name}")
         rows.append(judge.measure(case, unseen, SEEDS if is_driven_by_its_own(case) else SEEDS[:1]))
+        callbacks.note(f"{case.name}: mouth r {rows[-1].mouth:.3f}")
     facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": judge.ceiling(unseen)}
     _write_text(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1))
     save_strip(folder / "strip.png", strip_rows(judge, cases, unseen))

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from echomimic.diffusion.condition_images import PARTS, draw_motion
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.vae import FACTOR, SCALE, picture_tensor
-from echomimic.landmarks.topology import LIPS
+from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, LIPS
 from echomimic.train.diffusion.batch import Sample
-from echomimic.train.diffusion.losses import mouth_weights
 from echomimic.train.diffusion.mini_data import FPS, SIDE, MiniClip
 from echomimic.train.diffusion.randomness import (
     clip_of_sample,
@@ -30,6 +29,9 @@ from echomimic.types import Floats, LandmarkTrack
 
 FRAMES = 8
 CELLS = SIDE // FACTOR
+_EYES_AND_BROWS = sorted({index for edges in (*DRAWN_EYES, *DRAWN_BROWS) for edge in edges for index in edge})
+_EYES_WEIGHT = 3.0
+"""Weight of the loss in the box of eyes and brows."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,9 @@ class MiniSamples:
         self._clips = [self._prepare(clip, codec) for clip in clips if len(clip) > FRAMES + 1]
 
     def _prepare(self, clip: MiniClip, codec: LinearCodec) -> _Prepared:
-        weights = [
-            mouth_weights(_mouth_box(points), (CELLS, CELLS), self._settings.loss.mouth) for points in clip.points
-        ]
+        weights = torch.stack([loss_weights(points, self._settings.loss.mouth) for points in clip.points])
         features = self._speech.features([clip.sound])
-        return _Prepared(clip, encode_frames(codec, clip), features, torch.stack(weights))
+        return _Prepared(clip, encode_frames(codec, clip), features, weights)
 
     def sample(self, n: int) -> Sample:
         """Sample `n` of the run."""
@@ -99,10 +99,19 @@ def condition_pictures(clip: MiniClip, frames: Sequence[int], regions: tuple[str
     return picture_tensor(pictures, torch.device("cpu"), torch.float32)
 
 
-def _mouth_box(points: Floats) -> tuple[int, int, int, int]:
-    """The box of the lips and a margin of 0.7 cells, in latent cells: left, top, right, bottom."""
-    lips = points[list(LIPS), :2] / FACTOR
-    low, high = np.floor(lips.min(0) - 0.7 + 0.5), np.ceil(lips.max(0) + 0.7 - 0.5)
+def loss_weights(points: Floats, mouth: float) -> Tensor:
+    """Loss weights (1, 8, 8) of mean 1 for a frame with landmarks `points`: of the mouth, of eyes and brows, and 1."""
+    weights = torch.ones(1, CELLS, CELLS)
+    for indices, weight in ((_EYES_AND_BROWS, _EYES_WEIGHT), (LIPS, mouth)):
+        left, top, right, bottom = _box(points, indices)
+        weights[:, top:bottom, left:right] = weight
+    return weights / weights.mean()
+
+
+def _box(points: Floats, indices: Sequence[int]) -> tuple[int, int, int, int]:
+    """The box of some landmarks and a margin of 0.7 cells, in latent cells: left, top, right, bottom."""
+    part = points[list(indices), :2] / FACTOR
+    low, high = np.floor(part.min(0) - 0.7 + 0.5), np.ceil(part.max(0) + 0.7 - 0.5)
     left, top, right, bottom = (int(np.clip(value, 0, CELLS)) for value in (*low, *high))
     return left, top, max(right, left + 1), max(bottom, top + 1)
 

@@ -21,7 +21,7 @@ from echomimic.options import make_options
 from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.clips import Clips
 from echomimic.train.diffusion.encoding import encode_batch
-from echomimic.train.diffusion.loop import RunState
+from echomimic.train.diffusion.loop import RunState, mixed_precision
 from echomimic.train.diffusion.losses import sample_errors
 from echomimic.train.diffusion.randomness import TIMESTEPS
 from echomimic.train.diffusion.samples import ClipSamples
@@ -131,8 +131,8 @@ def averaged(trainee: Trainee, average: Mapping[str, Tensor]) -> Iterator[None]:
 @contextmanager
 def inference(trainee: nn.Module, settings: TrainSettings) -> Iterator[None]:
     """No gradients, and the number format of the run."""
-    device = next(trainee.parameters()).device.type
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=settings.run.precision == "bfloat16"):
+    device = next(trainee.parameters()).device
+    with torch.no_grad(), mixed_precision(settings, device):
         yield
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.landmarks.face import shrink
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.video import DroppedError
 from echomimic.types import Floats, Picture
@@ -54,10 +55,7 @@ class QualityMeter:
         self._count += 1
         if not measured and not before_measured:
             return
-        luma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-        scale = min(1.0, _SIDE / max(luma.shape))
-        if scale < 1:
-            luma = np.asarray(cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        luma, scale = shrink(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8), _SIDE)
         if measured:
             self._measure(luma, box * scale)
         self._before = luma
@@ -69,8 +67,7 @@ class QualityMeter:
             detail = np.asarray(cv2.Laplacian(face, cv2.CV_32F), np.float64)
             self._sharpness.append(float(np.log2(1 + detail.var())))
             self._exposure.append(float(face.mean()))
-        scale = min(1.0, _TEXT_SIDE / max(luma.shape))
-        small = np.asarray(cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        small, _ = shrink(luma, _TEXT_SIDE)
         strokes = thin_strokes(small[small.shape[0] * 4 // 5 :]).astype(np.float32)
         self._strokes = strokes if self._strokes is None else self._strokes + strokes
         if self._before is not None:

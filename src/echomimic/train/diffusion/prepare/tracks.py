@@ -3,14 +3,13 @@
 from dataclasses import dataclass, replace
 from itertools import product
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import FaceError, InputError, MotionError
 from echomimic.landmarks.crop import Crop, frame_crop
 from echomimic.landmarks.detectors import detect_faces
-from echomimic.landmarks.face import Face
+from echomimic.landmarks.face import Face, shrink
 from echomimic.landmarks.head_pose import align, angles, face_template, without_pose
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.motion.lags import lip_gap
@@ -149,8 +148,7 @@ def _check_alone(piece: Piece, face: TrackedFace, settings: PrepareSettings) -> 
     for number, (_, pixels) in enumerate(piece.frames()):
         if number % _EVERY:
             continue
-        scale = min(1.0, _SEARCHED / max(pixels.shape[:2]))
-        small = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        small, scale = shrink(pixels, _SEARCHED)
         searched += 1
         with_others += any(
             found.score >= _OTHER_SCORE and _is_other(np.array(found.box) / scale, face.boxes[number])
