@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.errors import DeviceError, OptionError
-from echomimic.media.output import writing
 from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.checkpoints import Stateful, list_checkpoints, load_checkpoint, save_checkpoint
 from echomimic.train.diffusion.lora import trainable_parameters
@@ -113,8 +112,6 @@ def train(
             cut_log(folder, state.step)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
     step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)

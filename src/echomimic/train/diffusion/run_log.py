@@ -16,9 +16,11 @@ _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)
 
 
 def write_log(folder: Path, record: dict[str, Any]) -> None:
-    """Append a record as one line; numbers that are not finite become null."""
-    with writing(), (folder / NAME).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
+    """Append a record as one line, in a folder that may be new; numbers that are not finite become null."""
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
