@@ -39,9 +39,9 @@ from echomimic.train.diffusion.mini_judge import (
     sound_of,
     table,
 )
-from echomimic.train.diffusion.mini_report import MiniPlan, portrait_variants, report_text, run_mini
+from echomimic.train.diffusion.mini_report import HANDS, MiniPlan, portrait_variants, report_text, run_mini
 from echomimic.train.diffusion.mini_samples import FRAMES, MiniSamples, condition_pictures, vary_speech
-from echomimic.types import Curves, LandmarkTrack, Portrait
+from echomimic.types import Curves, LandmarkTrack, Portrait, PoseTrack
 
 GEOMETRY = Geometry(channels=(32,), layers=1, heads=2, motion_heads=2, audio_dim=88, encoder_widths=(4, 4, 8, 8))
 
@@ -215,6 +215,10 @@ def test_a_painted_hand_and_its_drawing_follow_the_path() -> None:
     assert (clip.frames != made_clip(0).frames).any(axis=(1, 2, 3)).all()
     trained = [mini_hands.with_hand(made_clip(seed), np.random.default_rng(seed)) for seed in range(1, 9)]
     assert Faces(trained).wrist(clip, clip.frames) > 0.9
+    other = mini_hands.with_hand(made_clip(9, frames=40), np.random.default_rng(9))
+    pose = motion_of(HANDS[1], clip, other)
+    assert isinstance(pose, PoseTrack)
+    assert len(pose.body) == len(pose.hands) == len(pose.face) == len(clip)
 
 
 def test_portraits_of_one_photo_differ() -> None:

@@ -284,7 +284,8 @@ def motion_of(case: Case, clip: MiniClip, other: MiniClip) -> Motion:
     source = clip if case.landmarks == "own" else other
     rows = np.minimum(np.arange(len(clip)), len(source) - 1)
     if source.pose is not None:
-        return replace(source.pose, hands=source.pose.hands[rows])
+        pose = source.pose
+        return replace(pose, body=pose.body[rows], hands=pose.hands[rows], face=pose.face[rows])
     return LandmarkTrack(source.points[rows], (SIDE, SIDE), FPS, np.ones(len(rows), bool), None, case.regions)
 
 
