@@ -82,10 +82,15 @@ def edit_motion(
         face_of = None
         if isinstance(edit, CurveEdit) and isinstance(track, LandmarkTrack):
             if track.curves is None:
-                track = replace(track, curves=read_curves(track))
+                track = replace(track, curves=curves_of(track))
             face_of = _face_of(track, track.curves.values)
         track = apply_edits(track, [edit], EditContext(load, face_of))
     return track
+
+
+def curves_of(track: LandmarkTrack) -> Curves:
+    """The curves of a face, read off its landmarks if it has none."""
+    return track.curves or read_curves(track)
 
 
 def _face_of(track: LandmarkTrack, rows: Floats) -> Callable[[Floats], Floats]:

@@ -1,3 +1,6 @@
+from .blendshapes import arkit_weights as arkit_weights
+from .blendshapes import export_blendshapes as export_blendshapes
+from .blendshapes import vrm_weights as vrm_weights
 from .body_retarget import align_pose as align_pose
 from .body_retarget import propose_crop as propose_crop
 from .curve_edits import (

@@ -208,6 +208,7 @@ def full_app() -> typer.Typer:
     from echomimic.apps.cli.batch import batch
     from echomimic.apps.cli.comfy import app as comfy_app
     from echomimic.apps.cli.evaluate import evaluate
+    from echomimic.apps.cli.mcp import mcp
     from echomimic.apps.cli.motion import motion_app, track
     from echomimic.apps.cli.provenance import info, keys_app, replay, verify
     from echomimic.apps.cli.serve import add_serve, web
@@ -216,7 +217,7 @@ def full_app() -> typer.Typer:
     from echomimic.apps.cli.weights import models_app
 
     add_serve(app)
-    for command in (batch, track, web, evaluate, info, verify, replay):
+    for command in (batch, track, web, evaluate, info, verify, replay, mcp):
         app.command()(command)
     groups = {"motion": motion_app, "weights": weights_app, "models": models_app, "train": train_app, "keys": keys_app}
     groups["comfy"] = comfy_app

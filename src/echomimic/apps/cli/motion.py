@@ -70,6 +70,25 @@ def convert(
 
 
 @motion_app.command()
+def export(
+    source: Track,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="OUT", help="NAME.csv: ARKit's blendshapes; NAME.json: VRM's expressions")
+    ],
+) -> None:
+    """Write the curves of a face as blendshapes for 3D avatars and games."""
+    with reporting(False):
+        from echomimic import motion
+        from echomimic.editing import curves_of
+
+        found = motion.load_motion(source)
+        if not isinstance(found, LandmarkTrack):
+            raise MotionError(f"{source} is a pose track; expected a face: blendshapes have no hands")
+        motion.export_blendshapes(to, curves_of(found))
+        print_line(f"{to}: {len(found)} frames at {found.fps:g} a second")
+
+
+@motion_app.command()
 def show(
     source: Track,
     portrait: Annotated[

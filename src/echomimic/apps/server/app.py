@@ -17,6 +17,7 @@ from echomimic.apps.server.middleware import SecurityMiddleware
 from echomimic.apps.server.openapi import PAGE_CSS, describe_api, files_of, make_page, problems
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.jobs import make_jobs_router, make_presets_router
+from echomimic.apps.server.routes.videos import make_videos_router
 from echomimic.apps.server.schemas import add_handlers
 from echomimic.apps.server.settings import Settings
 from echomimic.apps.server.streams import StreamLimit
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     for job_type in JOB_TYPES.values():
         app.include_router(make_jobs_router(job_type, state))
     app.include_router(make_presets_router())
+    app.include_router(make_videos_router(state))
     if settings.live:
         closing.append(_add_live(app, state))
     _add_system_routes(app, metrics, state)
