@@ -1,0 +1,253 @@
+"""Figures of live sessions: delay to the wire, frame rate of several sessions, drift and memory, barge-in.
+
+    python benchmarks/live.py [--seconds 10] [--minutes 60] [--voices a.wav b.wav]
+
+Server and WebRTC client run in one process on loopback, so decoding costs the same cores. The hour is simulated: its
+clock jumps from frame to frame, and pictures are not drawn.
+"""
+
+import argparse
+import asyncio
+import platform
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import aioice.ice
+import numpy as np
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from echomimic import stream
+from echomimic.apps.server.live import RATE, LiveSession
+from echomimic.data import demo_portrait, demo_voice
+from echomimic.media import read_speech, sound_blocks
+from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.speech_stream import SpeechStream
+from echomimic.mesh.speech_to_face import analyze_speech, shape_mouth
+from echomimic.streaming import Frame, Stream
+from echomimic.types import CURVE_NAMES
+
+ENGINE = MeshEngine()
+PACKET = 0.02
+"""Seconds of sound in one packet of the sender."""
+OFF = 1e-4
+"""By how much the sender's clock is faster in the simulated hour."""
+
+
+def cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def load() -> str:
+    path = Path("/proc/loadavg")
+    return path.read_text().split()[0] if path.exists() else "unknown"
+
+
+def voice(rate: int) -> np.ndarray:
+    return np.concatenate(list(sound_blocks(read_speech(demo_voice()), rate)))
+
+
+class Recorded:
+    """A session whose frames remember which pushed sample they begin with."""
+
+    def __init__(self, size: int) -> None:
+        self.stream = stream(demo_portrait(), size=size, rate=RATE, overflow="drop", engine=ENGINE)
+        self.session = LiveSession(self.stream, "")
+        self.pushed: list[float] = []  # when each packet came
+        self.first: dict[int, int] = {}
+        self.spoken = 0
+        make = self.stream.next_frame
+
+        def next_frame(**how: Any) -> Frame:
+            frame = make(**how)
+            if frame.speaking:
+                self.first[frame.index] = self.spoken
+                self.spoken += len(frame.sound)
+            return frame
+
+        self.stream.next_frame = next_frame  # type: ignore[method-assign]
+
+    async def send(self, seconds: float) -> None:
+        """Speak in real time."""
+        sound, packet = voice(RATE), round(PACKET * RATE)
+        began = time.monotonic()
+        for k in range(round(seconds / PACKET)):
+            await asyncio.sleep(max(0.0, began + k * PACKET - time.monotonic()))
+            at = k * packet % (len(sound) - packet)
+            self.pushed.append(time.monotonic())
+            self.stream.push(sound[at : at + packet])
+
+    async def watch(self, seconds: float) -> list[float]:
+        """Connect a peer, speak and look; gives the delay of each frame's first sample to the decoded picture."""
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        tracks: dict[str, Any] = {}
+        peer.on("track", lambda track: tracks.__setitem__(track.kind, track))
+        for kind in ("video", "audio"):
+            peer.addTransceiver(kind, direction="recvonly")
+        await peer.setLocalDescription(await peer.createOffer())
+        answer = await self.session.answer(peer.localDescription.sdp, ())
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        start = (await tracks["video"].recv()).pts
+        sending = asyncio.create_task(self.send(seconds))
+        delays = []
+        while not sending.done():
+            frame = await tracks["video"].recv()
+            index = round((frame.pts - start) / 90_000 * self.stream.fps)
+            for number in (index, index - 1, index + 1):  # pts of the first frame seen is not always that of frame 0
+                if number in self.first:
+                    packet = self.first[number] // round(PACKET * RATE)
+                    delays.append(time.monotonic() - self.pushed[min(packet, len(self.pushed) - 1)])
+                    break
+        await peer.close()
+        await self.session.close()
+        return delays
+
+
+def measure_delay(size: int, seconds: float) -> None:
+    delays = np.array(asyncio.run(Recorded(size).watch(seconds))[25:])
+    print(f"delay at {size}: median {np.median(delays):.3f} s, p95 {np.quantile(delays, 0.95):.3f} s ({len(delays)})")
+
+
+async def _many(sessions: int, seconds: float) -> list[Recorded]:
+    made = [Recorded(256) for _ in range(sessions)]
+    await asyncio.gather(*(each.watch(seconds) for each in made))
+    return made
+
+
+def measure_rate(sessions: int, seconds: float) -> None:
+    began = time.process_time()
+    made = asyncio.run(_many(sessions, seconds))
+    used = time.process_time() - began
+    counts = [each.stream.statistics for each in made]
+    shown = sum(c.frames - c.held for c in counts) / sum(c.frames for c in counts)
+    print(
+        f"{sessions} sessions at 256: {25 * shown:.1f} new pictures a second in each, "
+        f"{sum(c.held for c in counts)} held, "
+        f"{sum(c.stalls for c in counts)} stalls, {used / seconds:.2f} cores with the clients"
+    )
+
+
+class Jumping:
+    """A clock that is where it is told to be."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Still:
+    """Draws nothing."""
+
+    def frame(self, row: np.ndarray) -> np.ndarray:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+class Deaf:
+    """Hears nothing, as late as the real one."""
+
+    def __init__(self, delay: int) -> None:
+        self._left = delay
+
+    def hear(self, samples: np.ndarray) -> Any:
+        from echomimic.mesh.speech_stream import HeardFrame
+
+        self._left -= 1
+        return HeardFrame(np.zeros(6, np.float32), 0.0) if self._left < 0 else None
+
+
+def measure_hour(minutes: float, hearing: bool) -> None:
+    clock = Jumping()
+    live = stream(demo_portrait(), size=128, mark=False, overflow="drop", clock=clock, engine=ENGINE)
+    live._scene = Still()  # type: ignore[assignment]
+    if not hearing:
+        live._hearing = Deaf(live._hearing.delay)  # type: ignore[assignment]
+    sound, sent, samples, queues, memory, worst = voice(16_000), 0, 0, [], [], 0.0
+    sound = np.concatenate([sound, np.zeros(48_000, np.float32)])  # somebody speaks, and then listens
+    for frame in live.frames():
+        samples += len(frame.sound)
+        worst = max(worst, abs(samples / 16_000 - (frame.index + 1) / 25))
+        due = round(clock.time * (1 + OFF) * 16_000)
+        while sent < due:
+            at = sent % len(sound)
+            piece = sound[at : at + min(320, due - sent)]
+            live.push(piece)
+            sent += len(piece)
+        if frame.index % 250 == 0:
+            queues.append(live.queued)
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        if clock.time > 60 * minutes:
+            break
+    early, late = np.mean(queues[5:25]), np.mean(queues[-20:])
+    print(
+        f"{minutes:g} min, {'with' if hearing else 'without'} hearing: pictures and sound at most "
+        f"{1000 * worst:.1f} ms apart; delay in the queue {early:.3f} s "
+        f"at first, {late:.3f} s at the end; sender's clock {OFF:.0e} fast, "
+        f"{live.statistics.dropped / 16_000:.2f} s dropped; memory {memory[5]:.0f} MB -> {memory[-1]:.0f} MB"
+    )
+
+
+def measure_barge_in() -> None:
+    times = []
+    jaw, closure = CURVE_NAMES.index("jaw"), CURVE_NAMES.index("closure")
+    sound = voice(16_000)
+    for moment in range(30, 80, 5):
+        live: Stream = stream(demo_portrait(), size=128, mark=False, engine=ENGINE)
+        live._scene = Still()  # type: ignore[assignment]
+        live.push(sound)
+        for _ in range(moment):
+            live.next_frame()
+        live.clear()
+        rows = [live.next_frame().curves for _ in range(15)]
+        shut = [k for k, row in enumerate(rows) if row[jaw] * (1 - row[closure]) > 0.02]
+        times.append((shut[-1] + 1 if shut else 0) / 25)
+    print(
+        f"barge-in: mouth shut after {max(times):.2f} s at most, {np.median(times):.2f} s in the median of {len(times)}"
+    )
+
+
+def measure_hearing(voices: list[Path]) -> None:
+    """The demo's voice flatters itself: until somebody has spoken, it stands in for typical speech."""
+    for path in voices or [Path(demo_voice())]:
+        samples = np.concatenate(list(sound_blocks(read_speech(path), 16_000)))
+        count, hearing = len(samples) // 640, SpeechStream(25.0)
+        padded = np.concatenate([samples, np.zeros(640 * hearing.delay, np.float32)])
+        began = time.process_time()
+        heard = [hearing.hear(padded[k * 640 : (k + 1) * 640]) for k in range(count + hearing.delay)]
+        cost = 1000 * (time.process_time() - began) / len(heard)
+        mouth = np.stack([h.mouth for h in heard if h is not None])
+        whole = shape_mouth(analyze_speech([samples]), count, 25.0)
+        opening = np.corrcoef(mouth[:, 0] * (1 - mouth[:, 4]), whole[:, 0] * (1 - whole[:, 4]))[0, 1]
+        width = np.corrcoef(mouth[:, 1], whole[:, 1])[0, 1]
+        print(f"hearing, {path.stem}: r of opening {opening:.3f}, of width {width:.3f}; {cost:.1f} ms a frame")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--voices", type=Path, nargs="*", default=[])
+    given = parser.parse_args()
+    if not aioice.ice.get_host_addresses(True, False):
+        aioice.ice.get_host_addresses = lambda *_, **__: ["127.0.0.1"]
+    print(f"{cpu()}, load {load()} at the start")
+    measure_hearing(given.voices)
+    measure_barge_in()
+    for size in (256, 512):
+        measure_delay(size, given.seconds)
+    for sessions in (1, 2, 4):
+        measure_rate(sessions, given.seconds)
+    measure_hour(min(given.minutes, 2), hearing=True)
+    measure_hour(given.minutes, hearing=False)
+    print(f"load {load()} at the end")
+
+
+if __name__ == "__main__":
+    main()
