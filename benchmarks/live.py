@@ -17,9 +17,11 @@ from typing import Any
 import aioice.ice
 import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.codecs.h264 import H264Encoder
+from aiortc.codecs.vpx import Vp8Encoder
 
 from echomimic import stream
-from echomimic.apps.server.live import RATE, LiveSession
+from echomimic.apps.server.live import RATE, LiveSession, VideoTrack
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.media import read_speech, sound_blocks
 from echomimic.mesh.engine import MeshEngine
@@ -115,6 +117,28 @@ async def _many(sessions: int, seconds: float) -> list[Recorded]:
     made = [Recorded(256) for _ in range(sessions)]
     await asyncio.gather(*(each.watch(seconds) for each in made))
     return made
+
+
+def measure_cost(size: int) -> None:
+    """CPU time of one frame, which another program on the same cores does not change much."""
+    live, sound = stream(demo_portrait(), size=size, rate=RATE, engine=ENGINE), voice(RATE)
+    live.push(sound)
+    video, vp8, h264 = VideoTrack(25.0), Vp8Encoder(), H264Encoder()
+    used = np.zeros(3)
+    count = int(len(sound) / RATE * 25)
+    for _ in range(count):
+        marks = [time.process_time()]
+        frame = live.next_frame()
+        marks.append(time.process_time())
+        video.put(frame)
+        picture = video._frames.get_nowait()
+        vp8.encode(picture)
+        marks.append(time.process_time())
+        h264.encode(picture)
+        marks.append(time.process_time())
+        used += np.diff(marks)
+    drawn, one, other = 1000 * used / count
+    print(f"CPU of a frame at {size}: hear and draw {drawn:.1f} ms, VP8 {one:.1f} ms, H.264 {other:.1f} ms")
 
 
 def measure_rate(sessions: int, seconds: float) -> None:
@@ -241,6 +265,7 @@ def main() -> None:
     measure_hearing(given.voices)
     measure_barge_in()
     for size in (256, 512):
+        measure_cost(size)
         measure_delay(size, given.seconds)
     for sessions in (1, 2, 4):
         measure_rate(sessions, given.seconds)
