@@ -30,13 +30,13 @@ def calls(folder: Path, *asked: tuple[str, dict[str, Any]]) -> list[tuple[bool, 
     from echomimic.apps.mcp import make_server
 
     async def run() -> list[tuple[bool, Any]]:
-        found = []
+        found: list[tuple[bool, Any]] = []
         async with Client(make_server([folder])) as client:
             tools = await client.list_tools()
             found.append((False, sorted(tool.name for tool in tools.tools)))
             for name, arguments in asked:
                 result = await client.call_tool(name, arguments)
-                text = result.content[0].text if result.content else ""
+                text = getattr(result.content[0], "text", "") if result.content else ""
                 found.append((bool(result.is_error), text if result.is_error else json.loads(text)))
         return found
 

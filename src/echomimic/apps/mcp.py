@@ -15,7 +15,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from echomimic import __version__, api
 from echomimic.errors import EchoMimicError, InputError, OutputError, SetupError
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _INSTRUCTIONS = (
     "echomimic makes a video of a portrait speaking a voice. Call plan first: it is fast and says how large the video "
     "will be. Paths must lie in the allowed folders: {folders}. Relative paths start in the first of them."
