@@ -45,19 +45,7 @@ def make_videos_router(state: AppState) -> APIRouter:
 
     @router.post("", responses=problems(400, 413, 415, 422, 429, 507))
     async def create(request: Request) -> dict[str, Any]:
-        owner, key = request.state.owner, request.headers.get("idempotency-key", "")[:100] or None
-        await run_in_threadpool(queue.check_room, (owner, ANIMATION.name, key))
-        queue.prewarm()
-        upload = await state.uploads.receive(request, tuple(_FILES), _MAX_PROMPT)
-        try:
-            await run_in_threadpool(_rename_files, upload)
-            variant = await run_in_threadpool(check_files, ANIMATION, upload.files)
-            limit = state.settings.max_seconds
-            asked = await run_in_threadpool(parse_request, ANIMATION, variant, read_fields(upload.fields), limit)
-            job = await queue.submit(ANIMATION, owner, asked, upload.folder, key, upload.content(asked))
-        finally:
-            await state.uploads.discard(upload)
-        return await run_in_threadpool(described, job)
+        return await run_in_threadpool(described, await _submit(request, state))
 
     @router.get("")
     def newest(
@@ -84,6 +72,22 @@ def make_videos_router(state: AppState) -> APIRouter:
         return {"id": id, "object": "video.deleted", "deleted": True}
 
     return router
+
+
+async def _submit(request: Request, state: AppState) -> Job:
+    """Queue the job that a form describes. Raises Problem, JobError."""
+    owner, key = request.state.owner, request.headers.get("idempotency-key", "")[:100] or None
+    await run_in_threadpool(state.queue.check_room, (owner, ANIMATION.name, key))
+    state.queue.prewarm()
+    upload = await state.uploads.receive(request, tuple(_FILES), _MAX_PROMPT)
+    try:
+        await run_in_threadpool(_rename_files, upload)
+        variant = await run_in_threadpool(check_files, ANIMATION, upload.files)
+        limit = state.settings.max_seconds
+        asked = await run_in_threadpool(parse_request, ANIMATION, variant, read_fields(upload.fields), limit)
+        return await state.queue.submit(ANIMATION, owner, asked, upload.folder, key, upload.content(asked))
+    finally:
+        await state.uploads.discard(upload)
 
 
 def read_fields(fields: dict[str, str]) -> dict[str, str]:
