@@ -1,8 +1,9 @@
 """Measure the mark: how much it changes frames, what it survives, how often it is found where it is not, its cost.
 
-    python benchmarks/mark.py [--portraits DIR] [--unmarked VIDEO ...] [--count 8]
+    python benchmarks/mark.py [--portraits DIR] [--count 8] [--curve]
 
 Renders five seconds of each portrait with the mesh engine, marks them, and encodes both as a user or a site would.
+`--curve` measures other strengths instead, after crf 18, 23 and 28.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from echomimic.data import demo_portrait, demo_voice
 from echomimic.media import read_picture, read_speech
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
+from echomimic.provenance import mark
 from echomimic.provenance.mark import Marker, mark_frames
 from echomimic.provenance.mark_detection import MarkResult, find_mark_in
 from echomimic.provenance.mark_pattern import WIDTH
@@ -113,15 +115,44 @@ def cost(frames: Frames) -> float:
     return float(np.median(runs))
 
 
+CURVE = (0.35, 0.5, 0.7, 1.0, 1.4)
+"""Strengths relative to the usual one."""
+
+
+def curve(clips: Sequence[Frames]) -> None:
+    """Print by strength: PSNR, the growth of the file at crf 18, and how many clips are found and read exactly."""
+    usual = mark.FLAT, mark.TEXTURED
+    cases = ("crf 18", "crf 23", "crf 28")
+    plain = [len(encode(frames, crf="18", preset="veryfast", subq="1")) for frames in clips]
+    print("| strength | PSNR | size | " + " | ".join(f"{name}: found, exact, least score" for name in cases) + " |")
+    for strength in CURVE:
+        mark.FLAT, mark.TEXTURED = usual[0] * strength, usual[1] * strength
+        marked = [list(mark_frames(iter(frames), FPS, PAYLOAD)) for frames in clips]
+        level = min(psnr(frames, other) for frames, other in zip(clips, marked, strict=True))
+        sizes = [len(encode(frames, crf="18", preset="veryfast", subq="1")) for frames in marked]
+        growth = np.median([size / before for size, before in zip(sizes, plain, strict=True)])
+        row = [f"{strength:g}", f"{level:.1f}", f"{growth:.2f}"]
+        for name in cases:
+            results = [CASES[name](frames) for frames in marked]
+            found, exact = sum(r.found for r in results), sum(r.payload == PAYLOAD for r in results)
+            row.append(f"{found}, {exact}, {min(r.score for r in results):.1f}")
+        print("| " + " | ".join(row) + " |", flush=True)
+    mark.FLAT, mark.TEXTURED = usual
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--portraits", type=Path, help="a folder of portraits; default: the bundled one")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--curve", action="store_true", help="measure other strengths")
     chosen = parser.parse_args()
     folder: Path | None = chosen.portraits
     portraits = (
         [demo_portrait()] if folder is None else sorted(p for p in folder.iterdir() if p.suffix in (".png", ".jpg"))
     )
+    if chosen.curve:
+        curve([render(portrait) for portrait in portraits[: chosen.count]])
+        return
     totals = {name: [0, 0, 0.0] for name in CASES}
     unmarked: list[float] = []
     print("| portrait | PSNR | SSIM | ms a frame | size | " + " | ".join(CASES) + " |")

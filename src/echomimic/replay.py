@@ -10,7 +10,7 @@ import numpy as np
 from echomimic import api
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
-from echomimic.media import read_video
+from echomimic.media import read_frames, read_video
 from echomimic.provenance import RenderRecord, digest, read_record
 from echomimic.types import Clip, Picture, Progress
 
@@ -100,9 +100,7 @@ def compare_videos(one: Path, other: Path) -> tuple[int | None, float | None]:
 
 def _frames(path: Path) -> Iterator[Picture]:
     if path.is_dir():
-        from echomimic.media import read_picture
-
-        return (read_picture(name).pixels for name in sorted(path.glob("frame_*.png")))
+        return read_frames(path)
     return (frame for _, frame in read_video(path).frames())
 
 

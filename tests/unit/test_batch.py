@@ -12,8 +12,8 @@ from echomimic.apps.batch.run import BatchStatus, gpus_of, pick_block, run_batch
 from echomimic.apps.batch.worker import BatchWorker, RowResult
 from echomimic.apps.cli.main import run as run_command
 from echomimic.data import demo_portrait, demo_voice
-from echomimic.errors import InputError
-from echomimic.parallel import Runner, Worker
+from echomimic.errors import InputError, SetupError
+from echomimic.parallel import Runner, Worker, connect
 from echomimic.parallel.pool import _blocks, run_pool
 
 Captured = pytest.CaptureFixture[str]
@@ -164,6 +164,16 @@ def test_gpus_follow_from_the_preset(home: Path) -> None:
     wanted = {"mesh": 0, "tiny": 0, "auto": 0, "v1": 1, "v2-acc": 1}
     assert {name: gpus_of(BatchRow(1, row.portrait, row.speech, "o", preset=name)) for name in wanted} == wanted
     assert gpus_of(BatchRow(1, row.portrait, row.speech, "o", preset="v1", options={"device": "cpu"})) == 0
+
+
+def test_a_ray_address_that_does_not_answer_is_one_line() -> None:
+    pytest.importorskip("ray.data", reason="ray is not installed")
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with (
+            pytest.raises(SetupError, match=r"^no Ray cluster at '.*127\.0\.0\.1:1' \(.*\); expected its address"),
+            connect(address),
+        ):
+            pass
 
 
 def test_the_command_makes_clips_once_and_says_what_failed(tmp_path: Path, capsys: Captured) -> None:

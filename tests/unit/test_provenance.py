@@ -93,7 +93,7 @@ def test_a_mark_cannot_be_seen_and_cancels_over_time() -> None:
     assert np.abs(np.stack(marked([flat] * 50)).astype(int) - 128).max() <= 1
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ""])
 def test_a_mark_is_found_in_a_file(tmp_path: Path, suffix: str) -> None:
     found = find_mark(write(tmp_path / f"a{suffix}", marked(textured_frames())))
     assert found.found and found.payload == PAYLOAD, found

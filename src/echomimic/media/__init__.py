@@ -1,7 +1,7 @@
 """Read and write pictures, sound and video."""
 
 from echomimic.media.output import atomic_path, check_not_input, check_output, make_folder, writing
-from echomimic.media.picture import read_picture
+from echomimic.media.picture import read_frames, read_picture
 from echomimic.media.sound import read_speech, sound_blocks, speech_from_samples
 from echomimic.media.tags import read_tags
 from echomimic.media.video import Video, read_video
@@ -13,6 +13,7 @@ __all__ = [
     "check_not_input",
     "check_output",
     "make_folder",
+    "read_frames",
     "read_picture",
     "read_speech",
     "read_tags",

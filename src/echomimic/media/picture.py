@@ -60,6 +60,11 @@ def read_picture(path: str | Path) -> Portrait:
     return Portrait(_over_backdrop(pixels), alpha, path.stem)
 
 
+def read_frames(folder: Path) -> Iterator["npt.NDArray[np.uint8]"]:
+    """The pictures (H, W, 3) of a folder of frames, in order."""
+    return (read_picture(path).pixels for path in sorted(folder.glob("frame_*.png")))
+
+
 def _over_backdrop(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """RGBA composited over the backdrop."""
     alpha = pixels[..., 3:].astype(np.float32) / 255.0

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from echomimic.parallel.worker import MOST_ATTEMPTS, Arguments, Worker, limit_th
 
 LOCAL = "local"
 """The address that starts a cluster on this machine for the time of the run."""
+_ANSWER_SECONDS = 10.0
 _BLOCKS = 10_000
 """Most parts that Ray keeps account of; a part is what is given again if an actor dies."""
 
@@ -107,6 +109,18 @@ def _attempts_folder(shared: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _check_answers(address: str) -> None:
+    """Raise SetupError if nothing answers at "host:port" or "ray://host:port"; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "no answer"
+        raise SetupError(f"no Ray cluster at {address!r} ({why}); expected its address, or {LOCAL!r}") from None
+
+
 def _in_one_line(error: BaseException) -> EchoMimicError:
     """The error of this package that a worker raised, else what Ray says."""
     cause: BaseException | None = error
@@ -132,6 +146,7 @@ def connect(address: str, cpus: int = 0) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _check_answers(address)
     where: dict[str, Any] = {"address": address}
     if address == LOCAL:
         modules = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echomimic.media import read_video
+from echomimic.media import read_frames, read_video
 from echomimic.provenance.mark_code import decode_payload
 from echomimic.provenance.mark_pattern import HIGHEST, LOWEST, PAIRS, SLOT, TILE, WIDTH, Layout, layout
-from echomimic.types import Floats
+from echomimic.types import Floats, Picture
 
 BINS = 4 * PAIRS
 """Time bins of a period, each half a slot long."""
@@ -42,9 +42,12 @@ class _Candidate:
     spectra: Spectra
 
 
-def find_mark(video: Path, longest: float = LONGEST) -> MarkResult:
-    """Look for a mark in the first `longest` seconds of a video. Raises the errors of reading a video."""
-    return find_mark_in(_luma_of(video, longest))
+def find_mark(video: Path, longest: float = LONGEST, fps: float = 25.0) -> MarkResult:
+    """Look for a mark in the first `longest` seconds of a video, or of a folder of frames at `fps` a second.
+
+    Raises the errors of reading a video or a picture.
+    """
+    return find_mark_in(_luma_of(video, longest, fps))
 
 
 def find_mark_in(frames: Iterable[tuple[float, Floats]]) -> MarkResult:
@@ -60,9 +63,14 @@ def find_mark_in(frames: Iterable[tuple[float, Floats]]) -> MarkResult:
     return MarkResult(found, best.score, payload)
 
 
-def _luma_of(video: Path, longest: float) -> Iterator[tuple[float, Floats]]:
-    """Times and luma pictures of a video, scaled to WIDTH."""
-    for time, frame in read_video(video).frames():
+def _luma_of(video: Path, longest: float, fps: float) -> Iterator[tuple[float, Floats]]:
+    """Times and luma pictures of a video or a folder of frames, scaled to WIDTH."""
+    timed: Iterable[tuple[float, Picture]]
+    if video.is_dir():
+        timed = ((number / fps, frame) for number, frame in enumerate(read_frames(video)))
+    else:
+        timed = read_video(video).frames()
+    for time, frame in timed:
         if time > longest:
             return
         height = max(1, round(WIDTH * frame.shape[0] / frame.shape[1]))

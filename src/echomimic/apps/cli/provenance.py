@@ -52,7 +52,8 @@ def verify(file: _File, as_json: Json = False) -> None:
         credentials = read_credentials(file)
     except SetupError as error:
         problem = str(error)
-    mark = None if file.is_dir() or file.suffix.lower() in (".png", ".gif") else find_mark(file)
+    still = not file.is_dir() and file.suffix.lower() in (".png", ".gif")
+    mark = None if still else find_mark(file, fps=record.fps if record else 25.0)
     belongs = mark is not None and record is not None and mark.payload == record.payload()
     if as_json:
         print_json(
@@ -81,7 +82,7 @@ def _credentials_line(credentials: "Credentials | None", problem: str) -> str:
 
 def _mark_line(mark: "MarkResult | None", recorded: bool, belongs: bool) -> str:
     if mark is None:
-        return "not looked for: only videos hold enough frames"
+        return "not looked for: only videos and folders of frames hold it"
     if not mark.found:
         return f"none found (score {mark.score:.1f})"
     which = "of this record" if belongs else "of another record" if recorded and mark.payload else ""
