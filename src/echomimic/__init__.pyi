@@ -11,6 +11,7 @@ from .media import read_speech as read_speech
 from .notes import Note as Note
 from .options import Options as Options
 from .options import OptionsDict as OptionsDict
+from .options import WorkOptions as WorkOptions
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
 from .streaming import Frame as Frame

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -13,10 +15,10 @@ from typing_extensions import Unpack
 from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.checkpoints import LoraFile, other_preset, read_lora_metadata
-from echomimic.engines import Engine, Render, lora_of
-from echomimic.errors import OptionError, WeightsError
+from echomimic.engines import Engine, Part, Render, lora_of
+from echomimic.errors import OptionError, OutputError, WeightsError
 from echomimic.notes import collect_notes
-from echomimic.options import Options, OptionsDict, make_options
+from echomimic.options import USUAL_WORK, Options, OptionsDict, WorkOptions, make_options
 from echomimic.presets import (
     PRESETS,
     Preset,
@@ -26,14 +28,17 @@ from echomimic.presets import (
     require_packages,
     resolve_preset,
 )
-from echomimic.types import Clip, LandmarkTrack, Motion, Plan, Portrait, Progress, Speech
+from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Plan, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
     from echomimic.inputs import InputCache
     from echomimic.landmarks.face import Face
     from echomimic.provenance import RenderRecord, SigningKey
+    from echomimic.work import WorkFolder
 
 Source = str | Path
+SHORT_SECONDS = 3.0
+"""Length of a clip up to which the mesh engine keeps no work folder."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ def animate(
     engine: Engine | None = None,
     inputs: "InputCache | None" = None,
     progress: Progress | None = None,
+    work: WorkOptions | None = USUAL_WORK,
     **options: Unpack[OptionsDict],
 ) -> Clip:
     """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
@@ -73,8 +79,9 @@ def animate(
     track is written; `live` is where an .mp4 can be read while it grows; `sign` is a PEM certificate chain and its key,
     with which Content Credentials are signed (default: ECHOMIMIC_SIGN_CERT and ECHOMIMIC_SIGN_KEY); `lora` is a file
     that adapts a diffusion preset to a person; `engine` is one that `load` returned for the same preset, kept for many
-    clips, as `inputs` keeps what was read; `options` are the fields of `Options`. Raises EchoMimicError; the output
-    exists completely or not at all.
+    clips, as `inputs` keeps what was read; `work` is how the work folder beside the output is used, from which the same
+    call goes on after a crash, and None for none; `options` are the fields of `Options`. Raises EchoMimicError; the
+    output exists completely or not at all.
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
@@ -82,7 +89,7 @@ def animate(
         signing = _signing(Path(output), sign)
         run = _prepare(portrait, speech, motion, preset, weights, lora, engine, options, inputs, check_files=True)
         render = run.render
-        count = _write(Path(output), run, progress, live, signing)
+        count = _write(Path(output), run, progress, live, signing, work)
         if save_motion is not None:
             tracks.save_motion(save_motion, render.motion)
     return Clip(
@@ -295,25 +302,64 @@ def _signing(output: Path, given: tuple[Source, Source] | None) -> "SigningKey |
 
 
 def _write(
-    output: Path, run: _PreparedRun, progress: Progress | None, live: Source | None, signing: "SigningKey | None"
+    output: Path,
+    run: _PreparedRun,
+    progress: Progress | None,
+    live: Source | None,
+    signing: "SigningKey | None",
+    options: WorkOptions | None,
 ) -> int:
     """Render into the file and return the number of frames."""
     from echomimic.media import write_clip
-    from echomimic.provenance import TAG, mark_frames, sign_in_place
+    from echomimic.provenance import sign_in_place
 
     record = _record(run)
-    tags = {
+    # a palette of 256 colours would drown the mark
+    payload = record.payload() if run.options.mark and output.suffix.lower() != ".gif" else None
+    finish = None if signing is None else partial(sign_in_place, key=signing, record=record)
+    with _work_folder(output, run, record, options) as kept:
+        frames = _frames(run.render, progress, payload, kept)
+        tags = _tags(run, record if kept is None else kept.record)
+        return write_clip(output, frames, run.render.fps, run.speech, tags, live, finish, kept)
+
+
+def _tags(run: _PreparedRun, record: "RenderRecord") -> dict[str, str]:
+    """The tags of the file."""
+    from echomimic.provenance import TAG
+
+    return {
         "title": f"{run.speech.name} (AI-generated)",
         "comment": f"AI-generated video of a still picture, made by echomimic {__version__}, "
         f"preset {run.preset.name}, seed {run.options.seed}",
         "encoder": f"echomimic {__version__}",
         TAG: record.to_json(),
     }
-    frames = run.render.frames(progress)
-    if run.options.mark and output.suffix.lower() != ".gif":  # a palette of 256 colours would drown the mark
-        frames = mark_frames(frames, run.render.fps, record.payload())
-    finish = None if signing is None else partial(sign_in_place, key=signing, record=record)
-    return write_clip(output, frames, run.render.fps, run.speech, tags, live, finish)
+
+
+def _work_folder(
+    output: Path, run: _PreparedRun, record: "RenderRecord", options: WorkOptions | None
+) -> "AbstractContextManager[WorkFolder | None]":
+    """The work folder of a run; none if it is short, or of a format that has no segments."""
+    wanted = run.preset.engine == "diffusion" or run.render.num_frames / run.render.fps > SHORT_SECONDS
+    has_segments = output.suffix.lower() in (".mp4", ".webm")
+    if options is not None and options != USUAL_WORK and not has_segments:
+        raise OutputError(f"{output.name} has no segments to keep; expected a .mp4 or .webm to go on with, or to keep")
+    if options is None or not has_segments or not (wanted or options != USUAL_WORK):
+        return nullcontext()
+    from echomimic.work import open_work
+
+    return open_work(output, record, options) or nullcontext()
+
+
+def _frames(
+    render: Render, progress: Progress | None, payload: bytes | None, work: "WorkFolder | None"
+) -> Generator[Picture]:
+    """The frames that the work folder lacks, with the mark that holds `payload`."""
+    from echomimic.provenance import mark_frames
+
+    for first, last in [(0, render.num_frames)] if work is None else work.missing():
+        frames = render.frames(progress, Part(first, last, work))
+        yield from frames if payload is None else mark_frames(frames, render.fps, payload, first)
 
 
 def _record(run: _PreparedRun) -> "RenderRecord":

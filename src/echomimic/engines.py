@@ -1,6 +1,7 @@
 """The protocols of engines: an engine prepares a run, and the prepared run yields its frames."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from echomimic.checkpoints import LoraFile
@@ -11,6 +12,27 @@ from echomimic.types import Motion, Picture, Portrait, Progress, Speech
 
 if TYPE_CHECKING:
     from echomimic.landmarks.crop import Crop
+    from echomimic.work import WorkFolder
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a clip: the frames from `first` up to, but without, `last`; None is the end.
+
+    `work` is where an engine may keep what it has computed, to go on from there in another run. If its `span` is set,
+    frames outside of it stay as they were in the finished video that is kept there.
+    """
+
+    first: int = 0
+    last: int | None = None
+    work: "WorkFolder | None" = None
+
+    def end(self, frames: int) -> int:
+        """The frame after the last one, in a clip of `frames`."""
+        return frames if self.last is None else min(self.last, frames)
+
+
+WHOLE = Part()
 
 
 @runtime_checkable
@@ -24,7 +46,7 @@ class Render(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """Number of frames that `frames` yields."""
+        """Number of frames of the clip."""
         ...
 
     @property
@@ -55,10 +77,10 @@ class Render(Protocol):
         """The notes that were made while preparing."""
         ...
 
-    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
-        """Yield (H, W, 3) uint8 RGB frames one by one, as soon as each exists.
+    def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
+        """Yield (H, W, 3) uint8 RGB frames of a part one by one, as soon as each exists.
 
-        `progress` may raise `Cancelled` to stop.
+        They are the same, to the bit, as in the whole clip. `progress` may raise `Cancelled` to stop.
         """
         ...
 
@@ -88,8 +110,8 @@ def lora_of(engine: Engine) -> LoraFile | None:
     return found
 
 
-Tap = Callable[[Render, Progress | None], Iterator[Picture]]
-"""Yields the frames of a render, and may do something before, after and with each of them."""
+Tap = Callable[[Render, Progress | None, Part], Iterator[Picture]]
+"""Yields the frames of a part of a render, and may do something before, after and with each of them."""
 
 
 class TappedEngine:
@@ -123,5 +145,5 @@ class _TappedRender:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._render, name)
 
-    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
-        return self._tap(self._render, progress)
+    def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
+        return self._tap(self._render, progress, part)

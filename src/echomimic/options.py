@@ -171,6 +171,46 @@ class Options:
         return self
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class WorkOptions:
+    """How a render uses the work folder beside its output. These options do not change what is rendered."""
+
+    keep: Annotated[
+        bool, Field(description="keep the finished parts of the video beside it, to render a span again")
+    ] = False
+    resume: Annotated[bool, Field(description="refuse to begin anew: only go on with a run that was cut off")] = False
+    start: Annotated[
+        float | None, Field(description="render only a span of a video with kept work again, from this second on")
+    ] = None
+    end: Annotated[float | None, Field(description="up to this second")] = None
+
+    @property
+    def is_span(self) -> bool:
+        """Whether only a span is to be rendered again."""
+        return self.start is not None or self.end is not None
+
+    def span(self, seconds: float) -> tuple[float, float]:
+        """The span in a video that lasts `seconds`. Raises OptionError if there is nothing in it."""
+        start, end = self.start or 0.0, seconds if self.end is None else min(self.end, seconds)
+        if not 0 <= start < seconds:
+            raise OptionError(
+                f"`from` is {start:g} s and the video lasts {seconds:g} s; expected a time in it", code="span_empty"
+            )
+        if start >= end:
+            raise OptionError(
+                f"`from` is {start:g} s and `to` {end:g} s; expected `from` before `to`", code="span_empty"
+            )
+        return start, end
+
+
+USUAL_WORK = WorkOptions()
+
+
+def work_help(name: str) -> str:
+    """The sentence of help of a field of `WorkOptions`."""
+    return str(WorkOptions.__pydantic_fields__[name].description)  # type: ignore[attr-defined]
+
+
 class OptionsDict(TypedDict, total=False):
     """The fields of `Options` as keyword arguments; None leaves an option to the preset."""
 

@@ -11,7 +11,7 @@ from echomimic import api
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
 from echomimic.media import read_frames, read_video
-from echomimic.provenance import RenderRecord, digest, read_record
+from echomimic.provenance import RenderRecord, differing_versions, digest, read_record
 from echomimic.types import Clip, Picture, Progress
 
 
@@ -65,7 +65,7 @@ def replay(
     first, mean = compare_videos(video, output)
     made = read_record(output)
     assert made is not None  # animate has just written it
-    return Replay(clip, first is None, first, mean, _reasons(record, made))
+    return Replay(clip, first is None, first, mean, (*differing_versions(record, made), *_parts(record)))
 
 
 def _check_input(video: Path, name: str, path: Path | None, recorded: str | None) -> None:
@@ -104,16 +104,5 @@ def _frames(path: Path) -> Iterator[Picture]:
     return (frame for _, frame in read_video(path).frames())
 
 
-def _reasons(recorded: RenderRecord, made: RenderRecord) -> tuple[str, ...]:
-    """In which versions and weights two records differ."""
-    before = {"echomimic": recorded.version, **recorded.libraries}
-    now = {"echomimic": made.version, **made.libraries}
-    names = sorted(before.keys() | now.keys())
-    differences = [
-        f"{n} {now.get(n, '(absent)')} instead of {before.get(n, '(absent)')}"
-        for n in names
-        if before.get(n) != now.get(n)
-    ]
-    parts = sorted(recorded.weights.keys() | made.weights.keys())
-    differences += [f"other weights ({part})" for part in parts if recorded.weights.get(part) != made.weights.get(part)]
-    return tuple(differences)
+def _parts(record: RenderRecord) -> list[str]:
+    return [f"frames {part.first} to {part.last - 1} were rendered again with other settings" for part in record.parts]

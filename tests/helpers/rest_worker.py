@@ -11,7 +11,7 @@ import numpy as np
 
 from echomimic import api
 from echomimic.apps.jobs import worker
-from echomimic.engines import Render
+from echomimic.engines import WHOLE, Part, Render
 from echomimic.landmarks.crop import Crop
 from echomimic.notes import Note
 from echomimic.options import Options
@@ -53,8 +53,8 @@ class FakeRender:
         valid = np.ones(self.num_frames, bool)
         return LandmarkTrack(points, self.size, self.fps, valid, Curves.rest(self.num_frames, self.fps))
 
-    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
-        for index in range(self.num_frames):
+    def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
+        for index in range(part.first, part.end(self.num_frames)):
             if self.options.seed == SLOW:
                 time.sleep(0.02)
             if index == self.num_frames // 2:

@@ -250,7 +250,7 @@ def test_a_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr("echomimic.apps.server.uploads.Path.open", full)
         check(server.post(), 507, "no_space")
     with monkeypatch.context() as patched:
-        patched.setattr("echomimic.apps.jobs.store._sync", full)
+        patched.setattr("echomimic.apps.jobs.store.sync_file", full)
         check(server.post(), 507, "no_space")
     with monkeypatch.context() as patched:
         patched.setattr(

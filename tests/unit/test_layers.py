@@ -13,8 +13,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # from the bottom up: a module imports from its own layer and from those below
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"data", "errors", "installation", "notes", "options", "signals", "types"}),
-    frozenset({"checkpoints", "landmarks", "media", "motion", "parallel", "provenance"}),
+    frozenset({"data", "errors", "files", "installation", "notes", "options", "signals", "types"}),
+    frozenset({"checkpoints", "landmarks", "media", "motion", "parallel", "provenance", "work"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
     frozenset({"api", "editing", "inputs", "replay", "streaming"}),
     frozenset({"apps", "client", "evaluate", "train"}),
@@ -29,7 +29,7 @@ FOR_APPS = (
     {"apps", "evaluate", "train"}
     | {"api", "editing", "engines", "inputs", "presets", "replay", "streaming"}
     | LAYERS[0]
-    | {"media", "motion", "checkpoints", "parallel", "provenance"}
+    | {"media", "motion", "checkpoints", "parallel", "provenance", "work"}
 )
 FOR_APPS_MODULES = {
     "landmarks.face",

@@ -10,6 +10,7 @@ from torch import Tensor
 from echomimic.diffusion.attention import KeysValues
 from echomimic.diffusion.context import Window, closed_windows, open_windows, shifted
 from echomimic.diffusion.device import is_out_of_memory
+from echomimic.diffusion.latent_store import DenoiserState, Held
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
@@ -42,7 +43,7 @@ class SamplingConfig:
     """How a clip is denoised. Windows have `size` frames and move by `shift` each step; `batch` go into one call.
 
     `divide` false leaves the sum over overlapping windows undivided, as the first pipeline did at guidance ≤ 1.
-    `min_size` is how short windows may become if memory runs out.
+    `min_size` is how short windows may become if memory runs out; `span` limits the windows to those that touch it.
     """
 
     steps: int
@@ -56,9 +57,14 @@ class SamplingConfig:
     sampler: SamplerName = "ddim"
     divide: bool = True
     min_size: int = MIN_WINDOW
+    span: tuple[int, int] | None = None
 
     def at(self, step: int, frames: int) -> list[Window]:
         """The windows of one step."""
+        first, last = self.span or (0, frames)
+        return [window for window in self._all(step, frames) if any(first <= frame < last for frame in window)]
+
+    def _all(self, step: int, frames: int) -> list[Window]:
         if self.windows == "open":
             return open_windows(frames, self.size, self.overlap, self.shift * step)
         return shifted(closed_windows(frames, self.size, self.overlap, self.stride), self.shift * step, frames)
@@ -91,20 +97,41 @@ class Denoiser:
         self.batch = config.batch
 
     def run(
-        self, noise: Tensor, progress: Progress | None = None, callback: StepCallback | None = None
+        self,
+        noise: Tensor,
+        progress: Progress | None = None,
+        callback: StepCallback | None = None,
+        start: DenoiserState | None = None,
+        held: Held | None = None,
+        keep: Callable[[DenoiserState], None] | None = None,
     ) -> Iterator[Tensor]:
         """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
 
+        `keep` receives the state after every step, and `start` is that of an earlier run, to go on from there; of
+        `held` latents only a span is denoised.
         `progress` counts windows. Raises DeviceError if not even a short window fits the device.
         """
         sampler = Sampler(self.config.sampler, self.config.steps)
-        latents, before = noise, 0
-        for step, t in enumerate(sampler.timesteps):
+        latents, first, before = noise, 0, 0
+        if start is not None:
+            latents, first = start.latents.to(noise), start.step
+            self.config = replace(self.config, size=start.size, overlap=start.overlap)
+            sampler.restore(start.sampler, noise)
+            before = self.config.calls(len(noise)) - self.config.calls(len(noise), first)
+        for step, t in [*enumerate(sampler.timesteps)][first:]:
             velocity, count = self._summed(latents, t, step, before, progress)
+            count = count.clamp(min=1)
             before += len(self.config.at(step, len(latents)))
             if callback:
                 callback(sampler.clean(velocity / count, t, latents))
             latents = sampler.step(velocity / count if self.config.divide else velocity, t, latents)
+            if held:
+                later = sampler.timesteps[step + 1 : step + 2]
+                latents = held.blend(
+                    latents, sampler.noised(held.latents, held.noise, later[0]) if later else held.latents
+                )
+            if keep:
+                keep(DenoiserState(step + 1, latents, sampler.history(), self.config.size, self.config.overlap))
             yield latents
 
     def _summed(

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,11 +21,13 @@ from echomimic.diffusion.conditioning import (
 )
 from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
+from echomimic.diffusion.latent_store import LatentStore
 from echomimic.diffusion.lora import merge_lora_file
 from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.diffusion.whisper import RATE, feature_rows, log_mel, original_frames
+from echomimic.engines import WHOLE, Part
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, PasteBack
 from echomimic.landmarks.face import Face
@@ -164,7 +167,7 @@ class DiffusionRender:
             motion = self.engine.predict(self.frame.portrait, self.speech, cropped, self.frame.face)
         return fit_to_clip(motion, self.num_frames, self.options)
 
-    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+    def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield the frames of the portrait speaking, each as soon as it is decoded.
 
         `progress` counts windows, then frames; a `Previewing` one receives the middle frame after every step, but not
@@ -176,15 +179,17 @@ class DiffusionRender:
         run = _ClipStages(
             self.engine.networks(self.device, self.dtype, options.compile), self.device, self.dtype, options, preset
         )
-        with torch.inference_mode():
-            conditions = run.conditions(frame, driving, run.speech_features(self.speech))
-        width, height = frame.size
-        noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
-        two_stages = _TwoStageProgress(progress, run.config.calls(self.num_frames), self.num_frames)
         size = (frame.portrait.width, frame.portrait.height)
         finish = None if frame.whole is None else PasteBack(frame.whole, frame.crop, size)
-        latents = run.denoise(noise.to(self.device), conditions, two_stages, run.previews(progress, finish))
-        for picture in run.decode(latents):
+        two_stages = _TwoStageProgress(progress, run.config.calls(self.num_frames), self.num_frames, part.first)
+        latents = run.finished_latents(part)
+        if latents is None:
+            with torch.inference_mode():
+                conditions = run.conditions(frame, driving, run.speech_features(self.speech))
+            width, height = frame.size
+            noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
+            latents = run.denoise(noise.to(self.device), conditions, two_stages, run.previews(progress, finish), part)
+        for picture in run.decode(latents, part):
             two_stages.decoded()
             yield finish(picture) if finish else picture
 
@@ -199,8 +204,8 @@ def load_engine(
 class _TwoStageProgress:
     """Progress over both stages as one count: windows denoised, then frames decoded."""
 
-    def __init__(self, progress: Progress | None, windows: int, frames: int) -> None:
-        self._progress, self._clip, self._frames = progress, frames, 0
+    def __init__(self, progress: Progress | None, windows: int, frames: int, first: int = 0) -> None:
+        self._progress, self._clip, self._frames = progress, frames, first
         self._windows, self._total = windows, windows + frames
 
     def denoised(self, done: int, windows: int) -> None:
@@ -279,19 +284,42 @@ class _ClipStages:
         conditions: ConditionsOf,
         progress: _TwoStageProgress,
         callback: StepCallback | None = None,
+        part: Part = WHOLE,
     ) -> Tensor:
-        """The clean latents (frames, 4, h, w)."""
-        denoiser = Denoiser(self.networks.denoising, conditions, self.config, self.dtype)
+        """The clean latents (frames, 4, h, w), kept after every step in the work folder of the part."""
+        store = LatentStore(part.work, self.config.steps)
+        held = store.held(noise, self.config.overlap)
+        config = self.config if held is None else replace(self.config, span=(held.first, held.last))
+        denoiser = Denoiser(self.networks.denoising, conditions, config, self.dtype)
+        start = store.load()
+        if start is not None:
+            _note_resumed(start.step, config.steps)
         with resident(self.networks.denoising, self.device, self.options.offload):
-            return deque(without_gradients(denoiser.run(noise, progress.denoised, callback)), maxlen=1).pop()
+            steps = denoiser.run(noise, progress.denoised, callback, start, held, store.save)
+            return deque(without_gradients(steps), maxlen=1).pop()
 
-    def decode(self, latents: Tensor) -> Iterator[Picture]:
-        """Pictures one by one."""
-        vae = self.networks.vae
+    def finished_latents(self, part: Part) -> Tensor | None:
+        """The latents that an earlier run denoised completely."""
+        state, steps = LatentStore(part.work, self.config.steps).load(), self.config.steps
+        if state is None or state.step < steps:
+            return None
+        _note_resumed(state.step, steps)
+        return state.latents.to(self.device)
+
+    def decode(self, latents: Tensor, part: Part = WHOLE) -> Iterator[Picture]:
+        """Pictures of a part one by one, decoded in the same groups as those of the whole clip."""
+        vae, last = self.networks.vae, part.end(len(latents))
         if self.options.offload:
             cast(Any, vae).enable_tiling()
+        first = part.first - part.first % DECODE_BATCH
+        some = latents[first : last + -last % DECODE_BATCH]
         with resident(vae, self.device, self.options.offload):
-            yield from without_gradients(decode_latents(vae, latents, DECODE_BATCH, floor=self.options.exact))
+            pictures = decode_latents(vae, some, DECODE_BATCH, floor=self.options.exact)
+            yield from islice(without_gradients(pictures), part.first - first, last - first)
+
+
+def _note_resumed(step: int, steps: int) -> None:
+    note("denoising_resumed", "goes on after step {step} of {steps}", step=step, steps=steps)
 
 
 def sampling_config(options: Options, preset: Preset) -> SamplingConfig:

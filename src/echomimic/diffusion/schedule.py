@@ -4,6 +4,7 @@ A thousand steps, betas linear, velocity prediction (Salimans & Ho, 2022), zero 
 trailing timesteps (Lin et al., 2023). The samplers are diffusers'.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -39,6 +40,11 @@ def _scheduler(name: SamplerName) -> Any:
     return kinds.DDIMScheduler(**TRAINED, clip_sample=False)
 
 
+_NUMBERS = ("lower_order_nums", "this_order", "_step_index")
+_LISTS = ("model_outputs", "timestep_list")
+"""Where the multistep schedulers of diffusers keep what they remember."""
+
+
 class Sampler:
     """One run of a sampler: `timesteps` from noisy to clean, and a `step` for each of them, in that order.
 
@@ -55,6 +61,31 @@ class Sampler:
         """The predicted clean latents (Salimans & Ho, 2022, appendix D)."""
         signal = float(self._scheduler.alphas_cumprod[t])
         return cast(Tensor, signal**0.5 * latents - (1 - signal) ** 0.5 * velocity)
+
+    def noised(self, clean: Tensor, noise: Tensor, t: int) -> Tensor:
+        """Clean latents with the noise that they have at a timestep."""
+        signal = float(self._scheduler.alphas_cumprod[t])
+        return signal**0.5 * clean + (1 - signal) ** 0.5 * noise
+
+    def history(self) -> dict[str, Tensor]:
+        """What a multistep sampler remembers of the steps so far; nothing for DDIM."""
+        found = {name: value for name in _NUMBERS if (value := getattr(self._scheduler, name, None)) is not None}
+        for name in _LISTS:
+            values = getattr(self._scheduler, name, ())
+            found |= {f"{name}.{place}": value for place, value in enumerate(values) if value is not None}
+        if (last := getattr(self._scheduler, "last_sample", None)) is not None:
+            found["last_sample"] = last
+        return {name: torch.as_tensor(value) for name, value in found.items()}
+
+    def restore(self, history: Mapping[str, Tensor], like: Tensor) -> None:
+        """Continue with what `history` returned; tensors go to the device of `like`."""
+        for name, value in history.items():
+            held = value.to(like.device) if value.ndim else int(value)
+            listed, _, place = name.partition(".")
+            if place:
+                getattr(self._scheduler, listed)[int(place)] = held
+            else:
+                setattr(self._scheduler, name, held)
 
     def step(self, velocity: Tensor, t: int, latents: Tensor) -> Tensor:
         """The latents at the next noise level."""

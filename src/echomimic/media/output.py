@@ -3,20 +3,16 @@
 import errno
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from echomimic.errors import OutputError
+from echomimic.files import part_path, remove
 from echomimic.media.source import address_of
 
 SUFFIXES = (".mp4", ".webm", ".gif")
 ACCEPTED = f"a name that ends in {', '.join(SUFFIXES)}, or a folder name without a dot for png pictures"
-TEMPORARY = ".echomimic-part-"
-"""Prefix of unfinished files. Only a killed process leaves one behind; it may be deleted."""
-
 LONGEST_NAME = 255
 """Bytes of a file name on every common file system."""
 
@@ -132,24 +128,21 @@ def writing() -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, token: str | None = None) -> Iterator[Path]:
     """Yield a temporary name beside `path`, which is renamed to it if the block succeeds, and removed if it fails.
 
     It has the same suffix, and the block may make a file or a folder of it. Ctrl-C cleans up like any exception.
+    `token` is in the name, which is random by default.
     """
     path = Path(os.path.realpath(path))
-    part = _beside(path)
+    part = part_path(path, path.suffix, token)
     try:
         yield part
         with writing():
             _put(part, path)
     except BaseException:
-        _remove(part)
+        remove(part)
         raise
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
 
 
 def _put(part: Path, path: Path) -> None:
@@ -157,20 +150,11 @@ def _put(part: Path, path: Path) -> None:
     if not part.is_dir() or not path.is_dir():
         part.replace(path)
         return
-    old = _beside(path)
+    old = part_path(path, path.suffix)
     path.replace(old)
     try:
         part.replace(path)
     except BaseException:
         old.replace(path)
         raise
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    """Delete a file or folder if it exists."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+    remove(old)

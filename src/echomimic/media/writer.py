@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -15,13 +15,15 @@ import numpy as np
 
 from echomimic.media.gif import write_gif
 from echomimic.media.output import atomic_path, check_output, frame_name, is_folder, no_frames, writing
+from echomimic.media.segments import Segment, SegmentStore, StoredPacket, segment_start, stored_packets
 from echomimic.media.sound import speech_chunks
 from echomimic.notes import note
 from echomimic.types import Floats, Picture, Speech
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, VideoFrame, VideoStream
+    from av import AudioStream, Packet, VideoCodecContext, VideoFrame, VideoStream
     from av.container import InputContainer, OutputContainer
+    from av.video.reformatter import VideoReformatter
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ MP4 = OutputFormat(
     "mp4",
     "libx264",
     # 2.0 ms of CPU per frame of 512² with colour conversion; plain veryfast 2.7, superfast 2.2 at three times the size
-    {"preset": "veryfast", "subq": "1", "crf": "18"},
+    # each segment begins anew, which costs what 1.5 of crf gain: 16.5 has the size and the quality of 18 in one run
+    {"preset": "veryfast", "subq": "1", "crf": "16.5"},
     "aac",
     _AAC_RATES,
     192_000,
@@ -60,7 +63,7 @@ WEBM = OutputFormat(
 
 _SMALL = 320
 """Pixels of the longer side up to which x264 takes more care: at that size every speck shows, and time does not."""
-_SMALL_OPTIONS = {"preset": "faster", "subq": "4", "crf": "17"}
+_SMALL_OPTIONS = {"preset": "faster", "subq": "4", "crf": "15.5"}
 
 BT709 = 1
 LIMITED = 1
@@ -69,6 +72,8 @@ LIMITED = 1
 _NAMED_TAGS = frozenset({"title", "artist", "comment", "description", "copyright", "date", "genre", "synopsis"})
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
+_GLOBAL_HEADER = 1 << 22
+"""FFmpeg's flag for encoders whose parameter sets are in the header of the file."""
 _FORMATS = {".mp4": MP4, ".webm": WEBM}
 
 FRAGMENT = 0.2
@@ -93,24 +98,26 @@ def write_clip(
     tags: Mapping[str, str],
     live: str | Path | None = None,
     finish: Callable[[Path], None] | None = None,
+    store: SegmentStore | None = None,
 ) -> int:
     """Encode `frames` (H, W, 3) as they come, with the voice, in the format of the suffix; return their number.
 
     `.mp4` and `.webm` contain the sound, cut or padded with silence to the length of the frames; `.gif` and a folder
     of png pictures (a name without a suffix) do not. `tags` are stored in the file: comment, title and description by
     name, others inside the comment. `live` is a second file in which a `.mp4` can be read as fragments while it grows;
-    it is kept in any case. `finish` may change the whole file in place before it gets its name. A file at `path` is
+    it is kept in any case. Segments that `store` holds are copied from there, and the others are kept in it; `frames`
+    are those of the others. `finish` may change the whole file in place before it gets its name. A file at `path` is
     replaced at the end, and untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
     flow = iter(frames)
     tags = {name: text.encode("utf-8", "replace").decode() for name, text in tags.items()}  # file names may be no UTF-8
     try:
         path = check_output(path)
-        with atomic_path(path) as part:
-            count = _write_part(path, part, flow, fps, speech, tags, None if live is None else Path(live))
+        with atomic_path(path, store.token if store else None) as part:
+            written = _write_part(path, part, flow, fps, speech, tags, None if live is None else Path(live), store)
             if finish is not None:
                 finish(part)
-            return count
+            return written
     finally:
         close = getattr(flow, "close", None)
         if close is not None:
@@ -125,13 +132,14 @@ def _write_part(
     speech: Speech | None,
     tags: Mapping[str, str],
     live: Path | None,
+    store: SegmentStore | None,
 ) -> int:
     """Write `part` in the format that the name of `path` asks for."""
     suffix = path.suffix.lower()
     if live is not None and suffix == ".mp4":
-        return write_live(live, part, frames, fps, speech, tags)
+        return write_live(live, part, frames, fps, speech, tags, store)
     if suffix in _FORMATS:
-        return encode(str(part), _FORMATS[suffix], frames, fps, speech, tags)
+        return encode(str(part), _FORMATS[suffix], frames, fps, speech, tags, store)
     if speech is not None:
         kind = "a folder of pictures" if is_folder(path) else "gif"
         note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
@@ -147,13 +155,13 @@ def write_pngs(folder: Path, frames: Iterator[Picture], tags: Mapping[str, str])
         info.add_itxt(name, text)
     with writing():
         folder.mkdir()
-    count = 0
-    for count, frame in enumerate(frames, start=1):
+    number = 0
+    for number, frame in enumerate(frames, start=1):
         with writing():
-            Image.fromarray(frame).save(folder / frame_name(count), pnginfo=info, compress_level=3)
-    if count == 0:
+            Image.fromarray(frame).save(folder / frame_name(number), pnginfo=info, compress_level=3)
+    if number == 0:
         raise no_frames()
-    return count
+    return number
 
 
 def encode(
@@ -163,18 +171,34 @@ def encode(
     fps: float,
     speech: Speech | None,
     tags: Mapping[str, str],
+    store: SegmentStore | None = None,
 ) -> int:
-    """Encode all `frames` with the voice into `target`, a name or an open file; return their number."""
-    first = next(frames, None)
-    if first is None:
-        raise no_frames()
-    writer = ClipWriter(target, output_format, (first.shape[0], first.shape[1]), fps, speech, tags)
+    """Encode all `frames` with the voice into `target`, a name or an open file; return the number of frames in it.
+
+    Segments that `store` holds are copied; `frames` are those of the others.
+    """
+    writer: ClipWriter | None = None
     try:
-        for frame in chain((first,), frames):
-            writer.add(frame)
+        for number in count():
+            stored = store.load(number) if store else None
+            first = None if stored else next(frames, None)
+            if stored is None and first is None:
+                break
+            size = stored.size if stored else first.shape[:2] if first is not None else (0, 0)
+            writer = writer or ClipWriter(target, output_format, (size[0], size[1]), fps, speech, tags)
+            if stored:
+                writer.insert(stored)
+            elif first is not None:
+                length = segment_start(number + 1, fps) - segment_start(number, fps)
+                made = writer.add_segment(chain((first,), islice(frames, length - 1)))
+                if store:
+                    store.save(number, made)
+        if writer is None:
+            raise no_frames()
         writer.finish()
     finally:
-        writer.close()
+        if writer:
+            writer.close()
     return writer.count
 
 
@@ -196,7 +220,7 @@ def stored_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 class ClipWriter:
-    """Writes frames interleaved with the sound.
+    """Writes segments interleaved with the sound.
 
     `target` is a name, or a file open for writing, which need not be seekable for fragments. `size` is (height,
     width); an odd side gets its last row or column twice, because the codecs need even ones.
@@ -221,18 +245,29 @@ class ClipWriter:
         self._picture = PictureTrack(self._container, output_format, size, self._rate)
         self._sound = SoundTrack(self._container, output_format, speech) if speech else None
 
-    def add(self, frame: Picture) -> None:
-        """Encode one (H, W, 3) RGB frame, and the sound up to its end."""
-        self._mux(self._picture.encode(frame, self.count))
-        self.count += 1
-        if self._sound:
-            self._mux(self._sound.encode_until(self.count / self._rate))
+    def add_segment(self, frames: Iterable[Picture]) -> Segment:
+        """Encode (H, W, 3) RGB frames as a segment, and the sound up to the end of each; return the segment."""
+        before, stored = self.count, list[StoredPacket]()
+        encoder = self._picture.segment_encoder()
+        for frame in frames:
+            packets = encoder.encode(frame, self.count)
+            stored += stored_packets(packets)
+            self.count += 1
+            self._mux(packets)
+        packets = encoder.flush()
+        stored += stored_packets(packets)
+        self._mux(packets)
+        return Segment(stored, self.count - before, self._picture.size)
+
+    def insert(self, segment: Segment) -> None:
+        """Write a segment that was encoded before."""
+        self.count += segment.frames
+        self._mux(segment.to_packets(1 / self._rate))
 
     def finish(self) -> None:
         """Write the last packets and the index; raises OutputError if the disk is full."""
-        self._mux(self._picture.flush())
         if self._sound:
-            self._mux(self._sound.flush())
+            self._mux_sound(self._sound.flush())
         with writing():
             self._container.close()
 
@@ -244,38 +279,73 @@ class ClipWriter:
             self._container.close()
 
     def _mux(self, packets: "Iterable[Packet[Any]]") -> None:
+        """Write packets of the picture, and the sound up to the last frame."""
         for packet in packets:
+            packet.stream = self._picture.stream
             with writing():
                 self._container.mux(packet)
+        if self._sound:
+            self._mux_sound(self._sound.encode_until(self.count / self._rate))
+
+    def _mux_sound(self, packets: "Iterable[Packet[Any]]") -> None:
+        with writing():
+            self._container.mux(list(packets))
 
 
 class PictureTrack:
-    """The frames of a clip: converted to BT.709 YUV and compressed, with a key frame each second."""
+    """The picture stream of a clip. Its own encoder gives the header; each segment has an encoder like it."""
 
     def __init__(
         self, container: "OutputContainer", output_format: OutputFormat, size: tuple[int, int], rate: Fraction
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._size = size
+        self.size = size
+        self._format, self._rate = output_format, rate
+        self._options = picture_options(output_format, size)
         self._reformatter = VideoReformatter()  # kept: it holds the conversion tables
-        options = dict(output_format.picture_options)
-        if output_format.picture_options is MP4.picture_options and max(size) <= _SMALL:
-            options |= _SMALL_OPTIONS
-        # equal frames give equal bytes; without it x264's AVX-512 code differs from run to run
-        if output_format.picture == "libx264":
-            options.setdefault("x264-params", "cpu-independent=1")
-        stream = container.add_stream(output_format.picture, rate=rate, options=options)
-        self._stream = cast("VideoStream", stream)
-        context = self._stream.codec_context
-        context.width, context.height = size[1] + size[1] % 2, size[0] + size[0] % 2
+        self.stream = cast("VideoStream", container.add_stream(output_format.picture, rate=rate, options=self._options))
+        self._configure(self.stream.codec_context)
+        self.stream.codec_context.thread_count = 1
+
+    def segment_encoder(self) -> "SegmentEncoder":
+        """The encoder of the next segment."""
+        from av import CodecContext
+
+        context = cast("VideoCodecContext", CodecContext.create(self._format.picture, "w"))
+        context.options, context.framerate, context.time_base = dict(self._options), self._rate, 1 / self._rate
+        context.flags |= _GLOBAL_HEADER
+        self._configure(context)
+        return SegmentEncoder(context, self._reformatter, self.size)
+
+    def _configure(self, context: "VideoCodecContext") -> None:
+        height, width = self.size
+        context.width, context.height = width + width % 2, height + height % 2
         context.pix_fmt = "yuv420p"
-        context.gop_size = int(options.get("g", max(1, round(rate))))
+        context.gop_size = int(self._options.get("g", max(1, round(self._rate))))
         context.color_primaries = context.color_trc = context.colorspace = BT709
         context.color_range = LIMITED
 
+
+def picture_options(output_format: OutputFormat, size: tuple[int, int]) -> dict[str, str]:
+    """The options of the encoder for frames of a size."""
+    options = dict(output_format.picture_options)
+    if output_format.picture_options is MP4.picture_options and max(size) <= _SMALL:
+        options |= _SMALL_OPTIONS
+    # equal frames give equal bytes; without it x264's AVX-512 code differs from run to run
+    if output_format.picture == "libx264":
+        options.setdefault("x264-params", "cpu-independent=1")
+    return options
+
+
+class SegmentEncoder:
+    """Encodes the frames of a segment, converted to BT.709 YUV, with a key frame each second."""
+
+    def __init__(self, context: "VideoCodecContext", reformatter: "VideoReformatter", size: tuple[int, int]) -> None:
+        self._context, self._reformatter, self._size = context, reformatter, size
+
     def encode(self, frame: Picture, index: int) -> "list[Packet[Any]]":
-        """Packets that are ready once frame number `index` is in."""
+        """Packets that are ready once frame number `index` of the clip is in."""
         from av import VideoFrame
 
         if frame.shape != (*self._size, 3) or frame.dtype != np.uint8:
@@ -289,7 +359,7 @@ class PictureTrack:
             dst_colorspace=BT709,
             dst_color_range=LIMITED,
         )
-        picture.pts = index
+        picture.pts, picture.time_base = index, self._context.time_base
         return self._packets(picture)
 
     def flush(self) -> "list[Packet[Any]]":
@@ -298,7 +368,7 @@ class PictureTrack:
 
     def _packets(self, picture: "VideoFrame | None") -> "list[Packet[Any]]":
         with writing():
-            packets = self._stream.encode(picture)
+            packets = self._context.encode(picture)
         for packet in packets:
             packet.duration = 1  # else the last frame lasts no time and the clip ends early
         return list(packets)
@@ -351,7 +421,13 @@ class SoundTrack:
 
 
 def write_live(
-    live: Path, part: Path, frames: Iterator[Picture], fps: float, speech: Speech | None, tags: Mapping[str, str]
+    live: Path,
+    part: Path,
+    frames: Iterator[Picture],
+    fps: float,
+    speech: Speech | None,
+    tags: Mapping[str, str],
+    store: SegmentStore | None = None,
 ) -> int:
     """Encode `frames` into the fragmented mp4 `live`, which can be read as it grows, then copy it to `part`.
 
@@ -361,9 +437,9 @@ def write_live(
     with writing():
         file = live.open("wb", buffering=0)
     with file:
-        count = encode(file, FRAGMENTS, frames, fps, speech, tags)
+        number = encode(file, FRAGMENTS, frames, fps, speech, tags, store)
     copy_packets(live, part)
-    return count
+    return number
 
 
 def copy_packets(source: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.engines import WHOLE, Part
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
 from echomimic.landmarks.face import Face, LocatedFace, locate_face
@@ -165,10 +166,10 @@ class MeshRender:
         points = np.stack([self.prepared.scene.landmarks(row) for row in self.curves.values])
         return LandmarkTrack(points, self.size, self.fps, np.ones(len(points), bool), self.curves)
 
-    def frames(self, progress: Progress | None = None) -> Iterator[Picture]:
+    def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield (H, W, 3) frames of the portrait speaking."""
         curves, scene = self.curves, self.prepared.scene
-        yield from _render(scene, curves, self.options.workers or os.cpu_count() or 1, progress)
+        yield from _render(scene, curves, part, self.options.workers or os.cpu_count() or 1, progress)
 
 
 def load_engine(*_: object) -> MeshEngine:
@@ -214,16 +215,17 @@ def _sample_curves(curves: Curves, when: npt.NDArray[np.float64], fps: float) ->
     return Curves(sample_at(curves.values.astype(np.float64), when).astype(np.float32), fps)
 
 
-def _render(scene: Renderer, curves: Curves, workers: int, progress: Progress | None) -> Iterator[Picture]:
+def _render(scene: Renderer, curves: Curves, part: Part, workers: int, progress: Progress | None) -> Iterator[Picture]:
     """Frames in order from a few threads, never more than a few ahead of the consumer."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one frame per thread beats one frame on many threads
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mesh")
     waiting: deque[Future[Picture]] = deque()
-    total, sent, done = len(curves), 0, 0
+    total, sent, done = len(curves), part.first, part.first
+    end = part.end(total)
     try:
-        while done < total:
-            while sent < total and len(waiting) < QUEUED * workers:
+        while done < end:
+            while sent < end and len(waiting) < QUEUED * workers:
                 waiting.append(pool.submit(scene.frame, curves.values[sent]))
                 sent += 1
             yield waiting.popleft().result()

@@ -3,7 +3,16 @@
 from echomimic.provenance.keys import make_test_keys
 from echomimic.provenance.mark import mark_frames
 from echomimic.provenance.mark_detection import MarkResult, find_mark
-from echomimic.provenance.record import TAG, RenderRecord, digest, new_record, read_record
+from echomimic.provenance.record import (
+    TAG,
+    RenderedPart,
+    RenderRecord,
+    differing_inputs,
+    differing_versions,
+    digest,
+    new_record,
+    read_record,
+)
 from echomimic.provenance.signing import (
     SIGNED_SUFFIXES,
     Credentials,
@@ -19,8 +28,11 @@ __all__ = [
     "Credentials",
     "MarkResult",
     "RenderRecord",
+    "RenderedPart",
     "SigningKey",
     "check_signing",
+    "differing_inputs",
+    "differing_versions",
     "digest",
     "find_mark",
     "make_test_keys",

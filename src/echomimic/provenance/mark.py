@@ -3,7 +3,7 @@
 See docs/decisions for what it survives and what it cannot promise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import cv2
@@ -23,11 +23,15 @@ _FULL_TEXTURE = 12.0
 _WINDOW = (9, 9)
 
 
-def mark_frames(frames: Iterator[Picture], fps: float, payload: bytes) -> Iterator[Picture]:
-    """Yield copies of `frames` (H, W, 3) with a mark that holds `payload`, 6 bytes."""
+def mark_frames(frames: Iterator[Picture], fps: float, payload: bytes, first: int = 0) -> Generator[Picture]:
+    """Yield copies of `frames` (H, W, 3) with a mark that holds `payload`, 6 bytes.
+
+    `first` is the number of the first frame in the clip; at the start of a segment the frames are the same as if the
+    clip were marked from its beginning.
+    """
     marker: Marker | None = None
     try:
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(frames, first):
             marker = marker or Marker(payload, (frame.shape[0], frame.shape[1]), fps)
             yield marker.mark(frame, index)
     finally:

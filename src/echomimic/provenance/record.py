@@ -26,11 +26,22 @@ _OF_MACHINE = ("workers", "device", "offload", "compile")
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RenderedPart:
+    """Frames of a video that were rendered again: `first` up to `last`, without it, with these options and motion."""
+
+    first: int
+    last: int
+    options: dict[str, Any]
+    motion: str | None = None
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RenderRecord:
     """How a video was made. Digests are SHA-256 of files, or of the arrays of inputs that were not files.
 
     `options` are all options but those of the machine; `motion` is None if the voice drove the motion; `weights` are
-    the digests of checkpoint files by part; `libraries` are the versions that computed the frames.
+    the digests of checkpoint files by part; `libraries` are the versions that computed the frames; `parts` are the
+    frames that were rendered again afterwards, in that order.
     """
 
     version: str
@@ -44,6 +55,7 @@ class RenderRecord:
     motion: str | None = None
     weights: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
+    parts: list[RenderedPart] = field(default_factory=list)
 
     def to_json(self) -> str:
         """One line of JSON, the same for equal records."""
@@ -62,6 +74,43 @@ class RenderRecord:
         versions = ("version", "libraries", "frames", "fps", "size")
         named = {name: value for name, value in asdict(self).items() if name not in versions}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+
+
+def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
+    """In which versions and weights two records differ."""
+    old = {"echomimic": before.version, **before.libraries}
+    new = {"echomimic": now.version, **now.libraries}
+    differences = [
+        f"{name} {new.get(name, '(absent)')} instead of {old.get(name, '(absent)')}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    parts = sorted(before.weights.keys() | now.weights.keys())
+    differences += [f"other weights ({part})" for part in parts if before.weights.get(part) != now.weights.get(part)]
+    return tuple(differences)
+
+
+def differing_inputs(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
+    """In which inputs and options two records differ."""
+    differences = [f"another {name}" for name in ("portrait", "speech", "motion") if _differ(before, now, name)]
+    differences += [f"preset {now.preset} instead of {before.preset}"] if _differ(before, now, "preset") else []
+    old, new = before.options, _plain(now.options)
+    differences += [
+        f"`{name}` {new.get(name)} instead of {old.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    return tuple(differences)
+
+
+def _differ(before: RenderRecord, now: RenderRecord, name: str) -> bool:
+    return bool(getattr(before, name) != getattr(now, name))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(options))
+    return plain
 
 
 def recorded_options(options: Options) -> dict[str, Any]:

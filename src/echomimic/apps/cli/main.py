@@ -29,6 +29,7 @@ from echomimic.apps.cli.reporter import (
     stdout_error,
 )
 from echomimic.errors import EchoMimicError
+from echomimic.options import WorkOptions, work_help
 from echomimic.types import Clip
 
 app = typer.Typer(
@@ -71,6 +72,16 @@ _Sign = Annotated[
     tuple[Path, Path] | None,
     typer.Option(metavar="CERT KEY", help="sign with this PEM certificate chain and key: see 'echomimic keys'"),
 ]
+_Plan = Annotated[
+    bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
+]
+_Check = Annotated[
+    bool, typer.Option("--check", metavar=NO_VALUE, help="measure the finished video and print warnings")
+]
+_KeepWork = Annotated[bool, typer.Option("--keep-work", metavar=NO_VALUE, help=work_help("keep"))]
+_Resume = Annotated[bool, typer.Option("--resume", metavar=NO_VALUE, help=work_help("resume"))]
+_From = Annotated[float | None, typer.Option("--from", metavar="SECONDS", help=work_help("start"))]
+_To = Annotated[float | None, typer.Option("--to", metavar="SECONDS", help=work_help("end"))]
 _OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
 
 # exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
@@ -114,12 +125,12 @@ def animate(
     lora: _Lora = None,
     lora_strength: _Strength = 1.0,
     sign: _Sign = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", metavar=NO_VALUE, help="measure the finished video and print warnings")
-    ] = False,
+    plan: _Plan = False,
+    check: _Check = False,
+    keep_work: _KeepWork = False,
+    resume: _Resume = False,
+    start: _From = None,
+    end: _To = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -146,13 +157,10 @@ def animate(
             weights=weights,
             lora=adapted,
             sign=sign,
+            work=WorkOptions(keep=keep_work, resume=resume, start=start, end=end),
         )
         clip = run_job(job, reporter.progress)
-        _report(reporter, clip)
-        if check:
-            from echomimic.apps.cli.evaluate import check_made
-
-            check_made(clip.path, reporter)
+        _report(reporter, clip, check)
 
 
 @app.command()
@@ -167,12 +175,16 @@ def demo(output: Annotated[Path, _OUTPUT] = Path("demo.mp4"), as_json: Json = Fa
         _report(reporter, clip)
 
 
-def _report(reporter: Reporter, clip: Clip) -> None:
-    """Print the finished clip; if stdout cannot be written, the error says where the clip is."""
+def _report(reporter: Reporter, clip: Clip, check: bool = False) -> None:
+    """Print the finished clip; if stdout cannot be written, the error says where the clip is. `check` measures it."""
     try:
         reporter.done(clip)
     except StdoutError as error:
         raise StdoutError(f"{error}; the video is complete: {clip.path}", error.exit_code) from None
+    if check:
+        from echomimic.apps.cli.evaluate import check_made
+
+        check_made(clip.path, reporter)
 
 
 @app.command()

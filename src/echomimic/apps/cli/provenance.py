@@ -33,8 +33,10 @@ def info(file: _File, as_json: Json = False) -> None:
         print_line(f"  {record.frames} frames of {record.size[0]} x {record.size[1]} at {record.fps:g} a second")
         for name in ("portrait", "speech", "motion"):
             print_line(f"  {name:<9} {getattr(record, name) or 'none: the voice drove the motion'}")
-        for part, digest in record.weights.items():
-            print_line(f"  weights   {part}: {digest}")
+        for name, digest in record.weights.items():
+            print_line(f"  weights   {name}: {digest}")
+        for part in record.parts:
+            print_line(f"  again     frames {part.first} to {part.last - 1}, with other options or motion")
         print_line("  options   " + ", ".join(f"{name}={value}" for name, value in record.options.items()))
         print_line("  versions  " + ", ".join(f"{name} {version}" for name, version in record.libraries.items()))
     raise typer.Exit(0 if record is not None else 1)

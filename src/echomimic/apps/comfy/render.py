@@ -11,7 +11,7 @@ import numpy as np
 
 from echomimic.apps.comfy import host
 from echomimic.apps.comfy.widgets import note_lines, rewrite_option_names
-from echomimic.engines import Engine, Render, TappedEngine
+from echomimic.engines import Engine, Part, Render, TappedEngine
 from echomimic.errors import MotionError, PictureError
 from echomimic.notes import collect_notes, note
 from echomimic.options import Options, make_options
@@ -103,11 +103,11 @@ class FrameTap:
         self.kept: list[Picture] = []
         self.box = ""
 
-    def __call__(self, render: Render, progress: Progress | None) -> Iterator[Picture]:
+    def __call__(self, render: Render, progress: Progress | None, part: Part) -> Iterator[Picture]:
         """Load the networks onto the device and yield the frames."""
         self.box = _describe_crop(render.crop)
         self._model.management.load(self._options, render.memory_mb)
-        for frame in render.frames(progress):
+        for frame in render.frames(progress, part):
             shown = frame if self._cut is None else _middle(frame, self._cut)
             self._reporter.show(shown)
             if self._keep:
@@ -147,6 +147,7 @@ def render(
             preset=model.preset.name,
             weights=model.weights,
             options=given,
+            work=None,
         )
         engine = TappedEngine(model.engine, tap, align=driver is not None and driver.align)
         clip = run_job(job, reporter, engine=engine)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echomimic.checkpoints import LoraFile
-from echomimic.engines import Engine, Render, TappedEngine
+from echomimic.engines import Engine, Part, Render, TappedEngine
 from echomimic.errors import InputError
+from echomimic.options import USUAL_WORK, WorkOptions
 from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, Previewing, Progress, Speech
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class JobRequest:
     weights: Path | None = None
     lora: LoraFile | None = None
     sign: tuple[Path, Path] | None = None
+    work: WorkOptions | None = USUAL_WORK
     pose: bool = False
     person: int | None = None
     max_pixels: int | None = None
@@ -91,14 +93,15 @@ def run_job(
         save_motion=request.save_motion,
         weights=request.weights,
         progress=progress,
+        work=request.work,
         **{name: value for name, value in given.items() if value is not None},
         **request.options,
     )
 
 
-def _previewed(render: Render, progress: Progress | None) -> Iterator[Picture]:
+def _previewed(render: Render, progress: Progress | None, part: Part) -> Iterator[Picture]:
     """The frames, each of which is offered to a `Previewing` progress as it passes."""
-    for frame in render.frames(progress):
+    for frame in render.frames(progress, part):
         if isinstance(progress, Previewing):
             progress.preview(lambda frame=frame: frame)  # type: ignore[misc]
         yield frame

@@ -4,7 +4,6 @@ Files are on disk before the row is written; a row that is final never changes a
 """
 
 import json
-import os
 import secrets
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echomimic.apps.jobs.request import JobError
+from echomimic.files import Lock, lock_file, remove, sync_file, work_path
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Values = Mapping[str, Any]
@@ -248,9 +248,9 @@ class JobFiles:
     def adopt(self, upload: Path, name: str) -> None:
         """Turn a complete upload into the folder of a job; it is on disk when this returns."""
         for path in upload.iterdir():
-            _sync(path)
+            sync_file(path)
         upload.rename(self.of(name))
-        _sync(self._jobs)
+        sync_file(self._jobs)
 
     def remove(self, name: str) -> None:
         shutil.rmtree(self.of(name), ignore_errors=True)
@@ -263,8 +263,8 @@ class JobFiles:
         return sum(path.stat().st_size for path in self._results(job) if path.exists())
 
     def prepare(self, job: Job) -> None:
-        """Delete what an interrupted attempt left behind."""
-        self._keep(job.id, set(INPUTS))
+        """Delete what an interrupted attempt left behind, but for the finished part of its work."""
+        self._keep(job.id, {*INPUTS, work_path(self.result(job)).name})
 
     def sweep(self, known: set[str]) -> None:
         """Delete interrupted uploads, and folders whose job has no row; call it at the start."""
@@ -294,30 +294,14 @@ class JobFiles:
     def _keep(self, name: str, keep: set[str]) -> None:
         for path in self.of(name).iterdir() if self.of(name).is_dir() else ():
             if path.name not in keep:
-                with suppress(OSError):  # Windows refuses to delete a file that is being read
-                    path.unlink()
+                remove(path)  # Windows refuses to delete a file that is being read
 
 
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _lock(path: Path) -> sqlite3.Connection:
-    """Hold a lock that ends with this process, however it ends, on every system: an SQLite transaction."""
-    lock = sqlite3.connect(path, isolation_level=None, timeout=2, check_same_thread=False)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError:
-        lock.close()
-        raise JobError(
-            "another server uses this data folder; stop it or choose another `data` folder", "in_use"
-        ) from None
+def _lock(path: Path) -> Lock:
+    """Hold the lock of a data folder. Raises JobError if another server does."""
+    lock = lock_file(path)
+    if lock is None:
+        raise JobError("another server uses this data folder; stop it or choose another `data` folder", "in_use")
     return lock
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.errors import InputError, OptionError
-from echomimic.media.output import TEMPORARY, writing
+from echomimic.files import TEMPORARY
+from echomimic.media.output import writing
 from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import FILE_NAME, Row, append_rows, read_manifest, write_rows
 from echomimic.train.diffusion.prepare.fingerprint import duplicates
