@@ -161,7 +161,8 @@ def test_stage_two_and_the_landmarks_start_from_the_export_of_stage_one(
 
 def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Path) -> None:
     """torchrun with two processes (gloo) and half the batch each: the same losses, one log, quiet second process."""
-    sets = ("--set", "optimizer.eps=1e-4", "--set", "model.trained=all")
+    values = ("optimizer.eps=1e-4", "model.trained=all", "run.steps=20", "run.checkpoint_every=20")
+    sets = [part for value in values for part in ("--set", value)]
     assert run([*run_arguments(*made, tmp_path / "one"), *sets]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "echomimic"]
     done = subprocess.run(
@@ -174,7 +175,7 @@ def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Pa
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("steps are done") == 1
     one, two = ([record["loss"] for record in read_log(tmp_path / name)] for name in ("one", "two"))
-    assert len(one) == 4 and two == pytest.approx(one, abs=1e-6)
+    assert len(one) == 20 and two == pytest.approx(one, abs=1e-6)
     ours, theirs = (load_file(list_checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("one", "two"))
     assert max(float((ours[key] - theirs[key]).abs().max()) for key in ours) < 1e-6
 
