@@ -89,7 +89,7 @@ def test_the_editor(
     assert findings(page) == []
     page.press("body", "h")
     page.wait_for_selector("#frame[data-kind=hands]")
-    page.press("body", "k")
+    page.press("body", "n")
     page.click("#fixes summary")
     assert findings(page) == []
     assert tab.faults == []

@@ -29,7 +29,7 @@ def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_fi
     page.press("body", "m")
     tab.until("document.querySelectorAll('#edits code').length == 2")
     page.press("body", "m")
-    tab.until("document.querySelectorAll('#edits code').length == 3")
+    tab.until("document.querySelectorAll('#edits code').length == 1")
     page.press("body", "Control+z")
     tab.until("document.querySelectorAll('#edits code').length == 2")
     lines = edits(page)
@@ -61,7 +61,7 @@ def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None
     page.press("body", "Shift+ArrowRight")
     tab.until("document.querySelector('#frame').dataset.shown == '11'")
     page.press("body", "ArrowDown")
-    page.press("body", "k")
+    page.press("body", "n")
     page.press("body", "ArrowUp")
     page.wait_for_selector("#edits code:has-text('spread')")
     first = page.text_content("#edits code")
@@ -124,7 +124,7 @@ def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, portrait_file: 
         page.click("#edit")
     editor = opened.value
     editor.wait_for_selector("#frame[data-shown]")
-    editor.press("body", "k")
+    editor.press("body", "n")
     for _ in range(45 if PICTURES else 10):
         editor.press("body", "ArrowRight")
     drag(editor, 7 if PICTURES else 2, -40)

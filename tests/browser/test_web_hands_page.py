@@ -101,7 +101,7 @@ def test_the_keyboard_alone(tab: Tab, portrait_file: Path, voice_file: Path) -> 
     page.press("body", "Shift+ArrowRight")
     tab.until("document.querySelector('#frame').dataset.shown == '10'")
     page.press("body", "ArrowDown")
-    page.press("body", "k")
+    page.press("body", "n")
     value = "document.querySelector('#clock').textContent.split(' ').pop()"
     before = float(page.evaluate(value))
     page.press("body", "ArrowUp")

@@ -23,6 +23,7 @@ CHROMIUM = os.environ.get("ECHOMIMIC_CHROMIUM") or shutil.which("chromium") or s
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions"),
+    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
     *("--no-first-run", "--mute-audio", "--autoplay-policy=no-user-gesture-required"),
 ]
 

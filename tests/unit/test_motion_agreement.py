@@ -25,6 +25,7 @@ marks = st.tuples(start, st.floats(0.7, 1.2), st.floats(1.3, 2.0)).map(lambda t:
 PARTS = ("eyes", "brows", "mouth", "pupils", "nose", "head")
 parts = st.lists(st.sampled_from(PARTS), unique=True, max_size=6)
 keys = st.tuples(start, st.floats(0.7, 1.6)).map(lambda t: [[t[0], 0.1], [t[1], 0.5]])
+turns = keys.map(lambda pair: [[at, 10 * value] for at, value in pair])
 EDIT_VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "select": {"parts": parts},
     "resample": {"fps": st.sampled_from([12.0, 24.0, 30.0, 50.0])},
@@ -39,6 +40,14 @@ EDIT_VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "mirror": {},
     "set_curve": {"curve": st.just("jaw"), "keys": keys},
     "draw_curve": {"curve": st.just("jaw"), "keys": keys},
+    "shift_curve": {"curve": st.just("yaw"), "keys": turns, "ease": st.sampled_from(["smooth", "hold", "0.4,0,0.2,1"])},
+    "express": {"expression": st.sampled_from(["nod", "shake", "surprise"]), "start": start},
+    "layer": {
+        "name": st.just("mine"),
+        "edits": st.just([{"op": "express", "expression": "nod", "start": 0.2}, {"op": "mirror"}]),
+        "strength": st.floats(0.0, 1.0),
+        "muted": st.booleans(),
+    },
     "scale_curve": {"curve": st.just("jaw"), "gain": st.floats(0.0, 1.5), "start": start},
     "concat": {"others": st.just(["other"]), "seam": st.floats(0.0, 0.5)},
     "note": {"text": st.text(max_size=20)},

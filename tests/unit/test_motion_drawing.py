@@ -17,7 +17,9 @@ from echomimic.motion import (
     read_edit,
     save_motion,
     scale_curve,
+    shift_curve,
 )
+from echomimic.motion import edits as motion_edits
 from echomimic.motion.curve_edits import find_curve
 from echomimic.types import CURVE_NAMES, Curves, Floats, LandmarkTrack
 from helpers.motion_samples import face_track
@@ -218,3 +220,49 @@ def test_applying_edits_can_be_cancelled() -> None:
     with pytest.raises(Cancelled):
         apply_edits(face(), [read_edit({"op": "mirror"})] * 10, progress=cancel_at_3)
     assert done == [0, 1, 2, 3]
+
+
+def test_eases_are_named_or_bezier_handles() -> None:
+    track = face()
+    ends = [(0.4, 0.0), (1.2, 1.0)]
+    middle = {ease: float(jaw(draw_curve(track, "jaw", ends, ease))[20]) for ease in ("linear", "in", "out", "hold")}
+    assert middle["linear"] == pytest.approx(0.5, abs=1e-5)
+    assert middle["in"] < 0.35 < 0.65 < middle["out"]
+    assert middle["hold"] == 0.0
+    assert float(jaw(draw_curve(track, "jaw", ends, "0,0,1,1"))[25]) == pytest.approx(0.75, abs=1e-5)
+    with pytest.raises(MotionError, match="ease is '2,0,0,0'; expected one of smooth"):
+        draw_curve(track, "jaw", ends, "2,0,0,0")
+
+
+def test_offsets_are_added_within_their_stretch() -> None:
+    track = face()
+    shifted = jaw(shift_curve(track, "jaw", [(0.4, 0.0), (0.8, 0.2), (1.2, 0.0)])) - jaw(track)
+    assert shifted[20] == pytest.approx(0.2, abs=1e-6)
+    assert not np.delete(shifted, range(10, 31)).any()
+
+
+def test_layers_are_mixed_muted_and_heard_alone() -> None:
+    track = face()
+    closed = {"op": "scale_curve", "curve": "jaw", "gain": 0}
+    whole, turned = (
+        {"op": "layer", "name": name, "edits": [edit]}
+        for name, edit in (("mouth", closed), ("head", {"op": "express", "expression": "nod", "start": 0.2}))
+    )
+
+    def after(*edits: dict[str, Any]) -> LandmarkTrack:
+        edited = apply_edits(track, [read_edit(edit) for edit in edits])
+        assert isinstance(edited, LandmarkTrack)
+        return edited
+
+    assert jaw(after(whole | {"strength": 0.25})) == pytest.approx(0.75 * jaw(track), abs=1e-6)
+    assert np.array_equal(jaw(after(whole | {"muted": True})), jaw(track))
+    alone = after(whole, turned | {"solo": True})
+    assert alone.curves is not None and track.curves is not None
+    assert np.array_equal(jaw(alone), jaw(track)) and (alone.curves["pitch"] != track.curves["pitch"]).any()
+    edit = read_edit(whole | {"strength": 0.25})
+    assert read_edit(str(edit)) == edit and read_edit(edit.record()) == edit
+    for wrong in (whole, {"op": "trim", "end": 1}, {"op": "explode"}):
+        with pytest.raises(MotionError):
+            read_edit(whole | {"edits": [wrong]})
+    with pytest.raises(MotionError, match="with those of layers"):
+        motion_edits.read_edits([whole | {"edits": [closed] * 600}] * 2)

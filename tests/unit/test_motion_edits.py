@@ -231,7 +231,7 @@ def test_set_draws_a_curve_between_keyframes() -> None:
     def face_of(row: Floats) -> Floats:
         return np.full((478, 3), row[column], np.float32)
 
-    moved = set_curve(track, "yaw", [(0, 5.0)], face_of)
+    moved = set_curve(track, "yaw", [(0, 5.0)], face_of=face_of)
     expected = track.points + (5 - track.curves["yaw"])[:, None, None]
     np.testing.assert_allclose(moved.points, expected, atol=1e-3)
     for name, keys in (("ears", [(0, 1)]), ("yaw", [(0, 90)]), ("yaw", []), ("yaw", [(1, 2), (1, 3)])):

@@ -24,6 +24,9 @@ from .curve_edits import (
 from .curve_edits import (
     set_curve as set_curve,
 )
+from .curve_edits import (
+    shift_curve as shift_curve,
+)
 from .edits import (
     EDITS as EDITS,
 )
@@ -40,7 +43,13 @@ from .edits import (
     EditContext as EditContext,
 )
 from .edits import (
+    active_edits as active_edits,
+)
+from .edits import (
     apply_edits as apply_edits,
+)
+from .edits import (
+    count_edits as count_edits,
 )
 from .edits import (
     read_edit as read_edit,
@@ -48,6 +57,8 @@ from .edits import (
 from .edits import (
     read_edits as read_edits,
 )
+from .expressions import EXPRESSIONS as EXPRESSIONS
+from .expressions import express as express
 from .face_retarget import align_motion as align_motion
 from .files import (
     check_motion_path as check_motion_path,
@@ -73,6 +84,7 @@ from .files import (
 from .gestures import gesture_track as gesture_track
 from .hands import POSE_CURVES as POSE_CURVES
 from .hands import pose_curves as pose_curves
+from .layers import layer as layer
 from .preview import (
     preview_frames as preview_frames,
 )

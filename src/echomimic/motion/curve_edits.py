@@ -1,4 +1,4 @@
-"""Edits of one curve: set by keyframes, drawn in a stretch, or scaled; the other curves stay."""
+"""Edits of one curve: set by keyframes, drawn or shifted in a stretch, or scaled; the other curves stay."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +19,16 @@ _EASE = 0.08
 """Seconds over which a scaled range eases into the curve beside it."""
 TOLERANCE = 0.05
 """Distance that a curve may have from its keyframes, as a fraction of its range of movement."""
+EASES: dict[str, tuple[float, float, float, float] | None] = {
+    "smooth": None,
+    "linear": (0.0, 0.0, 1.0, 1.0),
+    "in": (0.42, 0.0, 1.0, 1.0),
+    "out": (0.0, 0.0, 0.58, 1.0),
+    "hold": None,
+}
+"""Ways from one keyframe to the next: `smooth` (smoothstep), `hold` (a step at the next one), or the handles
+x1, y1, x2, y2 of a cubic Bezier curve in the unit square, as in CSS."""
+_BISECTIONS = 24
 _LEAST = 0.004
 """The tolerance of a curve that hardly moves, as a fraction of the curve's range."""
 
@@ -61,15 +71,18 @@ def _with_curve(motion: Track, name: str, values: Floats, face_of: FaceOf | None
     return replace(motion, points=points, curves=after)
 
 
-def set_curve(track: Track, curve: str, keys: Sequence[Key], face_of: FaceOf | None = None) -> Track:
+def set_curve(
+    track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
+) -> Track:
     """One whole curve set by keyframes (second, value), eased between them and held before and after them.
 
     A face must have curves; `face_of` gives the landmarks (478, 3) of a row of curves: with it the points follow. Hands
-    (`hands.POSE_CURVES`) always follow. MotionError for a value outside the curve's range.
+    (`hands.POSE_CURVES`) always follow. `ease` is a name of `EASES`, or four handles such as '0.4,0,0.2,1'. MotionError
+    for a value outside the curve's range.
     """
     read_curve(track, curve)
     table = _table(find_curve(track, curve), keys)
-    return _with_curve(track, curve, _eased(np.arange(len(track)) / track.fps, table), face_of)
+    return _with_curve(track, curve, _eased(np.arange(len(track)) / track.fps, table, ease), face_of)
 
 
 def _table(curve: Curve, keys: Sequence[Key]) -> Times:
@@ -86,27 +99,82 @@ def _table(curve: Curve, keys: Sequence[Key]) -> Times:
     return table
 
 
-def _eased(seconds: Times, table: Times) -> Floats:
-    """Values between keyframes, with zero slope at each (smoothstep)."""
+def read_ease(ease: str) -> str | tuple[float, float, float, float]:
+    """`smooth`, `hold`, or the handles of a Bezier curve. MotionError if `ease` is none of these."""
+    if ease in EASES:
+        return EASES[ease] or ease
+    try:
+        x1, y1, x2, y2 = (float(number) for number in ease.split(","))
+    except ValueError:
+        x1 = y1 = x2 = y2 = np.nan
+    if not (0 <= x1 <= 1 and 0 <= x2 <= 1 and abs(y1) <= 3 and abs(y2) <= 3):
+        raise MotionError(
+            f"ease is {ease[:40]!r}; expected one of {', '.join(EASES)}, or four handles such as 0.4,0,0.2,1 "
+            "(x within 0 and 1)"
+        )
+    return x1, y1, x2, y2
+
+
+def _progress(fraction: Times, ease: str) -> Times:
+    """How far (0..1) a curve has come from one keyframe to the next at a fraction (0..1) of the time between them."""
+    way = read_ease(ease)
+    if way == "smooth":
+        return fraction * fraction * (3 - 2 * fraction)
+    if way == "hold":
+        return np.floor(fraction)
+    assert not isinstance(way, str)
+    x1, y1, x2, y2 = way
+    low, high = np.zeros_like(fraction), np.ones_like(fraction)
+    for _ in range(_BISECTIONS):  # x grows with u, since both handles are within the square
+        u = (low + high) / 2
+        below = _bezier(u, x1, x2) < fraction
+        low, high = np.where(below, u, low), np.where(below, high, u)
+    return np.where(fraction <= 0, 0.0, np.where(fraction >= 1, 1.0, _bezier((low + high) / 2, y1, y2)))
+
+
+def _bezier(u: Times, a: float, b: float) -> Times:
+    """One coordinate of a cubic Bezier curve from 0 to 1 with handles `a` and `b`."""
+    return 3 * (1 - u) ** 2 * u * a + 3 * (1 - u) * u**2 * b + u**3
+
+
+def _eased(seconds: Times, table: Times, ease: str = "smooth") -> Floats:
+    """Values between keyframes; `smooth` has zero slope at each."""
     last = len(table) - 1
     left = np.clip(np.searchsorted(table[:, 0], seconds, side="right") - 1, 0, max(last - 1, 0))
     right = np.minimum(left + 1, last)
     span = np.maximum(table[right, 0] - table[left, 0], 1e-9)
     fraction = np.clip((seconds - table[left, 0]) / span, 0, 1)
-    fraction = fraction * fraction * (3 - 2 * fraction)
+    fraction = _progress(fraction, ease)
     return np.asarray(table[left, 1] + fraction * (table[right, 1] - table[left, 1]), np.float32)
 
 
-def draw_curve(track: Track, curve: str, keys: Sequence[Key], face_of: FaceOf | None = None) -> Track:
+def draw_curve(
+    track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
+) -> Track:
     """One curve drawn between its first and its last keyframe (second, value); outside of them it stays.
 
-    `face_of` and errors as in `set_curve`.
+    `ease`, `face_of` and errors as in `set_curve`.
     """
     before = read_curve(track, curve)
     table = _table(find_curve(track, curve), keys)
     frame, half = np.arange(len(track)) / track.fps, 0.5 / track.fps
     inside = (frame >= table[0, 0] - half) & (frame <= table[-1, 0] + half)
-    return _with_curve(track, curve, np.where(inside, _eased(frame, table), before), face_of)
+    return _with_curve(track, curve, np.where(inside, _eased(frame, table, ease), before), face_of)
+
+
+def shift_curve(
+    track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
+) -> Track:
+    """Offsets (second, amount) added to one curve between the first and the last of them; elsewhere it stays.
+
+    The result is clipped to the curve's range. `ease` and `face_of` as in `set_curve`.
+    """
+    before, line = read_curve(track, curve), find_curve(track, curve)
+    whole = line.high - line.low
+    table = _table(Curve(line.name, line.unit, -whole, whole, line.help), keys)
+    frame = np.arange(len(track)) / track.fps
+    inside = (frame >= table[0, 0]) & (frame <= table[-1, 0])
+    return _with_curve(track, curve, before + np.where(inside, _eased(frame, table, ease), 0), face_of)
 
 
 def scale_curve(

@@ -7,7 +7,7 @@ be applied again to another motion, for instance to that of another voice. Their
 
 import ast
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -34,6 +34,15 @@ Keys = Annotated[tuple[Key, ...], Field(min_length=1, max_length=MAX_KEYS)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Regions = Annotated[tuple[Name, ...], Field(max_length=20)]
 
+Ease = Annotated[
+    str,
+    Field(
+        max_length=60,
+        description="way between keyframes: smooth, linear, in, out, hold, or Bezier handles 0.4,0,0.2,1",
+        json_schema_extra={"metavar": "EASE"},
+    ),
+]
+
 _REGIONS = "face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face"
 
 
@@ -51,6 +60,8 @@ class EditContext:
 
     load: Callable[[str], Motion] | None = None
     face_of: Callable[[Floats], Floats] | None = None
+    progress: Progress | None = None
+    """Called before each edit; raising from it cancels."""
 
     def motion(self, name: str) -> Motion:
         """The motion called `name`. MotionError if other motions cannot be read here."""
@@ -74,6 +85,11 @@ class BaseEdit(BaseModel):
     """The name on the command line, if it differs from `op`."""
     keeps_length: ClassVar[bool] = True
     """Whether the motion has as many frames afterwards: only then can the edit be applied in the editor."""
+
+    @property
+    def curves(self) -> frozenset[str]:
+        """Names of the curves that the edit sets one by one."""
+        return frozenset()
 
     def arguments(self, context: EditContext) -> dict[str, Any]:
         """The keyword arguments of the function."""
@@ -207,6 +223,11 @@ class CurveEdit(BaseEdit):
 
     curve: Annotated[Name, _help("jaw, blink, yaw, left_x, …: see docs/motion.md", "CURVE")]
 
+    @property
+    def curves(self) -> frozenset[str]:
+        """The curve."""
+        return frozenset({self.curve})
+
     def arguments(self, context: EditContext) -> dict[str, Any]:  # noqa: D102
         return {**super().arguments(context), "face_of": context.face_of}
 
@@ -217,6 +238,7 @@ class SetCurve(CurveEdit):
     op: Literal["set_curve"] = "set_curve"
     command: ClassVar[str | None] = "set"
     keys: Annotated[Keys, _help("keyframes: 0=0 0.8=10", "SECOND=VALUE…")]
+    ease: Ease = "smooth"
 
 
 class DrawCurve(CurveEdit):
@@ -225,6 +247,16 @@ class DrawCurve(CurveEdit):
     op: Literal["draw_curve"] = "draw_curve"
     command: ClassVar[str | None] = "draw"
     keys: Annotated[Keys, _help("keyframes: 0.4=0 0.8=10", "SECOND=VALUE…")]
+    ease: Ease = "smooth"
+
+
+class ShiftCurve(CurveEdit):
+    """Add offsets to one curve between the first and the last of them; the points follow."""
+
+    op: Literal["shift_curve"] = "shift_curve"
+    command: ClassVar[str | None] = "shift"
+    keys: Annotated[Keys, _help("offsets: 0.4=0 0.6=0.3 0.8=0", "SECOND=AMOUNT…")]
+    ease: Ease = "smooth"
 
 
 class ScaleCurve(CurveEdit):
@@ -235,6 +267,26 @@ class ScaleCurve(CurveEdit):
     gain: Annotated[Gain, _help("how many times as far", "GAIN")]
     start: Annotated[Seconds, _help("second to start at")] = 0.0
     end: Annotated[Seconds | None, _help("second to end at")] = None
+
+
+class Express(BaseEdit):
+    """Add an expression of the face: smile, doubt, surprise, glance, nod, shake or blink."""
+
+    op: Literal["express"] = "express"
+    expression: Annotated[Name, _help("smile, doubt, surprise, glance, nod, shake or blink", "EXPRESSION")]
+    start: Annotated[Seconds, _help("second to start at", "SECOND")]
+    seconds: Annotated[Duration, _help("how long it lasts")] = 1.0
+    strength: Annotated[float, Field(ge=-3, le=3), _help("how strong; negative looks or turns the other way")] = 1.0
+
+    @property
+    def curves(self) -> frozenset[str]:
+        """The curves of the expression."""
+        from echomimic.motion.expressions import EXPRESSIONS
+
+        return frozenset(EXPRESSIONS.get(self.expression, {}))
+
+    def arguments(self, context: EditContext) -> dict[str, Any]:  # noqa: D102
+        return {**super().arguments(context), "face_of": context.face_of}
 
 
 class Concat(BaseEdit):
@@ -279,6 +331,52 @@ class Comment(BaseEdit):
         return f"# {self.text}"
 
 
+class Layer(BaseEdit):
+    """A named group of edits, which can be muted, heard alone (`solo`), and applied in part (`strength`)."""
+
+    op: Literal["layer"] = "layer"
+    name: Annotated[Name, _help("its name")]
+    edits: Annotated[tuple[Any, ...], Field(max_length=MAX_EDITS)]
+    strength: Annotated[float, Field(ge=0, le=1), _help("how much of the edits' effect")] = 1.0
+    muted: bool = False
+    solo: bool = False
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _read_edits(cls, values: object) -> object:
+        if not isinstance(values, (list, tuple)):
+            raise ValueError("a list of edits is expected")
+        try:
+            edits = read_edits(values)
+        except MotionError as error:
+            raise ValueError(str(error)) from None
+        if wrong := [edit.op for edit in edits if isinstance(edit, Layer) or not edit.keeps_length]:
+            raise ValueError(f"{wrong[0]} cannot be part of a layer")
+        return edits
+
+    @property
+    def curves(self) -> frozenset[str]:
+        """The curves of its edits, unless it is muted."""
+        return frozenset() if self.muted else frozenset().union(*(edit.curves for edit in self.edits))
+
+    def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102
+        from echomimic import motion
+
+        return motion.layer(track, self.name, self.edits, self.strength, self.muted, self.solo, context)
+
+    def record(self) -> dict[str, Any]:  # noqa: D102
+        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"edits"})
+        return {"op": self.op, **values, "edits": [edit.record() for edit in self.edits]}
+
+    def __str__(self) -> str:
+        rest = "".join(
+            f", {name}={_literal(getattr(self, name))}"
+            for name in ("strength", "muted", "solo")
+            if getattr(self, name) != type(self).model_fields[name].default
+        )
+        return f"layer(track, {self.name!r}, {[edit.record() for edit in self.edits]!r}{rest})"
+
+
 Edit = (
     Select
     | Resample
@@ -293,7 +391,10 @@ Edit = (
     | Mirror
     | SetCurve
     | DrawCurve
+    | ShiftCurve
     | ScaleCurve
+    | Express
+    | Layer
     | Concat
     | Comment
 )
@@ -307,6 +408,18 @@ def _record() -> TypeAdapter[Edit]:
     return TypeAdapter(Annotated[Edit, Field(discriminator="op")])
 
 
+def active_edits(edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """The edits that take effect: without muted layers, and if a layer is `solo`, without the layers that are not."""
+    edits = tuple(edits)
+    alone = any(isinstance(edit, Layer) and edit.solo for edit in edits)
+    return tuple(edit for edit in edits if not isinstance(edit, Layer) or not (edit.muted or (alone and not edit.solo)))
+
+
+def count_edits(edits: Iterable[Edit]) -> int:
+    """The number of edits, with those inside of layers."""
+    return sum(1 + (len(edit.edits) if isinstance(edit, Layer) else 0) for edit in edits)
+
+
 def apply_edits(
     track: Any,
     edits: Iterable[Edit],
@@ -317,7 +430,8 @@ def apply_edits(
 
     `progress` is called before each edit; raising from it cancels. MotionError names the edit that does not fit.
     """
-    edits = tuple(edits)
+    edits = active_edits(edits)
+    context = replace(context, progress=progress)
     for number, edit in enumerate(edits):
         if progress is not None:
             progress(number, len(edits))
@@ -349,7 +463,10 @@ def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
         raise MotionError(
             f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and go on from it"
         )
-    return tuple(read_edit(value) for value in values)
+    edits = tuple(read_edit(value) for value in values)
+    if (count := count_edits(edits)) > MAX_EDITS:
+        raise MotionError(f"{count} edits were given, with those of layers; expected at most {MAX_EDITS}")
+    return edits
 
 
 def read_saved_edits(values: Sequence[object], where: str) -> tuple[Edit, ...]:

@@ -277,7 +277,7 @@ def _value(field: FieldInfo, given: Any) -> Any:
 def _parameter(name: str, field: FieldInfo) -> Parameter:
     """A positional argument for a required field, a flag for any other."""
     metavar = _metavar(field) or ""
-    kinds = {"A,B": str, "OTHER": Path, "OTHER…": list[Path], "CURVE": str}
+    kinds = {"A,B": str, "OTHER": Path, "OTHER…": list[Path]} | dict.fromkeys(("CURVE", "EASE", "EXPRESSION"), str)
     kind: Any = list[str] if "=" in metavar else kinds.get(metavar, float)
     if field.is_required():
         about = typer.Argument(metavar=metavar, help=field.description)
@@ -322,7 +322,7 @@ def _edit(source: Path, output: Path, edits: tuple[Edit, ...], load: Callable[[s
 
 
 for _op, _model in EDITS.items():
-    if _op != "note":
+    if _op not in ("note", "layer"):
         motion_app.command(_model.command or _op)(_command(_model))
 
 

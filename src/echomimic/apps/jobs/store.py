@@ -167,6 +167,22 @@ class Store:
             again = table.execute("UPDATE jobs SET state = 'queued', restarts = restarts + 1 WHERE state = 'running'")
         return again.rowcount
 
+    def move_earlier(self, name: str, owner: str) -> bool:
+        """Swap a queued job with the owner's queued job before it; False if there is none."""
+        with self._writing() as table:
+            mine = table.execute("SELECT place FROM jobs WHERE id = ? AND state = 'queued'", (name,)).fetchone()
+            if mine is None:
+                return False
+            before = table.execute(
+                "SELECT place FROM jobs WHERE state = 'queued' AND owner = ? AND place < ? ORDER BY place DESC LIMIT 1",
+                (owner, mine[0]),
+            ).fetchone()
+            if before is None:
+                return False
+            for old, new in ((mine[0], -1), (before[0], mine[0]), (-1, before[0])):
+                table.execute("UPDATE jobs SET place = ? WHERE place = ?", (new, old))
+        return True
+
     def mark_deleted(self, name: str) -> None:
         """Mark a job as deleted; its row stays for a while, so that clients get 410 and not 404."""
         with self._writing() as table:

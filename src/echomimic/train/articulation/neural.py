@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from echomimic.errors import SetupError
+from echomimic.media.espeak import espeak_library
 from echomimic.train.articulation.labels import PAUSE, Segment, canonical_segments
 from echomimic.train.articulation.synthesis import (
     OTHERS,
     Utterance,
     english_sentences,
-    espeak_library,
     nonsense,
     resample,
 )

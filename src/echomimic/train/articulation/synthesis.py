@@ -1,6 +1,5 @@
 """Sentences, and speech with exact phone times from free synthesisers: flite, festival and espeak-ng."""
 
-import ctypes
 import hashlib
 import json
 import random
@@ -11,7 +10,6 @@ import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from echomimic.errors import SetupError
+from echomimic.media import espeak
+from echomimic.media.espeak import SpokenText
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.train.articulation.labels import Segment, canonical_segments
 from echomimic.types import Floats
@@ -168,13 +168,13 @@ _FESTIVAL_SENTENCE = """
 
 def _espeak(voice: Voice, lines: list[str], draw: random.Random) -> Iterator[Utterance]:
     for accent, line in assignments(lines, draw):
-        samples, rate, phones = synthesize(accent, line, draw)
-        if len(phones) > 4:
-            ends = [start for start, _ in phones[1:]] + [len(samples) / rate]
-            segments = [Segment(start, end, name) for (start, name), end in zip(phones, ends, strict=True)]
+        said = synthesize(accent, line, draw)
+        if len(said.phones) > 4:
+            ends = [start for start, _ in said.phones[1:]] + [len(said.samples) / said.rate]
+            segments = [Segment(start, end, name) for (start, name), end in zip(said.phones, ends, strict=True)]
             lead = [Segment(0.0, segments[0].start, "pau")] if segments[0].start > 0 else []
             yield Utterance(
-                resample(samples, rate), canonical_segments(lead + segments, "ipa"), f"{voice.name}-{accent}"
+                resample(said.samples, said.rate), canonical_segments(lead + segments, "ipa"), f"{voice.name}-{accent}"
             )
 
 
@@ -227,28 +227,6 @@ def write_demo_voice(path: Path) -> None:
 _ENGLISH = ("en-us", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-rp", "en-029")
 _VARIANTS = ("", *(f"+f{k}" for k in range(1, 6)), *(f"+m{k}" for k in range(1, 9)))
 _LANGUAGES = ("de", "fr", "es", "it", "pt", "pl", "ru", "cmn", "tr", "fi")
-_PHONE_EVENT, _SYNCHRONOUS, _PHONES_AS_IPA, _UTF8 = 7, 2, 3, 1
-_RATE_SETTING, _PITCH_SETTING, _RANGE_SETTING = 1, 3, 4
-
-
-class _VoiceSelector(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _VoiceSelector),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]]:
@@ -261,46 +239,10 @@ def assignments(english: list[str], draw: random.Random) -> list[tuple[str, str]
     return pairs
 
 
-def synthesize(accent: str, line: str, draw: random.Random) -> tuple[Floats, int, list[tuple[float, str]]]:
-    """Speak a line: samples (N,) in -1..1, their rate, and (start in seconds, IPA name) of every phone."""
-    library, rate = espeak_library()
-    if library.espeak_SetVoiceByName(accent.encode()) != 0:
-        raise SetupError(f"espeak-ng has no voice {accent!r}; apt-get install espeak-ng-data")
-    for setting, low, high in ((_RATE_SETTING, 130, 230), (_PITCH_SETTING, 20, 80), (_RANGE_SETTING, 30, 90)):
-        library.espeak_SetParameter(setting, draw.randint(low, high), 0)
-    pieces: list[Floats] = []
-    phones: list[tuple[float, str]] = []
-
-    def receive(sound: Any, count: int, events: Any) -> int:
-        if sound and count > 0:
-            pieces.append(np.ctypeslib.as_array(sound, (count,)).astype(np.float32) / 32768)
-        k = 0
-        while events[k].type != 0:
-            if events[k].type == _PHONE_EVENT:
-                phones.append((events[k].sample / rate, _phone_name(events[k])))
-            k += 1
-        return 0
-
-    callback = _Callback(receive)
-    library.espeak_SetSynthCallback(callback)
-    data = line.encode() + b"\0"
-    library.espeak_Synth(data, len(data), 0, 0, 0, _UTF8, None, None)
-    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), rate, phones
-
-
-def _phone_name(event: _Event) -> str:
-    raw = ctypes.string_at(ctypes.addressof(event.id), 8)
-    return raw.split(b"\0")[0].decode("utf8", "ignore")
-
-
-@cache
-def espeak_library() -> tuple[ctypes.CDLL, int]:
-    """The C library, ready to speak into memory, and its sample rate."""
-    try:
-        library = ctypes.CDLL("libespeak-ng.so.1")
-    except OSError:
-        raise SetupError("the library libespeak-ng.so.1 is missing; apt-get install espeak-ng") from None
-    return library, int(library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONES_AS_IPA))
+def synthesize(accent: str, line: str, draw: random.Random) -> SpokenText:
+    """Speak a line at a random speed and pitch."""
+    ranges = ((espeak.RATE, 130, 230), (espeak.PITCH, 20, 80), (espeak.RANGE, 30, 90))
+    return espeak.speak_text(line, accent, {setting: draw.randint(low, high) for setting, low, high in ranges})
 
 
 _TEXTS: dict[str, Any] = json.loads(files(__package__).joinpath("sentences.json").read_text(encoding="utf-8"))

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
@@ -20,6 +20,7 @@ from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.routes import AppState
+from echomimic.apps.server.routes.editor_project import add_projects
 from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
 from echomimic.apps.server.schemas import JobResource, Problem, describe_job
 from echomimic.apps.server.uploads import Upload
@@ -38,6 +39,8 @@ once a minute."""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
 _SWEEP_SECONDS = 60.0
+TOLERANCE = 0.15
+"""By default: 1 to 2 keyframes a second for a head that moves slowly, 7 for a jaw that speaks."""
 
 
 @dataclass
@@ -48,6 +51,8 @@ class OpenSession:
     upload: Upload
     owner: str
     used: float = field(default_factory=time.monotonic)
+    takes: list[Any] = field(default_factory=list)
+    """What was rendered, with the edits that made it (`editor_project.Take`)."""
     users: int = 0
     """Requests that are using the session now: it is not closed before they end."""
 
@@ -131,10 +136,15 @@ class EditorSessions:
                 await self._state.uploads.discard(each.upload)
 
 
+Tolerance = Annotated[float, Field(ge=0.01, le=0.9)]
+"""How far a curve may be from its keyframes, as a fraction of how far it moves."""
+
+
 class SeenRevision(BaseModel):
-    """The revision that the browser shows: another tab may have changed the track since."""
+    """The revision and the tolerance that the browser shows: another tab may have changed the track since."""
 
     revision: int = -1
+    tolerance: Tolerance = TOLERANCE
 
 
 class EditRequest(SeenRevision):
@@ -143,7 +153,16 @@ class EditRequest(SeenRevision):
     edits: list[dict[str, Any]] = Field(max_length=1000)
     at: int = 0
     replace_last: bool = False
+    whole: bool = False
+    """Whether the edits take the place of all, rather than being applied after them."""
     close: bool = False
+
+
+class Transcript(BaseModel):
+    """What a voice says, plain or as .srt, and its language for espeak-ng."""
+
+    text: str = Field(max_length=200_000)
+    language: str = Field(default="en-us", pattern="^[a-z]{2,3}(-[a-z0-9-]{1,20})?$")
 
 
 class RenderRequest(BaseModel):
@@ -158,7 +177,10 @@ def make_router(state: AppState) -> APIRouter:
     router, sessions = APIRouter(prefix="/editor"), EditorSessions(state)
     router.add_api_route("", lambda: html_page("editor.html"))
     _add_sessions(router, state, sessions)
-    _add_views(router, sessions)
+    _add_words(router, sessions)
+    add_projects(router, state, sessions)
+    _add_views(router, sessions)  # after those: its addresses end in a kind, which may be any word
+    _add_curves(router, sessions)
     _add_edits(router, sessions)
     _add_renders(router, state, sessions)
     return router
@@ -167,28 +189,29 @@ def make_router(state: AppState) -> APIRouter:
 def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
     @router.post("/sessions")
     async def begin(request: Request) -> dict[str, Any]:
-        async with _kept_upload(request, state, ("portrait", "speech", "motion")) as upload:
+        async with kept_upload(request, state, ("portrait", "speech", "motion")) as upload:
             session = await run_in_threadpool(_begin, upload, state)
             return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/fork")
     async def fork(request: Request, name: str) -> dict[str, Any]:
         with sessions.using(name, request) as found:
-            async with _kept_upload(request, state, ("speech",)) as upload:
+            async with kept_upload(request, state, ("speech",)) as upload:
                 session = await run_in_threadpool(_fork, found, upload)
                 return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/motion")
     async def load(request: Request, name: str) -> dict[str, Any]:
         with sessions.using(name, request) as found:
-            async with _kept_upload(request, state, ("motion",)) as upload:
+            async with kept_upload(request, state, ("motion",)) as upload:
                 kind = await run_in_threadpool(_load, found.session, upload)
                 await state.uploads.discard(upload)
             return await run_in_threadpool(edited_state, found.session, kind)
 
 
 @asynccontextmanager
-async def _kept_upload(request: Request, state: AppState, names: tuple[str, ...]) -> AsyncIterator[Upload]:
+async def kept_upload(request: Request, state: AppState, names: tuple[str, ...]) -> AsyncIterator[Upload]:
+    """An upload that stays after the block, unless the block raises."""
     upload = await state.uploads.receive(request, names)
     try:
         yield upload
@@ -251,9 +274,15 @@ def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
             return FileResponse(path, media_type="audio/wav")
 
     @router.get("/sessions/{name}/{kind}")
-    def editor(request: Request, name: str, kind: Kind) -> dict[str, Any]:
+    def editor(request: Request, name: str, kind: Kind, tolerance: Tolerance = TOLERANCE) -> dict[str, Any]:
         with sessions.using(name, request) as found:
-            return edited_state(found.session, _check_kind(kind))
+            return edited_state(found.session, _check_kind(kind), tolerance)
+
+    @router.get("/sessions/{name}/face/handles/{number}")
+    def handles(request: Request, name: str, number: int, close: bool = False) -> list[dict[str, Any]]:
+        """The parts of the face that can be dragged in the picture of a frame."""
+        with sessions.using(name, request) as found:
+            return [asdict(each) for each in found.session.face.handles(_bounded(number), close)]
 
     @router.get("/sessions/{name}/{kind}/motion")
     def save(request: Request, name: str, kind: Kind) -> FileResponse:
@@ -280,6 +309,18 @@ def _bounded(number: int) -> int:
     return min(max(number, 0), 2**31)
 
 
+def _add_curves(router: APIRouter, sessions: EditorSessions) -> None:
+    from echomimic.motion import read_edits
+
+    @router.post("/sessions/{name}/{kind}/curves")
+    def curves(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, list[float]]:
+        """The curves under other edits; under none those that the voice gives."""
+        with sessions.using(name, request) as found:
+            editor = found.session.editor(_check_kind(kind))
+            values = editor.values(editor.history.under(read_edits(wanted.edits)))
+            return _rounded(values, tuple(values))
+
+
 def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
     from echomimic.motion import read_edits
 
@@ -300,11 +341,13 @@ def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
             before, is_current = editor.values(), seen.revision == found.session.revision
             work(editor.history)
             names = _changed(before, editor.values()) if is_current else tuple(before)
-            return change_state(found.session, kind, names)
+            return change_state(found.session, kind, names, seen.tolerance)
 
     @router.post("/sessions/{name}/{kind}/edits")
     def edit(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
         edits = read_edits(wanted.edits)
+        if wanted.whole:
+            return change(request, name, kind, wanted, lambda history: history.replace(edits, wanted.replace_last))
         return change(request, name, kind, wanted, lambda history: history.apply(edits, wanted.replace_last))
 
     @router.post("/sessions/{name}/{kind}/undo")
@@ -321,6 +364,18 @@ def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
         with sessions.using(name, request) as found, found.session.lock:
             found.session.apply({_check_kind(kind): edits for kind, edits in kept.items()})
             return session_state(found)
+
+
+def _add_words(router: APIRouter, sessions: EditorSessions) -> None:
+    @router.get("/sessions/{name}/stretches")
+    def stretches(request: Request, name: str) -> list[dict[str, Any]]:
+        with sessions.using(name, request) as found:
+            return [asdict(each) for each in found.session.stretches]
+
+    @router.post("/sessions/{name}/words")
+    def words(request: Request, name: str, transcript: Transcript) -> list[dict[str, Any]]:
+        with sessions.using(name, request) as found:
+            return [asdict(each) for each in found.session.align(transcript.text, transcript.language)]
 
 
 def _add_renders(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
@@ -372,17 +427,18 @@ def session_state(found: OpenSession) -> dict[str, Any]:
         "given": dict(session.given),
         "longer": max(session.portrait.pixels.shape[:2]),
         "first": session.kind,
+        "takes": [take.model_dump(mode="json") for take in found.takes],
         "regions": CURVES_OF,
         "face": edited_state(session, "face"),
     }
 
 
-def edited_state(session: Any, kind: Kind) -> dict[str, Any]:
+def edited_state(session: Any, kind: Kind, tolerance: float = TOLERANCE) -> dict[str, Any]:
     """The complete state of the face or of the hands for the editor."""
     editor = session.editor(kind)
     width, height = editor.size
     track = editor.history.track
-    return change_state(session, kind, tuple(curve.name for curve in editor.table)) | {
+    return change_state(session, kind, tuple(curve.name for curve in editor.table), tolerance) | {
         "table": _curve_table(editor),
         "fps": track.fps,
         "frames": len(track),
@@ -392,7 +448,7 @@ def edited_state(session: Any, kind: Kind) -> dict[str, Any]:
     }
 
 
-def change_state(session: Any, kind: Kind, names: tuple[str, ...]) -> dict[str, Any]:
+def change_state(session: Any, kind: Kind, names: tuple[str, ...], tolerance: float) -> dict[str, Any]:
     """The state that an edit may change: the list of edits, and the curves called `names`."""
     editor = session.editor(kind)
     history, values = editor.history, editor.values()
@@ -402,10 +458,15 @@ def change_state(session: Any, kind: Kind, names: tuple[str, ...]) -> dict[str, 
         "revision": session.revision,
         "edits": _records(history.edits),
         "baked": _records(history.baked),
+        "undoable": len(history.past),
         "undone": len(history.undone),
         "parts": getattr(history.track, "parts", None),
         "curves": _rounded(values, names),
-        "keys": {each.name: _keys(values[each.name], each, usual, fps) for each in editor.table if each.name in names},
+        "keys": {
+            each.name: _keys(values[each.name], each, usual, fps, tolerance)
+            for each in editor.table
+            if each.name in names
+        },
         "notes": [describe_note(each) for each in editor.notes],
     }
 
@@ -414,12 +475,12 @@ def _records(edits: Any) -> list[dict[str, Any]]:
     return [{"record": edit.record(), "text": str(edit)} for edit in edits]
 
 
-def _keys(values: Floats, curve: Curve, usual: float, fps: float) -> list[tuple[float, float]]:
+def _keys(values: Floats, curve: Curve, usual: float, fps: float, tolerance: float) -> list[tuple[float, float]]:
     """Keyframes of a curve that uses the fraction `usual` of its range, by which negligible motion is judged."""
     from echomimic import motion
 
     used = replace(curve, high=curve.low + usual * (curve.high - curve.low))
-    return [(round(at, 4), round(value, 4)) for at, value in motion.curve_keys(values, used, fps)]
+    return [(round(at, 4), round(value, 4)) for at, value in motion.curve_keys(values, used, fps, tolerance)]
 
 
 def _rounded(values: Mapping[str, Floats], names: tuple[str, ...]) -> dict[str, list[float]]:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from echomimic import __version__
 from echomimic.apps.doctor import quick_check
+from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
@@ -36,6 +37,8 @@ _CROP_OPTIONS = ("size", "framing", "face", "face_box", "crop_margin")
 _PREVIEW_SIDE = 640
 _KEPT_PORTRAITS = 4
 _KEPT_PIXELS = 30_000_000
+_PEAK_RATE, _PEAKS = 100, 400
+"""Peaks a second of a voice, and the number that are sent of it."""
 _DRAFT_STEPS = 0.4
 """A draft of a diffusion preset runs this fraction of the preset's steps."""
 
@@ -90,6 +93,12 @@ def _add_checks(router: APIRouter, state: AppState) -> None:
     def crop(name: str, request: Request) -> dict[str, Any]:
         return portraits.describe(name, request.query_params)
 
+    @router.post("/ui/jobs/{name}/earlier")
+    def earlier(name: str, request: Request) -> dict[str, bool]:
+        """Let a job that waits be made before the one that waits before it."""
+        job = state.queue.find(ANIMATION, str(request.state.owner), name)
+        return {"moved": state.queue.store.move_earlier(job.id, job.owner)}
+
     @router.post("/ui/voices")
     async def voice(request: Request) -> dict[str, Any]:
         async with receive(request, state, ("speech",)) as upload:
@@ -130,6 +139,8 @@ def page_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": __version__,
         "max_upload": settings.max_upload * MB,
+        "max_disk": settings.max_disk * MB,
+        "keep_hours": settings.keep,
         "groups": list(GROUPS.values()),
         "options": options,
         "presets": describe_presets(),
@@ -281,12 +292,16 @@ def _box(face: Any) -> dict[str, float]:
 
 
 def _describe_voice(path: Path) -> dict[str, Any]:
+    from echomimic.editing import voice_peaks
     from echomimic.media import read_speech
     from echomimic.notes import collect_notes
 
     with collect_notes() as notes:
         speech = read_speech(path)
-    return {"seconds": speech.duration, "notes": [describe_note(each) for each in notes]}
+    step = max(1, round(speech.duration * _PEAK_RATE / _PEAKS))
+    peaks = voice_peaks(speech, _PEAK_RATE)
+    shown = [max(peaks[first : first + step]) for first in range(0, len(peaks), step)]
+    return {"seconds": speech.duration, "notes": [describe_note(each) for each in notes], "peaks": shown}
 
 
 def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes:

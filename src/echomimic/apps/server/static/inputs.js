@@ -4,7 +4,7 @@
 import { $, errorLine, make, noteLines } from "./dom.js"
 import { ask, Failure, upload } from "./http.js"
 import { word } from "./i18n.js"
-import { chooseFace, chosenOptions, chosenPreset, frameRate } from "./options.js"
+import { chooseFace, chosenOptions, chosenPreset, frameRate, setFraming } from "./options.js"
 
 const MB = 1e6
 const CROP = ["size", "framing", "face", "face_box", "crop_margin"]
@@ -58,6 +58,12 @@ function setUpZone(name) {
     event.preventDefault()
     box.classList.add("over")
   }
+  const button = /** @type {HTMLElement} */ ($(name).querySelector(".capture"))
+  button.hidden = !navigator.mediaDevices?.getUserMedia
+  button.onclick = async () => {
+    const { capture } = await import("./voice.js")
+    capture(name, /** @type {HTMLElement} */ ($(name).querySelector(".capturing")), (file) => choose(name, file))
+  }
   box.ondragleave = () => box.classList.remove("over")
   box.ondrop = (event) => {
     event.preventDefault()
@@ -78,6 +84,7 @@ export async function choose(name, file) {
     place(name).prepend(errorLine(new Failure(word("too_large", values), "too_large")))
     return
   }
+  if (name === "voice") before = null
   files[name] = file
   checked[name] = null
   const [title, help] = zone(name).querySelectorAll("b, span")
@@ -171,6 +178,9 @@ function showPortrait(said) {
   const lines = [make("p", {}, word("crop", values))]
   if (said.faces.length > 1) lines.push(make("p", { className: "soft" }, word("choose_face")))
   place("portrait").replaceChildren(view, ...lines, noteLines(said.notes))
+  import("./gallery.js").then(({ framingHandle }) => {
+    if (said === checked.portrait) framingHandle(view, said, setFraming)
+  })
 }
 
 /**
@@ -201,6 +211,22 @@ function showVoice(said) {
   const sound = make("audio", { controls: true, src: heard, "aria-label": word("voice") })
   sound.onerror = () => sound.remove() // the browser cannot play everything that the server reads
   place("voice").replaceChildren(sound, line, noteLines(said.notes))
+  import("./voice.js").then(({ waveForm }) => {
+    if (file === files.voice) sound.after(waveForm(said, file, sound, trimmed))
+  })
+}
+
+/** @type {File | null} the voice before a part of it was chosen */
+let before = null
+
+/** @param {File} part */
+async function trimmed(part) {
+  const whole = before || files.voice
+  await choose("voice", part)
+  before = whole
+  const back = make("button", { type: "button", id: "untrim" }, word("untrim"))
+  back.onclick = () => whole && choose("voice", whole)
+  place("voice").append(back)
 }
 
 /** Check again what depends on the settings. */

@@ -24,7 +24,10 @@ const HIDDEN = 10000
 
 /** @type {Map<string, Entry>} */
 const entries = new Map()
-/** @type {{edit: (inputs: any) => void, again: (inputs: any) => void, online: () => void}} */
+/**
+ * @type {{edit: (inputs: any) => void, again: (inputs: any) => void, settings: (inputs: any) => void, online: () => void,
+ *   disk: number, hours: number}}
+ */
 let hooks
 let away = false
 
@@ -55,8 +58,17 @@ async function poll() {
   } catch (error) {
     if (!(/** @type {any} */ (error).status)) setAway(true)
   }
+  showStorage()
   const busy = away || [...entries.values()].some(({ job }) => job && !FINAL.includes(job.state))
   timer = setTimeout(poll, document.hidden ? HIDDEN : busy ? BUSY : IDLE)
+}
+
+/** Say how much is kept here, and for how long. */
+function showStorage() {
+  const size = [...entries.values()].reduce((sum, { job }) => sum + (job?.result?.bytes || 0), 0)
+  const values = { used: (size / 1e6).toFixed(1), limit: Math.round(hooks.disk / 1e6), hours: hooks.hours }
+  $("storage").textContent = word("storage", values)
+  $("storage").hidden = !size
 }
 
 /** @param {boolean} now */
@@ -109,6 +121,7 @@ function add(key, inputs) {
 function remove(entry) {
   unfollow(entry)
   entries.delete(entry.key)
+  pair = pair.filter((each) => each !== entry)
   entry.card.remove()
   drop(entry.key)
   $("no-videos").hidden = entries.size > 0
@@ -299,9 +312,11 @@ function showOpen(entry) {
         "div",
         { className: "row" },
         button("cancel", () => cancel(entry)),
+        button("earlier", () => earlier(entry)),
       ),
     ])
     entry.card.lastElementChild?.setAttribute("data-open", "")
+    entry.card.lastElementChild?.lastElementChild?.setAttribute("data-earlier", "")
   }
   showProgress(entry)
 }
@@ -309,6 +324,8 @@ function showOpen(entry) {
 /** @param {Entry} entry */
 function showProgress(entry) {
   const { progress, state, position } = entry.job
+  const ahead = entry.card.querySelector("[data-earlier]")
+  if (ahead) ahead.toggleAttribute("hidden", !(state === "queued" && position > 1))
   const bar = entry.card.querySelector("progress")
   const line = entry.card.querySelector("[role=status]")
   if (!bar || !line) return
@@ -323,6 +340,27 @@ function showProgress(entry) {
 
 /** @param {number} speed */
 const rounded = (speed) => (speed >= 10 ? speed.toFixed(0) : speed.toPrecision(2))
+
+/** Let a waiting video be made before the one that waits before it. @param {Entry} entry */
+async function earlier(entry) {
+  await ask(`/ui/jobs/${entry.key}/earlier`, { method: "POST" }).catch(() => {})
+  soon()
+}
+
+/** The finished videos that are to be compared. @type {Entry[]} */
+let pair = []
+
+/** Choose a video to compare; the second one opens both. @param {Entry} entry @param {HTMLElement} pressed */
+async function choose(entry, pressed) {
+  const chosen = !pair.includes(entry)
+  pair = chosen ? [...pair, entry] : pair.filter((each) => each !== entry)
+  pressed.setAttribute("aria-pressed", String(chosen))
+  if (pair.length < 2) return
+  const { compare } = await import("./gallery.js")
+  compare(pair.map((each) => ({ title: each.job ? title(each) : "", src: each.job.links.result })))
+  pair = []
+  for (const each of document.querySelectorAll("#jobs [aria-pressed]")) each.setAttribute("aria-pressed", "false")
+}
 
 /** @param {Entry} entry */
 async function cancel(entry) {
@@ -359,11 +397,15 @@ function showVideo(entry, fresh) {
   fill(entry, [
     video,
     make("p", { role: "status" }, word("done", values)),
+    ...(job.expires ? [make("p", { className: "soft" }, word("expires", { time: until(job.expires) }))] : []),
     noteLines(job.result.notes || []),
     actions(entry),
   ])
   if (fresh && entry.mine && !animated) video.play().catch(() => {})
 }
+
+/** @param {string} when */
+const until = (when) => new Date(when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })
 
 /** @param {Entry} entry */
 function actions(entry) {
@@ -371,11 +413,15 @@ function actions(entry) {
   const row = make("div", { className: "row" })
   if (job.state === "succeeded") {
     row.append(button("download", () => download(entry)))
+    const side = button("compare", () => choose(entry, side))
+    side.setAttribute("aria-pressed", "false")
+    if (job.request.format !== "gif") row.append(side)
   }
   if (inputs)
     row.append(
       button("edit", () => hooks.edit(inputs)),
       button("again", () => hooks.again(inputs)),
+      button("settings", () => hooks.settings(inputs)),
     )
   row.append(button("remove", () => discard(entry)))
   return row

@@ -181,6 +181,17 @@ export function restoreSettings(settings) {
   }
 }
 
+/**
+ * Show so much of the picture.
+ * @param {"full" | "crop"} framing
+ * @param {number} margin around the face, in face sizes
+ */
+export function setFraming(framing, margin) {
+  fields.framing.value = framing
+  if (framing === "crop") fields.crop_margin.value = margin
+  changed()
+}
+
 /** Take the face with this number, counted from the left. @param {number} number */
 export function chooseFace(number) {
   fields.face.value = number

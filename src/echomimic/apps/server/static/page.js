@@ -31,10 +31,15 @@ async function generate() {
   }
 }
 
-/** @param {any} inputs files and settings of a video of before */
-async function again(inputs) {
+/** Take the files and settings of a video of before. @param {any} inputs */
+async function settings(inputs) {
   restoreSettings(inputs.settings)
   await Promise.all([choose("portrait", inputs.portrait), choose("voice", inputs.voice)])
+}
+
+/** Make a video of before again. @param {any} inputs its files and settings */
+async function again(inputs) {
+  await settings(inputs)
   generate()
 }
 
@@ -144,7 +149,10 @@ async function start() {
   setUpJobs(config.presets, {
     edit: (inputs) => edit({ ...inputs, options: inputs.settings.options }),
     again,
+    settings,
     online: checkMissing,
+    disk: config.max_disk,
+    hours: config.keep_hours,
   })
   document.querySelector("main")?.removeAttribute("hidden")
 }

@@ -1,29 +1,42 @@
 // @ts-check
 // Opens a session with chosen files. Edits are kept in this browser, so that a restart of the server loses none.
 
-import { Failure, upload } from "../http.js"
+import { Failure, look, upload } from "../http.js"
 import { word } from "../i18n.js"
 import { $, ask, say, state } from "./state.js"
 
-const PLACE = "echomimic-edits"
+const PLACE = "echomimic-edits-" // and the id of the session
+const LAST = "echomimic-session"
 const DAYS = 7
 const MB = 1e6
 
-/** @param {Record<string, any[]>} edits records by what they change */
+/** Keep the edits of the open session. @param {Record<string, any[]>} edits records by what they change */
 export function remember(edits) {
-  if (count(edits)) localStorage.setItem(PLACE, JSON.stringify({ edits, at: Date.now() }))
+  sessionStorage.setItem(LAST, state.id)
+  if (!count(edits)) return localStorage.removeItem(PLACE + state.id)
+  const { portrait, voice } = state.clip
+  localStorage.setItem(PLACE + state.id, JSON.stringify({ edits, portrait, voice, at: Date.now() }))
 }
 
+/** Delete what is older than a week. */
 export function forget() {
-  if (Date.now() - (kept()?.at ?? Date.now()) > DAYS * 864e5) localStorage.removeItem(PLACE)
+  for (const { id, at } of kept()) if (Date.now() - at > DAYS * 864e5) localStorage.removeItem(PLACE + id)
 }
 
+/** The edits of each session that this browser keeps, the newest first. @returns {any[]} */
 function kept() {
-  try {
-    return JSON.parse(localStorage.getItem(PLACE) || "null")
-  } catch {
-    return null
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(PLACE))
+  const read = (/** @type {string} */ name) => {
+    try {
+      return { id: name.slice(PLACE.length), ...JSON.parse(localStorage.getItem(name) || "") }
+    } catch {
+      return { edits: {}, at: 0 }
+    }
   }
+  return names
+    .map(read)
+    .filter(({ edits }) => count(edits))
+    .sort((a, b) => b.at - a.at)
 }
 
 /** @param {Record<string, any[]>} edits */
@@ -32,18 +45,16 @@ const count = (edits) => Object.values(edits).reduce((sum, each) => sum + each.l
 /**
  * Show the form that opens a session.
  * @param {(id: string) => Promise<void>} open
- * @param {boolean} lost whether the server has lost the session of before
+ * @param {string} lost the id of the session that the server has lost, if it has
  */
 export async function begin(open, lost) {
   const form = $("begin")
-  const box = $("restore").querySelector("input")
-  const edits = kept()?.edits || {}
+  const slots = kept()
   form.hidden = false
   $("workspace").hidden = $("tools").hidden = true
   $("lost").hidden = !lost
-  $("restore").hidden = !count(edits)
-  box.checked = lost
-  $("restore").querySelector("span").textContent = word("restore", { count: count(edits) })
+  showSlots(slots, lost)
+  offerOpen(open)
   /** @param {FormData} data */
   const start = async (data) => {
     const buttons = form.querySelectorAll("button")
@@ -52,7 +63,8 @@ export async function begin(open, lost) {
     $("working").hidden = false
     try {
       const { id } = await sendForm("/editor/sessions", data)
-      if (count(edits) && box.checked) await ask(`/editor/sessions/${id}/restore`, edits)
+      const slot = slots.find((each) => each.id === $("restore").querySelector("select").value)
+      if (slot) await ask(`/editor/sessions/${id}/restore`, slot.edits)
       await open(id)
     } catch (error) {
       say(error)
@@ -68,6 +80,26 @@ export async function begin(open, lost) {
     start(data)
   }
   $("example").onclick = async () => start(await exampleForm())
+}
+
+/** Offer the edits that this browser keeps. @param {any[]} slots @param {string} lost */
+function showSlots(slots, lost) {
+  const options = slots.map(({ id, edits, portrait, voice, at }) => {
+    const values = { count: count(edits), name: `${portrait} · ${voice}`, time: new Date(at).toLocaleString() }
+    return new Option(word("restore", values), id)
+  })
+  $("restore").hidden = !slots.length
+  const list = $("restore").querySelector("select")
+  list.replaceChildren(new Option(word("restore_none"), ""), ...options)
+  list.value = lost ? (slots.find((each) => each.id === lost) || slots[0])?.id || "" : ""
+}
+
+/** Offer the session of this tab, if the server still has it. @param {(id: string) => Promise<void>} open */
+async function offerOpen(open) {
+  const id = sessionStorage.getItem(LAST)
+  if (!id || (await look(`/editor/sessions/${id}/alive`).catch(() => null)) === null) return
+  $("open").hidden = false
+  $("open").onclick = () => open(id)
 }
 
 async function exampleForm() {

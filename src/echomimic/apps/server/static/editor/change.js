@@ -6,7 +6,7 @@ import { draw, focusChosen, show, showFrame } from "./show.js"
 import { $, ask, edited, failedLast, keys, newest, say, state } from "./state.js"
 
 /** Set by the page: what to do if the server has lost the session. */
-export const hooks = { lost: async () => {} }
+export const hooks = { lost: async (/** @type {string} */ _id) => {} }
 
 /** Take the server's answer to a change. @param {any} answer */
 export function take({ curves, keys: points, revision, ...rest }) {
@@ -23,12 +23,21 @@ export function take({ curves, keys: points, revision, ...rest }) {
   showFrame()
 }
 
-/** @param {string} path @param {Record<string, any>} [what] */
-export async function change(path, what = {}) {
+/** @type {Promise<void>} */
+let pending = Promise.resolve()
+
+/** Change the motion, after the changes of before. @param {string} path @param {Record<string, any>} [what] */
+export function change(path, what = {}) {
   if (path !== "/edits") state.nudged = null
+  pending = pending.then(() => changeNow(path, what))
+  return pending
+}
+
+/** @param {string} path @param {Record<string, any>} what */
+async function changeNow(path, what) {
   try {
     say()
-    take(await ask(edited(path), { ...what, revision: state.revision }))
+    take(await ask(edited(path), { ...what, revision: state.revision, tolerance: +$("tolerance").value }))
   } catch (error) {
     await failed(error)
   }
@@ -37,9 +46,10 @@ export async function change(path, what = {}) {
 /** @param {any} error */
 export async function failed(error) {
   if (error.code !== "session_gone") return say(error)
+  const id = state.id
   state.id = ""
-  location.hash = ""
-  await hooks.lost()
+  history.replaceState(null, "", location.pathname + location.search)
+  await hooks.lost(id)
 }
 
 /**
@@ -49,7 +59,9 @@ export async function failed(error) {
  * @param {boolean} [replaceLast] whether they take the place of the last step
  */
 export async function edit(edits, at = null, replaceLast = false) {
-  await change("/edits", { edits: [edits].flat(), replace_last: replaceLast })
+  const made = [edits].flat()
+  if (state.layer) await replaceEdits(() => inLayer(state.layer, made, replaceLast), replaceLast)
+  else await change("/edits", { edits: made, replace_last: replaceLast })
   if (failedLast()) state.nudged = null
   if (at === null || failedLast()) return
   const distances = keys().map(([each]) => Math.abs(each - at))
@@ -57,6 +69,49 @@ export async function edit(edits, at = null, replaceLast = false) {
   show()
   focusChosen()
 }
+
+/** The edits that can be changed, as records. @returns {any[]} */
+export const records = () => state.doc.edits.map((/** @type {any} */ each) => each.record)
+
+/** The edits that new ones join: those of the chosen layer, or those outside of layers. @returns {any[]} */
+export const ownEdits = () =>
+  state.layer
+    ? records().find(({ op, name }) => op === "layer" && name === state.layer)?.edits || []
+    : records().filter(({ op }) => op !== "layer")
+
+/**
+ * Put other edits in the place of all.
+ * @param {() => any[]} make gives them from those of now, when the changes of before are done
+ * @param {boolean} [replaceLast]
+ */
+export function replaceEdits(make, replaceLast = false) {
+  pending = pending.then(() => changeNow("/edits", { edits: make(), whole: true, replace_last: replaceLast }))
+  return pending
+}
+
+/** All edits, with some added to a layer. @param {string} name @param {any[]} made @param {boolean} replaceLast */
+function inLayer(name, made, replaceLast) {
+  const all = records()
+  const index = all.findIndex((each) => each.op === "layer" && each.name === name)
+  const layer = all[index] || { op: "layer", name, edits: [] }
+  const kept = replaceLast ? layer.edits.slice(0, -made.length) : layer.edits
+  const changed = { ...layer, edits: [...kept, ...made] }
+  return index < 0 ? [...all, changed] : all.with(index, changed)
+}
+
+/**
+ * Take out the edits that `is` finds among those that new ones join.
+ * @param {(record: any) => boolean} is
+ */
+export const without = (is) =>
+  replaceEdits(() =>
+    records().flatMap((each) => {
+      if (each.op !== "layer") return state.layer || !is(each) ? [each] : []
+      return [
+        each.name === state.layer ? { ...each, edits: each.edits.filter((/** @type {any} */ one) => !is(one)) } : each,
+      ]
+    }),
+  )
 
 const attempt = newest(async (edits) => {
   try {

@@ -4,17 +4,31 @@
 import { askForKey } from "../dom.js"
 import { ask as request, look } from "../http.js"
 import { language, translatePage, word } from "../i18n.js"
-import { begin, forget, sendForm } from "./begin.js"
+import { begin, forget, remember, sendForm } from "./begin.js"
+import { setUpTakes, showTakes } from "./takes.js"
 import { change, edit, failed, hooks, letGo, take, tryOut } from "./change.js"
 import { go, play, setUpSound, zoom } from "./clock.js"
 import { setUpGrip } from "./grip.js"
 import { setUpKeyboard, setUpStrips } from "./input.js"
-import { pick, scaled, setUpPoints } from "./points.js"
+import { loadBlocks, setUpBlocks } from "./blocks.js"
+import { setUpLayers } from "./layers.js"
+import { pick, scaled, setUpPoints, toggleMute } from "./points.js"
 import { layPresets, setUpRender, suggestPreset } from "./render.js"
-import { draw, lay, layParts, show, showFrame } from "./show.js"
+import { draw, drawKeys, lay, layParts, show, showFrame } from "./show.js"
 import { $, ask, say, second, session, short, state, total } from "./state.js"
 
+const EASES = [
+  ["smooth", "smooth"],
+  ["linear", "linear"],
+  ["in", "in"],
+  ["out", "out"],
+  ["hold", "hold"],
+  ["fast", "0.1,0.8,0.3,1"],
+  ["over", "0.3,0,0.4,1.5"],
+]
 const FIRST = 20 // seconds in view at first
+const LEAST = 3
+const PER_SECOND = 60 // pixels that a second has at least, so that points can be touched
 const VIEW = "echomimic-view"
 const busy = (text) => {
   $("result").textContent = text
@@ -66,7 +80,13 @@ function setUpTools() {
   $("play").onclick = () => play()
   $("whole").onchange = show
   $("close").onchange = () => showFrame()
-  $("mute").onclick = () => edit(scaled(0))
+  setUpEases()
+  $("tolerance").onchange = () => reload(state.kind)
+  $("mute").onclick = toggleMute
+  $("loop").onclick = () => {
+    state.loop = !state.loop
+    $("loop").setAttribute("aria-pressed", String(state.loop))
+  }
   $("zoom-in").onclick = () => zoom(0.7)
   $("zoom-out").onclick = () => zoom(1 / 0.7)
   $("gain").oninput = () => {
@@ -77,11 +97,31 @@ function setUpTools() {
   $("load").onchange = () => send("load", "motion", "/motion", loaded)
   $("again").onchange = () =>
     send("again", "speech", "/fork", ({ id }) => {
-      location.hash = id
+      place(id)
       location.reload()
     })
   for (const each of $("kinds").children) each.onclick = () => turnTo(each.value)
   window.addEventListener("resize", () => state.doc && draw())
+}
+
+/** The ways between points that are drawn from now on. */
+function setUpEases() {
+  $("ease").replaceChildren(...EASES.map(([name, value]) => new Option(word(`ease.${name}`), value)))
+  $("ease").onchange = () => {
+    state.ease = $("ease").value
+    drawKeys()
+  }
+}
+
+/** Ask for everything again: with other points. @param {string} kind */
+async function reload(kind) {
+  try {
+    const doc = await ask(session(`/${kind}?tolerance=${$("tolerance").value}`))
+    state.docs[kind] = state.doc = doc
+    take(doc)
+  } catch (error) {
+    await failed(error)
+  }
 }
 
 function setGain() {
@@ -121,6 +161,9 @@ function loaded(doc) {
 
 // ---- beginning
 
+/** Name the session in the address, so that a reload and Back keep it. @param {string} id */
+const place = (id) => history.replaceState(null, "", `${location.pathname}${location.search}#${id}`)
+
 async function open(id) {
   state.id = id
   try {
@@ -134,17 +177,22 @@ async function open(id) {
     Object.entries(clip.edits).map(([each, edits]) => [each, edits.map(({ record }) => record)]),
   )
   Object.assign(state, { kind: "face", docs: { face: doc }, revision: doc.revision, curve: "jaw", cursor: 0 })
-  state.view = { start: 0, span: Math.min(total(), FIRST) }
-  location.hash = id
+  const room = innerWidth > 800 ? innerWidth * 0.65 : innerWidth - 130
+  state.view = { start: 0, span: Math.min(total(), FIRST, Math.max(LEAST, room / PER_SECOND)) }
+  place(id)
+  remember(state.edits)
   $("begin").hidden = true
   $("workspace").hidden = $("tools").hidden = $("kinds").hidden = false
-  $("sound").src = session("/voice")
+  $("sound").src = $("scrub").src = session("/voice")
+  $("save-project").href = session("/project")
   $("wave").setAttribute("aria-valuemax", total().toFixed(2))
   $("close").checked = doc.far
   lay(pick)
   setUpRender()
   show()
   showFrame()
+  loadBlocks()
+  showTakes()
   if (kind === "hands") turnTo(kind)
 }
 
@@ -165,12 +213,17 @@ function nameControls() {
     kinds: "kinds",
     bar: "progress",
     sending: "uploading",
+    "clip-strength": "strength",
+    "own-name": "own_label",
+    "layer-name": "layer_label",
+    transcript: "transcript",
+    spoken: "spoken",
     video: "videos",
   }
   for (const [id, key] of Object.entries(labels)) $(id).setAttribute("aria-label", word(key))
 }
 
-const start = (lost) => {
+const start = (/** @type {string} */ lost) => {
   sessionStorage.removeItem(VIEW)
   $("kinds").hidden = true
   return begin(open, lost)
@@ -195,16 +248,22 @@ async function main() {
   forget()
   $("offline").textContent = word("offline_editor")
   state.config = await request("/ui/config")
-  hooks.lost = () => start(true)
+  hooks.lost = start
   layParts((parts) => edit({ op: "select", parts }))
   setUpTools()
   setUpStrips()
   setUpPoints()
   setUpGrip()
+  setUpLayers()
+  setUpBlocks()
+  setUpTakes((id) => {
+    place(id)
+    location.reload()
+  })
   setUpSound()
   setUpKeyboard(other)
   if (state.id) await open(state.id)
-  else await start(false)
+  else await start("")
   document.body.dataset.ready = "1"
   watch()
   window.addEventListener("hashchange", () => {

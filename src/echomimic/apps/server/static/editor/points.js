@@ -1,20 +1,24 @@
 // @ts-check
 // The keyframes of the chosen curve: choose, drag, move by keyboard, add and remove.
 
+import { word } from "../i18n.js"
 import { $, clamp, keys, rounded, second, state, total } from "./state.js"
-import { edit, letGo, tryOut } from "./change.js"
-import { go } from "./clock.js"
+import { edit, letGo, ownEdits, tryOut, without } from "./change.js"
+import { snapped } from "./blocks.js"
+import { go, scrub } from "./clock.js"
+import { easing, moveSelected, removeSelected, softly } from "./selection.js"
 import { draw, drawKeys, focusChosen, show, showFrame } from "./show.js"
 import { moment, valueAt } from "./timeline.js"
 
 export function choose(index) {
   if (index !== state.key) state.nudged = null
+  if (!state.selected.has(index)) state.selected = new Set()
   state.key = index
   drawKeys()
 }
 
 export function pick(name) {
-  Object.assign(state, { curve: name, key: -1, nudged: null })
+  Object.assign(state, { curve: name, key: -1, nudged: null, selected: new Set() })
   $("gain").value = 1
   $("gained").textContent = "×1"
   show()
@@ -35,7 +39,7 @@ function moved(index, at, value) {
   const low = before ? before[0] + one : all[index][0],
     high = after ? after[0] - one : all[index][0]
   return [
-    low > high ? all[index][0] : clamp(Math.round(at * state.doc.fps) * one, low, high),
+    low > high ? all[index][0] : clamp(Math.round(snapped(at) * state.doc.fps) * one, low, high),
     clamp(value, line.low, line.high),
   ]
 }
@@ -44,6 +48,7 @@ export const drawn = (curve, points) => ({
   op: "draw_curve",
   curve,
   keys: points.filter(Boolean).map(([at, value]) => [rounded(at), rounded(value)]),
+  ...easing(),
 })
 const redrawn = (points) => drawn(state.curve, points)
 const around = (index, point) => redrawn([keys()[index - 1], point, keys()[index + 1]])
@@ -67,14 +72,20 @@ function grab(event) {
       moment(state, move.clientX - box.left, box.width),
       valueAt(state.axis, move.clientY - box.top, box.height),
     )
-    line = around(index, point)
+    line = state.soft ? softly(index, point, state.soft) : around(index, point)
     state.dragged = { index, point }
     state.cursor = Math.round(point[0] * state.doc.fps)
     drawKeys()
     tryOut(line)
   }
+  dot.onwheel = (/** @type {WheelEvent} */ turn) => {
+    turn.preventDefault()
+    turn.stopPropagation()
+    state.soft = clamp(rounded(state.soft - Math.sign(turn.deltaY) * 0.1), 0, 5)
+    $("where").textContent = word("soft", { seconds: state.soft.toFixed(1) })
+  }
   dot.onpointerup = dot.onpointercancel = (end) => {
-    dot.onpointermove = dot.onpointerup = dot.onpointercancel = null
+    dot.onpointermove = dot.onpointerup = dot.onpointercancel = dot.onwheel = null
     letGo()
     if (line && end.type === "pointerup") edit(line, point[0])
     else {
@@ -84,9 +95,10 @@ function grab(event) {
   }
 }
 
-// Move the chosen point by frames and by fractions of the visible range; presses within 1.5 s are one edit.
+// Move the chosen point by frames and by fractions of the visible range; all presses until it is let go are one edit.
 export function nudge(frames, shares) {
-  const again = state.nudged?.curve === state.curve && performance.now() - state.nudged.when < 1500
+  if (state.selected.size) return moveSelected(frames, shares)
+  const again = state.nudged?.curve === state.curve
   const all = keys(),
     [was, value] = again ? state.nudged.point : all[state.key]
   const [before, after] = again ? state.nudged.beside : [all[state.key - 1], all[state.key + 1]]
@@ -95,7 +107,7 @@ export function nudge(frames, shares) {
     [low, high] = state.axis
   const at = clamp(was + frames * one, before ? before[0] + one : was, after ? after[0] - one : was)
   const point = [at, clamp(value + shares * (high - low), line.low, line.high)]
-  state.nudged = { curve: state.curve, point, beside: [before, after], when: performance.now() }
+  state.nudged = { curve: state.curve, point, beside: [before, after] }
   state.cursor = Math.round(at * state.doc.fps)
   edit(redrawn([before, point, after]), at, again)
 }
@@ -115,9 +127,12 @@ export function addKey(when, value = null) {
 }
 
 export function removeKey() {
+  if (state.selected.size) return removeSelected()
   const all = keys(),
     [before, , after] = [all[state.key - 1], all[state.key], all[state.key + 1]]
-  if (before && after) edit(redrawn([before, after]), before[0])
+  if (before && after) return edit(redrawn([before, after]), before[0])
+  const [end, beside] = [all[state.key], before || after]
+  if (beside) edit(redrawn([beside, [end[0], beside[1]]].sort(([a], [b]) => a - b)), end[0]) // hold what is beside it
 }
 
 export function step(by) {
@@ -134,6 +149,21 @@ export function scaled(gain) {
   const range = state.range ? { start: rounded(state.range[0]), end: rounded(state.range[1]) } : {}
   return { op: "scale_curve", curve: state.curve, gain: rounded(gain), ...range }
 }
+
+/** Mute the chosen curve, or take the mute back that is there. */
+export function toggleMute() {
+  const mute = scaled(0)
+  return mutes(mute).length ? without((each) => same(each, mute)) : edit(mute)
+}
+
+/** @param {any} a @param {any} b */
+const same = (a, b) =>
+  ["op", "curve", "gain", "start", "end"].every(
+    (name) => (a[name] ?? (name === "start" ? 0 : null)) === (b[name] ?? (name === "start" ? 0 : null)),
+  )
+/** @param {any} mute */
+const mutes = (mute) => ownEdits().filter((each) => same(each, mute))
+export const isMuted = () => mutes(scaled(0)).length > 0
 
 export function mark(end) {
   const [from, to] = state.range || [0, total()],

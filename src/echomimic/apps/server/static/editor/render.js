@@ -4,6 +4,7 @@
 import { make, noteLines } from "../dom.js"
 import { ask as request, followJob } from "../http.js"
 import { word } from "../i18n.js"
+import { addTake } from "./takes.js"
 import { showWarnings } from "./show.js"
 import { $, ask, say, session, state } from "./state.js"
 
@@ -110,7 +111,10 @@ function showJob(job) {
   rest()
   if (job.state === "failed") return say({ message: job.error.detail, code: job.error.code, status: job.error.status })
   if (job.state === "cancelled") $("result").textContent = word("state.cancelled")
-  else showVideo(job)
+  else {
+    showVideo(job)
+    addTake(job)
+  }
 }
 
 /** @param {any} job @param {boolean} hasNetwork @param {number} position */

@@ -3,6 +3,11 @@
 
 import { make, noteLines } from "../dom.js"
 import { word } from "../i18n.js"
+import { drawBlocks } from "./blocks.js"
+import { records, replaceEdits } from "./change.js"
+import { showHandles } from "./grip.js"
+import { showLayers } from "./layers.js"
+import { isMuted } from "./points.js"
 import { $, edited, keys, newest, second, short, state } from "./state.js"
 import { drawTrack, drawCurve, drawWave, level, limits, place, readColours } from "./timeline.js"
 
@@ -22,6 +27,7 @@ export const showFrame = newest(async () => {
   if (state.trying || kind !== state.kind) return
   $("frame").src = picture.src
   Object.assign($("frame").dataset, { ms: Math.round(performance.now() - began), shown: cursor, kind })
+  if ($("handles-shown").checked || $("handles").childElementCount) showHandles()
 })
 
 export function draw() {
@@ -29,6 +35,7 @@ export function draw() {
   drawWave(state, $("wave").firstElementChild)
   drawCurve(state, $("timeline").firstElementChild)
   for (const line of state.doc.table) drawTrack(state, $(`track-${line.name}`).lastElementChild, line)
+  drawBlocks()
   drawKeys()
   drawCursor()
 }
@@ -74,7 +81,7 @@ export function drawKeys() {
     }
     dot.dataset.index = index
     dot.tabIndex = key === stop ? 0 : -1
-    dot.setAttribute("aria-pressed", index === state.key)
+    dot.setAttribute("aria-pressed", String(index === state.key || state.selected.has(index)))
     dot.setAttribute(
       "aria-label",
       `${word(state.curve)}, ${word("key", { second: at.toFixed(2), value: short(value) })}`,
@@ -102,28 +109,34 @@ export function show() {
     : word("whole")
   for (const each of doc.table) $(`track-${each.name}`).setAttribute("aria-selected", each.name === state.curve)
   $("tracks").setAttribute("aria-activedescendant", `track-${state.curve}`)
-  $("undo").disabled = !doc.edits.length
+  $("undo").disabled = !doc.undoable
+  $("mute").setAttribute("aria-pressed", String(isMuted()))
   $("redo").disabled = !doc.undone
   for (const box of $("parts").querySelectorAll("input")) box.checked = !doc.parts || doc.parts.includes(box.value)
   $("notes").replaceChildren(noteLines(doc.notes))
   showWarnings()
   showEdits(doc)
+  showLayers()
   draw()
 }
 
+/** @param {string} text @param {() => void} act */
+const removal = (text, act) =>
+  make("button", { type: "button", className: "small", "aria-label": `${word("remove")} ${text}`, onclick: act }, "×")
+
 function showEdits({ edits, baked }) {
-  const lines = [...baked.map(({ text }) => [text, "past"]), ...edits.map(({ text }) => [text, ""])]
+  const line = (text, kind, remove) =>
+    make("li", {}, make("code", { className: kind }, text), ...(remove ? [" ", removal(text, remove)] : []))
+  const lines = [
+    ...baked.map(({ text }) => line(text, "past")),
+    ...edits.map(({ text, record }, index) =>
+      record.op === "layer"
+        ? line(`${record.name} (${record.edits.length})`, "")
+        : line(text, "", () => replaceEdits(() => records().toSpliced(index, 1))),
+    ),
+  ]
   $("count").textContent = lines.length
-  $("edits").replaceChildren(
-    ...lines.map(([text, kind]) => {
-      const item = document.createElement("li"),
-        code = document.createElement("code")
-      code.textContent = text
-      code.className = kind
-      item.append(code)
-      return item
-    }),
-  )
+  $("edits").replaceChildren(...lines)
   if (!lines.length) {
     const item = document.createElement("li")
     item.textContent = word("no_edits")
@@ -150,7 +163,8 @@ export function lay(pick) {
   for (const each of $("kinds").children) each.setAttribute("aria-pressed", each.value === kind)
   $("about-hands").hidden = !hands
   $("frame").classList.toggle("grip", hands)
-  $("close").parentElement.hidden = $("driven").hidden = $("legend").hidden = hands
+  for (const id of ["driven", "legend", "dragging", "face-tools"]) $(id).hidden = hands
+  $("close").parentElement.hidden = hands
   $("mute").textContent = word(hands ? "still" : "mute")
   $("files").textContent =
     `${state.clip.portrait} · ${state.clip.voice} · ${doc.width} × ${doc.height} · ${short(doc.fps)} fps`

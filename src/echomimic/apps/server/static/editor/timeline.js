@@ -130,6 +130,7 @@ export function drawCurve(state, canvas) {
     draw.stroke()
   }
   draw.setLineDash([])
+  if (state.behind?.kind === state.kind) trace(state, on, axis, state.behind.curves[line.name], colour.wave, 1.2)
   if (state.before) trace(state, on, axis, state.before[line.name], colour.line, 1.5)
   trace(state, on, axis, values, colour.curve, 2)
   draw.fillStyle = colour.ink

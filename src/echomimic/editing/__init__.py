@@ -2,12 +2,11 @@
 
 import threading
 import wave
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 from uuid import uuid4
 
 import cv2
@@ -15,16 +14,17 @@ import numpy as np
 
 from echomimic import motion
 from echomimic.diffusion.condition_images import draw_motion
-from echomimic.errors import FaceError, MotionError
+from echomimic.editing.handles import Handle, find_handles
+from echomimic.editing.history import EditHistory, Step, curves_of, edit_motion
+from echomimic.errors import FaceError
 from echomimic.landmarks.body import Body, find_body
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
+from echomimic.mesh.alignment import Stretch, Word, align_transcript, find_stretches
 from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves, own_options
-from echomimic.mesh.landmarks_to_curves import read_curves
-from echomimic.mesh.rig import Rig
-from echomimic.motion.edits import MAX_EDITS, CurveEdit, Edit, EditContext, apply_edits, read_edits
+from echomimic.motion.edits import read_edits
 from echomimic.motion.gestures import portrait_gestures
-from echomimic.motion.spatial_edits import CURVES_OF, columns_of
+from echomimic.motion.spatial_edits import CURVES_OF
 from echomimic.motion.time_edits import clip_length, clip_times, frames_at
 from echomimic.notes import Note, collect_notes
 from echomimic.options import Options, make_options
@@ -34,7 +34,6 @@ from echomimic.types import (
     Curves,
     Floats,
     LandmarkTrack,
-    Motion,
     Picture,
     Portrait,
     PoseTrack,
@@ -43,10 +42,17 @@ from echomimic.types import (
 )
 
 Kind = Literal["face", "hands"]
-Track = TypeVar("Track", LandmarkTrack, PoseTrack)
-Step = tuple[Edit, ...]
-"""Edits that were applied together, and are undone together."""
-
+__all__ = [
+    "EditHistory",
+    "EditingSession",
+    "FaceEditor",
+    "HandsEditor",
+    "Kind",
+    "curves_of",
+    "edit_motion",
+    "visible_body",
+    "voice_peaks",
+]
 CLOSED = 0.5
 """Closure from which lips count as closed."""
 _FRAME_SIDE = 640
@@ -60,145 +66,6 @@ _VISIBLE = 0.5
 _OPACITY, _SHADE = 0.85, 0.5
 """Opacity of a drawn hand, and how much the photo around it is darkened, so that its thin lines stay visible."""
 _STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
-_MAX_SECONDS, _REPLAY_SECONDS = 10.0, 0.5
-"""How long edits may take, and those of a loaded track: if these take longer they cannot be undone."""
-
-
-def edit_motion(
-    track: Any,
-    edits: Iterable[Edit],
-    load: Callable[[str], Motion] | None = None,
-    progress: Progress | None = None,
-) -> Any:
-    """The motion after each edit in turn; if a curve is edited, the landmarks of a face follow.
-
-    A face without curves has them read off its landmarks first. `load` reads the motions that `blend` and `concat`
-    name. `progress` is called before each edit; raising from it cancels.
-    """
-    edits = tuple(edits)
-    for number, edit in enumerate(edits):
-        if progress is not None:
-            progress(number, len(edits))
-        face_of = None
-        if isinstance(edit, CurveEdit) and isinstance(track, LandmarkTrack):
-            if track.curves is None:
-                track = replace(track, curves=curves_of(track))
-            face_of = _face_of(track, track.curves.values)
-        track = apply_edits(track, [edit], EditContext(load, face_of))
-    return track
-
-
-def curves_of(track: LandmarkTrack) -> Curves:
-    """The curves of a face, read off its landmarks if it has none."""
-    return track.curves or read_curves(track)
-
-
-def _face_of(track: LandmarkTrack, rows: Floats) -> Callable[[Floats], Floats]:
-    """Gives the track's face (478, 3) under a row of curves, by a rig on its most neutral valid frame."""
-    head = columns_of(("head",))
-    amounts = np.abs(rows) / [curve.high - curve.low for curve in CURVES]
-    amounts[:, head] = 0
-    amounts[~track.valid] += 100
-    neutral = int(np.argmin(amounts.sum(axis=1)))
-    turned = np.zeros(len(CURVES), np.float32)
-    turned[head] = rows[neutral, head]
-    rig = Rig(track.points[neutral])
-    return lambda row: rig.points(row - turned)
-
-
-@dataclass
-class EditHistory(Generic[Track]):
-    """A track and the edits that made it: `track` is `base` after all `steps`."""
-
-    base: Track
-    progress: Progress | None = None
-    """Called before each edit that is applied; raising from it cancels, and nothing has changed then."""
-    track: Track = field(init=False)
-    steps: tuple[Step, ...] = ()
-    undone: tuple[Step, ...] = ()
-    baked: Step = ()
-    """Edits of a loaded track that cannot be undone, because the track before them is not known."""
-    revision: int = 0
-    """How often the track has changed."""
-
-    def __post_init__(self) -> None:
-        self.track = self.base
-
-    @property
-    def edits(self) -> Step:
-        """The edits that can be undone."""
-        return _flat(self.steps)
-
-    @property
-    def all_edits(self) -> Step:
-        """Every edit that is in the track."""
-        return (*self.baked, *self.edits)
-
-    def preview(self, edits: Sequence[Edit]) -> Track:
-        """The track after more edits, which are not kept."""
-        return self._applied(self.track, edits)
-
-    def apply(self, edits: Sequence[Edit], replace_last: bool = False, separate: bool = False) -> None:
-        """Apply edits and keep them as one step, or as `separate` steps; with `replace_last` in place of the last step.
-
-        MotionError if an edit does not fit, or changes the length, which the voice gives; nothing has changed then.
-        """
-        kept: tuple[Step, ...] = self.steps[:-1] if replace_last else self.steps
-        if len(_flat(kept)) + len(edits) > MAX_EDITS:
-            raise MotionError(f"the track has {MAX_EDITS} edits, the most that can be undone; save and load it")
-        before = self._applied(self.base, _flat(kept)) if replace_last else self.track
-        steps: tuple[Step, ...] = tuple((edit,) for edit in edits) if separate else (tuple(edits),)
-        self._set(self._applied(before, edits), (*kept, *steps), ())
-
-    def undo(self) -> None:
-        """Take back the last step."""
-        if self.steps:
-            *kept, last = self.steps
-            self._set(self._applied(self.base, _flat(kept)), tuple(kept), (*self.undone, last))
-
-    def redo(self) -> None:
-        """Apply the last step again that was taken back."""
-        if self.undone:
-            step = self.undone[-1]
-            self._set(self.preview(step), (*self.steps, step), self.undone[:-1])
-
-    def load(self, predicted: Track, loaded: Track, edits: Step, same: Callable[[Track, Track], bool]) -> None:
-        """Go on from a loaded track.
-
-        Its edits can be undone if they give the same from `predicted`, the track of this very voice, within a second.
-        """
-        try:
-            made = self._applied(predicted, edits, _REPLAY_SECONDS)
-        except MotionError:
-            made = None
-        if made is not None and same(made, loaded):
-            self.base, self.baked = predicted, ()
-            self._set(made, tuple((edit,) for edit in edits), ())
-        else:
-            self.base, self.baked = loaded, edits
-            self._set(loaded, (), ())
-
-    def _applied(self, track: Track, edits: Sequence[Edit], seconds: float = _MAX_SECONDS) -> Track:
-        end = monotonic() + seconds
-
-        def check(done: int, total: int) -> None:
-            if monotonic() > end:
-                raise MotionError(f"{total} edits take longer than {seconds:g} s; expected fewer, or simpler ones")
-            if self.progress is not None:
-                self.progress(done, total)
-
-        for edit in edits:
-            if not edit.keeps_length:
-                raise MotionError(f"{edit.op} changes the length of the motion; expected an edit that keeps it")
-        return apply_edits(track, edits, progress=check)
-
-    def _set(self, track: Track, steps: tuple[Step, ...], undone: tuple[Step, ...]) -> None:
-        self.track, self.steps, self.undone = track, steps, undone
-        self.revision += 1
-
-
-def _flat(steps: Iterable[Step]) -> Step:
-    return tuple(edit for step in steps for edit in step)
 
 
 class FaceEditor:
@@ -241,7 +108,7 @@ class FaceEditor:
         parts = self.history.track.parts
         if parts is None:
             return self.load_notes
-        edited = {edit.curve for edit in self.history.all_edits if isinstance(edit, CurveEdit)}
+        edited = frozenset().union(*(edit.curves for edit in self.history.all_edits))
         idle = [
             Note.make(
                 "edits_not_driving",
@@ -305,12 +172,23 @@ class FaceEditor:
             (float(a / self.predicted.fps), float(b / self.predicted.fps)) for a, b in zip(starts, ends, strict=True)
         ]
 
+    def handles(self, number: int, close: bool = False) -> list[Handle]:
+        """The parts of the face that can be dragged in the picture of that frame."""
+        curves = self.curves()
+        row = curves.values[int(np.clip(number, 0, len(curves) - 1))]
+        return find_handles(self.prepared.scene.landmarks, row, self.head if close else (0, 0, *self.size))
+
     def load(self, loaded: LandmarkTrack, edits: Step) -> None:
         """Go on with a saved track; its edits can be undone if they made it from this very voice."""
         with collect_notes() as notes:
             fitted = self._track(loaded)
         self.load_notes = tuple(notes)
-        self.history.load(self.predicted, fitted, edits, _same_face)
+        self.history.load(self.predicted, fitted, edits, self._renders_same)
+
+    def _renders_same(self, a: LandmarkTrack, b: LandmarkTrack) -> bool:
+        if a.curves is None or b.curves is None or len(a) != len(b) or a.parts != b.parts:
+            return False
+        return bool(np.abs(self.curves(a).values - self.curves(b).values).max() < 1e-4)
 
     def save(self, path: Path, options: Options | None = None) -> Path:
         """Write the track with its edits; with `options`, framed as they ask for."""
@@ -320,12 +198,6 @@ class FaceEditor:
         return motion.save_motion(
             path, motion.follow_curves(resolved, prepared.scene.landmarks), self.history.all_edits
         )
-
-
-def _same_face(a: LandmarkTrack, b: LandmarkTrack) -> bool:
-    if a.curves is None or b.curves is None or len(a) != len(b) or a.parts != b.parts:
-        return False
-    return bool(np.abs(a.curves.values - b.curves.values).max() < 1e-4)
 
 
 class HandsEditor:
@@ -535,8 +407,16 @@ class EditingSession:
     @cached_property
     def peaks(self) -> list[float]:
         """The peak level of the voice, `_PEAKS` times a second, 0..1."""
-        loud = np.concatenate([*_peaks(sound_blocks(self.speech, _RATE), _RATE // _PEAKS)])
-        return [round(float(each), 3) for each in loud / max(float(loud.max()), 1e-6)]
+        return voice_peaks(self.speech, _PEAKS)
+
+    @cached_property
+    def stretches(self) -> list[Stretch]:
+        """The stretches of the voice that matter to the lips."""
+        return find_stretches(self.speech)
+
+    def align(self, text: str, language: str = "en-us") -> list[Word]:
+        """The words of a transcript, plain or .srt, with their times. Raises SoundError, SetupError."""
+        return align_transcript(self.speech, text, language)
 
     def write_voice(self, path: Path) -> Path:
         """The voice as a WAV that every browser plays; renamed into place, since it may be read meanwhile."""
@@ -548,6 +428,12 @@ class EditingSession:
             for block in sound_blocks(self.speech, _RATE):
                 file.writeframes((np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
         return part.replace(path)
+
+
+def voice_peaks(speech: Speech, rate: int) -> list[float]:
+    """The peak level of a voice, `rate` times a second, 0..1."""
+    loud = np.concatenate([*_peaks(sound_blocks(speech, _RATE), _RATE // rate)])
+    return [round(float(each), 3) for each in loud / max(float(loud.max()), 1e-6)]
 
 
 def _peaks(blocks: Iterable[Floats], step: int) -> Iterator[Floats]:
