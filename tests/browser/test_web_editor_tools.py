@@ -1,5 +1,6 @@
 """The editor's tools in a real browser: layers, expressions, blocks, words, points in groups, touch, what is kept."""
 
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,17 @@ def test_expressions_are_dropped_moved_stretched_and_kept(tab: Tab, page: Any) -
     page.wait_for_selector(".block.express")
     assert edits(page)[0].startswith("express(track, 'nod', 0.")
     page.focus(".block.express")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/face/edits", hold, times=1)
     page.keyboard.press("Alt+ArrowRight")
-    page.keyboard.press("Alt+Shift+ArrowLeft")
+    while not held:
+        page.wait_for_timeout(10)
+    page.keyboard.press("Alt+Shift+ArrowLeft")  # before the answer to the first press has come
+    held[0].continue_()
     tab.until("document.querySelector('#edits code').textContent.includes('seconds=0.66')")
     page.click(".block.express")
     page.fill("#clip-strength", "-1")
@@ -143,6 +153,36 @@ def test_points_are_chosen_by_a_box_copied_stretched_and_removed(tab: Tab, page:
     page.press("body", "Control+v")
     page.wait_for_selector("#edits code:has-text(\"'brow'\")")
     assert "ease='0.3,0,0.4,1.5'" in edits(page)[-1]
+
+
+def test_the_lips_the_words_and_the_face_in_the_picture(tab: Tab) -> None:
+    page = open_editor(tab)
+    page.click("#example")
+    page.wait_for_selector(".block.closed")
+    page.click(".block.tuck >> nth=0")
+    page.click("#close_here")
+    page.wait_for_selector("#edits code:has-text('closure')")
+    page.click("#rounder")
+    page.wait_for_selector("#edits code:has-text('shift_curve')")
+    page.check("#handles-shown")
+    box = page.wait_for_selector(".handle[data-name=chin]").bounding_box()
+    page.mouse.move(box["x"] + 9, box["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 9, box["y"] + 24, steps=3)
+    page.mouse.up()
+    page.wait_for_selector("#edits code:has-text(\"'jaw'\")")
+    if find_library("espeak-ng") is None:
+        return
+    page.click("#face-tools summary")
+    page.fill("#transcript", "Hello! I am only a photograph, but now I can speak.")
+    page.click("#align")
+    page.wait_for_selector(".block.word >> text=only", state="attached")
+    before = len(edits(page))
+    page.focus(".block.word")
+    page.keyboard.press("Alt+ArrowRight")
+    count(tab, before + 6)  # each curve of the mouth, as one step
+    page.press("body", "Control+z")
+    count(tab, before)
 
 
 def test_touch_zooms_and_shows_points_on_a_phone(browser: Any, web_server: str) -> None:

@@ -31,6 +31,8 @@ const PLACE = "echomimic-expressions"
 
 /** @type {Block[]} */
 let chosen = []
+/** The expression as it is drawn, of which `chosen` has the newest change. @type {{from: any} | null} */
+let changed = null
 
 // ---- what there is
 
@@ -139,9 +141,12 @@ function drag(made, block, event) {
   }
 }
 
-/** @param {Block} block @param {KeyboardEvent} event */
-function onKey(block, event) {
+/** @param {Block} shown @param {KeyboardEvent} event */
+function onKey(shown, event) {
+  // the next press may come before the change of the last one is drawn: it goes on from that change
+  const block = shown.record && changed?.from === shown.record && chosen[0]?.record ? chosen[0] : shown
   const one = 1 / state.doc.fps
+  if (block === shown) changed = null
   const way = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0
   if (way && event.altKey) chosen = [block]
   if (way && event.altKey && event.shiftKey && block.record) stretch(block, way * one)
@@ -197,18 +202,22 @@ async function move(block, by) {
 const stretch = (block, by) =>
   changeClip(block.record, { seconds: rounded(Math.max(2 / state.doc.fps, block.end - block.start + by)) })
 
+/** A record as text, whatever the order of its fields. @param {any} record */
+const sorted = (record) => JSON.stringify(Object.entries(record).sort())
+
 /** Change an expression where it is. @param {any} record @param {Record<string, any> | null} values null removes it */
 function changeClip(record, values) {
-  const text = JSON.stringify(record)
+  const text = sorted(record)
   /** @param {any} each */
-  const changed = (each) => {
-    if (each.op === "layer") return [{ ...each, edits: each.edits.flatMap(changed) }]
-    return JSON.stringify(each) !== text ? [each] : values ? [{ ...each, ...values }] : []
+  const replaced = (each) => {
+    if (each.op === "layer") return [{ ...each, edits: each.edits.flatMap(replaced) }]
+    return sorted(each) !== text ? [each] : values ? [{ ...each, ...values }] : []
   }
+  if (!changed || chosen[0]?.record !== record) changed = { from: record }
   const { start, seconds = 1 } = { ...record, ...values }
   state.range = values ? [start, start + seconds] : null
   chosen = chosen.map((each) => ({ ...each, start, end: start + seconds, record: { ...record, ...values } }))
-  return replaceEdits(() => records().flatMap(changed))
+  return replaceEdits(() => records().flatMap(replaced))
 }
 
 /** @param {any} record */
