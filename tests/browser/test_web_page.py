@@ -102,7 +102,8 @@ def test_chinese_is_complete(browser: Any, web_server: str, tmp_path: Path, head
     words = page.evaluate(
         "[...document.querySelectorAll('[data-word], #options label, summary, button')].map((each) => each.textContent)"
     )
-    assert [text for text in words if re.search("[a-z]{3,}", text.replace("EchoMimic", ""))] == []
+    said = [re.sub("EchoMimic|espeak-ng -v cmn -w voice.wav", "", text) for text in words]  # a command is the same
+    assert [text for text in said if re.search("[a-z]{3,}", text)] == []
     wrong = tmp_path / "wrong.png"
     wrong.write_text("no picture")
     page.set_input_files("#portrait input[type=file]", wrong)

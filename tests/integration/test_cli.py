@@ -18,6 +18,7 @@ from echomimic.apps.cli.main import run
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import Cancelled, DeviceError, FaceError, OutputError, WeightsError
 from echomimic.notes import note
+from echomimic.options import WorkOptions
 from echomimic.types import Clip, Plan
 
 PLAN = Plan("mesh", "asked for", 50, 25.0, 2.0, 512, 384, 400, ("two faces",))
@@ -89,7 +90,7 @@ def test_only_what_is_given_reaches_the_api(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     assert calls.arguments == [(Path("me.png"), Path("voice.wav"), None)]
     given = calls.options[0]
-    assert set(given) == {"output", "preset", "save_motion", "weights", "progress"}
+    assert set(given) == {"output", "preset", "save_motion", "weights", "work", "progress"}
     assert (given["output"], given["preset"]) == (Path("me-voice.mp4"), "auto")
 
 
@@ -111,6 +112,7 @@ def test_every_kind_of_option_reaches_the_api(calls: Calls) -> None:
         "preset": "mesh",
         "save_motion": Path("s.npz"),
         "weights": None,
+        "work": WorkOptions(),
         "size": "256",
         "fps": "29.97",
         "still_background": False,

@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -72,7 +73,20 @@ def test_the_notebook() -> None:
     assert read_video("notebook.mp4").count > 100
 
 
+def test_gradio_space(monkeypatch: pytest.MonkeyPatch, head_file: Path, voice_file: Path) -> None:
+    """The function behind the demo; Gradio itself is a stand-in that takes anything."""
+    gradio = MagicMock()
+    gradio.Error = RuntimeError
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    names = runpy.run_path(str(EXAMPLES / "gradio_space.py"))
+    video, _ = names["speak"](str(head_file), str(voice_file), 64.0, 3.0, lambda fraction: None)
+    assert read_video(video).count == 25
+    with pytest.raises(RuntimeError, match="choose both"):
+        names["speak"](None, str(voice_file), 64.0, 3.0, None)
+    assert len((EXAMPLES / "gradio_space.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
 def test_every_example_is_in_the_table_and_has_a_test() -> None:
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
-    assert len(names) == 6 and all(f"[{name}]({name})" in table for name in names)
+    assert len(names) == 7 and all(f"[{name}]({name})" in table for name in names)
