@@ -157,7 +157,7 @@ def test_points_are_chosen_by_a_box_copied_stretched_and_removed(tab: Tab, page:
 
 
 def chin_dragged(page: Any) -> bool:
-    """Drag the chin down, and say whether an edit came of it: a new picture of the edit before may replace the handle."""
+    """Drag the chin down and say whether an edit came of it: a picture of the edit before may replace the handle."""
     box = page.wait_for_selector(".handle[data-name=chin]").bounding_box()
     page.mouse.move(box["x"] + 9, box["y"] + 9)
     page.mouse.down()
