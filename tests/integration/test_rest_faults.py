@@ -327,7 +327,7 @@ def test_sigterm_ends_the_server_whatever_runs(tmp_path: Path) -> None:
 
 def _children_of(data: Path) -> list[str]:
     """The worker processes that run a job in this folder."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     pids = re.findall(r"^\s*(\d+) .*rest_worker\.py", listed, re.MULTILINE)
     return [
         pid
