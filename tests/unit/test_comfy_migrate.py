@@ -93,6 +93,18 @@ def test_three_nodes_become_two(loader: Layout) -> None:
     assert [line for line in made.notes if "prompt (hello)" in line and "take no text" in line]
 
 
+def test_reroutes_are_followed() -> None:
+    document = three_nodes(layouts("Echo_LoadModel")[-1])
+    document["nodes"].append(node(7, None, "Reroute", {"": 4}, "any"))
+    document["links"][3] = [4, 3, 0, 7, 0, "MODEL_PIPE_E"]
+    document["links"].append([8, 7, 0, 5, 0, "MODEL_PIPE_E"])
+    document["nodes"][4]["inputs"][0]["link"] = 8
+    document["nodes"][6]["outputs"][0]["links"] = [8]
+    made = migrate(document)
+    assert sources(made, "Echo_Sampler")["model"] == ("Reroute", 0)
+    assert sources(made, "Echo_Sampler")["face_detector"] == ("Echo_LoadModel", 1)
+
+
 def test_a_prompt_of_the_api() -> None:
     names = {"Echo_LoadModel": layouts("Echo_LoadModel")[-1], "Echo_Predata": layouts("Echo_Predata")[0]}
     inputs = {kind: {name: ODD[name] for name in layout.widgets} for kind, layout in names.items()}

@@ -174,14 +174,12 @@ class PageFormat:
         for node in graph.nodes.values():
             if node.values is not None:
                 _write_node(node)
-        outside = [each for each in map(_link_fields, self.part.get("links") or []) if each[3] not in self._ids()]
+        inside = {raw["id"] for raw in self.part["nodes"]}
+        outside = [each for each in map(_link_fields, self.part.get("links") or []) if each[3] not in inside]
         self.part["nodes"] = [node.raw for node in graph.nodes.values()]
         links = [self._link(graph, node, place, entry) for node, place, entry in _linked_inputs(graph)]
         links += [each for each in outside if each[1] in graph.nodes or not isinstance(each[1], int) or each[1] < 0]
         self._write_links(graph, links)
-
-    def _ids(self) -> set[Any]:
-        return {raw["id"] for raw in self.part["nodes"]}
 
     def _link(self, graph: Graph, node: Node, place: int, entry: dict[str, Any]) -> list[Any]:
         origin, output = node.links[entry["name"]]

@@ -54,7 +54,8 @@ def migrate(document: Any) -> Migration:
         made, graphs = read_graphs(document)
         if not any(node.type in NODES for graph in graphs for node in graph.nodes.values()):
             raise InputError(
-                "the workflow has no node of ComfyUI_EchoMimic; expected Echo_LoadModel, Echo_Sampler or its others"
+                "the workflow has no node of ComfyUI_EchoMimic; expected Echo_LoadModel, Echo_Sampler, Echo_Predata or "
+                "Echo_VideoUpscale: choose a workflow of that pack"
             )
         migration = Migration(made)
         for graph in graphs:
@@ -97,8 +98,16 @@ class _Mover:
         return (node for node in self.graph.nodes.values() if node.type == kind)
 
     def _source(self, node: Node, name: str, kind: str) -> Node | None:
-        found = self.graph.nodes.get(node.links.get(name, (None, 0))[0])
-        return found if found is not None and found.type == kind else None
+        """The node of that type which feeds an input, directly or through reroutes."""
+        links, seen = node.links.get(name), set[Any]()
+        while links is not None and links[0] not in seen:
+            seen.add(links[0])
+            found = self.graph.nodes.get(links[0])
+            if found is not None and found.type == kind:
+                return found
+            reroutes = found is not None and found.type == "Reroute"
+            links = next(iter(found.links.values()), None) if found is not None and reroutes else None
+        return None
 
     def _note(self, node: Node, text: str) -> None:
         self.migration.notes.append(f"{node.type} {node.id}: {text}")

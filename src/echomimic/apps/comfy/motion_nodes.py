@@ -121,8 +121,7 @@ class EditMotion(io.ComfyNode):  # type: ignore[misc]
         from echomimic.editing import edit_motion
         from echomimic.motion import find_curve, read_edits
 
-        if motion is None:
-            raise MotionError("no motion came in; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
+        _check_motion(motion)
         if curve == NONE and (drawn is not None or gain != 1):
             raise MotionError("curve is none; expected the curve that gain or drawn changes: choose it")
         records: list[object] = list(_records(edits))
@@ -155,8 +154,7 @@ class PreviewMotion(io.ComfyNode):  # type: ignore[misc]
         from echomimic.media import write_clip
         from echomimic.motion import preview_frames, preview_sheet
 
-        if motion is None:
-            raise MotionError("no motion came in; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
+        _check_motion(motion)
         over = None if image is None else portrait_of(image)
         path, reporter = host.temporary(".mp4"), host.HostProgress()
         track: Motion = motion.motion
@@ -173,6 +171,11 @@ class PreviewMotion(io.ComfyNode):  # type: ignore[misc]
 
 
 NODES = [Example, PredictMotion, EditMotion, PreviewMotion]
+
+
+def _check_motion(driver: Any) -> None:
+    if driver is None:
+        raise MotionError("no motion came in; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
 
 
 def _motion_outputs() -> list[Any]:

@@ -1,6 +1,6 @@
 """The widgets of every release of ComfyUI_EchoMimic (July 2024 to 2026), and which of them a saved node has.
 
-A workflow of ComfyUI's page stores the values of a node by position. The pack changed its widgets eleven times, so that
+A workflow of ComfyUI's page stores the values of a node by position. The pack changed its widgets ten times, so that
 today's page reads old values into the wrong widgets. `recognize` finds the layout by the number and the types of the
 values and by the links of the node; names and order are those of the pack's history (smthemex/ComfyUI_EchoMimic).
 """

@@ -164,7 +164,8 @@ def render(
 
 def limit_frames(options: dict[str, object], model: Model, speech: Speech) -> dict[str, object]:
     """The options with no more frames than the voice and ten minutes after it: a typing error must not run for days."""
-    asked = int(str(options.get("frames", 0)))
+    asked = options.get("frames", 0)
+    assert isinstance(asked, int)
     fps = make_options({"fps": options["fps"]} if "fps" in options else {}, model.preset.defaults).fps
     most = speech.frames(fps) + round(_IDLE_SECONDS * fps)
     if asked <= most:
