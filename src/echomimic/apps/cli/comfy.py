@@ -10,7 +10,7 @@ from echomimic.apps.cli.flags import Json
 from echomimic.apps.cli.reporter import print_json, print_line
 from echomimic.errors import InputError
 
-app = typer.Typer(help="Move workflows of ComfyUI_EchoMimic to these nodes.", no_args_is_help=True)
+app = typer.Typer(help="Convert workflows of ComfyUI_EchoMimic to the nodes of this package.", no_args_is_help=True)
 
 _Old = Annotated[Path, typer.Argument(metavar="OLD", help="a workflow or an API prompt of ComfyUI, .json")]
 _New = Annotated[Path, typer.Argument(metavar="NEW", help="the migrated file")]
@@ -23,9 +23,9 @@ def comfy() -> None:
 
 @app.command("migrate")
 def migrate_file(old: _Old, new: _New, as_json: Json = False) -> None:
-    """Move the values of OLD, of any release since July 2024, to the names that the nodes have here.
+    """Convert OLD, a workflow of any release of ComfyUI_EchoMimic, to the nodes of this package.
 
-    What has no counterpart is listed.
+    Each value moves to the widget of its name; values without such a widget are listed.
     """
     from echomimic.apps.comfy.migrate import migrate
     from echomimic.media import atomic_path
