@@ -21,7 +21,8 @@ def batch(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder of the clips")],
     workers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="worker processes; default: one for each GPU or core; 0: render in this process")
+        int | None,
+        typer.Option(min=0, metavar="N", help="processes; default: one for each GPU or core; 0: only this one"),
     ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="make only the I-th of N parts, for N machines")

@@ -12,7 +12,7 @@ from echomimic.installation import missing_package
 def mcp(
     allow: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="a folder whose files may be read and written; default: the current folder; repeatable"),
+        typer.Option(metavar="DIR", help="a folder to read and write; default: the current one; repeatable"),
     ] = None,
 ) -> None:
     """Serve tools for an assistant on stdin and stdout: animate, plan, track, edit_motion, evaluate, verify."""
