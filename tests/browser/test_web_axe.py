@@ -94,3 +94,14 @@ def test_the_editor(
     assert findings(page) == []
     assert tab.faults == []
     tab.context.close()
+
+
+@pytest.mark.parametrize(("language", "scheme", "viewport"), CASES)
+def test_the_live_page(browser: Any, web_server: str, language: str, scheme: str, viewport: dict[str, int]) -> None:
+    tab = Tab(browser, web_server, color_scheme=scheme, viewport=viewport)
+    page = tab.open(f"/live?lang={language}")
+    page.wait_for_selector("#home[href*=lang]")
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert tab.faults == []
+    tab.context.close()

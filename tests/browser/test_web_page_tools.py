@@ -99,3 +99,20 @@ def test_takes_and_a_project_file(tab: Tab, head_file: Path, voice_file: Path, t
     again.set_input_files("#begin-project", tmp_path / "project.zip")
     again.wait_for_selector("#edits code >> text=scale_curve(track, 'jaw', 0)")
     again.wait_for_selector("#takes >> text=Take 1", state="attached")
+
+
+def test_a_portrait_is_dropped_on_the_live_page_and_a_refusal_is_shown(tab: Tab) -> None:
+    page = tab.open("/live")
+    page.wait_for_selector("#home[href*=lang]")
+    dropped = page.evaluate_handle(
+        """() => {
+        const data = new DataTransfer()
+        data.items.add(new File(["no picture"], "me.png", { type: "image/png" }))
+        return data
+    }"""
+    )
+    page.dispatch_event("#portrait", "drop", {"dataTransfer": dropped})
+    assert page.text_content("#portrait-name") == "me.png"
+    page.click("#start")
+    page.wait_for_selector("#status [role=alert]")
+    page.wait_for_selector("#start:enabled")

@@ -17,6 +17,7 @@ WORDS: dict[str, dict[str, str]] = {
 SERVERS_OWN = ("help.", "note.")
 """English words that the server sends itself: the help of options and the lines of notes."""
 PLACEHOLDER = re.compile(r"\{(\w+)")
+PROBLEM = re.compile(r'Problem\(\s*\d+,\s*"([a-z_]+)"')
 ERRORS, _, NOTES = (ROOT / "docs/messages.md").read_text(encoding="utf-8").partition("## Notes")
 
 
@@ -44,6 +45,9 @@ def test_every_option_group_and_preset_has_words() -> None:
 def test_every_code_has_words() -> None:
     errors = re.findall(r"^\| `([a-z_0-9]+)`", ERRORS, re.MULTILINE)
     assert len(errors) > 20
+    problems = {code for path in SERVER.rglob("*.py") for code in PROBLEM.findall(path.read_text(encoding="utf-8"))}
+    assert {"bad_offer", "no_such_address", "too_many_streams"} <= problems
+    errors += sorted(problems)
     missing = [code for code in errors for words in WORDS.values() if f"error.{code}" not in words]
     assert missing == []
     notes = re.findall(r"^\| `([a-z_0-9]+)` \| (.*) \|$", NOTES, re.MULTILINE)

@@ -38,9 +38,10 @@ class Handle:
 
 
 def find_handles(landmarks: Callable[[Floats], Floats], row: Floats, view: tuple[int, int, int, int]) -> list[Handle]:
-    """The handles of a face under a row of curves, of which `landmarks` gives the points (478, 3) in pixels.
+    """The handles of a face under a row of curves, those that move a curve.
 
-    `view` is the left, top, right and bottom of the picture that is shown.
+    `landmarks` gives the points (478, 3) of a row in pixels. `view` is the left, top, right and bottom of the picture
+    that is shown.
     """
     left, top, right, bottom = view
     size = np.array([right - left, bottom - top])
@@ -54,15 +55,9 @@ def find_handles(landmarks: Callable[[Floats], Floats], row: Floats, view: tuple
     found = []
     for name, points, across, down in _HANDLES:
         x, y = here[list(points)].mean(axis=0)
-        found.append(
-            Handle(
-                name,
-                round(float(x), 4),
-                round(float(y), 4),
-                _follows(across, moved, here, points[0], 0),
-                _follows(down, moved, here, points[0], 1),
-            )
-        )
+        ways = _follows(across, moved, here, points[0], 0), _follows(down, moved, here, points[0], 1)
+        if any(ways):
+            found.append(Handle(name, round(float(x), 4), round(float(y), 4), *ways))
     return found
 
 

@@ -55,6 +55,36 @@ export function noteLines(notes) {
   return make("div", { className: "notes" }, ...lines)
 }
 
+/**
+ * Take a file that is chosen, or dropped on a box. A file that misses the box does not replace the page.
+ * @param {HTMLElement} box a label with a file input
+ * @param {(file: File) => void} take
+ */
+export function dropZone(box, take) {
+  const input = /** @type {HTMLInputElement} */ (box.querySelector("input"))
+  input.onchange = () => {
+    if (input.files?.length) take(input.files[0])
+    input.value = ""
+  }
+  input.onkeydown = (event) => {
+    if (event.key === "Enter") input.click()
+  }
+  box.ondragover = () => box.classList.add("over")
+  box.ondragleave = () => box.classList.remove("over")
+  box.ondrop = (event) => {
+    box.classList.remove("over")
+    if (event.dataTransfer?.files.length) take(event.dataTransfer.files[0])
+  }
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault())
+}
+
+/** Take files that are pasted into the page. @param {(file: File) => void} take */
+export function takePasted(take) {
+  document.addEventListener("paste", (event) => {
+    for (const file of event.clipboardData?.files || []) take(file)
+  })
+}
+
 /** Ask for the server's API key, which this browser sends as a cookie from then on. @param {any} error the refusal */
 export function askForKey(error) {
   const input = make("input", { type: "password", autocomplete: "current-password", required: true })

@@ -40,6 +40,19 @@ export async function ask(path, { patience, json, ...how } = {}) {
   return read(answer.status, await answer.text().catch(() => ""))
 }
 
+/**
+ * A file of the example.
+ * @param {"portrait" | "voice"} kind
+ */
+export async function exampleFile(kind) {
+  const answer = await fetch(`/ui/example/${kind}`).catch(() => {
+    throw offline()
+  })
+  if (!answer.ok) read(answer.status, await answer.text())
+  const name = { portrait: "example.png", voice: "example.flac" }[kind]
+  return new File([await answer.blob()], name, { type: answer.headers.get("content-type") || "" })
+}
+
 /** @param {string} path */
 export const look = (path) => ask(path, { patience: PATIENCE, cache: "no-store" })
 

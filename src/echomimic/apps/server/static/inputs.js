@@ -1,7 +1,7 @@
 // @ts-check
 // Portrait and voice: dropped, pasted or chosen, checked by the server, and shown.
 
-import { $, errorLine, make, noteLines } from "./dom.js"
+import { $, dropZone, errorLine, make, noteLines, takePasted } from "./dom.js"
 import { ask, Failure, upload } from "./http.js"
 import { word } from "./i18n.js"
 import { chooseFace, chosenOptions, chosenPreset, frameRate, setFraming } from "./options.js"
@@ -30,12 +30,7 @@ export function setUpInputs(mostBytes, onChange) {
   limit = mostBytes
   changed = onChange
   for (const name of /** @type {Input[]} */ (["portrait", "voice"])) setUpZone(name)
-  document.addEventListener("paste", (event) => {
-    for (const file of event.clipboardData?.files || []) {
-      choose(file.type.startsWith("image/") ? "portrait" : "voice", file)
-    }
-  })
-  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault())
+  takePasted((file) => choose(file.type.startsWith("image/") ? "portrait" : "voice", file))
 }
 
 /** @param {Input} name */
@@ -45,30 +40,12 @@ const place = (name) => /** @type {HTMLElement} */ ($(name).querySelector(".chec
 
 /** @param {Input} name */
 function setUpZone(name) {
-  const box = zone(name)
-  const input = /** @type {HTMLInputElement} */ (box.querySelector("input"))
-  input.onchange = () => {
-    if (input.files?.length) choose(name, input.files[0])
-    input.value = ""
-  }
-  input.onkeydown = (event) => {
-    if (event.key === "Enter") input.click()
-  }
-  box.ondragover = (event) => {
-    event.preventDefault()
-    box.classList.add("over")
-  }
+  dropZone(zone(name), (file) => choose(name, file))
   const button = /** @type {HTMLElement} */ ($(name).querySelector(".capture"))
   button.hidden = !navigator.mediaDevices?.getUserMedia
   button.onclick = async () => {
     const { capture } = await import("./voice.js")
     capture(name, /** @type {HTMLElement} */ ($(name).querySelector(".capturing")), (file) => choose(name, file))
-  }
-  box.ondragleave = () => box.classList.remove("over")
-  box.ondrop = (event) => {
-    event.preventDefault()
-    box.classList.remove("over")
-    if (event.dataTransfer?.files.length) choose(name, event.dataTransfer.files[0])
   }
 }
 

@@ -1,8 +1,8 @@
 // @ts-check
 // A live session: the microphone goes to the server by WebRTC, the portrait that speaks comes back.
 
-import { $, askForKey, errorLine, make } from "./dom.js"
-import { Failure, ask, upload } from "./http.js"
+import { $, askForKey, dropZone, errorLine, make, takePasted } from "./dom.js"
+import { Failure, ask, exampleFile, upload } from "./http.js"
 import { language, translatePage, word } from "./i18n.js"
 
 const REFRESH = 1000
@@ -55,7 +55,7 @@ async function start() {
     timer = window.setInterval(show, REFRESH)
   } catch (error) {
     await stop()
-    say(errorLine(error.status === 404 ? new Failure(word("live_off"), "no_such_address") : error))
+    say(errorLine(error.code === "no_such_address" ? new Failure(word("live_off"), error.code) : error))
   }
 }
 
@@ -125,20 +125,18 @@ async function stop() {
 
 async function example() {
   try {
-    const answer = await fetch("/ui/example/portrait")
-    if (answer.status === 401) return askForKey(new Failure(word("error.unauthorized"), "unauthorized", 401))
-    choose(new File([await answer.blob()], "example.png", { type: "image/png" }))
-    await start()
+    choose(await exampleFile("portrait"))
   } catch (error) {
-    say(errorLine(error))
+    return error.status === 401 ? askForKey(error) : say(errorLine(error))
   }
+  await start()
 }
 
 translatePage()
 document.title = `EchoMimic · ${word("live_title")}`
 $("home").href = `/?lang=${language}`
-$("portrait").querySelector("input").onchange = (/** @type {any} */ event) =>
-  event.target.files[0] && choose(event.target.files[0])
+dropZone($("portrait"), choose)
+takePasted(choose)
 $("start").onclick = start
 $("stop").onclick = stop
 $("example").onclick = example

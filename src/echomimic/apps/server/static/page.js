@@ -2,7 +2,7 @@
 // The page: two files and a few settings become a job of the HTTP API.
 
 import { $, askForKey, errorLine, make } from "./dom.js"
-import { ask, upload } from "./http.js"
+import { ask, exampleFile, upload } from "./http.js"
 import { language, translatePage, word } from "./i18n.js"
 import { bothFiles, checkMissing, choose, files, longerSide, recheck, settled, setUpInputs } from "./inputs.js"
 import { setUpJobs, submit } from "./jobs.js"
@@ -47,10 +47,7 @@ async function example() {
   $("example").disabled = true
   say()
   try {
-    const [portrait, voice] = await Promise.all([
-      exampleFile("portrait", "example.png"),
-      exampleFile("voice", "example.flac"),
-    ])
+    const [portrait, voice] = await Promise.all([exampleFile("portrait"), exampleFile("voice")])
     choose("voice", voice)
     choose("portrait", portrait)
     await generate()
@@ -58,15 +55,6 @@ async function example() {
     say(errorLine(error))
   }
   $("example").disabled = false
-}
-
-/**
- * @param {string} kind
- * @param {string} name
- */
-async function exampleFile(kind, name) {
-  const answer = await fetch(`/ui/example/${kind}`)
-  return new File([await answer.blob()], name, { type: answer.headers.get("content-type") || "" })
 }
 
 /**

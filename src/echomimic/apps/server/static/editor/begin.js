@@ -1,7 +1,7 @@
 // @ts-check
 // Opens a session with chosen files. Edits are kept in this browser, so that a restart of the server loses none.
 
-import { Failure, look, upload } from "../http.js"
+import { exampleFile, Failure, look, upload } from "../http.js"
 import { word } from "../i18n.js"
 import { $, ask, say, state } from "./state.js"
 
@@ -79,7 +79,7 @@ export async function begin(open, lost) {
     if (motion instanceof File && !motion.size) data.delete("motion")
     start(data)
   }
-  $("example").onclick = async () => start(await exampleForm())
+  $("example").onclick = () => exampleForm().then(start, say)
 }
 
 /** Offer the edits that this browser keeps. @param {any[]} slots @param {string} lost */
@@ -104,12 +104,8 @@ async function offerOpen(open) {
 
 async function exampleForm() {
   const data = new FormData()
-  for (const [field, kind, name] of [
-    ["portrait", "portrait", "example.png"],
-    ["speech", "voice", "example.flac"],
-  ]) {
-    data.append(field, await (await fetch(`/ui/example/${kind}`)).blob(), name)
-  }
+  data.append("portrait", await exampleFile("portrait"))
+  data.append("speech", await exampleFile("voice"))
   return data
 }
 
