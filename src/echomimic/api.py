@@ -343,7 +343,7 @@ def _work_folder(
     wanted = run.preset.engine == "diffusion" or run.render.num_frames / run.render.fps > SHORT_SECONDS
     has_segments = output.suffix.lower() in (".mp4", ".webm")
     if options is not None and options != USUAL_WORK and not has_segments:
-        raise OutputError(f"{output.name} has no segments to keep; expected a .mp4 or .webm to go on with, or to keep")
+        raise OutputError(f"{output.name} cannot be resumed or rendered in parts; expected a name in .mp4 or .webm")
     if options is None or not has_segments or not (wanted or options != USUAL_WORK):
         return nullcontext()
     from echomimic.work import open_work

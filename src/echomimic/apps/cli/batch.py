@@ -103,7 +103,8 @@ def _finish(status: "BatchStatus", report: Path, as_json: bool) -> None:
     else:
         counts = ", ".join(f"{count} {name}" for name, count in facts.items())
         print_line(
-            f"{status.total} clips: {counts}; {duration(status.video_seconds)} of video in {duration(status.elapsed)}, "
+            f"{status.total} clip{'s' * (status.total != 1)}: {counts}; "
+            f"{duration(status.video_seconds)} of video in {duration(status.elapsed)}, "
             f"{status.clips_per_second:.3g} clips and {status.frames_per_second:.0f} frames a second; report: {report}"
         )
     raise typer.Exit(1 if status.failed else 0)
