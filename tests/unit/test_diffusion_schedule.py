@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from echomimic.diffusion.context import closed_windows, open_windows, ordered_halving, shifted
 from echomimic.diffusion.denoise import SamplingConfig
-from echomimic.diffusion.schedule import Sampler, first_noise
+from echomimic.diffusion.schedule import Sampler, SamplerName, first_noise
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -42,7 +42,7 @@ def test_trajectories_ours_vs_theirs(steps, ddim) -> None:
 def test_other_samplers_reach_the_clean_latents_of_a_perfect_network(name) -> None:
     sampler = Sampler(name, 8)
     alphas = Sampler("ddim", 8)._scheduler.alphas_cumprod
-    clean, noise = torch.full((1, 4, 2, 2), 0.3), torch.randn(1, 4, 2, 2)
+    clean, noise = torch.full((1, 4, 2, 2), 0.3), torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     latents = noise
     for t in sampler.timesteps:
         a = alphas[t].clamp(min=2**-24)
@@ -95,3 +95,18 @@ def test_open_windows_move_their_seams() -> None:
     first = {tuple(window) for window in config.at(0, 100)}
     assert not first & {tuple(window) for window in config.at(1, 100)[1:-1]}
     assert config.calls(100) == sum(len(config.at(step, 100)) for step in range(30))
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++", "unipc"])
+def test_a_sampler_goes_on_from_its_history(name: SamplerName) -> None:
+    start, *velocities = torch.randn(7, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    sampler, latents, states = Sampler(name, 6), start, []
+    for velocity, t in zip(velocities, sampler.timesteps, strict=True):
+        states.append((latents, sampler.history()))
+        latents = sampler.step(velocity, t, latents)
+    for step, (found, history) in enumerate(states):
+        again = Sampler(name, 6)
+        again.restore(history, found)
+        for velocity, t in zip(velocities[step:], again.timesteps[step:], strict=True):
+            found = again.step(velocity, t, found)
+        assert torch.equal(found, latents)

@@ -53,7 +53,7 @@ def test_targets_are_those_of_diffusers() -> None:
 
     theirs: Any = DDIMScheduler(**TRAINED, clip_sample=False)
     t = torch.arange(1000)
-    clean, noise = torch.randn(1000, 2, 3, 3), torch.randn(1000, 2, 3, 3)
+    clean, noise = torch.randn(2, 1000, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     noisy = SCHEDULE.add_noise(clean, noise, t)
     assert torch.allclose(noisy, theirs.add_noise(clean, noise, t), atol=1e-5)
     velocity = SCHEDULE.velocity(clean, noise, t)

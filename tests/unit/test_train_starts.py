@@ -46,6 +46,7 @@ def write_stable_diffusion(folder: Path) -> dict[str, torch.Tensor]:
         attention_head_dim=CONFIG.heads,
         norm_num_groups=CONFIG.groups,
     )
+    torch.manual_seed(0)
     tensors = {name: torch.randn_like(tensor) for name, tensor in cast(torch.nn.Module, unet).state_dict().items()}
     (folder / "unet").mkdir(parents=True)
     save_file(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors")
@@ -103,6 +104,7 @@ def test_landmarks_start_from_the_mask_with_a_new_encoder(start: Path) -> None:
 
 def test_motion_modules_come_from_animatediff_or_are_new(start: Path, tmp_path: Path) -> None:
     source = load_start(settings_with(start, trained="all")).trainee.denoising.state_dict()
+    torch.manual_seed(0)
     theirs = {f"module.{name}": torch.randn_like(t) for name, t in source.items() if "motion_modules" in name}
     torch.save({"state_dict": {**theirs, "module.conv_in.weight": torch.zeros(1)}}, tmp_path / "mm.ckpt")
     (tmp_path / "mm.ckpt").rename(tmp_path / "mm.pth")

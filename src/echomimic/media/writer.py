@@ -45,7 +45,7 @@ MP4 = OutputFormat(
     "mp4",
     "libx264",
     # 2.0 ms of CPU per frame of 512² with colour conversion; plain veryfast 2.7, superfast 2.2 at three times the size
-    # each segment begins anew, which costs what 1.5 of crf gain: 16.5 has the size and the quality of 18 in one run
+    # measured at 512²: segments of a second at crf 16.5 have 44.27 dB and 815 kB, one run at crf 18 44.40 dB and 795 kB
     {"preset": "veryfast", "subq": "1", "crf": "16.5"},
     "aac",
     _AAC_RATES,
