@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from echomimic.editing.handles import find_handles
 from echomimic.landmarks import topology as mesh
 from echomimic.mesh.rig import OPEN, Rig, harmonic
 from helpers.mesh_faces import portrait, row
@@ -104,3 +105,17 @@ def test_a_larger_face_moves_as_the_small_one_does(closed: Rig) -> None:
     curves = row(jaw=0.6, spread=-0.4, blink=0.5, yaw=7, pitch=-4, tuck=0.3)
     larger = Rig((3 * closed.landmarks).astype(np.float32))
     assert np.allclose(larger.points(curves), 3 * closed.points(curves), atol=0.05)
+
+
+def test_handles_lie_on_the_face_and_a_curve_moves_each_as_far_as_it_says(smiling: Rig) -> None:
+    here = row(jaw=0.3)
+    found = {each.name: each for each in find_handles(smiling.points, here, (0, 0, 1000, 1000))}
+    right, left, nose = found["right_corner"], found["left_corner"], found["nose"]
+    for name in ("upper_lip", "lower_lip", "chin", "nose"):
+        assert abs(found[name].x - (right.x + left.x) / 2) < 0.1 * abs(left.x - right.x), name
+    order = [nose.y, found["upper_lip"].y, found["lower_lip"].y, found["chin"].y]
+    assert order == sorted(order)
+    assert nose.across is not None
+    curve, step = nose.across
+    turned = smiling.points(here + row(**{curve: 0.01 * step}))[4] - smiling.points(here)[4]
+    assert turned[0] / 1000 == pytest.approx(0.01, rel=0.2)

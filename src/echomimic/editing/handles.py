@@ -17,7 +17,7 @@ _HANDLES: tuple[tuple[str, tuple[int, ...], str, str], ...] = (
     ("right_corner", (MOUTH_CORNERS[0],), "spread", "smile"),
     ("left_corner", (MOUTH_CORNERS[1],), "spread", "smile"),
     ("upper_lip", (_UPPER_LIP,), "", "upper_lip"),
-    ("lower_lip", LOWER_LIP_MIDDLE[:1], "", "jaw"),
+    ("lower_lip", LOWER_LIP_MIDDLE[1:2], "", "jaw"),
     ("chin", (_CHIN,), "", "jaw"),
     ("right_brow", BROW_MIDDLES[:2], "", "brow"),
     ("left_brow", BROW_MIDDLES[2:], "", "brow"),

@@ -3,7 +3,7 @@
 
 import { errorLine, make } from "../dom.js"
 import { language, word } from "../i18n.js"
-import { edit, records, replaceEdits } from "./change.js"
+import { drawn, edit, records, replaceEdits } from "./change.js"
 import { go } from "./clock.js"
 import { show } from "./show.js"
 import { $, ask, clamp, rounded, second, session, state, total } from "./state.js"
@@ -86,15 +86,21 @@ export function drawBlocks() {
   $("clip-strength").parentElement.hidden = !chosen[0]?.record
 }
 
+/** Whether a label fits into a block of that width in pixels. @param {string} label @param {number} width */
+const fits = (label, width) => width >= (label > "\u2fff" ? 12 : 7) * label.length + 3
+
 /** @param {Block} block @param {number} width */
 function element(block, width) {
   const { kind, text, start, end } = block
   const left = place(state, start, width)
+  const wide = Math.max(3, place(state, end, width) - left - 1)
   const label = `${text}, ${word("range", { start: start.toFixed(2), end: end.toFixed(2) })}`
-  const made = make("button", { type: "button", className: `block ${kind}`, title: label, "aria-label": label }, text)
+  const whole = kind === "word" || kind === "express" // these say nothing by one letter; they are cut off
+  const shown = whole || fits(text, wide) ? text : fits(text[0], wide) ? text[0] : ""
+  const made = make("button", { type: "button", className: `block ${kind}`, title: label, "aria-label": label }, shown)
   made.setAttribute("aria-pressed", String(chosen.some((each) => same(each, block))))
   made.tabIndex = same(block, chosen[0] || first()) ? 0 : -1
-  Object.assign(made.style, { left: `${left}px`, width: `${Math.max(3, place(state, end, width) - left - 1)}px` })
+  Object.assign(made.style, { left: `${left}px`, width: `${wide}px` })
   made.onpointerdown = (/** @type {PointerEvent} */ event) => drag(made, block, event)
   made.onclick = () => choose(block)
   made.onkeydown = (/** @type {KeyboardEvent} */ event) => onKey(block, event)
@@ -166,14 +172,6 @@ function onKey(shown, event) {
 
 /** @param {string} name @param {number} at */
 const valueAt = (name, at) => state.doc.curves[name][clamp(Math.round(at * state.doc.fps), 0, state.doc.frames - 1)]
-/** @param {string} curve @param {number[][]} keys @param {string} [ease] */
-function drawn(curve, keys, ease) {
-  const last = total() - 1 / state.doc.fps
-  const frames = new Map(keys.map(([at, value]) => [Math.round(clamp(at, 0, last) * state.doc.fps), value]))
-  const sorted = [...frames].sort(([a], [b]) => a - b)
-  const made = sorted.map(([frame, value]) => [rounded(frame / state.doc.fps), rounded(value)])
-  return { op: "draw_curve", curve, keys: made, ...(ease ? { ease } : {}) }
-}
 
 /** Move a block: what the curves do in it goes along. @param {Block} block @param {number} by */
 async function move(block, by) {
@@ -233,13 +231,16 @@ const ACTIONS = {
 }
 
 /** @param {string} name @param {number} from @param {number} to @param {number} value */
-const around = (name, from, to, value) =>
-  drawn(name, [
-    [from - EASE, valueAt(name, from - EASE)],
+const around = (name, from, to, value) => {
+  const [left, right] = [from - EASE, to + EASE]
+  const points = [
+    [left, valueAt(name, left)],
     [from, value],
     [to, value],
-    [to + EASE, valueAt(name, to + EASE)],
-  ])
+    [right, valueAt(name, right)],
+  ]
+  return drawn(name, points, "smooth")
+}
 
 /** @param {string} curve @param {number} from @param {number} to @param {number} by */
 const shifted = (curve, from, to, by) => ({

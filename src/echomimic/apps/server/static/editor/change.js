@@ -3,7 +3,7 @@
 
 import { remember } from "./begin.js"
 import { draw, focusChosen, show, showFrame } from "./show.js"
-import { $, ask, edited, failedLast, keys, newest, say, state } from "./state.js"
+import { $, ask, clamp, edited, failedLast, keys, newest, rounded, say, state } from "./state.js"
 
 /** Set by the page: what to do if the server has lost the session. */
 export const hooks = { lost: async (/** @type {string} */ _id) => {} }
@@ -112,6 +112,23 @@ export const without = (is) =>
       ]
     }),
   )
+
+/**
+ * An edit that draws a curve through points: on frames, in order, inside the curve's range.
+ * @param {string} curve
+ * @param {any[]} points second and value of each; what is false is left out
+ * @param {string} [ease]
+ */
+export function drawn(curve, points, ease = state.ease) {
+  const { frames, fps, table } = state.doc
+  const { low, high } = table.find((/** @type {any} */ { name }) => name === curve)
+  const values = new Map(
+    points.filter(Boolean).map(([at, value]) => [clamp(Math.round(at * fps), 0, frames - 1), clamp(value, low, high)]),
+  )
+  const sorted = [...values].sort(([a], [b]) => a - b)
+  const made = sorted.map(([frame, value]) => [rounded(frame / fps), rounded(value)])
+  return { op: "draw_curve", curve, keys: made, ...(ease === "smooth" ? {} : { ease }) }
+}
 
 const attempt = newest(async (edits) => {
   try {

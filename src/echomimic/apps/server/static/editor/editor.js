@@ -221,6 +221,7 @@ function nameControls() {
     video: "videos",
   }
   for (const [id, key] of Object.entries(labels)) $(id).setAttribute("aria-label", word(key))
+  for (const id of ["own-name", "layer-name"]) $(id).placeholder = $(id).ariaLabel
 }
 
 const start = (/** @type {string} */ lost) => {

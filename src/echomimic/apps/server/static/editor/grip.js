@@ -4,8 +4,8 @@
 import { make } from "../dom.js"
 import { word } from "../i18n.js"
 import { $, ask, clamp, newest, rounded, second, session, state, total } from "./state.js"
-import { edit, letGo, tryOut } from "./change.js"
-import { drawn, pick } from "./points.js"
+import { drawn, edit, letGo, tryOut } from "./change.js"
+import { pick } from "./points.js"
 import { draw, showFrame } from "./show.js"
 
 const REACH = 0.2,

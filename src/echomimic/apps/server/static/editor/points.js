@@ -3,10 +3,10 @@
 
 import { word } from "../i18n.js"
 import { $, clamp, keys, rounded, second, state, total } from "./state.js"
-import { edit, letGo, ownEdits, tryOut, without } from "./change.js"
+import { drawn, edit, letGo, ownEdits, tryOut, without } from "./change.js"
 import { snapped } from "./blocks.js"
 import { go, scrub } from "./clock.js"
-import { easing, moveSelected, removeSelected, softly } from "./selection.js"
+import { moveSelected, removeSelected, softly } from "./selection.js"
 import { draw, drawKeys, focusChosen, show, showFrame } from "./show.js"
 import { moment, valueAt } from "./timeline.js"
 
@@ -44,12 +44,6 @@ function moved(index, at, value) {
   ]
 }
 
-export const drawn = (curve, points) => ({
-  op: "draw_curve",
-  curve,
-  keys: points.filter(Boolean).map(([at, value]) => [rounded(at), rounded(value)]),
-  ...easing(),
-})
 const redrawn = (points) => drawn(state.curve, points)
 const around = (index, point) => redrawn([keys()[index - 1], point, keys()[index + 1]])
 
@@ -132,7 +126,7 @@ export function removeKey() {
     [before, , after] = [all[state.key - 1], all[state.key], all[state.key + 1]]
   if (before && after) return edit(redrawn([before, after]), before[0])
   const [end, beside] = [all[state.key], before || after]
-  if (beside) edit(redrawn([beside, [end[0], beside[1]]].sort(([a], [b]) => a - b)), end[0]) // hold what is beside it
+  if (beside) edit(redrawn([beside, [end[0], beside[1]]]), end[0]) // hold what is beside it
 }
 
 export function step(by) {

@@ -1,8 +1,8 @@
 // @ts-check
 // Several points at once: chosen by a box, moved, stretched, copied, pasted and removed; a point with its neighbours.
 
-import { $, clamp, keys, rounded, second, state, total } from "./state.js"
-import { edit } from "./change.js"
+import { $, keys, rounded, second, state, total } from "./state.js"
+import { drawn, edit } from "./change.js"
 import { drawKeys, show } from "./show.js"
 import { valueAt } from "./timeline.js"
 
@@ -46,26 +46,18 @@ function beside() {
 }
 
 /**
- * An edit that puts points between two others.
- * @param {any[]} points
+ * An edit that puts points between two others, either of which may be missing.
  * @param {any[]} ends
+ * @param {any[]} points
  */
-function drawn(points, ends = beside()) {
-  const { low, high } = state.line()
-  const last = total() - 1 / state.doc.fps
-  const inside = points.filter(([at]) => (!ends[0] || at > ends[0][0]) && (!ends[1] || at < ends[1][0]))
-  const all = [ends[0], ...inside, ends[1]].filter(Boolean)
-  const frames = new Map(all.map(([at, value]) => [Math.round(clamp(at, 0, last) * state.doc.fps), value]))
-  const made = [...frames].map(([frame, value]) => [rounded(frame / state.doc.fps), rounded(clamp(value, low, high))])
-  return { op: "draw_curve", curve: state.curve, keys: made, ...easing() }
+function between([before, after], points) {
+  const inside = points.filter(([at]) => (!before || at > before[0]) && (!after || at < after[0]))
+  return drawn(state.curve, [before, ...inside, after])
 }
-
-/** The ease that is chosen, as a field of an edit. */
-export const easing = () => (state.ease === "smooth" ? {} : { ease: state.ease })
 
 /** Apply an edit of the chosen points, and keep those chosen that are at the same places. @param {any[]} points */
 async function apply(points) {
-  await edit(drawn(points))
+  await edit(between(beside(), points))
   const places = points.map(([at]) => at)
   const near = (/** @type {number} */ at) => places.some((each) => Math.abs(each - at) < 0.6 / state.doc.fps)
   state.selected = new Set(keys().flatMap(([at], index) => (near(at) ? [index] : [])))
@@ -91,7 +83,7 @@ export function stretchSelected(frames) {
 export function removeSelected() {
   const [before, after] = beside()
   state.selected = new Set()
-  if (before && after) edit({ op: "draw_curve", curve: state.curve, keys: [before, after] }, before[0])
+  if (before && after) edit(drawn(state.curve, [before, after]), before[0])
 }
 
 /** Copy the chosen points, or those in the chosen range; they can be pasted into another curve and another clip. */
@@ -115,7 +107,7 @@ export function paste() {
   const points = shares
     .map((/** @type {number[]} */ [at, share]) => [second() + at, low + share * (high - low)])
     .filter((/** @type {number[]} */ [at]) => at <= last + 1e-6)
-  if (points.length) edit(drawn(points, [undefined, undefined]), second())
+  if (points.length) edit(drawn(state.curve, points), second())
 }
 
 /**
@@ -134,7 +126,5 @@ export function softly(index, point, reach) {
   )
   const first = Math.max(0, all.findIndex(([each]) => each > at - reach) - 1)
   const end = all.findLastIndex(([each]) => each < at + reach) + 2
-  const { low, high } = state.line()
-  const made = moved.slice(first, end).map(([each, amount]) => [rounded(each), rounded(clamp(amount, low, high))])
-  return { op: "draw_curve", curve: state.curve, keys: made, ...easing() }
+  return drawn(state.curve, moved.slice(first, end))
 }
