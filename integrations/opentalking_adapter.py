@@ -27,7 +27,7 @@ MOUTH = [CURVE_NAMES.index(name) for name in MOUTH_CURVES]
 
 @dataclass
 class AvatarState:
-    """A prepared portrait, its idle life, and the last seconds of its voice."""
+    """A prepared portrait, its idle motion, and the last seconds of its voice."""
 
     scene: Any
     idle: IdleStream
@@ -45,8 +45,7 @@ class EchoMimicAdapter:
 
     def load_avatar(self, avatar_path: str) -> AvatarState:
         """Prepare reference.png or the like of an avatar's folder."""
-        found = sorted(path for path in Path(avatar_path).glob("reference.*"))
-        portrait = read_picture(found[0])
+        portrait = read_picture(min(Path(avatar_path).glob("reference.*")))
         scene = MeshEngine().prepare_portrait(portrait, Options(size=512)).scene
         return AvatarState(scene, IdleStream(FPS))
 

@@ -1,13 +1,26 @@
-"""Running jobs in this process: kept engines, limits, previews."""
+"""Running jobs in this process: kept engines, limits, previews, and going on with what was cut off."""
 
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from echomimic.apps.batch.manifest import BatchRow
+from echomimic.apps.batch.worker import BatchWorker
+from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.request import ANIMATION, JobSettings
 from echomimic.apps.jobs.runner import EngineCache, JobRequest, run_job
+from echomimic.apps.jobs.worker import MessageWriter, WorkerProgress, perform
 from echomimic.errors import Cancelled, InputError
+from echomimic.media.segments import Segment
 from echomimic.presets import Preset
+from echomimic.work import WorkFolder
 
 
 def request(folder: Path, portrait: Path, voice: Path, **changes: object) -> JobRequest:
@@ -75,3 +88,70 @@ def test_a_progress_stops_a_job(tmp_path: Path, head_file: Path, voice_file: Pat
     with pytest.raises(Cancelled):
         run_job(request(tmp_path, head_file, voice_file, preset="mesh", options={"frames": 3, "size": 128}), stop)
     assert list(tmp_path.glob("*.mp4")) == []
+
+
+LONG = {"frames": 44, "fps": 10, "size": 64}
+"""Options of a mesh render of five segments, which has a work folder."""
+
+
+@contextmanager
+def cutting_off() -> Iterator[None]:
+    """Cut a render off when its third segment is stored."""
+    save = WorkFolder.save
+
+    def stop(self: WorkFolder, number: int, segment: Segment) -> None:
+        save(self, number, segment)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(WorkFolder, "save", stop)
+        yield
+
+
+def test_a_job_that_was_cut_off_goes_on_in_its_folder(
+    tmp_path: Path, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the worker changes to the folder of its job
+    queue = JobQueue(JobSettings(tmp_path / "data", spare_disk=0))
+
+    def submit() -> Path:
+        upload = queue.files.new_upload()
+        shutil.copy(head_file, upload / "portrait")
+        shutil.copy(voice_file, upload / "speech")
+        asked = {"format": "mp4", "preset": "mesh", "options": LONG}
+        return queue.files.of(asyncio.run(queue.submit(ANIMATION, "", asked, upload, None, "")).id)
+
+    def attempt() -> list[str]:
+        """Run the next job; return the notes of its result."""
+        job, said = queue.store.claim(), StringIO()
+        assert job is not None
+        queue.files.prepare(job)
+        writer = MessageWriter(said)
+        perform(queue._order(job), writer, WorkerProgress(writer, 0), EngineCache())
+        queue.store.finish(job.id, "succeeded")
+        end = json.loads(said.getvalue().splitlines()[-1])
+        return [note["text"] for note in end["result"]["notes"]]
+
+    whole = submit()
+    assert not any("goes on" in note for note in attempt())
+    folder = submit()
+    with cutting_off():
+        attempt()
+    assert not (folder / "result.mp4").exists()
+    queue.store.requeue_interrupted(20, {})
+    assert "goes on at frame 30 of 44" in attempt()
+    assert (folder / "result.mp4").read_bytes() == (whole / "result.mp4").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {"portrait", "speech", "result.mp4", "live-2.mp4"}
+    queue.store.close()
+    queue.files.close()
+
+
+def test_a_row_of_a_batch_that_was_cut_off_goes_on(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
+    row = BatchRow(1, str(head_file), str(voice_file), "clips/1.mp4", preset="mesh", options=LONG)
+    worker = BatchWorker(str(tmp_path))
+    with cutting_off():
+        worker.run(json.dumps(row.as_dict()))
+    result = json.loads(worker.run(json.dumps(row.as_dict())))
+    assert result["status"] == "made" and "goes on at frame 30 of 44" in result["notes"]
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["1.mp4"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -177,22 +178,24 @@ def encode(
 
     Segments that `store` holds are copied; `frames` are those of the others.
     """
+    open_writer = partial(ClipWriter, target, output_format, fps=fps, speech=speech, tags=tags)
     writer: ClipWriter | None = None
     try:
         for number in count():
             stored = store.load(number) if store else None
-            first = None if stored else next(frames, None)
-            if stored is None and first is None:
-                break
-            size = stored.size if stored else first.shape[:2] if first is not None else (0, 0)
-            writer = writer or ClipWriter(target, output_format, (size[0], size[1]), fps, speech, tags)
             if stored:
+                writer = writer or open_writer(size=stored.size)
                 writer.insert(stored)
-            elif first is not None:
-                length = segment_start(number + 1, fps) - segment_start(number, fps)
-                made = writer.add_segment(chain((first,), islice(frames, length - 1)))
-                if store:
-                    store.save(number, made)
+                continue
+            first = next(frames, None)
+            if first is None:
+                break
+            height, width = first.shape[:2]
+            writer = writer or open_writer(size=(height, width))
+            length = segment_start(number + 1, fps) - segment_start(number, fps)
+            made = writer.add_segment(chain((first,), islice(frames, length - 1)))
+            if store:
+                store.save(number, made)
         if writer is None:
             raise no_frames()
         writer.finish()

@@ -147,7 +147,7 @@ def render(
             preset=model.preset.name,
             weights=model.weights,
             options=given,
-            work=None,
+            work=None,  # the name of the output is new each time, so no other run could go on from a work folder
         )
         engine = TappedEngine(model.engine, tap, align=driver is not None and driver.align)
         clip = run_job(job, reporter, engine=engine)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.mesh.speech_stream import LOOKAHEAD
 from echomimic.mesh.speech_to_face import BIN, REACH, SAMPLE_RATE, mel_blocks, normalized_log_mel
 from echomimic.train.articulation.augment import CODECS, Codec, Random, apply_codec, degrade, no_voice
 from echomimic.train.articulation.labels import PAUSE, Labels, Segment, make_labels
@@ -13,8 +14,8 @@ from echomimic.train.articulation.resynthesis import resynthesize, stretch
 from echomimic.train.articulation.synthesis import Utterance
 from echomimic.types import Floats
 
-_LOOKAHEAD = 32
-"""Frames at 100 Hz that a stream hears before it must answer."""
+_LOOKAHEAD = round(LOOKAHEAD * BIN)
+"""Mel frames that a stream hears before it must answer."""
 _STATISTICS = 25
 """Frames that share level and statistics when a stream is imitated."""
 

@@ -8,10 +8,10 @@ from scipy.linalg import solve_toeplitz
 from scipy.signal import lfilter
 
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
+from echomimic.train.articulation.augment import Random
 from echomimic.types import Floats
 
 _Doubles = npt.NDArray[np.float64]
-Random = np.random.Generator
 _ORDER = 18
 """Linear prediction coefficients: the resonances of a vocal tract at 16 kHz."""
 _FRAME, _HOP = 480, 160
