@@ -87,7 +87,7 @@ export function drawBlocks() {
 }
 
 /** Whether a label fits into a block of that width in pixels. @param {string} label @param {number} width */
-const fits = (label, width) => width >= (label > "\u2fff" ? 12 : 7) * label.length + 3
+const fits = (label, width) => width >= (label > "\u2fff" ? 12 : 7) * label.length + 2
 
 /** @param {Block} block @param {number} width */
 function element(block, width) {
