@@ -1,4 +1,4 @@
-"""A Gradio demo of the API: `pip install echomimic gradio`, then `python gradio_space.py`."""
+"""A Gradio demo of the API: with echomimic installed, `pip install gradio`, then `python gradio_space.py`."""
 
 import tempfile
 from pathlib import Path

@@ -290,5 +290,5 @@ def test_a_table_with_a_blank_first_line_or_old_line_ends_is_read(tmp_path: Path
 
 def test_a_picture_that_is_called_a_table_is_of_no_known_kind(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
-    with pytest.raises(MotionError, match="is of no kind that this program reads; expected a video"):
+    with pytest.raises(MotionError, match="is not a motion; expected a video"):
         load_motion(tmp_path / "t.csv")

@@ -100,7 +100,7 @@ def export_blendshapes(path: str | Path, curves: Curves) -> Path:
     path = Path(path)
     writers = {".csv": _arkit_csv, ".json": _vrm_json}
     if path.suffix.lower() not in writers:
-        raise MotionError(f"{path} has no known suffix; expected arkit.csv for ARKit or vrm.json for VRM")
+        raise MotionError(f"{path} has no known suffix; expected a name in .csv (ARKit) or .json (VRM)")
     with atomic_path(path) as part:
         part.write_text(writers[path.suffix.lower()](curves), encoding="utf-8")
     return path

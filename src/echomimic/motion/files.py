@@ -360,7 +360,7 @@ def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
         rows = [row for row in csv.reader(io.StringIO(table), delimiter=delimiter) if row]
         header = _comment(next(csv.reader([first], delimiter=delimiter), []), first, delimiter)
     except UnicodeDecodeError:
-        raise MotionError(f"{path} is of no kind that this program reads; expected {READABLE}") from None
+        raise MotionError(f"{path} is not a motion; expected {READABLE}") from None
     except csv.Error as error:
         raise MotionError(f"{path} is no motion table ({error}); expected one that this program saved") from None
     if header is None:

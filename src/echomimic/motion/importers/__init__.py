@@ -44,7 +44,7 @@ def read_foreign(path: Path, fps: float | None = None, image_size: tuple[int, in
 def _read_file(path: Path, defaults: _Defaults) -> Motion:
     kind = kind_of_file(path)
     if kind not in _READERS:
-        raise MotionError(f"{path} is of no kind that this program reads; expected {READABLE}")
+        raise MotionError(f"{path} is not a motion; expected {READABLE}")
     return _motion([_READERS[kind](path)], [0], defaults, str(path))
 
 
