@@ -264,7 +264,7 @@ def test_what_cannot_be_read_is_told_what_can(tmp_path: Path, name: str) -> None
         Image.new("RGB", (64, 64)).save(path)
     else:
         path.write_bytes(b"hello, hello")
-    with pytest.raises(MotionError, match=r"no kind that this program reads; expected a video, \.npz"):
+    with pytest.raises(MotionError, match=r"is not a motion; expected a video, \.npz"):
         load_motion(path)
 
 
