@@ -25,9 +25,7 @@ from echomimic.media.writer import write_clip
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
 from echomimic.provenance import mark
-from echomimic.provenance.mark import Marker, mark_frames
-from echomimic.provenance.mark_detection import MarkResult, find_mark_in
-from echomimic.provenance.mark_pattern import WIDTH
+from echomimic.provenance.mark import WIDTH, Marker, MarkResult, find_mark_in, mark_frames
 from echomimic.types import Floats, Picture
 
 FPS = 25

@@ -20,8 +20,7 @@ from echomimic.data import demo_portrait, demo_voice
 from echomimic.media import read_picture, read_speech, read_video
 from echomimic.mesh.engine import MeshEngine
 from echomimic.options import make_options
-from echomimic.provenance.mark_detection import _SCALES, BINS, FOUND, find_mark_in
-from echomimic.provenance.mark_pattern import TILE, WIDTH
+from echomimic.provenance.mark import _SCALES, BINS, FOUND, TILE, WIDTH, find_mark_in
 from echomimic.types import Floats, Picture
 
 SECONDS = 4

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from echomimic.apps.batch.manifest import BatchRow, read_batch
-from echomimic.apps.batch.run import BatchStatus, gpus_of, pick_block, run_batch
-from echomimic.apps.batch.worker import BatchWorker, RowResult
+from echomimic.apps.batch import (
+    BatchRow,
+    BatchStatus,
+    BatchWorker,
+    RowResult,
+    gpus_of,
+    pick_block,
+    read_batch,
+    run_batch,
+)
 from echomimic.apps.cli.main import run as run_command
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.errors import InputError, SetupError
-from echomimic.parallel import Runner, Worker, connect
-from echomimic.parallel.pool import _blocks, run_pool
+from echomimic.parallel import Runner, Worker, _blocks, connect, run_pool
 
 Captured = pytest.CaptureFixture[str]
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from echomimic import checkpoints as weights
 from echomimic.apps.cli.weights import app
 from echomimic.checkpoints import FILES, convert_file, fetch, locate, read_tensors, require
-from echomimic.checkpoints.hub import Published
+from echomimic.checkpoints.registry import Published
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.networks import (
     MismatchError,

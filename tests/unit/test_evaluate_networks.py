@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echomimic.checkpoints.hub import Published
+from echomimic.checkpoints.registry import Published
 from echomimic.errors import OptionError, WeightsError
 from echomimic.evaluate import learned_metrics as learned
 from echomimic.evaluate.catalogue import LEARNED, make_settings
@@ -14,7 +14,7 @@ from echomimic.evaluate.learned_metrics import Gaussian, fit_gaussian, frechet_d
 from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure, round_digits, set_distance
 from echomimic.evaluate.networks import MetricNetworks, load_networks, missing_network, parse_weights
-from echomimic.evaluate.syncnet import LAG, SyncNet, cepstrum, sync_scores
+from echomimic.evaluate.sync import LAG, SyncNet, cepstrum, sync_scores
 from echomimic.landmarks.topology import FACE_CROP_POINTS
 from echomimic.media import read_picture, speech_from_samples, write_clip
 from echomimic.mesh.engine import MeshEngine

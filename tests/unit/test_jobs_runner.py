@@ -5,14 +5,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from echomimic.apps.batch.manifest import BatchRow
-from echomimic.apps.batch.worker import BatchWorker
+from echomimic.apps.batch import BatchRow, BatchWorker
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import ANIMATION, JobSettings
 from echomimic.apps.jobs.runner import EngineCache, JobRequest, run_job
@@ -149,9 +149,9 @@ def test_a_job_that_was_cut_off_goes_on_in_its_folder(
 
 def test_a_row_of_a_batch_that_was_cut_off_goes_on(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
     row = BatchRow(1, str(head_file), str(voice_file), "clips/1.mp4", preset="mesh", options=LONG)
-    worker = BatchWorker(str(tmp_path))
+    worker = BatchWorker(tmp_path)
     with cutting_off():
-        worker.run(json.dumps(row.as_dict()))
-    result = json.loads(worker.run(json.dumps(row.as_dict())))
+        worker.run(json.dumps(asdict(row)))
+    result = json.loads(worker.run(json.dumps(asdict(row))))
     assert result["status"] == "made" and "goes on at frame 30 of 44" in result["notes"]
     assert [path.name for path in (tmp_path / "clips").iterdir()] == ["1.mp4"]

@@ -23,9 +23,16 @@ from echomimic.provenance import (
     read_record,
     sign_in_place,
 )
-from echomimic.provenance.mark_code import CODED_BITS, decode_payload, encode_payload
-from echomimic.provenance.mark_detection import find_mark_in
-from echomimic.provenance.mark_pattern import PAIRS, TILE, layout, tiles
+from echomimic.provenance.mark import (
+    CODED_BITS,
+    PAIRS,
+    TILE,
+    decode_payload,
+    encode_payload,
+    find_mark_in,
+    layout,
+    tiles,
+)
 from echomimic.replay import compare_videos
 from echomimic.types import Picture, Portrait, PoseTrack
 
@@ -184,7 +191,7 @@ def test_a_signature_shows_every_change(tmp_path: Path) -> None:
 def test_keys_that_cannot_sign_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("c2pa")
     keys, other = make_test_keys(tmp_path), make_test_keys(tmp_path / "other")
-    monkeypatch.setattr("echomimic.provenance.keys.DAYS", -0.5)
+    monkeypatch.setattr("echomimic.provenance.signing.DAYS", -0.5)
     expired = make_test_keys(tmp_path / "expired")
     check_signing(Path("a.mp4"), keys)
     swapped = replace(keys, certificates=keys.key, key=keys.certificates)

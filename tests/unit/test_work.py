@@ -19,7 +19,7 @@ from echomimic.media.segments import Segment, frame_ranges, segment_count, segme
 from echomimic.notes import collect_notes
 from echomimic.options import Options, WorkOptions
 from echomimic.provenance import RenderRecord, mark_frames, new_record
-from echomimic.provenance.mark_pattern import SLOT
+from echomimic.provenance.mark import SLOT
 from echomimic.work import WorkFolder, open_work
 from helpers.media_samples import moving, tone
 

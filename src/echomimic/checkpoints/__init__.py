@@ -1,8 +1,6 @@
 """The published checkpoint files: registry, search paths, reading, fetching and converting."""
 
-from echomimic.checkpoints.convert import convert_file
 from echomimic.checkpoints.geometry import Geometry, read_geometry, write_geometry
-from echomimic.checkpoints.hub import fetch
 from echomimic.checkpoints.lora import (
     Lora,
     LoraFile,
@@ -12,8 +10,8 @@ from echomimic.checkpoints.lora import (
     read_lora_metadata,
     write_lora,
 )
-from echomimic.checkpoints.reading import cached_checksum, checksum, read_tensors, release_pages
-from echomimic.checkpoints.registry import FILES, WeightFile, default_folder, locate, require, search_paths
+from echomimic.checkpoints.reading import cached_checksum, checksum, default_folder, read_tensors, release_pages
+from echomimic.checkpoints.registry import FILES, WeightFile, convert_file, fetch, locate, require, search_paths
 
 __all__ = [
     "FILES",

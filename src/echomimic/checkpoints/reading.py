@@ -10,7 +10,6 @@ from mmap import PAGESIZE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from echomimic.checkpoints.registry import default_folder
 from echomimic.errors import SetupError, WeightsError
 from echomimic.installation import missing_package
 
@@ -48,6 +47,12 @@ def release_pages(tensor: "Tensor") -> None:
     length = tensor.data_ptr() + tensor.nbytes - start
     if length > 0:
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _PAGE_OUT)
+
+
+def default_folder() -> Path:
+    """The folder that `fetch` uses by default."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "echomimic" / "weights"
 
 
 def checksum(path: Path) -> str:

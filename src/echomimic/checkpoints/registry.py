@@ -1,11 +1,18 @@
-"""The published files, and where they are searched: in our, the official, a ComfyUI or a diffusers layout."""
+"""The published files: where they are searched (in our, the official, a ComfyUI or a diffusers layout); their download.
+
+A download from the Hugging Face hub is resumable, and verified against the size and SHA-256 that the hub states.
+"""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from echomimic.errors import WeightsError
+from echomimic.checkpoints.reading import checksum, default_folder, read_tensors
+from echomimic.errors import EchoMimicError, SetupError, WeightsError
+from echomimic.installation import missing_package
 
 VARIABLE = "ECHOMIMIC_WEIGHTS"
 V1, V2 = "BadToBest/EchoMimic", "BadToBest/EchoMimicV2"
@@ -75,12 +82,6 @@ _WHISPER_STEMS = (
     "whisper_tiny",
     "tiny",
 )
-
-
-def default_folder() -> Path:
-    """The folder that `fetch` uses by default."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "echomimic" / "weights"
 
 
 def search_paths(given: Path | None = None) -> list[Path]:
@@ -153,3 +154,144 @@ def _holds(family: str, place: Path) -> bool:
     homes = [place / models for models in _MODELS]
     homes += [home / name for home in list(homes) for name in _FAMILY_FOLDERS[family]]
     return any(_marked(family, home) for home in homes)
+
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Size and checksum of a file on the hub."""
+
+    size: int
+    sha256: str | None
+
+
+class Hub(Protocol):
+    """A source of files; tests have their own."""
+
+    def licence(self, repository: str) -> str:
+        """The licence that the repository's page names."""
+        ...
+
+    def describe(self, repository: str, path: str) -> Published:
+        """Size and checksum of a file."""
+        ...
+
+    def download(self, repository: str, path: str, folder: Path) -> Path:
+        """Download a file into `folder`, resuming a partial download."""
+        ...
+
+
+class HuggingFace:
+    """The Hugging Face hub by huggingface-hub, which reads HF_ENDPOINT and HF_TOKEN."""
+
+    def __init__(self) -> None:
+        try:
+            import huggingface_hub
+        except ImportError as error:
+            raise SetupError(missing_package(error.name, "diffusion")) from None
+        self._hub: Any = huggingface_hub
+
+    def licence(self, repository: str) -> str:
+        """The licence that the repository's page names."""
+        card = self._hub.HfApi().model_info(repository).card_data
+        return str(getattr(card, "license", None) or "none named")
+
+    def describe(self, repository: str, path: str) -> Published:
+        """Size and checksum of a file."""
+        (info,) = self._hub.HfApi().get_paths_info(repository, [path])
+        return Published(info.size, info.lfs.sha256 if info.lfs else None)
+
+    def download(self, repository: str, path: str, folder: Path) -> Path:
+        """Download a file into `folder`, resuming a partial download."""
+        return Path(self._hub.hf_hub_download(repository, path, local_dir=folder))
+
+
+def target_of(file: WeightFile, folder: Path) -> Path:
+    """The path of a downloaded file: `folder`/v1/denoising_unet.pth and so on."""
+    return folder / (file.family or file.name) / file.path
+
+
+def fetch(files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None) -> list[Path]:
+    """Download and verify the files that are not in `folder` yet; the licences are printed first.
+
+    Raises WeightsError if the hub cannot be reached or a file differs from what the hub states.
+    """
+    wanted = list(files)
+    hub = hub or HuggingFace()
+    for repository in dict.fromkeys(file.repository for file in wanted):
+        licence = _request(partial(hub.licence, repository), repository)
+        say(f"https://huggingface.co/{repository}  licence: {licence}")
+    return [_fetch_one(file, folder, say, hub) for file in wanted]
+
+
+def _fetch_one(file: WeightFile, folder: Path, say: Say, hub: Hub) -> Path:
+    target = target_of(file, folder)
+    published: Published = _request(partial(hub.describe, file.repository, file.path), file.repository)
+    if target.is_file() and target.stat().st_size == published.size:
+        say(f"{file.name}: here already ({published.size / 1e6:.0f} MB)")
+        return target
+    say(f"{file.name}: {published.size / 1e6:.0f} MB")
+    home = folder / (file.family or file.name)
+    path: Path = _request(partial(hub.download, file.repository, file.path, home), file.repository)
+    _compare(path, published)
+    return path
+
+
+def _compare(path: Path, published: Published) -> None:
+    size = path.stat().st_size
+    if size != published.size:
+        raise WeightsError(f"{path} has {size} bytes, published are {published.size}; run the same command again")
+    if published.sha256 and checksum(path) != published.sha256:
+        path.unlink()
+        raise WeightsError(f"{path} had another SHA-256 than published and is removed; run the same command again")
+
+
+def _request(question: Callable[[], Any], repository: str) -> Any:
+    """The answer of the hub. Raises WeightsError for every failure."""
+    try:
+        return question()
+    except EchoMimicError:
+        raise
+    except Exception as error:  # the errors of the hub's client have no common base class
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise WeightsError(
+            f"huggingface.co/{repository} gave no answer ({reason}); check the network and try again"
+        ) from None
+
+
+Format = Literal["stored", "float16", "bfloat16"]
+
+
+def convert_file(file: WeightFile, source: Path, folder: Path, dtype: Format = "bfloat16") -> Path:
+    """Write `source` as `folder`/NAME.safetensors and return that path; the old file stays.
+
+    Only the tensors are written: V2's pose_encoder.pth has 1.7 GB of buffers and 2 MB of tensors. `stored` keeps the
+    number format. Whole or not at all.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    target = folder / f"{file.name}.safetensors"
+    if target.exists() and target.samefile(source):
+        raise WeightsError(f"{target} would be written over itself; give another folder with `to`")
+    wanted = None if dtype == "stored" else {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
+    tensors = {
+        file.prefix + name: (
+            tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor.clone()
+        ).contiguous()
+        for name, tensor in read_tensors(source, file.prefix).items()
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    try:
+        save_file(tensors, part, metadata={"format": "pt", "made_from": source.name})
+        part.replace(target)
+    except OSError as error:
+        raise WeightsError(
+            f"{target} cannot be written: {error.strerror or error}; free some space or give another folder with `to`"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+    return target

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.evaluate.landmarks import Faces
-from echomimic.evaluate.reference import Pair
+from echomimic.evaluate.picture import Pair
 from echomimic.landmarks.topology import FACE_CROP_POINTS
 from echomimic.media import Video
 from echomimic.types import Floats, Picture

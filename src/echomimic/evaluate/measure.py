@@ -22,10 +22,8 @@ from echomimic.evaluate.landmarks import (
 from echomimic.evaluate.learned_metrics import fit_gaussian, frechet_distance
 from echomimic.evaluate.manifest import ClipSource
 from echomimic.evaluate.networks import MetricNetworks, missing_network
-from echomimic.evaluate.picture import flicker_curve, picture_metrics
-from echomimic.evaluate.reference import paired_frames, reference_metrics
-from echomimic.evaluate.sync import closure_metrics, sync_metrics
-from echomimic.evaluate.syncnet import syncnet_metrics
+from echomimic.evaluate.picture import flicker_curve, paired_frames, picture_metrics, reference_metrics
+from echomimic.evaluate.sync import closure_metrics, sync_metrics, syncnet_metrics
 from echomimic.landmarks.face import find_faces, upright_portrait
 from echomimic.media import Video, read_picture, read_speech, read_video
 from echomimic.mesh.expected_mouth import ExpectedMouth, expected_mouth

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echomimic.checkpoints.hub import Hub, fetch
-from echomimic.checkpoints.reading import read_tensors
-from echomimic.checkpoints.registry import WeightFile, default_folder
+from echomimic.checkpoints.reading import default_folder, read_tensors
+from echomimic.checkpoints.registry import Hub, WeightFile, fetch
 from echomimic.errors import OptionError, SetupError, WeightsError
 from echomimic.evaluate.catalogue import LEARNED
 from echomimic.evaluate.learned_metrics import Network
 from echomimic.evaluate.manifest import file_digest
-from echomimic.evaluate.syncnet import SyncNet
+from echomimic.evaluate.sync import SyncNet
 from echomimic.installation import missing_package
 from echomimic.notes import Note, note
 from echomimic.types import Floats

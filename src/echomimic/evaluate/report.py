@@ -15,7 +15,7 @@ import numpy as np
 
 from echomimic import __version__
 from echomimic.errors import InputError
-from echomimic.evaluate import learned_metrics, picture, syncnet
+from echomimic.evaluate import learned_metrics, picture, sync
 from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.measure import DIGITS, Measured, round_digits, set_distance
 from echomimic.evaluate.networks import MetricNetworks
@@ -122,7 +122,7 @@ def make_card(settings: EvaluationSettings, networks: MetricNetworks, clips: lis
             "picture": f"whole frame, longer side at most {picture.SIDE} px",
             "face": f"five points to {learned_metrics.FACE_SIDE} px (csim) and "
             f"{learned_metrics.EXPRESSION_SIDE} px (efid)",
-            "syncnet": f"box of 468 landmarks and {syncnet.MARGIN:g} of it, {syncnet.SIDE} px, JPEG {syncnet.JPEG}",
+            "syncnet": f"box of 468 landmarks and {sync.MARGIN:g} of it, {sync.SIDE} px, JPEG {sync.JPEG}",
             "fid, lpips, psnr, ssim": "whole frame",
             "fvd": f"whole frame to {learned_metrics.WINDOW_SIDE} px, {learned_metrics.WINDOW} frames",
         },

@@ -1,8 +1,6 @@
 """Where a video comes from: the record of how it was made, its signature, and an imperceptible mark in its frames."""
 
-from echomimic.provenance.keys import make_test_keys
-from echomimic.provenance.mark import mark_frames
-from echomimic.provenance.mark_detection import MarkResult, find_mark
+from echomimic.provenance.mark import MarkResult, find_mark, mark_frames
 from echomimic.provenance.record import (
     TAG,
     RenderedPart,
@@ -18,6 +16,7 @@ from echomimic.provenance.signing import (
     Credentials,
     SigningKey,
     check_signing,
+    make_test_keys,
     read_credentials,
     sign_in_place,
 )

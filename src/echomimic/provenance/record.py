@@ -17,7 +17,7 @@ from echomimic.checkpoints import checksum
 from echomimic.errors import VideoError
 from echomimic.media import read_tags
 from echomimic.options import Options
-from echomimic.provenance.mark_code import PAYLOAD_BYTES
+from echomimic.provenance.mark import PAYLOAD_BYTES
 from echomimic.types import Curves, LandmarkTrack, Motion, Portrait, PoseTrack, Speech
 
 TAG = "echomimic"

@@ -5,36 +5,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from echomimic.apps.cli.flags import Json, with_option_flags
+from echomimic.apps.cli.flags import Json, argument, option, with_option_flags
 from echomimic.apps.cli.reporter import Reporter, duration, print_json, print_line, reporting, spell_as_flags
 from echomimic.errors import OptionError
 
 if TYPE_CHECKING:
-    from echomimic.apps.batch.run import BatchStatus
-    from echomimic.apps.batch.worker import RowResult
+    from echomimic.apps.batch import BatchStatus, RowResult
 
 
 @with_option_flags(without=("workers",))
 def batch(
-    manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="a .csv with a header or a .jsonl file: a row a clip")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder of the clips")],
+    manifest: Annotated[Path, argument("MANIFEST", "a .csv with a header or a .jsonl file: a row a clip")],
+    output: Annotated[Path, option("DIR", "folder of the clips", "-o", "--output")],
     workers: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="processes; default: one for each GPU or core; 0: only this one"),
+        int | None, option("N", "processes; default: one for each GPU or core; 0: only this one", min=0)
     ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="make only the I-th of N parts, for N machines")
-    ] = None,
+    shard: Annotated[str | None, option("I/N", "make only the I-th of N parts, for N machines")] = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS|local", help="work on a Ray cluster instead; needs the extra cluster")
+        str | None, option("ADDRESS|local", "work on a Ray cluster instead; needs the extra cluster")
     ] = None,
-    preset: Annotated[str, typer.Option(metavar="NAME", help="how to render rows that name no preset")] = "auto",
-    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="folder with checkpoints")] = None,
-    sign: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="CERT KEY", help="sign with this certificate chain and key")
-    ] = None,
+    preset: Annotated[str, option("NAME", "how to render rows that name no preset")] = "auto",
+    weights: Annotated[Path | None, option("DIR", "folder with checkpoints")] = None,
+    sign: Annotated[tuple[Path, Path] | None, option("CERT KEY", "sign with this certificate chain and key")] = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -46,8 +38,7 @@ def batch(
     if str(output) == "-":
         raise OptionError("stdout cannot hold a batch; expected the name of a folder: give one with `output`")
     with reporting(as_json, "clips") as reporter:
-        from echomimic.apps.batch.manifest import read_batch
-        from echomimic.apps.batch.run import pick_block, report_path, run_batch
+        from echomimic.apps.batch import pick_block, read_batch, report_path, run_batch
         from echomimic.media import make_folder
 
         report = report_path(output, shard)
@@ -66,7 +57,7 @@ def batch(
 
 def _runner(rows: list[Any], workers: int | None, ray: str | None, weights: Path | None) -> Any:
     """The processes or the cluster that make the clips; what they need is checked here, unless it is elsewhere."""
-    from echomimic.apps.batch.run import default_workers
+    from echomimic.apps.batch import default_workers
     from echomimic.parallel import LOCAL, Runner, available_cores
     from echomimic.presets import find_preset, require_files, require_packages
 

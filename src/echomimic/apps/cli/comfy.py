@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from echomimic.apps.cli.flags import Json
+from echomimic.apps.cli.flags import Json, argument
 from echomimic.apps.cli.reporter import print_json, print_line
 from echomimic.errors import InputError
 
 app = typer.Typer(help="Convert workflows of ComfyUI_EchoMimic to the nodes of this package.", no_args_is_help=True)
 
-_Old = Annotated[Path, typer.Argument(metavar="OLD", help="a workflow or an API prompt of ComfyUI, .json")]
-_New = Annotated[Path, typer.Argument(metavar="NEW", help="the migrated file")]
+_Old = Annotated[Path, argument("OLD", "a workflow or an API prompt of ComfyUI, .json")]
+_New = Annotated[Path, argument("NEW", "the migrated file")]
 
 
 @app.callback()

@@ -3,42 +3,28 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from echomimic.apps.cli.flags import Json
+from echomimic.apps.cli.flags import Json, argument, option
 from echomimic.apps.cli.reporter import Reporter, print_json, print_line, reporting
 from echomimic.errors import OptionError, VideoError
 
 
 def evaluate(
     source: Annotated[
-        Path | None,
-        typer.Argument(metavar="VIDEO|MANIFEST", help="a video, a folder of videos, or a .csv, .jsonl or .txt list"),
+        Path | None, argument("VIDEO|MANIFEST", "a video, a folder of videos, or a .csv, .jsonl or .txt list")
     ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(metavar="VIDEO", help="a video of the same motion, to compare frame by frame")
-    ] = None,
+    reference: Annotated[Path | None, option("VIDEO", "a video of the same motion, to compare frame by frame")] = None,
     metrics: Annotated[
-        str, typer.Option(metavar="NAMES", help="quick, default, all, or groups such as sync,picture,hands,fid")
+        str, option("NAMES", "quick, default, all, or groups such as sync,picture,hands,fid")
     ] = "default",
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="folder of the report")] = Path(
-        "report"
-    ),
+    output: Annotated[Path, option("FOLDER", "folder of the report", "-o", "--output")] = Path("report"),
     weights: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="a network for fid, fvd, lpips, syncnet, csim or efid; FILE@SHA256 checks the file",
-        ),
+        option("NAME=FILE", "a network for fid, fvd, lpips, syncnet, csim or efid; FILE@SHA256 checks the file"),
     ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="measure only every N-th clip, starting with the I-th")
-    ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="A B", help="compare two reports; nothing is measured")
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="where networks run, in torch's notation")] = "cpu",
-    seed: Annotated[int, typer.Option(min=0, metavar="INTEGER", help="for the intervals of --compare")] = 0,
+    shard: Annotated[str | None, option("I/N", "measure only every N-th clip, starting with the I-th")] = None,
+    compare: Annotated[tuple[Path, Path] | None, option("A B", "compare two reports; nothing is measured")] = None,
+    device: Annotated[str, option("NAME", "where networks run, in torch's notation")] = "cpu",
+    seed: Annotated[int, option("INTEGER", "for the intervals of --compare", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure videos, and write report.json, a table and a page with plots."""

@@ -13,10 +13,25 @@ from echomimic.options import RENAMED
 NO_VALUE = " "
 """Metavar of a flag that takes no value; without it the help shows the type, as if one were expected."""
 LONGEST_METAVAR = 16
-Json = Annotated[
-    bool, typer.Option("--json", metavar=NO_VALUE, help="print one JSON object a line on stdout, for programs")
-]
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+
+
+def switch(flag: str, text: str) -> Any:
+    """A flag that takes no value, with its help."""
+    return typer.Option(flag, metavar=NO_VALUE, help=text)
+
+
+def option(metavar: str, text: str, *flags: str, **more: Any) -> Any:
+    """A flag with the name of its value and its help; by default it is called like its parameter."""
+    return typer.Option(*flags, metavar=metavar, help=text, **more)
+
+
+def argument(metavar: str, text: str, **more: Any) -> Any:
+    """A positional argument with its name and its help."""
+    return typer.Argument(metavar=metavar, help=text, **more)
+
+
+Json = Annotated[bool, switch("--json", "print one JSON object a line on stdout, for programs")]
 
 
 def _help(spec: OptionSpec) -> str:

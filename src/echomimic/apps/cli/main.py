@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from echomimic import __version__
-from echomimic.apps.cli.flags import NO_VALUE, Json, with_option_flags
+from echomimic.apps.cli.flags import Json, argument, option, switch, with_option_flags
 from echomimic.apps.cli.reporter import (
     Reporter,
     StdoutError,
@@ -41,48 +41,32 @@ app = typer.Typer(
 
 _Output = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        "OUT",
+        "video.mp4, .webm, .gif, or a folder for PNGs; default: PORTRAIT-SPEECH.mp4, here",
         "-o",
         "--output",
-        metavar="OUT",
-        help="video.mp4, .webm, .gif, or a folder for PNGs; default: PORTRAIT-SPEECH.mp4, here",
         show_default=False,
     ),
 ]
 _Weights = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="folder with checkpoints; default: ECHOMIMIC_WEIGHTS, or where fetch puts them"),
+    Path | None, option("DIR", "folder with checkpoints; default: ECHOMIMIC_WEIGHTS, or where fetch puts them")
 ]
-_Motion = Annotated[
-    Path | None,
-    typer.Option(metavar="TRACK", help="follow this motion instead of the one generated from the voice"),
-]
-_SaveMotion = Annotated[
-    Path | None,
-    typer.Option(metavar="TRACK", help="save the rendered motion here: .npz, .json or .csv"),
-]
-_Lora = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="adapt a diffusion preset to a person with this LoRA of 'train export'"),
-]
-_Strength = Annotated[
-    float, typer.Option(metavar="NUMBER", help="how much of the LoRA, 0 to 2; 1 is as it was trained")
-]
+_Motion = Annotated[Path | None, option("TRACK", "follow this motion instead of the one generated from the voice")]
+_SaveMotion = Annotated[Path | None, option("TRACK", "save the rendered motion here: .npz, .json or .csv")]
+_Lora = Annotated[Path | None, option("FILE", "adapt a diffusion preset to a person with this LoRA of 'train export'")]
+_Strength = Annotated[float, option("NUMBER", "how much of the LoRA, 0 to 2; 1 is as it was trained")]
 _Sign = Annotated[
     tuple[Path, Path] | None,
-    typer.Option(metavar="CERT KEY", help="sign with this PEM certificate chain and key: see 'echomimic keys'"),
+    option("CERT KEY", "sign with this PEM certificate chain and key: see 'echomimic keys'"),
 ]
-_Plan = Annotated[
-    bool, typer.Option("--plan", metavar=NO_VALUE, help="print what would be rendered, and write nothing")
-]
-_Check = Annotated[
-    bool, typer.Option("--check", metavar=NO_VALUE, help="measure the finished video and print warnings")
-]
-_KeepWork = Annotated[bool, typer.Option("--keep-work", metavar=NO_VALUE, help=work_help("keep"))]
-_Resume = Annotated[bool, typer.Option("--resume", metavar=NO_VALUE, help=work_help("resume"))]
-_From = Annotated[float | None, typer.Option("--from", metavar="SECONDS", help=work_help("start"))]
-_To = Annotated[float | None, typer.Option("--to", metavar="SECONDS", help=work_help("end"))]
-_OUTPUT = typer.Option("-o", "--output", metavar="OUT", help="video.mp4, .webm, .gif, or a folder for PNGs")
+_Plan = Annotated[bool, switch("--plan", "print what would be rendered, and write nothing")]
+_Check = Annotated[bool, switch("--check", "measure the finished video and print warnings")]
+_KeepWork = Annotated[bool, switch("--keep-work", work_help("keep"))]
+_Resume = Annotated[bool, switch("--resume", work_help("resume"))]
+_From = Annotated[float | None, option("SECONDS", work_help("start"), "--from")]
+_To = Annotated[float | None, option("SECONDS", work_help("end"), "--to")]
+_OUTPUT = option("OUT", "video.mp4, .webm, .gif, or a folder for PNGs", "-o", "--output")
 
 # exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
 _INTERRUPTED = 130
@@ -101,10 +85,8 @@ class _Stopped(BaseException):
 @app.callback(invoke_without_command=True)
 def _main_options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", metavar=NO_VALUE, help="print the version and exit")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", metavar=NO_VALUE, help="show tracebacks and the messages of libraries")
-    ] = False,
+    version: Annotated[bool, switch("--version", "print the version and exit")] = False,
+    debug: Annotated[bool, switch("--debug", "show tracebacks and the messages of libraries")] = False,
 ) -> None:
     if version:
         print_line(f"echomimic {__version__}")
@@ -115,10 +97,10 @@ def _main_options(
 @app.command()
 @with_option_flags()
 def animate(
-    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="a photo, drawing or painting of a person")],
-    speech: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file, or a video's sound")],
+    portrait: Annotated[Path, argument("PORTRAIT", "a photo, drawing or painting of a person")],
+    speech: Annotated[Path, argument("SPEECH", "a voice: any sound file, or a video's sound")],
     output: _Output = None,
-    preset: Annotated[str, typer.Option(metavar="NAME", help="how to render: see 'echomimic presets'")] = "auto",
+    preset: Annotated[str, option("NAME", "how to render: see 'echomimic presets'")] = "auto",
     motion: _Motion = None,
     save_motion: _SaveMotion = None,
     weights: _Weights = None,
@@ -220,10 +202,9 @@ def full_app() -> typer.Typer:
     from echomimic.apps.cli.batch import batch
     from echomimic.apps.cli.comfy import app as comfy_app
     from echomimic.apps.cli.evaluate import evaluate
-    from echomimic.apps.cli.mcp import mcp
     from echomimic.apps.cli.motion import motion_app, track
     from echomimic.apps.cli.provenance import info, keys_app, replay, verify
-    from echomimic.apps.cli.serve import add_serve, web
+    from echomimic.apps.cli.serve import add_serve, mcp, web
     from echomimic.apps.cli.train import app as train_app
     from echomimic.apps.cli.weights import app as weights_app
     from echomimic.apps.cli.weights import models_app

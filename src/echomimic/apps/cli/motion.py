@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from echomimic.apps.cli.flags import Json, set_parameters
+from echomimic.apps.cli.flags import Json, argument, option, set_parameters
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import MotionError
 from echomimic.motion import EDITS, BaseEdit, Edit, read_edit
@@ -21,22 +21,15 @@ motion_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Track = Annotated[
-    Path,
-    typer.Argument(metavar="TRACK", help="a motion: a video, .npz, .json, .csv, or a folder of V1 or V2"),
-]
-Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where to save it: .npz, .json or .csv")]
-Parts = Annotated[
-    str, typer.Option(metavar="A,B", help="face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face")
-]
-Size = Annotated[
-    str | None, typer.Option("--canvas", metavar="W,H", help="size of the picture, if the file does not state it")
-]
+Track = Annotated[Path, argument("TRACK", "a motion: a video, .npz, .json, .csv, or a folder of V1 or V2")]
+Out = Annotated[Path, option("OUT", "where to save it: .npz, .json or .csv", "-o", "--output")]
+Parts = Annotated[str, option("A,B", "face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face")]
+Size = Annotated[str | None, option("W,H", "size of the picture, if the file does not state it", "--canvas")]
 Rate = Annotated[float | None, typer.Option(help="frames a second, if the file does not state it")]
 
 
 def track(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="any video of a person")],
+    video: Annotated[Path, argument("VIDEO", "any video of a person")],
     output: Out,
     pose: Annotated[bool, typer.Option("--pose", help="body and hands, for V2, instead of the face")] = False,
     person: Annotated[
@@ -56,7 +49,7 @@ def track(
 @motion_app.command()
 def convert(
     source: Track,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help=".npz, .json or .csv")],
+    output: Annotated[Path, argument("OUT", ".npz, .json or .csv")],
     fps: Rate = None,
     image_size: Size = None,
     pose: Annotated[bool, typer.Option("--pose", help="of a video: body and hands")] = False,
@@ -72,9 +65,7 @@ def convert(
 @motion_app.command()
 def export(
     source: Track,
-    to: Annotated[
-        Path, typer.Option("--to", metavar="OUT", help="NAME.csv: ARKit's blendshapes; NAME.json: VRM's expressions")
-    ],
+    to: Annotated[Path, option("OUT", "NAME.csv: ARKit's blendshapes; NAME.json: VRM's expressions", "--to")],
 ) -> None:
     """Write the curves of a face as blendshapes for 3D avatars and games."""
     with reporting(False):
@@ -91,10 +82,8 @@ def export(
 @motion_app.command()
 def show(
     source: Track,
-    portrait: Annotated[
-        Path | None, typer.Option("--over", metavar="PORTRAIT", help="check it against this picture")
-    ] = None,
-    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="check it against this voice")] = None,
+    portrait: Annotated[Path | None, option("PORTRAIT", "check it against this picture", "--over")] = None,
+    voice: Annotated[Path | None, option("SPEECH", "check it against this voice", "--voice")] = None,
     as_json: Json = False,
 ) -> None:
     """Print the facts of a motion, the edits that made it, and warnings of what will look wrong."""
@@ -119,11 +108,9 @@ def show(
 @motion_app.command()
 def preview(
     source: Track,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help=".png, .mp4, .webm or .gif")],
-    portrait: Annotated[
-        Path | None, typer.Option("--over", metavar="PORTRAIT", help="draw it over this picture")
-    ] = None,
-    voice: Annotated[Path | None, typer.Option("--voice", metavar="SPEECH", help="play this voice with it")] = None,
+    output: Annotated[Path, option("OUT", ".png, .mp4, .webm or .gif", "-o", "--output")],
+    portrait: Annotated[Path | None, option("PORTRAIT", "draw it over this picture", "--over")] = None,
+    voice: Annotated[Path | None, option("SPEECH", "play this voice with it", "--voice")] = None,
 ) -> None:
     """Draw a motion over a portrait beside its curves, with warnings of what will look wrong."""
     with reporting(False):
@@ -141,11 +128,9 @@ def preview(
 
 @motion_app.command()
 def hands(
-    voice: Annotated[Path, typer.Argument(metavar="SPEECH", help="a voice: any sound file")],
+    voice: Annotated[Path, argument("SPEECH", "a voice: any sound file")],
     output: Out,
-    portrait: Annotated[
-        Path | None, typer.Option("--portrait", metavar="PORTRAIT", help="start from this person's hands")
-    ] = None,
+    portrait: Annotated[Path | None, option("PORTRAIT", "start from this person's hands", "--portrait")] = None,
     fps: Annotated[float, typer.Option(help="frames a second")] = 25.0,
     seed: Annotated[int, typer.Option(help="same voice and seed: the same hands", min=0)] = 0,
     strength: Annotated[float, typer.Option(help="how far the hands move; 0 leaves them idle", min=0, max=2)] = 1.0,
@@ -168,7 +153,7 @@ def hands(
 @motion_app.command()
 def align(
     source: Track,
-    portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="the person to be moved")],
+    portrait: Annotated[Path, argument("PORTRAIT", "the person to be moved")],
     output: Out,
     from_start: Annotated[
         bool, typer.Option("--from-start", help="hands start at those of the portrait (poses)")
@@ -329,7 +314,7 @@ for _op, _model in EDITS.items():
 @motion_app.command()
 def replay(
     source: Track,
-    edited: Annotated[Path, typer.Argument(metavar="EDITED", help="a saved motion with edits: see 'motion show'")],
+    edited: Annotated[Path, argument("EDITED", "a saved motion with edits: see 'motion show'")],
     output: Out,
 ) -> None:
     """Apply the edits of another saved motion, for instance to the track of another voice."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echomimic.apps.cli.flags import Json
+from echomimic.apps.cli.flags import Json, argument, option
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import SetupError
@@ -14,7 +14,7 @@ from echomimic.errors import SetupError
 if TYPE_CHECKING:
     from echomimic.provenance import Credentials, MarkResult
 
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="a video, a gif, a picture or a folder of frames")]
+_File = Annotated[Path, argument("FILE", "a video, a gif, a picture or a folder of frames")]
 
 keys_app = typer.Typer(help="Make a test certificate for signing.", no_args_is_help=True)
 
@@ -93,14 +93,14 @@ def _mark_line(mark: "MarkResult | None", recorded: bool, belongs: bool) -> str:
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a video that echomimic wrote")],
-    portrait: Annotated[Path, typer.Option(metavar="PORTRAIT", help="the portrait of FILE")],
-    speech: Annotated[Path, typer.Option(metavar="SPEECH", help="the voice of FILE")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="where the video is made again")],
-    motion: Annotated[Path | None, typer.Option(metavar="TRACK", help="the motion of FILE, if it had one")] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="folder with checkpoints")] = None,
-    lora: Annotated[Path | None, typer.Option(metavar="FILE", help="the LoRA of FILE, if it had one")] = None,
-    lora_strength: Annotated[float, typer.Option(metavar="NUMBER", help="the strength of the LoRA")] = 1.0,
+    file: Annotated[Path, argument("FILE", "a video that echomimic wrote")],
+    portrait: Annotated[Path, option("PORTRAIT", "the portrait of FILE")],
+    speech: Annotated[Path, option("SPEECH", "the voice of FILE")],
+    output: Annotated[Path, option("OUT", "where the video is made again", "-o", "--output")],
+    motion: Annotated[Path | None, option("TRACK", "the motion of FILE, if it had one")] = None,
+    weights: Annotated[Path | None, option("DIR", "folder with checkpoints")] = None,
+    lora: Annotated[Path | None, option("FILE", "the LoRA of FILE, if it had one")] = None,
+    lora_strength: Annotated[float, option("NUMBER", "the strength of the LoRA")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Make FILE again from its record and the same inputs, and say whether the frames are the same.
@@ -135,7 +135,7 @@ def replay(
 
 
 @keys_app.command("new")
-def new_keys(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the two files are written")]) -> None:
+def new_keys(folder: Annotated[Path, argument("DIR", "where the two files are written")]) -> None:
     """Write a test certificate and its key into DIR. It shows that a file is unchanged, but nobody trusts its name."""
     from echomimic.provenance import make_test_keys
 

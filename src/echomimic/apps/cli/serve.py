@@ -1,4 +1,4 @@
-"""`echomimic serve` and `echomimic web`: the HTTP server, by default reachable from this machine only."""
+"""`echomimic serve` and `web`: the HTTP server, by default reachable from this machine only; and `mcp`: tools."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_origin
 import typer
 from pydantic import ValidationError
 
-from echomimic.apps.cli.flags import set_parameters
+from echomimic.apps.cli.flags import option, set_parameters
 from echomimic.apps.cli.reporter import print_error, print_line
 from echomimic.apps.server.settings import Settings, flag_fields
 from echomimic.errors import OptionError, SetupError
@@ -84,9 +84,7 @@ def _can_be_live() -> bool:
 _PREFIX = "echomimic-web-"
 _OPEN_AFTER = 1.0
 
-_Data = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="keep videos here; default: a folder that is deleted at the end")
-]
+_Data = Annotated[Path | None, option("FOLDER", "keep videos here; default: a folder that is deleted at the end")]
 _AllowHost = Annotated[list[str] | None, typer.Option(help="a name by which browsers call this machine; repeatable")]
 
 
@@ -124,3 +122,21 @@ def web(
     finally:
         if not data:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def mcp(
+    allow: Annotated[
+        list[Path] | None,
+        option("DIR", "a folder to read and write; default: the current one; repeatable"),
+    ] = None,
+) -> None:
+    """Serve tools for an assistant on stdin and stdout: animate, plan, track, edit_motion, evaluate, verify."""
+    folders = allow or [Path()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise OptionError(f"`allow` {folder} is no folder; expected one that exists")
+    try:
+        from echomimic.apps.mcp import make_server
+    except ImportError as error:
+        raise SetupError(missing_package(error.name, "mcp", "the server of tools needs")) from None
+    make_server(folders).run("stdio")

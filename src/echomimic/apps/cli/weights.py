@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from echomimic.apps.cli.flags import argument, option
 from echomimic.apps.cli.reporter import print_line, reporting
 from echomimic.checkpoints import FILES, WeightFile, convert_file, default_folder, fetch, locate, require, search_paths
 from echomimic.errors import OptionError, WeightsError
@@ -12,13 +13,9 @@ from echomimic.presets import PRESETS, find_preset
 
 app = typer.Typer(help="List, locate, check, fetch and convert the published checkpoints.")
 
-_Preset = Annotated[
-    str, typer.Argument(metavar="PRESET", help="v1, v1-acc, v1-landmarks, v2 …, or all", show_default=False)
-]
-_From = Annotated[
-    Path | None, typer.Option("--weights", metavar="DIR", help="folder to search; default: ECHOMIMIC_WEIGHTS")
-]
-_To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help="folder to write to", show_default=False)]
+_Preset = Annotated[str, argument("PRESET", "v1, v1-acc, v1-landmarks, v2 …, or all", show_default=False)]
+_From = Annotated[Path | None, option("DIR", "folder to search; default: ECHOMIMIC_WEIGHTS", "--weights")]
+_To = Annotated[Path | None, option("DIR", "folder to write to", "--to", show_default=False)]
 
 
 def _files(name: str) -> dict[WeightFile, str]:
@@ -113,8 +110,7 @@ def list_models() -> None:
 @models_app.command("fetch")
 def fetch_models(
     source: Annotated[
-        Path | None,
-        typer.Argument(metavar="WHEEL", help="the mediapipe 0.10.21 wheel, or a folder with it; default: download it"),
+        Path | None, argument("WHEEL", "the mediapipe 0.10.21 wheel, or a folder with it; default: download it")
     ] = None,
 ) -> None:
     """Download the mediapipe 0.10.21 wheel with pip or uv, and keep the network files that it holds."""

@@ -15,8 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from echomimic.apps.jobs.events import JobEvents
-from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.queue import JobEvents, JobQueue
 from echomimic.apps.jobs.request import JOB_TYPES
 from echomimic.apps.jobs.store import Job, State
 from echomimic.apps.jobs.worker import public_text

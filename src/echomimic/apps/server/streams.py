@@ -9,8 +9,7 @@ from typing import BinaryIO
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from echomimic.apps.jobs.events import wait_for_event
-from echomimic.apps.jobs.queue import JobQueue
+from echomimic.apps.jobs.queue import JobQueue, wait_for_event
 from echomimic.apps.jobs.request import JobError
 from echomimic.apps.jobs.store import Job
 from echomimic.apps.server.schemas import Problem, describe_job, describe_progress, not_ready

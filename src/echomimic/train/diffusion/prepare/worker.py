@@ -12,8 +12,7 @@ from pydantic.dataclasses import dataclass
 from echomimic.checkpoints import checksum
 from echomimic.errors import OutputError
 from echomimic.media.output import writing
-from echomimic.parallel import Worker
-from echomimic.parallel.worker import MOST_ATTEMPTS
+from echomimic.parallel import MOST_ATTEMPTS, Worker
 from echomimic.train.diffusion.manifest import Row, Source, parse_row, write_rows
 from echomimic.train.diffusion.prepare.process import clip_id, describe, prepare_video
 from echomimic.train.diffusion.prepare.settings import PrepareSettings

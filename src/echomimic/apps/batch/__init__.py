@@ -1,1 +1,0 @@
-"""Many clips from a manifest: a row a clip."""
