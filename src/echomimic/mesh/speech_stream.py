@@ -105,7 +105,7 @@ class SpeechStream:
         known = max(0, last - self._done)
         self._rows = np.concatenate([self._rows, tail[:known]])[-_CONTEXT:]
         self._done += known
-        features = _features(np.concatenate([self._rows, tail[known:]]))
+        features = SpeechFeatures.from_rows(np.concatenate([self._rows, tail[known:]]))
         start = self._done - _CONTEXT  # index of the first feature
         mouth = shape_mouth(features, len(features), FEATURE_RATE, self.strength)[first - start : last - start]
         row = mouth.mean(axis=0)
@@ -143,7 +143,7 @@ class SpeechStream:
 
     def _loudness_ratio(self) -> float:
         """Energy of the loud frames so far relative to typical speech; 1 if nothing was loud."""
-        energy = self._power[-_MEMORY:].sum(axis=1)
+        energy = self._power.sum(axis=1)
         loud = energy[energy > _AUDIBLE]
         if len(loud) < _FEW:
             return 1.0
@@ -185,12 +185,6 @@ class MelStream:
         """Replace what is not complete yet by silence."""
         self._pending = np.zeros_like(self._pending)
         self._last = np.float32(0)
-
-
-def _features(rows: Floats) -> SpeechFeatures:
-    columns = {name: rows[:, k] for k, name in enumerate((*CHANNELS, "level", "loudness"))}
-    closure = 1 / (1 + np.exp(-np.clip(columns.pop("closure"), -30, 30)))
-    return SpeechFeatures(**columns, closure=closure)
 
 
 @cache

@@ -89,6 +89,13 @@ class SpeechFeatures:
     level: Floats
     loudness: Floats
 
+    @classmethod
+    def from_rows(cls, rows: Floats) -> "SpeechFeatures":
+        """From rows (T, 9): the network's outputs, whose last is the logit of the closure, then level and loudness."""
+        columns = {name: rows[:, k] for k, name in enumerate((*CHANNELS, "level", "loudness"))}
+        closure = 1 / (1 + np.exp(-np.clip(columns.pop("closure"), -30, 30)))
+        return cls(**columns, closure=closure)
+
     def __len__(self) -> int:
         return len(self.gap)
 
@@ -112,9 +119,7 @@ def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | Non
     powers = _with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE)))
     pieces = [_run_network(power, start, stop, network) for power, start, stop in _windows(powers)]
     joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
-    columns = {name: joined[:, k] for k, name in enumerate((*CHANNELS, "level", "loudness"))}
-    closure = 1 / (1 + np.exp(-np.clip(columns.pop("closure"), -30, 30)))
-    return SpeechFeatures(**columns, closure=closure)
+    return SpeechFeatures.from_rows(joined)
 
 
 def predict_mouth(blocks: Iterable[Floats], frames: int, fps: float, strength: float = 1.0) -> Floats:

@@ -1,7 +1,6 @@
 """Checkpoints of a training run: folders of safetensors and JSON that exist whole or not at all."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from echomimic import __version__
 from echomimic.errors import OptionError, OutputError, WeightsError
+from echomimic.files import sync_file
 from echomimic.train.diffusion.settings import TrainSettings
 
 _PART = ".part"
@@ -61,7 +61,7 @@ def save_checkpoint(
         _write_text(part / "state.json", json.dumps(state, indent=1))
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
-        _sync_folder(target.parent)
+        sync_file(target.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         why = getattr(error, "strerror", None) or str(error)
@@ -140,22 +140,9 @@ def restore_optimizer(
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(path)
 
 
 def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable if the platform can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    path.write_text(text, encoding="utf-8")
+    sync_file(path)

@@ -4,7 +4,6 @@ A folder exists with all of its files or not at all. The files hold exactly the 
 the geometry of smaller networks. A run of a LoRA is exported as a LoRA file, or merged into preset files.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from echomimic.checkpoints import FILES, Geometry, write_geometry, write_lora
 from echomimic.diffusion.networks import condition_channels, empty_networks, on_meta, require_same, shapes_of
 from echomimic.errors import OptionError, OutputError, WeightsError
+from echomimic.files import sync_file
 from echomimic.media import atomic_path
 from echomimic.media.output import check_place
 from echomimic.presets import Preset, find_preset
@@ -196,8 +196,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             yield part
             for path in part.rglob("*"):
                 if path.is_file():
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
+                    sync_file(path)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise OutputError(f"{folder} cannot be written ({why}); free some space or choose another place") from None

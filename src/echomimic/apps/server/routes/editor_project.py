@@ -1,6 +1,5 @@
 """Project files of the editor: portrait, voice, edits in their layers, and takes, in one zip that can be mailed."""
 
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,6 +15,7 @@ from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.settings import MB
 from echomimic.errors import MotionError
+from echomimic.files import sync_file
 
 _FORMAT = "echomimic-project"
 _FACTS = "project.json"
@@ -103,8 +103,7 @@ def write_project(found: Any, path: Path) -> Path:
             for kind, edits in session.edits.items():
                 if edits and session.editor(kind).history.baked:  # a loaded motion, which the voice does not give
                     archive.write(session.editor(kind).save(path.with_name(f"project-{kind}.npz")), _MOTIONS[kind])
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync_file(part)
     return part.replace(path)
 
 

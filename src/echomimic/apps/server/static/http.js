@@ -24,7 +24,7 @@ const offline = () => new Failure(word("offline"), "offline")
 /**
  * @param {string} path
  * @param {RequestInit & {patience?: number, json?: unknown}} how
- * @returns {Promise<any>} the answer's JSON; null if it has none
+ * @returns {Promise<any>} the answer's JSON, or else its text; null if it is empty
  */
 export async function ask(path, { patience, json, ...how } = {}) {
   if (json !== undefined) {
@@ -62,11 +62,11 @@ export const look = (path) => ask(path, { patience: PATIENCE, cache: "no-store" 
  */
 function read(status, text) {
   /** @type {any} */
-  let said = null
+  let said = text || null
   try {
     said = JSON.parse(text)
   } catch {
-    // an answer without a body, or one that is not ours
+    // no JSON: an SDP answer, none at all, or an error that is not ours
   }
   if (status >= 200 && status < 300) return said
   throw new Failure(said?.detail || `HTTP ${status}`, said?.code, status)

@@ -74,14 +74,9 @@ async function connect() {
   for (const track of microphone.getTracks()) peer.addTransceiver(track, { direction: "sendrecv" })
   await peer.setLocalDescription()
   await gathered(peer)
-  const answer = await fetch(session.links.whep, {
-    method: "POST",
-    headers: { "Content-Type": "application/sdp" },
-    body: peer.localDescription?.sdp,
-  })
-  const text = await answer.text()
-  if (!answer.ok) throw new Failure(JSON.parse(text).detail, JSON.parse(text).code, answer.status)
-  await peer.setRemoteDescription({ type: "answer", sdp: text })
+  const offer = { headers: { "Content-Type": "application/sdp" }, body: peer.localDescription?.sdp }
+  const sdp = await ask(session.links.whep, { method: "POST", ...offer })
+  await peer.setRemoteDescription({ type: "answer", sdp })
 }
 
 /**

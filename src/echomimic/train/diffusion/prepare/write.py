@@ -1,6 +1,5 @@
 """Write the files of a clip: video, sound and track, each whole or not at all."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.checkpoints import checksum
+from echomimic.files import sync_file
 from echomimic.media import atomic_path
 from echomimic.media.output import writing
 from echomimic.media.writer import MP4, encode
@@ -106,5 +106,5 @@ def write_flac(path: Path, samples: Floats) -> None:
 
 def _sync(path: Path) -> None:
     """Let the disk hold a file before it gets its name."""
-    with writing(), path.open("rb") as file:
-        os.fsync(file.fileno())
+    with writing():
+        sync_file(path)
