@@ -1,4 +1,4 @@
-"""Figures of live sessions: delay to the wire, frame rate of several sessions, drift and memory, barge-in.
+"""Figures of live sessions: delay to a WebRTC client, frame rate, faults of the network, drift, memory, barge-in.
 
     python benchmarks/live.py [--seconds 10] [--minutes 60] [--voices a.wav b.wav]
 
@@ -11,6 +11,9 @@ import asyncio
 import platform
 import resource
 import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,10 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
+from aiortc.mediastreams import MediaStreamError
 
 from echomimic import stream
-from echomimic.apps.server.live import RATE, LiveSession, VideoTrack
+from echomimic.apps.server.live import RATE, LiveSession, LiveSessions, VideoTrack
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.media import read_speech, sound_blocks
 from echomimic.mesh.engine import MeshEngine
@@ -52,25 +56,52 @@ def voice(rate: int) -> np.ndarray:
     return np.concatenate(list(sound_blocks(read_speech(demo_voice()), rate)))
 
 
+BITS = 16
+
+
+def stamped(picture: np.ndarray, index: int) -> np.ndarray:
+    """The picture with its number as a row of black and white squares, and once more inverted to find faults."""
+    side = picture.shape[1] // (2 * BITS)
+    bits = index >> np.arange(BITS) & 1
+    made = picture.copy()
+    made[:side, : 2 * BITS * side] = np.repeat(np.concatenate([bits, 1 - bits]) * 255, side)[None, :, None]
+    return made
+
+
+def number_of(picture: np.ndarray) -> int | None:
+    """The number in a decoded picture (H, W); None if it cannot be read."""
+    side = picture.shape[1] // (2 * BITS)
+    bits = picture[side // 4 : side - side // 4, : 2 * BITS * side].reshape(-1, 2 * BITS, side).mean(axis=(0, 2)) > 128
+    return None if (bits[:BITS] == bits[BITS:]).any() else int((bits[:BITS] << np.arange(BITS)).sum())
+
+
 class Recorded:
-    """A session whose frames remember which pushed sample they begin with."""
+    """A session whose frames remember which pushed sample they begin with, and a client that watches it."""
 
     def __init__(self, size: int) -> None:
         self.stream = stream(demo_portrait(), size=size, rate=RATE, overflow="drop", engine=ENGINE)
         self.session = LiveSession(self.stream, "")
         self.pushed: list[float] = []  # when each packet came
         self.first: dict[int, int] = {}
-        self.spoken = 0
-        make = self.stream.next_frame
+        self.seen: list[tuple[float, int | None]] = []  # when each picture was decoded, and its number
+        self._taken: deque[int] = deque()
+        self._spoken = 0
+        self._take, self._next = self.stream._queue.take, self.stream.next_frame
+        self.stream._queue.take = self.take  # type: ignore[method-assign]
+        self.stream.next_frame = self.next_frame  # type: ignore[method-assign]
 
-        def next_frame(**how: Any) -> Frame:
-            frame = make(**how)
-            if frame.speaking:
-                self.first[frame.index] = self.spoken
-                self.spoken += len(frame.sound)
-            return frame
+    def take(self, count: int) -> Any:
+        before, taken = self.stream._queue.length, self._take(count)
+        if taken.speaking:
+            self._taken.append(self._spoken + self.stream._queue.dropped)
+            self._spoken += before - self.stream._queue.length
+        return taken
 
-        self.stream.next_frame = next_frame  # type: ignore[method-assign]
+    def next_frame(self, **how: Any) -> Frame:
+        frame = self._next(**how)
+        if frame.speaking:
+            self.first[frame.index] = self._taken.popleft()
+        return replace(frame, picture=stamped(frame.picture, frame.index))
 
     async def send(self, seconds: float) -> None:
         """Speak in real time."""
@@ -82,8 +113,8 @@ class Recorded:
             self.pushed.append(time.monotonic())
             self.stream.push(sound[at : at + packet])
 
-    async def watch(self, seconds: float) -> list[float]:
-        """Connect a peer, speak and look; gives the delay from each frame's first sample to the encoder."""
+    async def connect(self) -> RTCPeerConnection:
+        """A peer that receives; its pictures are decoded and read in the background."""
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         tracks: dict[str, Any] = {}
         peer.on("track", lambda track: tracks.__setitem__(track.kind, track))
@@ -92,34 +123,100 @@ class Recorded:
         await peer.setLocalDescription(await peer.createOffer())
         answer = await self.session.answer(peer.localDescription.sdp, ())
         await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        delays: list[float] = []
-        track = self.session._video
-        take = track.recv
-
-        async def recv() -> Any:
-            frame = await take()
-            if frame.pts in self.first:
-                packet = self.first[frame.pts] // round(PACKET * RATE)
-                delays.append(time.monotonic() - self.pushed[min(packet, len(self.pushed) - 1)])
-            return frame
-
-        track.recv = recv
         await tracks["video"].recv()
-        sending = asyncio.create_task(self.send(seconds))
-        while not sending.done():
-            await tracks["video"].recv()
+        self._watching = [
+            asyncio.create_task(self._watch(tracks["video"])),
+            asyncio.create_task(_drain(tracks["audio"])),
+        ]
+        return peer
+
+    async def _watch(self, track: Any) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                self.seen.append((time.monotonic(), number_of(frame.to_ndarray(format="gray"))))
+
+    async def watch(self, seconds: float) -> list[float]:
+        """Connect a peer, speak and look; gives the time from each frame's first sample to its decoded picture."""
+        peer = await self.connect()
+        await self.send(seconds)
         await peer.close()
         await self.session.close()
-        return delays
+        packet = round(PACKET * RATE)
+        found = [(at, self.first[number] // packet) for at, number in self.seen if number in self.first]
+        return [at - self.pushed[before] for at, before in found if before < len(self.pushed)]
+
+
+async def _drain(track: Any) -> None:
+    with suppress(MediaStreamError):
+        while True:
+            await track.recv()
 
 
 def measure_delay(size: int, seconds: float) -> None:
-    """The picture is encoded and sent afterwards: `measure_cost` has the time of that."""
     delays = np.array(asyncio.run(Recorded(size).watch(seconds)))
     print(
-        f"delay to the encoder at {size}: median {np.median(delays):.3f} s, "
-        f"p95 {np.quantile(delays, 0.95):.3f} s ({len(delays)})"
+        f"sound to its decoded picture at {size}: median {np.median(delays):.3f} s, "
+        f"p95 {np.quantile(delays, 0.95):.3f} s ({len(delays)} pictures of {round(25 * seconds)})"
     )
+
+
+class Lossy:
+    """The datagram transport of a peer; some packets of every kind are lost on it."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport, self.loss, self._draw = transport, 0.0, np.random.default_rng(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def sendto(self, data: bytes, address: Any = None) -> None:
+        if self._draw.random() >= self.loss:
+            self._transport.sendto(data, address)
+
+
+def lossy(peer: RTCPeerConnection) -> list[Lossy]:
+    """The transports of a connected peer, made lossy."""
+    made = []
+    for ice in {each.sender.transport.transport for each in peer.getTransceivers()}:
+        for protocol in ice._connection._protocols:
+            protocol.transport = Lossy(protocol.transport)
+            made.append(protocol.transport)
+    return made
+
+
+async def _faults(seconds: float) -> None:
+    recorded, sessions = Recorded(256), LiveSessions(1)
+    sessions.add(recorded.session)
+    peer = await recorded.connect()
+    line = [*lossy(peer), *lossy(recorded.session._peer)]  # type: ignore[arg-type]
+
+    async def speak_with(loss: float, seconds: float) -> float:
+        for each in line:
+            each.loss = loss
+        await recorded.send(seconds)
+        return time.monotonic()
+
+    for loss in (0.0, 0.05):
+        before = len(recorded.seen)
+        await speak_with(loss, seconds)
+        seen = [number for _, number in recorded.seen[before:]]
+        print(
+            f"{100 * loss:.0f} % of all packets lost: {len(set(seen)) / seconds:.1f} pictures a second decoded, "
+            f"{seen.count(None)} of {len(seen)} spoiled; the session is {recorded.session.state}"
+        )
+    await speak_with(0, 2)
+    over, before = await speak_with(1, 3), len(recorded.seen)
+    await speak_with(0, seconds)
+    again = next((at for at, number in recorded.seen[before:] if number is not None), np.inf)
+    print(f"nothing for 3 s: pictures again {again - over:.2f} s after it; the session is {recorded.session.state}")
+    for each in line:
+        each.loss = 1.0
+    gone = time.monotonic()
+    while sessions.sessions and time.monotonic() - gone < 30:
+        await asyncio.sleep(0.02)
+    print(f"client gone without a goodbye: session freed after {time.monotonic() - gone:.1f} s")
+    await peer.close()
 
 
 async def _many(sessions: int, seconds: float) -> list[Recorded]:
@@ -276,6 +373,7 @@ def main() -> None:
     for size in (256, 512):
         measure_cost(size)
         measure_delay(size, given.seconds)
+    asyncio.run(_faults(given.seconds))
     for sessions in (1, 2, 4):
         measure_rate(sessions, given.seconds)
     measure_hour(min(given.minutes, 2), hearing=True)

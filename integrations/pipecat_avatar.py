@@ -34,6 +34,7 @@ class EchoMimicAvatar(FrameProcessor):
         self._stream = stream
         self._sending: asyncio.Task[None] | None = None
         self._stopped: list[TTSStoppedFrame] = []
+        self._speaking = False
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Take sound out of the pipeline; pass all else on, ends of speech when they were spoken."""
@@ -59,7 +60,10 @@ class EchoMimicAvatar(FrameProcessor):
             self._stopped.clear()
             self._stream.clear()
         elif isinstance(frame, EndFrame):
-            while self._stream.queued > 0 and self._sending is not None and not self._sending.done():
+            # the last frame is drawn after its sound has left the queue, so wait for a silent one
+            while (
+                (self._speaking or self._stream.queued > 0) and self._sending is not None and not self._sending.done()
+            ):
                 await asyncio.sleep(0.02)
             await self._stop()
         elif isinstance(frame, CancelFrame):
@@ -75,6 +79,7 @@ class EchoMimicAvatar(FrameProcessor):
         while self._stream.queued > FULL_SECONDS:
             await asyncio.sleep(0.05)
         samples = np.frombuffer(frame.audio, np.int16).reshape(-1, frame.num_channels)
+        self._speaking = True
         self._stream.push(samples.mean(axis=1) / 32768)
 
     async def _send(self) -> None:
@@ -87,6 +92,12 @@ class EchoMimicAvatar(FrameProcessor):
                 await self.push_frame(TTSAudioRawFrame(audio=sound, sample_rate=self._stream.rate, num_channels=1))
             if frame.ended and self._stopped:
                 await self.push_frame(self._stopped.pop(0))
+            self._speaking = frame.speaking or self._stream.queued > 0
+
+    async def _finish(self) -> None:
+        """Wait for a silent frame: the last one is drawn after its sound has left the queue."""
+        while self._sending is not None and not self._sending.done() and (self._speaking or self._stream.queued > 0):
+            await asyncio.sleep(0.02)
 
     async def _stop(self) -> None:
         self._stream.close()

@@ -63,13 +63,13 @@ def running_server(*extra: str) -> Iterator[str]:
 
 
 @contextmanager
-def running_browser() -> Iterator[Any]:
-    """Debian's chromium, driven by playwright."""
+def running_browser(*flags: str) -> Iterator[Any]:
+    """Debian's chromium, driven by playwright, with further flags."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         blocking = ["--disable-popup-blocking"]  # a switch of playwright: people have a browser that blocks tabs
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, ignore_default_args=blocking)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags], ignore_default_args=blocking)
         try:
             yield browser
         finally:

@@ -1,8 +1,4 @@
-import json
-import shutil
-import subprocess
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,30 +250,3 @@ def test_every_picture_and_voice_has_its_own_head_path():
     assert len(seeds) == 4
     assert own_options(options, one, tone(2.0)) == own_options(options, Portrait(picture.copy()), tone(2.0))
     assert own_options(Options(seed=1), one, tone(2.0)) != own_options(options, one, tone(2.0))
-
-
-IN_NODE = """
-import { readFileSync } from "node:fs"
-import { CURVES, loadNetwork, mouthCurves } from "MODULE"
-const bytes = (path) => Uint8Array.from(readFileSync(path)).buffer
-const network = await loadNetwork(bytes(process.argv[2]))
-const { curves } = mouthCurves(network, new Float32Array(bytes(process.argv[3])), 25)
-console.log(JSON.stringify(curves.map((row) => CURVES.map((name) => row[name]))))
-"""
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
-def test_the_module_for_browsers_gives_the_same_curves(voice: np.ndarray, tmp_path: Path) -> None:
-    """Whoever changes the network's features or the mouth's shapes changes integrations/web/articulation.js too."""
-    module = Path(__file__).resolve().parents[2] / "integrations" / "web" / "articulation.js"
-    samples = voice[:40_320]
-    (tmp_path / "voice").write_bytes(samples.astype("<f4").tobytes())
-    script = tmp_path / "run.mjs"
-    script.write_text(IN_NODE.replace("MODULE", module.as_uri()))
-    weights = data_path("articulation.safetensors")
-    command = ["node", str(script), str(weights), str(tmp_path / "voice")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    expected = predict_mouth([samples], len(samples) // 640, 25.0)
-    assert expected[:, 0].max() > 0.3
-    np.testing.assert_allclose(np.array(json.loads(done.stdout)), expected, atol=1e-3)
-    assert weights.stat().st_size < 1_000_000
