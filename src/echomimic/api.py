@@ -107,6 +107,33 @@ def animate(
     )
 
 
+def assist(
+    portrait: Source | Portrait,
+    speech: Source | Speech,
+    motion: Source | Motion | None = None,
+    *,
+    engine: Engine,
+    **options: Unpack[OptionsDict],
+) -> None:
+    """Do this process's share of the clip that the first process makes by `animate` with the same arguments.
+
+    `engine` is one that `load` returned with `ranks`. Nothing is written. Ends when the first process calls
+    `dismiss`, or with DeviceError if it has died.
+    """
+    from echomimic.diffusion.engine import DiffusionRender
+
+    render = _prepare(portrait, speech, motion, "auto", None, None, engine, options).render
+    assert isinstance(render, DiffusionRender)  # no other engine has ranks
+    render.assist()
+
+
+def dismiss() -> None:
+    """Let the processes that `assist` this one end."""
+    from echomimic.diffusion.ranks import launched_ranks
+
+    launched_ranks().broadcast()
+
+
 def plan(
     portrait: Source | Portrait,
     speech: Source | Speech,
@@ -164,23 +191,28 @@ def load(
     device: str | None = None,
     weights: Source | None = None,
     lora: Source | LoraFile | None = None,
+    *,
+    ranks: bool = False,
 ) -> Engine:
     """The engine of a preset, to be kept for many clips; `device` is used if the options say auto.
 
-    Networks are loaded, and changed by the `lora`, when they are first used. Raises WeightsError if a checkpoint file
-    is missing or the LoRA is of another preset.
+    Networks are loaded, and changed by the `lora`, when they are first used. With `ranks` a diffusion preset shares the
+    work of each clip with the other processes that torchrun started: the first calls `animate`, the others `assist`.
+    Raises WeightsError if a checkpoint file is missing or the LoRA is of another preset.
     """
     adapted = _lora_file(lora)
     chosen, _ = resolve_preset(_preset_of(adapted, preset), weights=_folder(weights))
-    engine = _load(chosen, device, weights, adapted)
+    engine = _load(chosen, device, weights, adapted, ranks=ranks)
     require_files(chosen, _folder(weights))
     return engine
 
 
-def _load(preset: Preset, device: str | None, weights: Source | None, lora: LoraFile | None) -> Engine:
+def _load(
+    preset: Preset, device: str | None, weights: Source | None, lora: LoraFile | None, *, ranks: bool = False
+) -> Engine:
     require_packages(preset)
     module = import_module(f"echomimic.{preset.engine}.engine")
-    engine: Engine = module.load_engine(preset, _folder(weights), device, _predict, lora)
+    engine: Engine = module.load_engine(preset, _folder(weights), device, _predict, lora, ranks)
     return engine
 
 

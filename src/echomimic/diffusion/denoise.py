@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from echomimic.diffusion.attention import KeysValues
 from echomimic.diffusion.context import Window, closed_windows, open_windows, shifted
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.latent_store import DenoiserState, Held
+from echomimic.diffusion.ranks import SINGLE, Ranks
 from echomimic.diffusion.schedule import Sampler, SamplerName
 from echomimic.diffusion.unet import UNet
 from echomimic.errors import DeviceError
@@ -19,6 +21,9 @@ from echomimic.types import Progress
 
 MIN_WINDOW = 4
 """Frames to which windows may be shortened if memory runs out: with fewer, neighbours stop moving together."""
+
+WINDOWS_PER_RANK = 16
+"""Windows of each rank whose velocities are exchanged together: more take memory."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,10 @@ class SamplingConfig:
         )
 
 
+_Half = Literal["conditional", "null"] | None
+"""One of the two calls of classifier-free guidance; None is their guided sum."""
+
+
 class _WindowError(Exception):
     """One window alone does not fit the device's memory."""
 
@@ -90,11 +99,13 @@ StepCallback = Callable[[Tensor], None]
 
 
 class Denoiser:
-    """Denoises clips; `config` and `batch` are reduced as memory runs out."""
+    """Denoises clips; `config` and `batch` are reduced as memory runs out. Windows are dealt to the `ranks`."""
 
-    def __init__(self, unet: UNet, conditions: ConditionsOf, config: SamplingConfig, dtype: torch.dtype) -> None:
+    def __init__(
+        self, unet: UNet, conditions: ConditionsOf, config: SamplingConfig, dtype: torch.dtype, ranks: Ranks = SINGLE
+    ) -> None:
         self.unet, self.conditions, self.config, self.dtype = unet, conditions, config, dtype
-        self.batch = config.batch
+        self.batch, self.ranks = config.batch, ranks
 
     def run(
         self,
@@ -138,29 +149,62 @@ class Denoiser:
         self, latents: Tensor, t: int, step: int, before: int, progress: Progress | None
     ) -> tuple[Tensor, Tensor]:
         """The sum of the velocities of all windows, and the number of windows of each frame (frames, 1, 1, 1)."""
-        velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
-        done, total = before, before + self.config.calls(len(latents), step)
-        try:
-            for windows, predictions in self._predict(latents, t, self.config.at(step, len(latents))):
-                for window, prediction in zip(windows, predictions, strict=True):
-                    velocity[window] += prediction
-                    count[window] += 1
-                done += len(windows)
-                if progress:
-                    progress(done, total)
-        except _WindowError:
-            self._shorten(len(latents))
-        else:
-            return velocity, count
-        return self._summed(latents, t, step, before, progress)
+        windows = self.config.at(step, len(latents))
+        total = before + self.config.calls(len(latents), step)
 
-    def _predict(self, latents: Tensor, t: int, windows: list[Window]) -> Iterator[tuple[list[Window], Tensor]]:
-        """Windows with their guided velocities (windows, frames, 4, h, w), as many at a time as memory allows."""
+        def report(start: int, done: int) -> None:
+            if progress:
+                progress(before + min(start + done, len(windows)), total)
+
+        velocity, count = torch.zeros_like(latents), latents.new_zeros(len(latents), 1, 1, 1)
+        size = self.ranks.count * WINDOWS_PER_RANK
+        for start in range(0, len(windows), size):
+            some = windows[start : start + size]
+            predictions = self._shared(latents, t, some, partial(report, start))
+            if predictions is None:
+                self._shorten(len(latents))
+                return self._summed(latents, t, step, before, progress)
+            for window, prediction in predictions:  # in the order of one process, so that the sums are the same
+                velocity[window] += prediction
+                count[window] += 1
+        return velocity, count
+
+    def _shared(
+        self, latents: Tensor, t: int, windows: list[Window], report: Callable[[int], None]
+    ) -> "list[tuple[Window, Tensor]] | None":
+        """Windows with their guided velocities (frames, 4, h, w), by all ranks; None if one does not fit its memory.
+
+        If there are more ranks than windows, the two halves of guidance are dealt as well.
+        """
+        scale, count = self.config.guidance_scale, len(windows)
+        halves: list[_Half] = ["conditional", "null"] if scale > 1 and count < self.ranks.count else [None]
+        found = latents.new_zeros(len(halves), count, len(windows[0]), *latents.shape[1:])
+        failed = False
+        try:
+            for place, half in enumerate(halves):
+                mine = [number for number in range(count) if self.ranks.owns(place * count + number)]
+                done = 0
+                for some, predictions in self._predict(latents, t, [windows[number] for number in mine], half):
+                    found[place, mine[done : done + len(some)]] = predictions
+                    done += len(some)
+                    report(mine[done - 1] + 1)
+        except _WindowError:
+            failed = True
+        if self.ranks.any(failed):
+            return None
+        self.ranks.add_up(found)
+        guided = found[0] if len(halves) == 1 else found[1] + scale * (found[0] - found[1])
+        return list(zip(windows, guided, strict=True))
+
+    def _predict(
+        self, latents: Tensor, t: int, windows: list[Window], half: _Half
+    ) -> Iterator[tuple[list[Window], Tensor]]:
+        """Windows with their velocities (windows, frames, 4, h, w), as many at a time as memory allows."""
         start = 0
         while start < len(windows):
             some = windows[start : start + self.batch]
             try:
-                predictions = self._guided(latents, t, some)
+                predictions = self._velocities(latents, t, some, half)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -196,8 +240,11 @@ class Denoiser:
             batch=self.batch,
         )
 
-    def _guided(self, latents: Tensor, t: int, windows: list[Window]) -> Tensor:
-        """Classifier-free guidance: one call of the network, or two if the scale is above 1."""
+    def _velocities(self, latents: Tensor, t: int, windows: list[Window], half: _Half) -> Tensor:
+        """Velocities by classifier-free guidance: one call of the network, or two if the scale is above 1.
+
+        `half` asks for one of the two calls only.
+        """
         index = [i for window in windows for i in window]
         # channels last: faster convolutions, and tokens become views
         x = latents[index].to(self.dtype, memory_format=torch.channels_last)
@@ -208,8 +255,7 @@ class Denoiser:
             out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]))
             return out.float().unflatten(0, (len(windows), -1))
 
-        conditional = velocity(conditions)
-        if self.config.guidance_scale <= 1:
-            return conditional
-        null = velocity(conditions.null())
+        if half is not None or self.config.guidance_scale <= 1:
+            return velocity(conditions.null() if half == "null" else conditions)
+        conditional, null = velocity(conditions), velocity(conditions.null())
         return null + self.config.guidance_scale * (conditional - null)

@@ -1,5 +1,6 @@
 """The engine of every diffusion preset: prepare, denoise, decode."""
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from echomimic.diffusion.conditioning import (
 )
 from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
-from echomimic.diffusion.latent_store import LatentStore
+from echomimic.diffusion.latent_store import DenoiserState, LatentStore
 from echomimic.diffusion.lora import merge_lora_file
 from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
+from echomimic.diffusion.ranks import SINGLE, Ranks, launched_ranks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
 from echomimic.diffusion.whisper import RATE, feature_rows, log_mel, original_frames
@@ -51,7 +53,7 @@ class DiffusionEngine:
 
     `weights` is the folder of checkpoints, `predict` makes the motion of a landmark preset if the user gives none,
     `device` is used if the options say auto, and `lora` adapts the networks to a person. `networks` are used instead of
-    loaded ones, as in the middle of training.
+    loaded ones, as in the middle of training. `ranks` are the processes that share the work of a clip.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class DiffusionEngine:
         device: str | None = None,
         lora: LoraFile | None = None,
         networks: Networks | None = None,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.preset, self.predict, self._given = preset, predict, networks
-        self._weights, self._device, self.lora = weights, device, lora
+        self._weights, self._device, self.lora, self.ranks = weights, device, lora, ranks
         self._loaded: tuple[object, Networks] | None = None
 
     def prepare(
@@ -72,11 +75,13 @@ class DiffusionEngine:
     ) -> "DiffusionRender":
         """Crop the portrait and fit the motion to it. Raises FaceError, MotionError, DeviceError."""
         with collect_notes() as notes:
-            device = choose_device(self._device if self._device and options.device == "auto" else options.device)
+            named = self._device if self._device and options.device == "auto" else options.device
+            device = self.ranks.device(choose_device(named))
             frame = prepare_reference(portrait, options, self.preset)
             if motion is not None:
                 motion = fit_motion(motion, frame, options, self.preset, align=align)
             num_frames = self._num_frames(speech, motion, options)
+        self.ranks.join(device)
         return DiffusionRender(self, speech, motion, options, device, frame, num_frames, tuple(notes))
 
     def _num_frames(self, speech: Speech, motion: Motion | None, options: Options) -> int:
@@ -171,34 +176,55 @@ class DiffusionRender:
         """Yield the frames of the portrait speaking, each as soon as it is decoded.
 
         `progress` counts windows, then frames; a `Previewing` one receives the middle frame after every step, but not
-        with `offload`, which leaves no memory for the autoencoder. Raises WeightsError, DeviceError, FaceError,
-        MotionError.
+        with `offload`, which leaves no memory for the autoencoder. Of several ranks only the first yields frames; the
+        others work with it. Raises WeightsError, DeviceError, FaceError, MotionError.
         """
         preset, options, frame = self.engine.preset, self.options, self.frame
         driving = DrivingFrames(preset, frame, self._driving, options)
-        run = _ClipStages(
-            self.engine.networks(self.device, self.dtype, options.compile), self.device, self.dtype, options, preset
-        )
+        networks, ranks = self.engine.networks(self.device, self.dtype, options.compile), self.engine.ranks
+        if ranks.is_first:
+            ranks.broadcast(json.dumps((part.first, part.last)).encode())
+        run = _ClipStages(networks, self.device, self.dtype, options, preset, ranks)
         size = (frame.portrait.width, frame.portrait.height)
         finish = None if frame.whole is None else PasteBack(frame.whole, frame.crop, size)
         two_stages = _TwoStageProgress(progress, run.config.calls(self.num_frames), self.num_frames, part.first)
-        latents = run.finished_latents(part)
-        if latents is None:
+        store = LatentStore(part.work, run.config.steps, ranks)
+        start = store.load()
+        if start is not None:
+            note("denoising_resumed", "goes on after step {step} of {steps}", step=start.step, steps=run.config.steps)
+        if start is not None and start.step == run.config.steps:
+            latents = start.latents.to(self.device)
+        else:
             with torch.inference_mode():
                 conditions = run.conditions(frame, driving, run.speech_features(self.speech))
             width, height = frame.size
             noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
-            latents = run.denoise(noise.to(self.device), conditions, two_stages, run.previews(progress, finish), part)
+            previews = run.previews(progress, finish)
+            latents = run.denoise(noise.to(self.device), conditions, two_stages, previews, store, start)
         for picture in run.decode(latents, part):
             two_stages.decoded()
             yield finish(picture) if finish else picture
 
+    def assist(self) -> None:
+        """Render, as another rank than the first, what that one renders, until it has no more parts."""
+        while text := self.engine.ranks.broadcast():
+            for _ in self.frames(part=Part(*json.loads(text))):
+                pass  # only the first rank yields frames
+
 
 def load_engine(
-    preset: Preset, weights: Path | None, device: str | None, predict: Predict, lora: LoraFile | None = None
+    preset: Preset,
+    weights: Path | None,
+    device: str | None,
+    predict: Predict,
+    lora: LoraFile | None = None,
+    ranks: bool = False,
 ) -> DiffusionEngine:
-    """The engine of a diffusion preset; its networks are loaded when they are first used."""
-    return DiffusionEngine(preset, weights, predict, device, lora)
+    """The engine of a diffusion preset; its networks are loaded when they are first used.
+
+    With `ranks` it shares the work of a clip with the other processes that torchrun started.
+    """
+    return DiffusionEngine(preset, weights, predict, device, lora, ranks=launched_ranks() if ranks else SINGLE)
 
 
 class _TwoStageProgress:
@@ -225,9 +251,15 @@ class _ClipStages:
     """The stages of one clip, each with its network on the device."""
 
     def __init__(
-        self, networks: Networks, device: torch.device, dtype: torch.dtype, options: Options, preset: Preset
+        self,
+        networks: Networks,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: Options,
+        preset: Preset,
+        ranks: Ranks = SINGLE,
     ) -> None:
-        self.networks, self.device, self.dtype, self.options = networks, device, dtype, options
+        self.networks, self.device, self.dtype, self.options, self.ranks = networks, device, dtype, options, ranks
         self.config = sampling_config(options, preset)
 
     def speech_features(self, speech: Speech) -> Tensor:
@@ -271,7 +303,7 @@ class _ClipStages:
         def show(latents: Tensor) -> None:
             def make() -> Picture:
                 middle = len(latents) // 2
-                (picture,) = self.decode(latents[middle : middle + 1])
+                (picture,) = self._decoded(latents[middle : middle + 1])
                 return finish(picture) if finish else picture
 
             progress.preview(make)
@@ -283,43 +315,47 @@ class _ClipStages:
         noise: Tensor,
         conditions: ConditionsOf,
         progress: _TwoStageProgress,
-        callback: StepCallback | None = None,
-        part: Part = WHOLE,
+        callback: StepCallback | None,
+        store: LatentStore,
+        start: DenoiserState | None,
     ) -> Tensor:
-        """The clean latents (frames, 4, h, w), kept after every step in the work folder of the part."""
-        store = LatentStore(part.work, self.config.steps)
+        """The clean latents (frames, 4, h, w), kept in `store` after every step; `start` is where a run stood."""
         held = store.held(noise, self.config.overlap)
         config = self.config if held is None else replace(self.config, span=(held.first, held.last))
-        denoiser = Denoiser(self.networks.denoising, conditions, config, self.dtype)
-        start = store.load()
-        if start is not None:
-            _note_resumed(start.step, config.steps)
+        denoiser = Denoiser(self.networks.denoising, conditions, config, self.dtype, self.ranks)
         with resident(self.networks.denoising, self.device, self.options.offload):
             steps = denoiser.run(noise, progress.denoised, callback, start, held, store.save)
             return deque(without_gradients(steps), maxlen=1).pop()
 
-    def finished_latents(self, part: Part) -> Tensor | None:
-        """The latents that an earlier run denoised completely."""
-        state, steps = LatentStore(part.work, self.config.steps).load(), self.config.steps
-        if state is None or state.step < steps:
-            return None
-        _note_resumed(state.step, steps)
-        return state.latents.to(self.device)
-
     def decode(self, latents: Tensor, part: Part = WHOLE) -> Iterator[Picture]:
-        """Pictures of a part one by one, decoded in the same groups as those of the whole clip."""
+        """Pictures of a part one by one, decoded in the same groups as those of the whole clip; on the first rank only.
+
+        The groups are dealt to the ranks.
+        """
         vae, last = self.networks.vae, part.end(len(latents))
         if self.options.offload:
             cast(Any, vae).enable_tiling()
         first = part.first - part.first % DECODE_BATCH
         some = latents[first : last + -last % DECODE_BATCH]
         with resident(vae, self.device, self.options.offload):
-            pictures = decode_latents(vae, some, DECODE_BATCH, floor=self.options.exact)
-            yield from islice(without_gradients(pictures), part.first - first, last - first)
+            yield from islice(self._dealt(some), part.first - first, last - first)
 
+    def _dealt(self, latents: Tensor) -> Iterator[Picture]:
+        """All pictures on the first rank, none on the others."""
+        if self.ranks.count == 1:
+            yield from self._decoded(latents)
+            return
+        size = (latents.shape[2] * FACTOR, latents.shape[3] * FACTOR, 3)
+        together = DECODE_BATCH * self.ranks.count
+        for start in range(0, len(latents), together):
+            mine = latents[start : start + together][DECODE_BATCH * self.ranks.rank :][:DECODE_BATCH]
+            pictures = self.ranks.gather(list(self._decoded(mine)), DECODE_BATCH, size)
+            yield from pictures[: len(latents) - start]
 
-def _note_resumed(step: int, steps: int) -> None:
-    note("denoising_resumed", "goes on after step {step} of {steps}", step=step, steps=steps)
+    def _decoded(self, latents: Tensor) -> Iterator[Picture]:
+        """Pictures one by one, by this process alone."""
+        exact = self.options.exact
+        return without_gradients(decode_latents(self.networks.vae, latents, DECODE_BATCH, floor=exact))
 
 
 def sampling_config(options: Options, preset: Preset) -> SamplingConfig:

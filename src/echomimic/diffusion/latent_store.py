@@ -1,17 +1,21 @@
 """Keep the latents of a clip in its work folder after every step, so that another run goes on from there."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
+
+from echomimic.diffusion.ranks import SINGLE, Ranks
 
 if TYPE_CHECKING:
     from echomimic.work import WorkFolder
 
-_SAMPLER = "sampler."
+_SAMPLER, _NUMBERS = "sampler.", "numbers"
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,21 @@ class DenoiserState:
     def to_bytes(self) -> bytes:
         """The content of a .safetensors file."""
         tensors = {"latents": self.latents, **{_SAMPLER + name: value for name, value in self.sampler.items()}}
-        numbers = {name: str(getattr(self, name)) for name in ("step", "size", "overlap")}
-        return safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()}, numbers)
+        tensors[_NUMBERS] = torch.tensor([self.step, self.size, self.overlap])
+        return safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "DenoiserState | None":
+        """The state in the content of a file; None if it is empty or damaged."""
+        try:
+            tensors = safetensors.torch.load(data)
+            step, size, overlap = tensors.pop(_NUMBERS).tolist()
+            latents = tensors.pop("latents")
+        except (SafetensorError, KeyError):
+            return None
+        return cls(
+            step, latents, {name.removeprefix(_SAMPLER): tensor for name, tensor in tensors.items()}, size, overlap
+        )
 
 
 @dataclass(frozen=True)
@@ -58,21 +75,26 @@ class Held:
 
 
 class LatentStore:
-    """The latents in a work folder; without a folder nothing is kept. Each part that is rendered again has a file."""
+    """The latents in a work folder; without a folder nothing is kept. Each part that is rendered again has a file.
 
-    def __init__(self, work: "WorkFolder | None", steps: int) -> None:
-        self._work, self._steps = work, steps
+    Of several ranks only the first has the folder; it gives the others what is loaded.
+    """
+
+    def __init__(self, work: "WorkFolder | None", steps: int, ranks: Ranks = SINGLE) -> None:
+        self._work, self._steps, self._ranks = work, steps, ranks
 
     def load(self) -> DenoiserState | None:
         """Where a run that was cut off stood."""
-        return None if self._work is None else self._read(self._work.epoch)
+        return self._read(0)
 
     def held(self, noise: Tensor, ramp: int) -> Held | None:
         """The finished latents, if only a span of them is to be rendered again."""
-        if self._work is None or self._work.span is None:
+        span = json.loads(self._ranks.broadcast(json.dumps(self._work and self._work.span).encode()))
+        finished = None if span is None else self._read(-1)
+        if finished is None:
             return None
-        finished = self._read(self._work.epoch - 1)
-        return None if finished is None else Held(finished.latents.to(noise), noise, *self._work.span, ramp)
+        first, last = span
+        return Held(finished.latents.to(noise), noise, first, last, ramp)
 
     def save(self, state: DenoiserState) -> None:
         """Keep the latents after a step; after the last one those before the span are no longer needed."""
@@ -83,16 +105,12 @@ class LatentStore:
             self._work.remove(_name(self._work.epoch - 1))
 
     def _read(self, epoch: int) -> DenoiserState | None:
-        assert self._work is not None
-        try:
-            with safe_open(self._work.path / _name(epoch), "pt") as file:
-                numbers = {name: int(value) for name, value in file.metadata().items()}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (OSError, SafetensorError):
-            return None
-        latents = tensors.pop("latents")
-        sampler = {name.removeprefix(_SAMPLER): value for name, value in tensors.items()}
-        return DenoiserState(latents=latents, sampler=sampler, **numbers)
+        """The state in the file of an epoch, counted from the present one."""
+        data = b""
+        if self._work is not None:
+            with suppress(OSError):
+                data = (self._work.path / _name(self._work.epoch + epoch)).read_bytes()
+        return DenoiserState.from_bytes(self._ranks.broadcast(data))
 
 
 def _name(epoch: int) -> str:

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from echomimic import __version__
 from echomimic.apps.cli.flags import Json, argument, option, switch, with_option_flags
+from echomimic.apps.cli.ranks import animate_by_ranks, is_first, is_launched
 from echomimic.apps.cli.reporter import (
     Reporter,
     StdoutError,
@@ -119,7 +120,7 @@ def animate(
 ) -> None:
     """Make a video of PORTRAIT speaking SPEECH."""
     output = output or Path(f"{portrait.stem}-{speech.stem}.mp4")
-    with reporting(as_json) as reporter:
+    with reporting(as_json, silent=not is_first()) as reporter:
         from echomimic import api
         from echomimic.apps.jobs.runner import JobRequest, run_job
         from echomimic.checkpoints import LoraFile
@@ -141,7 +142,7 @@ def animate(
             sign=sign,
             work=WorkOptions(keep=keep_work, resume=resume, start=start, end=end),
         )
-        clip = run_job(job, reporter.progress)
+        clip = animate_by_ranks(job, reporter) if is_launched() else run_job(job, reporter.progress)
         _report(reporter, clip, check)
 
 
@@ -270,7 +271,12 @@ def _unexpected_message(error: Exception) -> str:
 
 
 def _fail(message: str, exit_code: int, as_json: bool, code: str) -> int:
-    """Print an error as one line on stderr and, for programs, on stdout; return the exit code."""
+    """Print an error as one line on stderr and, for programs, on stdout; return the exit code.
+
+    Of several processes of torchrun only the first prints errors, unless they are bugs.
+    """
+    if not is_first() and code != "failed":
+        return exit_code
     line = " ".join(message.split())
     if as_json:
         with suppress(StdoutError):

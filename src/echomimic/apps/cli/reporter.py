@@ -160,6 +160,16 @@ class BarReporter(PlainReporter):
             self._bar.stop()
 
 
+class SilentReporter(PlainReporter):
+    """Shows nothing: another process does."""
+
+    def plan(self, plan: Plan) -> None:
+        """Show nothing."""
+
+    def line(self, text: str) -> None:
+        """Show nothing."""
+
+
 def duration(seconds: float) -> str:
     """A time as a reader says it: 40 s, 12 min, 3.5 h."""
     if seconds < 180:
@@ -241,9 +251,9 @@ class _NoteHandler(logging.Handler):
 
 
 @contextmanager
-def reporting(as_json: bool, unit: str = "frames") -> Iterator[Reporter]:
-    """The reporter for this terminal, which counts `unit`; the package's notes go to it."""
-    reporter: Reporter = JsonReporter() if as_json else BarReporter(unit) if _has_bar() else PlainReporter(unit)
+def reporting(as_json: bool, unit: str = "frames", *, silent: bool = False) -> Iterator[Reporter]:
+    """The reporter for this terminal, which counts `unit`; the package's notes go to it. A silent one shows nothing."""
+    reporter: Reporter = SilentReporter() if silent else JsonReporter() if as_json else _for_people(unit)
     log, handler = logging.getLogger("echomimic"), _NoteHandler(reporter)
     level = log.level
     log.addHandler(handler)
@@ -254,6 +264,10 @@ def reporting(as_json: bool, unit: str = "frames") -> Iterator[Reporter]:
         log.removeHandler(handler)
         log.setLevel(level)
         reporter.close()
+
+
+def _for_people(unit: str) -> Reporter:
+    return BarReporter(unit) if _has_bar() else PlainReporter(unit)
 
 
 def _has_bar() -> bool:
