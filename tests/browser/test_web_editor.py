@@ -16,7 +16,7 @@ from echomimic import motion
 from echomimic.media import read_video
 from echomimic.mesh.landmarks_to_curves import read_curves
 from helpers.editor_page import begin, drag, edits, open_editor, save
-from helpers.web_browser import CHROMIUM, PICTURES, Tab, ask, take_picture
+from helpers.web_browser import CHROMIUM, PICTURES, Tab, ask, jobs_of, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
@@ -196,6 +196,38 @@ def test_bad_files_are_said_in_one_line(tab: Tab, head_file: Path, voice_file: P
     wrong.write_bytes(b"PK nonsense")
     page.set_input_files("#load", wrong)
     page.wait_for_selector("#error >> text=The motion cannot be used")
+
+
+def test_the_selection_alone_is_rendered_again(tab: Tab, head_file: Path, tmp_path: Path) -> None:
+    time = np.arange(35_200) / 16_000
+    voice = write_wav(tmp_path / "two.wav", 0.3 * np.sin(900 * time) * np.sin(20 * time))
+    page = begin(tab, head_file, voice)
+    assert page.is_disabled("#render-span")
+    page.select_option("#quality", "draft")
+    page.click("#render")
+    page.wait_for_selector("#takes li", state="attached")
+    page.click("#track-yaw")
+    page.fill("#gain", "1.8")
+    page.wait_for_selector("#edits code")
+    assert page.is_disabled("#render-span")
+    page.focus("#wave")
+    for key in (*3 * ["Shift+ArrowRight"], "i", "Shift+ArrowRight", "o"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#where:has-text('1.20 to 1.60 s')")
+    page.click("#render-span")
+    page.click("#taking summary")
+    page.wait_for_selector("#takes >> text=rendered again 1.2–1.6 s")
+    whole, again = (tmp_path / name for name in ("whole.mp4", "again.mp4"))
+    for path, job in zip((again, whole), jobs_of(tab.address), strict=False):
+        path.write_bytes(ask(tab.address + job["links"]["result"]))
+    frames = zip(*([pixels for _, pixels in read_video(path).frames()] for path in (whole, again)), strict=True)
+    same = [np.array_equal(*pair) for pair in frames]
+    assert all(same[:25]) and all(same[50:]) and not any(same[30:40])  # a video is cut at whole seconds
+    page.reload()
+    page.wait_for_selector("#frame[data-shown]")
+    for key in ("i", "End", "o"):
+        page.press("body", key)
+    tab.until("!document.querySelector('#render-span').disabled")
 
 
 def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:

@@ -125,20 +125,22 @@ def test_a_render_is_a_job_with_the_motion_of_the_session(
     assert client.get(job["links"]["self"]).status_code == 200
     wrong = client.post(f"{here}/render", json={"preset": preset, "options": {"size": "many"}})
     assert wrong.json()["code"] == "option_invalid"
+    for base, codes in ((job["id"], ("not_finished", "job_failed")), ("0" * 32, ("unknown_job",))):
+        span = client.post(f"{here}/render", json={"span": [0.2, 0.4], "base": base})
+        assert span.json()["code"] in codes
     assert len(folders(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("preset", ["mesh", "v1", "v1-landmarks-acc", "tiny", "v2", "v2-acc"])
 def test_every_preset_is_given_the_motion_that_it_follows(
-    preset: str, portrait_file: Path, voice_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    preset: str, portrait_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
     from echomimic.apps.server.uploads import Upload
 
-    monkeypatch.setattr("echomimic.apps.server.validation.check_preset", lambda _: None)
     session = EditingSession(portrait_file, voice_file)
     found = editor.OpenSession(session, Upload(tmp_path), "")
     (tmp_path / "job").mkdir()
-    editor._prepare_render(found, tmp_path / "job", editor.RenderRequest(preset=preset), 600)
+    editor._prepare_render(found, tmp_path / "job", {"preset": preset, "options": {}})
     given = motion.load_motion(tmp_path / "job" / "motion")
     assert isinstance(given, PoseTrack if preset.startswith("v2") else LandmarkTrack)
     if isinstance(given, LandmarkTrack) and preset.startswith("v1"):

@@ -4,6 +4,7 @@ Files are on disk before the row is written; a row that is final never changes a
 """
 
 import json
+import os
 import secrets
 import shutil
 import sqlite3
@@ -261,6 +262,15 @@ class JobFiles:
         folder.mkdir(mode=0o700)
         return folder
 
+    def copy_work(self, job: Job, folder: Path) -> None:
+        """Put the kept work of a finished job into `folder`, to render a span of its video again.
+
+        Its files are linked where the disk can do that, since a file of finished work is only ever replaced.
+        """
+        work = work_path(self.result(job))
+        if work.is_dir():
+            shutil.copytree(work, folder / work.name, copy_function=_link, ignore=shutil.ignore_patterns("lock"))
+
     def adopt(self, upload: Path, name: str) -> None:
         """Turn a complete upload into the folder of a job; it is on disk when this returns."""
         for path in upload.iterdir():
@@ -272,11 +282,12 @@ class JobFiles:
         shutil.rmtree(self.of(name), ignore_errors=True)
 
     def tidy(self, job: Job) -> None:
-        """Delete everything but the results of a finished job."""
+        """Delete everything but the results of a finished job, and its work if that is to be kept."""
         self._keep(job.id, {path.name for path in self._results(job)} if job.state == "succeeded" else set())
 
     def size(self, job: Job) -> int:
-        return sum(path.stat().st_size for path in self._results(job) if path.exists())
+        paths = [path for result in self._results(job) for path in (result, *result.glob("*")) if path.is_file()]
+        return sum(path.stat().st_size for path in paths)
 
     def prepare(self, job: Job) -> None:
         """Delete what an interrupted attempt left behind, but for the finished part of its work."""
@@ -304,13 +315,22 @@ class JobFiles:
     def free(self) -> int:
         return shutil.disk_usage(self.root).free
 
-    def _results(self, job: Job) -> tuple[Path, Path]:
-        return self.result(job), self.motion(job)
+    def _results(self, job: Job) -> list[Path]:
+        kept = [work_path(self.result(job))] if job.request.get("work", {}).get("keep") else []
+        return [self.result(job), self.motion(job), *kept]
 
     def _keep(self, name: str, keep: set[str]) -> None:
         for path in self.of(name).iterdir() if self.of(name).is_dir() else ():
             if path.name not in keep:
                 remove(path)  # Windows refuses to delete a file that is being read
+
+
+def _link(source: str, target: str) -> None:
+    """A second name of a file, or a copy on disks that have no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _lock(path: Path) -> Lock:

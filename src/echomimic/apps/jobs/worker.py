@@ -246,6 +246,7 @@ def perform(order: Message, writer: MessageWriter, progress: WorkerProgress, eng
 def _request_of(order: Message) -> "JobRequest":
     """The request of an order; file names are relative to the folder of the job."""
     from echomimic.apps.jobs.runner import JobRequest
+    from echomimic.options import WorkOptions
 
     asked, is_video = order["request"], Path("video").exists()
     return JobRequest(
@@ -258,6 +259,7 @@ def _request_of(order: Message) -> "JobRequest":
         preset=asked.get("preset") or "auto",
         options=asked.get("options") or {},
         save_motion=Path(order["motion"]) if asked.get("save_motion") else None,
+        work=WorkOptions(**asked.get("work", {})),
         live=Path(order["live"]) if order["live"] else None,
         pose=bool(asked.get("pose")),
         person=asked.get("person"),

@@ -22,9 +22,10 @@ from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.editor_project import add_projects
 from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
-from echomimic.apps.server.schemas import JobResource, Problem, describe_job
+from echomimic.apps.server.schemas import JobResource, Problem, describe_job, not_ready
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
+from echomimic.motion.edits import MAX_SECONDS
 from echomimic.options import make_options
 from echomimic.presets import find_preset
 from echomimic.types import Curve, Floats
@@ -140,6 +141,9 @@ Tolerance = Annotated[float, Field(ge=0.01, le=0.9)]
 """How far a curve may be from its keyframes, as a fraction of how far it moves."""
 
 
+Second = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+
+
 class SeenRevision(BaseModel):
     """The revision and the tolerance that the browser shows: another tab may have changed the track since."""
 
@@ -170,6 +174,9 @@ class RenderRequest(BaseModel):
 
     preset: str = "mesh"
     options: dict[str, str] = Field(default={}, max_length=100)
+    span: tuple[Second, Second] | None = None
+    """The seconds of the video of `base` that are rendered again, with its preset and options."""
+    base: str = Field(default="", pattern="^[0-9a-f]{0,32}$")
 
 
 def make_router(state: AppState) -> APIRouter:
@@ -386,19 +393,35 @@ def _add_renders(router: APIRouter, state: AppState, sessions: EditorSessions) -
         folder = await run_in_threadpool(queue.files.new_upload)
         try:
             with sessions.using(name, request) as found:
-                asked = await run_in_threadpool(_prepare_render, found, folder, wanted, state.settings.max_seconds)
+                asked = await run_in_threadpool(_parse_render, found, wanted, state, request.state.owner)
+                await run_in_threadpool(_prepare_render, found, folder, asked)
+                if wanted.span:
+                    base = queue.find(ANIMATION, request.state.owner, wanted.base)
+                    await run_in_threadpool(queue.files.copy_work, base, folder)
             job = await queue.submit(ANIMATION, request.state.owner, asked, folder, None, "")
         finally:
             await run_in_threadpool(shutil.rmtree, folder, True)
         return await run_in_threadpool(describe_job, job, queue)
 
 
-def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max_seconds: float) -> dict[str, Any]:
+def _parse_render(found: OpenSession, wanted: RenderRequest, state: AppState, owner: str) -> dict[str, Any]:
+    """The request of a render, whose work is kept; of a span of a finished one with its preset and options."""
+    if wanted.span:
+        base = state.queue.find(ANIMATION, owner, wanted.base)
+        if base.state != "succeeded":
+            raise not_ready(base)
+        return {**base.request, "work": {"keep": True, "start": wanted.span[0], "end": wanted.span[1]}}
+    fields = {**{name: str(text) for name, text in found.session.given.items()}, **wanted.options}
+    fields["preset"] = wanted.preset
+    return {
+        **parse_request(ANIMATION, ANIMATION.variants[0], fields, state.settings.max_seconds),
+        "work": {"keep": True},
+    }
+
+
+def _prepare_render(found: OpenSession, folder: Path, request: dict[str, Any]) -> None:
     """Put the inputs of a job into `folder`: the files of the session, and the motion that the preset follows."""
-    session = found.session
-    fields = {**{name: str(text) for name, text in session.given.items()}, **wanted.options}
-    request = parse_request(ANIMATION, ANIMATION.variants[0], {"preset": wanted.preset, **fields}, max_seconds)
-    preset = find_preset(wanted.preset)
+    session, preset = found.session, find_preset(request["preset"])
     options = make_options(request["options"], preset.defaults)
     if preset.engine == "diffusion":  # the network sees the crop, also if it is put back into the whole picture
         options = replace(options, framing="crop")
@@ -407,7 +430,6 @@ def _prepare_render(found: OpenSession, folder: Path, wanted: RenderRequest, max
     with session.lock:
         editor = session.editor("hands" if preset.conditioning == "hands" else "face")
         editor.save(folder / "motion.npz", options).rename(folder / "motion")
-    return request
 
 
 # ---- responses for the browser

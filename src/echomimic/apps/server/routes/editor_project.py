@@ -28,7 +28,10 @@ Records = dict[Kind, list[dict[str, Any]]]
 
 
 class Take(BaseModel):
-    """A render with the edits that made it; `job` is its video, as long as the server keeps it."""
+    """A render with the edits that made it; `job` is its video, as long as the server keeps it.
+
+    `span` has the seconds that were rendered again in the video of the take before it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,6 +40,7 @@ class Take(BaseModel):
     preset: str = Field(max_length=100)
     job: str = Field(default="", pattern="^[0-9a-f]{0,32}$")
     edits: Records = {}
+    span: tuple[float, float] | None = None
 
 
 class Takes(BaseModel):

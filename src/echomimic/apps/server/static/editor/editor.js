@@ -204,6 +204,7 @@ function nameControls() {
   $("frame").alt = word("frame_alt")
   $("recent").alt = word("recent")
   $("wave").title = word("wave")
+  $("render-span").title = word("render_span_help")
   const labels = {
     gain: "strength",
     "zoom-in": "zoom_in",

@@ -6,7 +6,7 @@ import { ask as request, followJob } from "../http.js"
 import { word } from "../i18n.js"
 import { addTake } from "./takes.js"
 import { showWarnings } from "./show.js"
-import { $, ask, say, session, state } from "./state.js"
+import { $, ask, rounded, say, session, state } from "./state.js"
 
 const PLACE = "echomimic-editor-job"
 const QUALITIES = ["draft", "balanced", "best"]
@@ -49,10 +49,20 @@ export function setUpRender() {
   $("quality").replaceChildren(...QUALITIES.map((name) => new Option(word(name), name)))
   $("quality").value = "balanced"
   $("preset").onchange = showWarnings
-  $("render").onclick = render
+  $("render").onclick = () => render({ preset: $("preset").value, options: qualityOptions() })
+  $("render-span").onclick = () => render({ span: state.range?.map(rounded), base: lastTake()?.job })
   $("cancel").onclick = () => running && request(`${running.links.self}/cancel`, { method: "POST" }).catch(say)
   const [whose, before] = (sessionStorage.getItem(PLACE) || "").split(" ") // the page was loaded anew in mid-render
   if (whose === state.id) request(`/v1/animations/${before}`).then(follow).catch(rest)
+}
+
+/** The newest take that has a video, a span of which can be rendered again. */
+const lastTake = () => state.clip.takes.findLast((/** @type {any} */ { job }) => job)
+
+/** Show what can be rendered now. @param {boolean} [busy] */
+export function showRender(busy = running !== null) {
+  $("render").disabled = busy
+  $("render-span").disabled = busy || !state.range || !lastTake()
 }
 
 /** The options of the chosen quality; a size counts only if the picture is larger. */
@@ -63,11 +73,12 @@ function qualityOptions() {
   return Object.fromEntries(Object.entries(options).map(([name, value]) => [name, String(value)]))
 }
 
-async function render() {
+/** @param {any} wanted */
+async function render(wanted) {
   say()
-  $("render").disabled = true
+  showRender(true)
   try {
-    follow(await ask(session("/render"), { preset: $("preset").value, options: qualityOptions() }))
+    follow(await ask(session("/render"), wanted))
   } catch (error) {
     say(error)
     rest()
@@ -77,7 +88,7 @@ async function render() {
 function rest() {
   running = null
   sessionStorage.removeItem(PLACE)
-  $("render").disabled = false
+  showRender()
   $("cancel").hidden = $("bar").hidden = $("recent").hidden = true
   $("result").textContent = ""
 }
@@ -86,7 +97,7 @@ function rest() {
 function follow(job) {
   sessionStorage.setItem(PLACE, `${state.id} ${job.id}`)
   running = job
-  $("render").disabled = true
+  showRender()
   $("cancel").hidden = $("bar").hidden = false
   followJob(job, {
     update: showJob,
@@ -114,6 +125,7 @@ function showJob(job) {
   else {
     showVideo(job)
     addTake(job)
+    showRender()
   }
 }
 

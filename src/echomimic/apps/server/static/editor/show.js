@@ -8,6 +8,7 @@ import { records, replaceEdits } from "./change.js"
 import { showHandles } from "./grip.js"
 import { showLayers } from "./layers.js"
 import { isMuted } from "./points.js"
+import { showRender } from "./render.js"
 import { $, edited, keys, newest, second, short, state } from "./state.js"
 import { drawTrack, drawCurve, drawWave, level, limits, place, readColours } from "./timeline.js"
 
@@ -115,6 +116,7 @@ export function show() {
   for (const box of $("parts").querySelectorAll("input")) box.checked = !doc.parts || doc.parts.includes(box.value)
   $("notes").replaceChildren(noteLines(doc.notes))
   showWarnings()
+  showRender()
   showEdits(doc)
   showLayers()
   draw()

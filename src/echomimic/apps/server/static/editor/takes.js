@@ -19,6 +19,8 @@ export function addTake(job) {
   if (takes.some((/** @type {any} */ each) => each.job === job.id)) return
   const number = takes.length + 1
   const take = { name: word("take_name", { number }), at: Date.now() / 1000, preset: job.request.preset, job: job.id }
+  const { start, end } = job.request.work || {}
+  if (start !== undefined) Object.assign(take, { span: [start, end] })
   state.clip.takes = [...takes, { ...take, edits: structuredClone(state.edits) }].slice(-MOST)
   keep()
 }
@@ -55,8 +57,10 @@ export function showTakes() {
       const count = Object.values(take.edits).flat().length
       const side = button("compare", take.name, () => choose(take, side))
       side.setAttribute("aria-pressed", "false")
+      const [start, end] = (take.span || []).map((/** @type {number} */ at) => at.toFixed(1))
+      const again = take.span ? word("take_span", { start, end }) : ""
       const parts = [
-        make("span", {}, word("take", { name: take.name, preset: take.preset, count })),
+        make("span", {}, word("take", { name: take.name, preset: take.preset, count }) + again),
         button("use_take", take.name, () => use(take)),
         ...(take.job ? [side] : []),
       ]
