@@ -22,6 +22,7 @@ from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
 from echomimic.mesh.alignment import Stretch, Word, align_transcript, find_stretches
 from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves, own_options
+from echomimic.mesh.speech_to_face import SAMPLE_RATE, SpeechFeatures, analyze_speech
 from echomimic.motion.edits import read_edits
 from echomimic.motion.gestures import portrait_gestures
 from echomimic.motion.spatial_edits import CURVES_OF
@@ -80,8 +81,15 @@ class FaceEditor:
     usual = 1.0
     """How much of their range the curves usually take up."""
 
-    def __init__(self, portrait: Portrait, speech: Speech, options: Options, progress: Progress | None = None) -> None:
-        self._portrait, self._speech, self._options = portrait, speech, options
+    def __init__(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        options: Options,
+        progress: Progress | None = None,
+        features: SpeechFeatures | None = None,
+    ) -> None:
+        self._portrait, self._speech, self._options, self._features = portrait, speech, options, features
         self._engine = MeshEngine()
         self.load_notes: tuple[Note, ...] = ()
         self.prepared: PreparedPortrait = self._engine.prepare_portrait(portrait, options)
@@ -92,7 +100,7 @@ class FaceEditor:
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
         frames = clip_length(self._speech, loaded, self._options)
         options = own_options(self._options, self.prepared.portrait, self._speech)
-        curves = clip_curves(self._speech, loaded, options, frames)
+        curves = clip_curves(self._speech, loaded, options, frames, self._features)
         points = np.zeros((len(curves), 0, 3), np.float32)
         parts = None if loaded is None else loaded.parts
         return LandmarkTrack(points, self.size, curves.fps, np.ones(len(curves), bool), curves, parts)
@@ -309,6 +317,8 @@ class EditingSession:
     """The kind that is shown first: the one that was loaded last."""
     progress: Progress | None = None
     """Called before each edit that is applied; raising from it cancels, for a server that has to stop."""
+    hearing: Progress | None = None
+    """Called while the voice is analyzed, with the seconds that are done and all."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -318,8 +328,18 @@ class EditingSession:
         longer = max(self.portrait.pixels.shape[:2])
         size = {} if self.given.get("size") or longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
         self.options: Options = make_options({**self.given, **size})
-        self.face = FaceEditor(self.portrait, self.speech, self.options, self.progress)
+        self._features = analyze_speech(self._heard())
+        self.face = FaceEditor(self.portrait, self.speech, self.options, self.progress, self._features)
         self._hands: HandsEditor | FaceError | None = None
+
+    def _heard(self) -> Iterator[Floats]:
+        """The sound of the voice, reported to `hearing` as it is analyzed."""
+        samples = 0
+        for block in sound_blocks(self.speech, SAMPLE_RATE):
+            if self.hearing is not None:
+                self.hearing(samples // SAMPLE_RATE, round(self.speech.duration))
+            yield block
+            samples += len(block)
 
     @property
     def hands(self) -> HandsEditor:
@@ -412,7 +432,7 @@ class EditingSession:
     @cached_property
     def stretches(self) -> list[Stretch]:
         """The stretches of the voice that matter to the lips."""
-        return find_stretches(self.speech)
+        return find_stretches(self.speech, self._features)
 
     def align(self, text: str, language: str = "en-us") -> list[Word]:
         """The words of a transcript, plain or .srt, with their times. Raises SoundError, SetupError."""

@@ -6,6 +6,7 @@ network's outputs, which depend little on the speaker.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +70,12 @@ class Word:
     phones: tuple[tuple[float, str], ...]
 
 
-def find_stretches(speech: Speech) -> list[Stretch]:
-    """The stretches of a voice that matter to the lips, in order, from the articulation network and the sound."""
-    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+def find_stretches(speech: Speech, features: SpeechFeatures | None = None) -> list[Stretch]:
+    """The stretches of a voice that matter to the lips, in order, from the articulation network and the sound.
+
+    `features` are those of the voice, if it was analyzed before.
+    """
+    features = features or analyze_speech(sound_blocks(speech, SAMPLE_RATE))
     kinds = np.full(len(features), "", dtype="U8")
     spoken = speech_flags(features)
     kinds[~spoken] = "silence"
@@ -91,15 +95,14 @@ def find_stretches(speech: Speech) -> list[Stretch]:
     return [Stretch(start / FEATURE_RATE, stop / FEATURE_RATE, kind) for kind, start, stop in found]
 
 
-def _mel(speech: Speech) -> Floats:
-    """Mel power (T, 40) at twice `FEATURE_RATE`."""
-    blocks = mel_blocks(level_loudness(sound_blocks(speech, SAMPLE_RATE), SAMPLE_RATE))
-    return np.concatenate([np.zeros((0, 40), np.float32), *blocks])
+def _mel(blocks: Iterable[Floats]) -> Floats:
+    """Mel power (T, 40) at twice `FEATURE_RATE` of blocks of sound."""
+    return np.concatenate([np.zeros((0, 40), np.float32), *mel_blocks(blocks)])
 
 
 def _hiss(speech: Speech, frames: int) -> Floats:
     """The fraction (frames,) of the sound's power that is above about 3 kHz."""
-    power = _mel(speech)[::2]
+    power = _mel(sound_blocks(speech, SAMPLE_RATE))[::2]  # loudness does not matter
     share = power[:, _HISS_FROM:].sum(axis=1) / (power.sum(axis=1) + 1e-9)
     return np.asarray(np.pad(share, (0, max(0, frames - len(share))))[:frames], np.float32)
 
@@ -163,7 +166,8 @@ def _seconds(mark: re.Match[str], first: int) -> float:
 
 def _frames(speech: Speech) -> Floats:
     """What is compared (T, n) at `FEATURE_RATE`, each column weighted."""
-    features, power = analyze_speech(sound_blocks(speech, SAMPLE_RATE)), _mel(speech)
+    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+    power = _mel(level_loudness(sound_blocks(speech, SAMPLE_RATE), SAMPLE_RATE))
     count = min(len(features), (len(power) + 1) // 2)
     sound = normalized_log_mel(power)[::2][:count]
     lips = np.stack([*_lips(features)], axis=1)[:count]

@@ -21,7 +21,7 @@ from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.eyelids import is_shut
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
-from echomimic.mesh.speech_to_face import predict_curves
+from echomimic.mesh.speech_to_face import SpeechFeatures, predict_curves
 from echomimic.motion.spatial_edits import combine_curves
 from echomimic.motion.time_edits import clip_length, clip_times
 from echomimic.notes import Note, collect_notes, emit, note
@@ -187,17 +187,24 @@ def own_options(options: Options, portrait: Portrait, speech: Speech) -> Options
     return replace(options, seed=mixed & 0x7FFFFFFF)
 
 
-def clip_curves(speech: Speech, motion: LandmarkTrack | None, options: Options, frames: int) -> Curves:
+def clip_curves(
+    speech: Speech,
+    motion: LandmarkTrack | None,
+    options: Options,
+    frames: int,
+    features: SpeechFeatures | None = None,
+) -> Curves:
     """The curves of a clip: the motion's at the clip's rate and length, or predicted from the voice.
 
-    If the motion drives only some regions of the face, the voice drives the others.
+    If the motion drives only some regions of the face, the voice drives the others. `features` are those of the voice,
+    if it was analyzed before.
     """
     if motion is None:
-        return predict_curves(speech, options, frames)
+        return predict_curves(speech, options, frames, features)
     curves = _sample_curves(motion.curves or read_curves(motion), clip_times(motion, frames, options), options.fps)
     if motion.parts is None:
         return curves
-    return combine_curves(predict_curves(speech, options, frames), curves, motion.parts)
+    return combine_curves(predict_curves(speech, options, frames, features), curves, motion.parts)
 
 
 def _matte(portrait: Portrait, crop: Crop, pixels: Picture, landmarks: Floats) -> Floats | None:

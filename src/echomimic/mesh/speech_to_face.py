@@ -1,12 +1,15 @@
-"""Speech to face curves on one CPU thread: log-mel features, a small convolutional network, mouth shaping, idle motion.
+"""Speech to face curves on a CPU: log-mel features, a small convolutional network, mouth shaping, idle motion.
 
 The weights come from `python -m echomimic.train.articulation`, which trains on synthesised speech only. Sound is
 processed as a stream: only the resulting curves grow with its length.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,7 @@ _CHUNK = 40 * BIN
 _MARGIN = (2 * REACH + 2) * BIN
 _TRACT_WARPS = (0.95, 1.0, 1.05)
 _EDGE = BIN
+_MOST_THREADS = 4
 """Frames of silence added at both ends: the network was trained with the onset and offset of speech."""
 
 _SPEECH_THRESHOLD, _SPEECH_LEVEL = 0.5, 1.5
@@ -100,12 +104,13 @@ class SpeechFeatures:
         return len(self.gap)
 
 
-def predict_curves(speech: Speech, options: Options, frames: int) -> Curves:
+def predict_curves(speech: Speech, options: Options, frames: int, features: SpeechFeatures | None = None) -> Curves:
     """All 18 curves of `frames` frames at `options.fps`: the mouth from the voice, the rest from seed and rhythm.
 
-    The mouth rests after the end of the voice. The same voice, options and count give the same curves.
+    The mouth rests after the end of the voice. The same voice, options and count give the same curves. `features` are
+    those of the voice, if it was analyzed before.
     """
-    features = analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+    features = features or analyze_speech(sound_blocks(speech, SAMPLE_RATE))
     voice = speech_flags(features).astype("float32")
     cues = Cues(to_frames(voice, frames, options.fps), *find_cues(voice, features.loudness, FEATURE_RATE))
     idle = idle_motion(frames, options.fps, options.seed, options.motion_strength, options.blink_rate, cues)
@@ -116,8 +121,11 @@ def predict_curves(speech: Speech, options: Options, frames: int) -> Curves:
 def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | None" = None) -> SpeechFeatures:
     """Run the network over blocks (n,) of 16 kHz mono sound in -1..1, of any sizes; quiet speech is raised first."""
     network = network or _shipped()[0]
-    powers = _with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE)))
-    pieces = [_run_network(power, start, stop, network) for power, start, stop in _windows(powers)]
+    windows = _windows(_with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE))))
+    pieces: list[Floats] = []
+    with ThreadPoolExecutor(count := min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        while some := list(islice(windows, count)):  # never all: a window of power is larger than its features
+            pieces += pool.map(lambda window: _run_network(*window, network), some)
     joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
     return SpeechFeatures.from_rows(joined)
 
@@ -252,18 +260,35 @@ class ArticulationNetwork:
         padded = np.pad(features, ((2, 3), (0, 0)))
         count = (len(features) + 1) // 2
         hidden = _gelu(
-            sum(padded[k : k + 2 * count : 2][:count] @ tap for k, tap in enumerate(self.stem)) + self.stem_bias
+            _sum(padded[k : k + 2 * count : 2][:count] @ tap for k, tap in enumerate(self.stem)) + self.stem_bias
         )
         for taps, bias, step, ahead in zip(self.blocks, self.block_biases, self.dilations, self.ahead, strict=True):
             padded = np.pad(hidden, ((2 * step - ahead, ahead), (0, 0)))
-            hidden = hidden + _gelu(sum(padded[k * step : k * step + count] @ tap for k, tap in enumerate(taps)) + bias)
+            change = _sum(padded[k * step : k * step + count] @ tap for k, tap in enumerate(taps))
+            change += bias
+            hidden += _gelu(change)
         return hidden @ self.head + self.head_bias
 
 
+def _sum(products: Iterator[Floats]) -> Floats:
+    """The sum of arrays, in the memory of the first."""
+    total = next(products)
+    for product in products:
+        total += product
+    return total
+
+
 def _gelu(x: Floats) -> Floats:
-    """GELU in its tanh form (Hendrycks and Gimpel 2016)."""
-    inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (1 + np.tanh(inner))
+    """GELU in its tanh form (Hendrycks and Gimpel 2016), in few passes over memory."""
+    inner = np.float32(0.044715) * x
+    inner *= x
+    inner *= x
+    inner += x
+    inner *= np.float32(0.7978845608)
+    np.tanh(inner, out=inner)
+    inner += np.float32(1)
+    inner *= np.float32(0.5) * x
+    return inner
 
 
 def network_from(
