@@ -123,9 +123,14 @@ def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | Non
     network = network or _shipped()[0]
     windows = _windows(_with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE))))
     pieces: list[Floats] = []
+
+    def run(window: tuple[Floats, int, int]) -> Floats:
+        power, start, stop = window
+        return _run_network(power, start, stop, network)
+
     with ThreadPoolExecutor(count := min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         while some := list(islice(windows, count)):  # never all: a window of power is larger than its features
-            pieces += pool.map(lambda window: _run_network(*window, network), some)
+            pieces += pool.map(run, some)
     joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
     return SpeechFeatures.from_rows(joined)
 
