@@ -25,7 +25,6 @@ from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
 from echomimic.apps.server.schemas import JobResource, Problem, describe_job, not_ready
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
-from echomimic.motion.edits import MAX_SECONDS
 from echomimic.options import make_options
 from echomimic.presets import find_preset
 from echomimic.types import Curve, Floats
@@ -141,7 +140,7 @@ Tolerance = Annotated[float, Field(ge=0.01, le=0.9)]
 """How far a curve may be from its keyframes, as a fraction of how far it moves."""
 
 
-Second = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Second = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class SeenRevision(BaseModel):
