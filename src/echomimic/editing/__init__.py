@@ -1,5 +1,6 @@
 """Editing a motion interactively: edits with undo and redo on the face and the hands of one portrait and one voice."""
 
+import os
 import threading
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ __all__ = [
 ]
 CLOSED = 0.5
 """Closure from which lips count as closed."""
+_MOST_THREADS = 4
 _FRAME_SIDE = 640
 """The longer side of the frame at the cursor: enough to judge lips by, and quick to render."""
 _RATE, _PEAKS = 24_000, 100
@@ -328,7 +330,7 @@ class EditingSession:
         longer = max(self.portrait.pixels.shape[:2])
         size = {} if self.given.get("size") or longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
         self.options: Options = make_options({**self.given, **size})
-        self._features = analyze_speech(self._heard())
+        self._features = analyze_speech(self._heard(), threads=min(os.cpu_count() or 1, _MOST_THREADS))
         self.face = FaceEditor(self.portrait, self.speech, self.options, self.progress, self._features)
         self._hands: HandsEditor | FaceError | None = None
 

@@ -4,7 +4,6 @@ The weights come from `python -m echomimic.train.articulation`, which trains on 
 processed as a stream: only the resulting curves grow with its length.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,7 +52,6 @@ _CHUNK = 40 * BIN
 _MARGIN = (2 * REACH + 2) * BIN
 _TRACT_WARPS = (0.95, 1.0, 1.05)
 _EDGE = BIN
-_MOST_THREADS = 4
 """Frames of silence added at both ends: the network was trained with the onset and offset of speech."""
 
 _SPEECH_THRESHOLD, _SPEECH_LEVEL = 0.5, 1.5
@@ -118,8 +116,13 @@ def predict_curves(speech: Speech, options: Options, frames: int, features: Spee
     return with_mouth(curves, shape_mouth(features, frames, options.fps, options.mouth_strength))
 
 
-def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | None" = None) -> SpeechFeatures:
-    """Run the network over blocks (n,) of 16 kHz mono sound in -1..1, of any sizes; quiet speech is raised first."""
+def analyze_speech(
+    blocks: Iterable[Floats], network: "ArticulationNetwork | None" = None, threads: int = 1
+) -> SpeechFeatures:
+    """Run the network over blocks (n,) of 16 kHz mono sound in -1..1, of any sizes; quiet speech is raised first.
+
+    Each of the `threads` works on 40 s of a long recording at a time.
+    """
     network = network or _shipped()[0]
     windows = _windows(_with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE))))
     pieces: list[Floats] = []
@@ -128,8 +131,8 @@ def analyze_speech(blocks: Iterable[Floats], network: "ArticulationNetwork | Non
         power, start, stop = window
         return _run_network(power, start, stop, network)
 
-    with ThreadPoolExecutor(count := min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
-        while some := list(islice(windows, count)):  # never all: a window of power is larger than its features
+    with ThreadPoolExecutor(threads) as pool:
+        while some := list(islice(windows, threads)):  # never all: a window of power is larger than its features
             pieces += pool.map(run, some)
     joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
     return SpeechFeatures.from_rows(joined)
