@@ -42,22 +42,18 @@ class Render(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the video."""
-        ...
 
     @property
     def num_frames(self) -> int:
         """Number of frames of the clip."""
-        ...
 
     @property
     def fps(self) -> float:
         """Frames per second."""
-        ...
 
     @property
     def crop(self) -> "Crop":
         """The part of the portrait that the engine animates."""
-        ...
 
     @property
     def motion(self) -> Motion:
@@ -65,24 +61,20 @@ class Render(Protocol):
 
         Rendering it again with the same portrait, voice and options gives the same frames.
         """
-        ...
 
     @property
     def memory_mb(self) -> int:
         """Estimated peak memory in megabytes: of the device for a network, else of the process."""
-        ...
 
     @property
     def warnings(self) -> tuple[Note, ...]:
         """The notes that were made while preparing."""
-        ...
 
     def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield (H, W, 3) uint8 RGB frames of a part one by one, as soon as each exists.
 
         They are the same, to the bit, as in the whole clip. `progress` may raise `Cancelled` to stop.
         """
-        ...
 
 
 @runtime_checkable
@@ -92,7 +84,6 @@ class Engine(Protocol):
     @property
     def preset(self) -> Preset:
         """The preset that this engine renders."""
-        ...
 
     def prepare(
         self, portrait: Portrait, speech: Speech, motion: Motion | None, options: Options, *, align: bool = False
@@ -101,7 +92,6 @@ class Engine(Protocol):
 
         Raises FaceError, MotionError, DeviceError.
         """
-        ...
 
 
 def lora_of(engine: Engine) -> LoraFile | None:

@@ -11,7 +11,7 @@ from echomimic import api
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
 from echomimic.media import read_frames, read_video
-from echomimic.provenance import RenderRecord, differing_versions, digest, read_record
+from echomimic.provenance import differing_versions, digest, read_record
 from echomimic.types import Clip, Picture, Progress
 
 
@@ -65,7 +65,8 @@ def replay(
     first, mean = compare_videos(video, output)
     made = read_record(output)
     assert made is not None  # animate has just written it
-    return Replay(clip, first is None, first, mean, (*differing_versions(record, made), *_parts(record)))
+    parts = [f"frames {part.first} to {part.last - 1} were rendered again with other settings" for part in record.parts]
+    return Replay(clip, first is None, first, mean, (*differing_versions(record, made), *parts))
 
 
 def _check_input(video: Path, name: str, path: Path | None, recorded: str | None) -> None:
@@ -102,7 +103,3 @@ def _frames(path: Path) -> Iterator[Picture]:
     if path.is_dir():
         return read_frames(path)
     return (frame for _, frame in read_video(path).frames())
-
-
-def _parts(record: RenderRecord) -> list[str]:
-    return [f"frames {part.first} to {part.last - 1} were rendered again with other settings" for part in record.parts]

@@ -59,11 +59,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since some moment."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-        ...
 
 
 class _SystemClock:

@@ -27,11 +27,9 @@ class Previewing(Protocol):
 
     def __call__(self, done: int, total: int) -> None:
         """Report that `done` of `total` is done; raising cancels."""
-        ...
 
     def preview(self, make: Callable[[], Picture]) -> None:
         """Offer a preview: `make` computes it, (H, W, 3) uint8 RGB, which takes time, so call it only if one is due."""
-        ...
 
 
 @dataclass(frozen=True)

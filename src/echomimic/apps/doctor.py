@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import repeat
@@ -17,6 +17,7 @@ from echomimic import __version__
 from echomimic.installation import install_command, python
 from echomimic.landmarks.networks.files import FILES as NETWORKS
 from echomimic.landmarks.networks.files import missing_files as missing_networks
+from echomimic.parallel import available_cores
 from echomimic.presets import PRESETS, Preset, missing_files
 
 _CORE = {"ai-edge-litert": "ai_edge_litert.interpreter", "av": "av", "opencv-python-headless": "cv2", "numpy": "numpy"}
@@ -71,9 +72,6 @@ class Health:
         """Whether `preset` can run here."""
         return any(status.ready for status in self.presets if status.preset == preset)
 
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def examine() -> Health:
     """Examine this machine. Each package is imported, in a process of its own: it may crash or hang.
@@ -88,7 +86,7 @@ def examine() -> Health:
         version=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        cores=_cores(),
+        cores=available_cores(),
         memory_gb=_memory_gb(),
         device=device.result(),
         packages=(*core, _check_networks(), *extra),
@@ -200,11 +198,6 @@ def _check_networks() -> Package:
         wrong = f"{len(lacking)} of {len(NETWORKS)} files are missing"
         return Package("landmark networks", None, wrong, "echomimic models fetch")
     return Package("landmark networks", f"{len(NETWORKS)} files")
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gb() -> float | None:

@@ -4,13 +4,13 @@ Only files inside the allowed folders are read or written.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from pydantic_core import to_jsonable_python
 
 from echomimic import __version__, api
 from echomimic.errors import EchoMimicError, InputError, OutputError, SetupError
@@ -79,7 +79,7 @@ def _making_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
         """Make a video (.mp4, .webm or .gif) of a portrait speaking a voice; `options`: size, fps, seed, frames, …"""
         inputs = (places.input(portrait), places.input(speech), places.optional(motion))
         clip = api.animate(*inputs, output=places.output(output), preset=preset, **_options(options))
-        return _plain(asdict(clip))
+        return _plain(clip)
 
     def plan(
         portrait: str,
@@ -90,7 +90,7 @@ def _making_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
     ) -> dict[str, Any]:
         """Say what `animate` would make of the same arguments: frames, size, memory, notes; nothing is written."""
         inputs = (places.input(portrait), places.input(speech), places.optional(motion))
-        return _plain(asdict(api.plan(*inputs, preset=preset, **_options(options))))
+        return _plain(api.plan(*inputs, preset=preset, **_options(options)))
 
     def track(video: str, output: str, pose: bool = False, person: int | None = None) -> dict[str, Any]:
         """Track the face (or with `pose` body and hands) of a person in a video as a motion: .npz, .json or .csv."""
@@ -119,8 +119,7 @@ def _checking_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
         """Measure a video of a speaker: does the mouth follow the voice, do lips shut, is it sharp; with warnings."""
         from echomimic.evaluate.quality_check import check_clip
 
-        check = check_clip(places.input(video))
-        return _plain(asdict(check))
+        return _plain(check_clip(places.input(video)))
 
     def verify(video: str) -> dict[str, Any]:
         """Say whether a video is marked as AI-generated: by a signature, its tags, or the mark in its frames."""
@@ -132,13 +131,8 @@ def _checking_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
             signed = read_credentials(path)
         except SetupError:
             signed = None
-        return _plain(
-            {
-                "record": None if record is None else asdict(record),
-                "mark": {"found": mark.found, "score": mark.score},
-                "credentials": None if signed is None else asdict(signed),
-            }
-        )
+        marked = {"found": mark.found, "score": mark.score}
+        return _plain({"record": record, "mark": marked, "credentials": signed})
 
     return [evaluate, verify]
 
@@ -161,11 +155,5 @@ def _failing_in_words(tool: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _plain(value: Any) -> Any:
-    """Values as JSON has them: paths and notes as text, tuples as lists."""
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if isinstance(value, (bool, int, float, type(None))):
-        return value
-    return str(value)
+    """A dataclass or a dict of them as JSON has it: paths as text, tuples as lists."""
+    return to_jsonable_python(value, fallback=str)

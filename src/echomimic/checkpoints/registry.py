@@ -172,15 +172,12 @@ class Hub(Protocol):
 
     def licence(self, repository: str) -> str:
         """The licence that the repository's page names."""
-        ...
 
     def describe(self, repository: str, path: str) -> Published:
         """Size and checksum of a file."""
-        ...
 
     def download(self, repository: str, path: str, folder: Path) -> Path:
         """Download a file into `folder`, resuming a partial download."""
-        ...
 
 
 class HuggingFace:

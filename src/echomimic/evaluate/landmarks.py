@@ -18,7 +18,7 @@ from echomimic.motion.lags import lip_gap
 from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture
 
-_BLINK, _USUAL = 0.7, 3.0
+_BLINK, _AROUND = 0.7, 3.0
 """Fraction of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
 
 
@@ -77,7 +77,7 @@ def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
 
 def _blinks(faces: Faces) -> Values:
     eyes = eye_opening(faces)
-    reach = round(_USUAL * faces.fps / 2)
+    reach = round(_AROUND * faces.fps / 2)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(eyes, reach, mode="reflect"), 2 * reach + 1)
     shut = runs(eyes < _BLINK * np.median(around, axis=1))
     lengths = np.array([stop - start for start, stop in shut]) / faces.fps
@@ -176,7 +176,6 @@ class HandDetector:
 
     def add(self, pixels: Picture) -> None:
         """Detect hands in one frame (H, W, 3)."""
-
         pixels, _ = shrink(pixels, SIDE)
         points, scores = np.full((2, 21, 2), np.nan, np.float32), np.zeros(2, np.float32)
         size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from echomimic.errors import InputError, SoundError
+from echomimic.errors import SoundError
 from echomimic.evaluate import learned_metrics as learned
 from echomimic.evaluate.catalogue import EvaluationSettings
 from echomimic.evaluate.container import Container, Values, container_metrics, read_container
@@ -26,7 +26,7 @@ from echomimic.evaluate.picture import flicker_curve, paired_frames, picture_met
 from echomimic.evaluate.sync import closure_metrics, sync_metrics, syncnet_metrics
 from echomimic.landmarks.face import find_faces, upright_portrait
 from echomimic.media import Video, read_picture, read_speech, read_video
-from echomimic.mesh.expected_mouth import ExpectedMouth, expected_mouth
+from echomimic.mesh.expected_mouth import expected_mouth
 from echomimic.motion.lags import scan_lags
 from echomimic.motion.tracking import upright_video
 from echomimic.notes import collect_notes, emit, note
@@ -121,10 +121,6 @@ def set_distance(pairs: list[tuple[Floats, Floats]]) -> float | None:
     return round_digits(frechet_distance(fit_gaussian(ours), fit_gaussian(theirs)))
 
 
-def _container(seen: _Context) -> Values:
-    return container_metrics(seen.container)
-
-
 def _sync(seen: _Context) -> Values:
     faces = seen.frame_pass.faces
     if faces is None or seen.speech is None:
@@ -136,17 +132,13 @@ def _sync(seen: _Context) -> Values:
         note("lip_sync_not_measurable", "lip sync cannot be measured: the mouth does not move, or nothing is said")
         return {**sync_metrics(None), **closure_metrics(seen_gap, expected, faces.fps, 0.0)}
     seen.series["correlation by lag"] = sync.scan
-    _warn_of_edge(sync.offset, sync.lag, expected)
-    return {**sync_metrics(sync), **closure_metrics(seen_gap, expected, faces.fps, sync.seconds)}
-
-
-def _warn_of_edge(offset: int, lag: int, expected: ExpectedMouth) -> None:
-    if abs(offset) == lag and len(expected.opening):
+    if abs(sync.offset) == sync.lag:
         note(
             "lag_at_scan_end",
             "the best lag lies at the end of the scan ({offset:+d} frames): the true one may lie beyond it",
-            offset=offset,
+            offset=sync.offset,
         )
+    return {**sync_metrics(sync), **closure_metrics(seen_gap, expected, faces.fps, sync.seconds)}
 
 
 def _face(seen: _Context) -> Values:
@@ -161,10 +153,6 @@ def _picture(seen: _Context) -> Values:
     statistics = seen.frame_pass.statistics
     seen.series.update({"flicker": flicker_curve(statistics.grid), "sharpness": statistics.sharpness})
     return picture_metrics(statistics, seen.frame_pass.video.fps)
-
-
-def _hands(seen: _Context) -> Values:
-    return {} if seen.frame_pass.hands is None else hand_metrics(seen.frame_pass.hands)
 
 
 def _reference(seen: _Context) -> Values:
@@ -247,11 +235,11 @@ def _efid(seen: _Context) -> Values:
 
 
 PLAIN_GROUPS: Mapping[str, Callable[[_Context], Values]] = {
-    "container": _container,
+    "container": lambda seen: container_metrics(seen.container),
     "sync": _sync,
     "face": _face,
     "picture": _picture,
-    "hands": _hands,
+    "hands": lambda seen: {} if seen.frame_pass.hands is None else hand_metrics(seen.frame_pass.hands),
     "reference": _reference,
     "expression": _expression,
 }
@@ -263,13 +251,3 @@ LEARNED_GROUPS: Mapping[str, Callable[[_Context], Values]] = {
     "csim": _csim,
     "efid": _efid,
 }
-
-
-def try_measure(
-    source: ClipSource, settings: EvaluationSettings, networks: MetricNetworks, progress: Progress | None = None
-) -> Measured | InputError:
-    """Measure one clip; return the error of a file that cannot be measured, so that others go on."""
-    try:
-        return measure(source, settings, networks, progress)
-    except InputError as error:
-        return error

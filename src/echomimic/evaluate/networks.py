@@ -19,28 +19,23 @@ from echomimic.notes import Note, note
 from echomimic.types import Floats
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import torch
 
 
 _HUB = "hub:"
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The file that a metric expects, where it is published, and under which licence."""
-
-    file: str
-    about: str
-
-
-EXPECTED: Mapping[str, Expected] = {
-    "fid": Expected("inception-2015-12-05.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch, NVIDIA's licence"),
-    "fvd": Expected("i3d_torchscript.pt", "TorchScript of I3D on Kinetics-400, the port of StyleGAN-V"),
-    "lpips": Expected("vgg16.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch with LPIPS v0.1 weights"),
-    "syncnet": Expected("syncnet_v2.model", "weights of joonson/syncnet_python (or the same as safetensors)"),
-    "csim": Expected("face_recognition_sface_2021dec.onnx", "OpenCV Zoo, Apache-2.0; an ArcFace .onnx is taken too"),
-    "efid": Expected("a TorchScript", "3DMM expression coefficients (n, k) from RGB crops (n, 3, 224, 224) in 0..1"),
-}  # fmt: skip
+EXPECTED: Mapping[str, tuple[str, str]] = {
+    "fid": ("inception-2015-12-05.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch, NVIDIA's licence"),
+    "fvd": ("i3d_torchscript.pt", "TorchScript of I3D on Kinetics-400, the port of StyleGAN-V"),
+    "lpips": ("vgg16.pt", "TorchScript of NVIDIA's stylegan2-ada-pytorch with LPIPS v0.1 weights"),
+    "syncnet": ("syncnet_v2.model", "weights of joonson/syncnet_python (or the same as safetensors)"),
+    "csim": ("face_recognition_sface_2021dec.onnx", "OpenCV Zoo, Apache-2.0; an ArcFace .onnx is taken too"),
+    "efid": ("a TorchScript", "3DMM expression coefficients (n, k) from RGB crops (n, 3, 224, 224) in 0..1"),
+}
+"""The file that a metric expects, and where it is published or under which licence."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +86,20 @@ def load_networks(wanted: Mapping[str, tuple[Path, str | None]], device: str = "
 
 def missing_network(name: str) -> Note:
     """One line for a group of metrics whose network was not supplied."""
-    expected = EXPECTED[name]
+    file, about = EXPECTED[name]
     return Note.make(
         "metric_network_missing",
         "{name} is left out: its network is not here; supply {file} ({about}): --weights {name}=FILE",
         name=name,
-        file=expected.file,
-        about=expected.about,
+        file=file,
+        about=about,
     )
 
 
 def _checked(name: str, path: Path, wanted: str | None) -> str:
     digest = file_digest(path)
     if digest is None:
-        raise WeightsError(f"{path} cannot be read; expected {EXPECTED[name].file} for {name}: check the path")
+        raise WeightsError(f"{path} cannot be read; expected {EXPECTED[name][0]} for {name}: check the path")
     if wanted is not None and digest != wanted:
         raise WeightsError(f"{path} has sha256 {digest}; expected {wanted}: fetch it again")
     return digest
@@ -133,35 +128,32 @@ def torch_network(module: "Callable[..., torch.Tensor]", device: str, arguments:
     return run
 
 
-def _torch() -> None:
+def _torch() -> "ModuleType":
     try:
-        import torch  # noqa: F401
+        import torch
     except ImportError:
         raise SetupError(missing_package("torch", "evaluate", "metrics with weights need")) from None
+    return torch
 
 
 def _script(path: Path, device: str) -> "Callable[..., torch.Tensor]":
-    _torch()
-    import torch
-
+    torch = _torch()
     try:
-        module: Callable[..., torch.Tensor] = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+        module: Callable[..., Any] = torch.jit.load(str(path), map_location=device).eval()
     except (RuntimeError, ValueError):
         raise WeightsError(f"{path} is no TorchScript file; expected one: see docs/evaluation.md") from None
     return module
 
 
 def _load_syncnet(path: Path, device: str) -> SyncNet:
-    _torch()
-    import torch
-
+    torch = _torch()
     from echomimic.evaluate.syncnet_model import load_syncnet
 
     try:
         model = load_syncnet(read_tensors(path), torch.device(device))
     except Exception as error:
         raise WeightsError(
-            f"{path} does not hold SyncNet's weights ({type(error).__name__}); expected {EXPECTED['syncnet'].file}"
+            f"{path} does not hold SyncNet's weights ({type(error).__name__}); expected {EXPECTED['syncnet'][0]}"
         ) from None
     return SyncNet(torch_network(model.lips, device, {}), torch_network(model.voice, device, {}))
 
@@ -173,7 +165,7 @@ def _onnx(path: Path) -> Network:
     try:
         net = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error:
-        raise WeightsError(f"{path} is no ONNX file that OpenCV reads; expected {EXPECTED['csim'].file}") from None
+        raise WeightsError(f"{path} is no ONNX file that OpenCV reads; expected {EXPECTED['csim'][0]}") from None
     centred = "sface" not in path.name.lower()
 
     def run(batch: Floats) -> Floats:

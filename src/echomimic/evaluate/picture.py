@@ -220,22 +220,15 @@ def _scikit_image() -> Any:
 
 def psnr(one: Picture, other: Picture) -> float:
     """Peak signal to noise ratio over R, G and B of 8 bits, in decibels; scikit-image's."""
-    peak_signal_noise_ratio = _scikit_image().peak_signal_noise_ratio
-
     if np.array_equal(one, other):
         return MOST_PSNR
-    return min(MOST_PSNR, float(peak_signal_noise_ratio(other, one, data_range=255)))
+    return min(MOST_PSNR, float(_scikit_image().peak_signal_noise_ratio(other, one, data_range=255)))
 
 
 def ssim(one: Picture, other: Picture) -> float:
     """Structural similarity of luma with a Gaussian window of 1.5 pixels (Wang et al. 2004); scikit-image's."""
-    structural_similarity = _scikit_image().structural_similarity
-
-    return float(
-        structural_similarity(
-            _luma(one), _luma(other), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
-        )
-    )
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return float(_scikit_image().structural_similarity(_luma(one), _luma(other), **how))
 
 
 def ms_ssim(one: Picture, other: Picture) -> float:

@@ -10,10 +10,8 @@ from echomimic.evaluate.container import Values
 from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import MetricNetworks
-from echomimic.evaluate.report import make_card
-from echomimic.media import atomic_path
+from echomimic.evaluate.report import make_card, write_text
 from echomimic.notes import Note
-from echomimic.types import Progress
 
 SURE = 0.5
 """Confidence of the lag scan from which its offset is worth a warning."""
@@ -32,26 +30,17 @@ class QualityCheck:
     warnings: tuple[Note, ...]
 
 
-def check_clip(path: str | Path, progress: Progress | None = None) -> QualityCheck:
+def check_clip(path: str | Path) -> QualityCheck:
     """Measure the quick groups and write `NAME.report.json` beside the video. Raises VideoError if it is unreadable."""
     path = Path(path)
     settings = EvaluationSettings(groups=QUICK, hand_rate=QUICK_HAND_RATE, sheet=0)
-    found = measure(ClipSource(path.name, path), settings, MetricNetworks(), progress)
+    found = measure(ClipSource(path.name, path), settings, MetricNetworks())
     warnings = tuple(warn(found.metrics))
     clip = {"path": path.name, "metrics": found.metrics, "notes": list(found.notes), "warnings": list(warnings)}
-    about: dict[str, object] = {
-        "path": path.name,
-        "sha256": {"path": file_digest(path)},
-        "codec": found.container.codec,
-    }
+    about = {"path": path.name, "sha256": {"path": file_digest(path)}, "codec": found.container.codec}
     place = path.with_name(f"{path.stem}.report.json")
     report = {"card": make_card(settings, MetricNetworks(), [about]), "clips": [clip]}
-    with atomic_path(place) as part:
-        part.write_text(
-            json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
+    write_text(place, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return QualityCheck(place, found.metrics, warnings)
 
 

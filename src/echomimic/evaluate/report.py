@@ -5,6 +5,7 @@ import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from echomimic import __version__
 from echomimic.errors import InputError
@@ -25,9 +27,6 @@ from echomimic.types import Floats, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from dataclasses import asdict, dataclass
-
-import numpy.typing as npt
 
 Report = dict[str, Any]
 Record = dict[str, Any]
@@ -44,10 +43,10 @@ _PACKAGES = (
 
 def write_report(folder: Path, report: Report, records: list[Record]) -> None:
     """Write report.json, table.csv and, if jinja2 and matplotlib are installed, index.html into `folder`."""
-    _write(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(folder / "table.csv", _table(records))
+    write_text(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / "table.csv", _table(records))
     if can_draw():
-        _write(folder / "index.html", render_report(report, [str(record["key"]) for record in records]))
+        write_text(folder / "index.html", render_report(report, [str(record["key"]) for record in records]))
 
 
 def make_report(
@@ -145,7 +144,8 @@ def _table(records: list[Record]) -> str:
     return text.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; characters that are no UTF-8 are written as escapes."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -200,16 +200,6 @@ def render_report(report: Mapping[str, Any], keys: Sequence[str]) -> str:
     return _render("report.html", clips=clips, summary=summary, sets=report["sets"], card=card, pictures=pictures)
 
 
-def render_comparison(names: tuple[str, str], rows: Sequence[Sequence[object]]) -> str:
-    """Render the table of a comparison as one HTML page."""
-    return _render("comparison.html", names=names, rows=rows)
-
-
-def format_number(value: object) -> str:
-    """Format a figure with four digits; an en dash for None."""
-    return f"{value:.4g}" if isinstance(value, (int, float)) else "–"
-
-
 def _render(template: str, **values: object) -> str:
     import jinja2
 
@@ -217,7 +207,7 @@ def _render(template: str, **values: object) -> str:
         loader=jinja2.PackageLoader("echomimic.evaluate"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.tests["figure"] = lambda cell: cell is None or isinstance(cell, (int, float))
-    environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else format_number(cell)
+    environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else "–" if cell is None else f"{cell:.4g}"
     return environment.get_template(template).render(values)
 
 
@@ -337,9 +327,8 @@ def bootstrap(one: Doubles, other: Doubles, paired: bool, seed: int) -> tuple[fl
 def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str]) -> None:
     """Write compare.json and compare.html into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "compare.json") as part:
-        whole = {"a": names[0], "b": names[1], "metrics": [asdict(row) for row in rows]}
-        part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
+    whole = {"a": names[0], "b": names[1], "metrics": [asdict(row) for row in rows]}
+    write_text(folder / "compare.json", json.dumps(whole, indent=1) + "\n")
     if can_draw():
         cells = [
             (
@@ -354,8 +343,7 @@ def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str
             )
             for row in rows
         ]
-        with atomic_path(folder / "compare.html") as part:
-            part.write_text(render_comparison(names, cells), encoding="utf-8", errors="backslashreplace")
+        write_text(folder / "compare.html", _render("comparison.html", names=names, rows=cells))
 
 
 def _values(report: Report, name: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 from echomimic.errors import InputError, OutputError
 from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.manifest import ClipSource, file_digest, pick_shard
-from echomimic.evaluate.measure import FeatureSets, Measured, try_measure
+from echomimic.evaluate.measure import FeatureSets, Measured, measure
 from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.report import Record, Report, make_report, package_versions, save_pictures, write_report
 from echomimic.media import atomic_path
@@ -77,11 +77,16 @@ def measure_clips(
     path = run.folder / "parts" / f"{(shard or '1/1').replace('/', '-of-')}.jsonl"
     measured = 0
     with path.open("a", encoding="utf-8") as part:
-        _end_truncated_line(path, part.write)
+        if path.read_bytes()[-1:] not in (b"", b"\n"):
+            part.write("\n")  # the last run was stopped in the middle of a line
         for number, clip in enumerate(chosen, start=1):
             if clip.key in done:
                 continue
-            found = try_measure(clip.source, run.settings, run.networks, progress if len(chosen) == 1 else None)
+            try:
+                found: Measured | InputError
+                found = measure(clip.source, run.settings, run.networks, progress if len(chosen) == 1 else None)
+            except InputError as fault:  # the others go on
+                found = fault
             part.write(json.dumps(_record(run, clip, found), sort_keys=True) + "\n")
             part.flush()
             measured += 1
@@ -147,10 +152,3 @@ def _save_feature_sets(run: EvaluationRun, key: str, feature_sets: FeatureSets) 
         }
         with atomic_path(run.path("features", key, ".safetensors")) as part:
             part.write_bytes(save(tensors))
-
-
-def _end_truncated_line(path: Path, write: Callable[[str], int]) -> None:
-    """Start a fresh line if the last run was stopped in the middle of one."""
-    text = path.read_bytes()
-    if text and not text.endswith(b"\n"):
-        write("\n")

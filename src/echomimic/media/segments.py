@@ -107,15 +107,12 @@ class SegmentStore(Protocol):
     @property
     def token(self) -> str:
         """What tells unfinished files apart."""
-        ...
 
     def load(self, number: int) -> Segment | None:
         """A stored segment."""
-        ...
 
     def save(self, number: int, segment: Segment) -> None:
         """Keep a finished segment; never raises."""
-        ...
 
 
 FrameRanges = list[tuple[int, int]]

@@ -206,16 +206,7 @@ def open_image(path: str | Path) -> "ImageFile.ImageFile | None":
 
 def is_picture(path: Path) -> bool:
     """Whether Pillow takes `path` for a picture, judged by its first bytes."""
-    from PIL import Image
-
-    try:
-        image = open_image(path)
-    except Image.DecompressionBombError:
-        return True
-    if image is None:
-        return False
-    image.close()
-    return True
+    return any(_still_or_animated(path))
 
 
 @cache

@@ -39,6 +39,8 @@ _BENT = 0.82
 _RELAXED = 0.8
 """Apparent length of a hand that is not held flat to the camera."""
 _SCORE = 0.9
+_OUT = (1, -1)
+"""The direction away from the body in the picture, of the left and the right hand."""
 
 RATE = 16_000
 HOP, WINDOW = 160, 400
@@ -65,7 +67,7 @@ class Rhythm:
 
 def hear_rhythm(speech: Speech) -> Rhythm:
     """The rhythm of a voice; empty for silence."""
-    loudness = _loudness(speech)
+    loudness = np.concatenate([np.zeros(0), *_levels(speech)])
     if speech.silent or len(loudness) < 10:
         return Rhythm((), (), ())
     floor = max(float(np.percentile(loudness, 95)) - _QUIET, -70.0)
@@ -75,12 +77,8 @@ def hear_rhythm(speech: Speech) -> Rhythm:
     return Rhythm(tuple((peaks / STEPS).tolist()), tuple(weights.tolist()), phrases)
 
 
-def _loudness(speech: Speech) -> Array:
-    """Decibels in the band of vowels, 100 values a second, each centred on its time."""
-    return np.concatenate([np.zeros(0), *_levels(speech)])
-
-
 def _levels(speech: Speech) -> Iterator[Array]:
+    """Decibels in the band of vowels, 100 values a second, each centred on its time."""
     taper = np.hanning(WINDOW)
     pitch = np.fft.rfftfreq(WINDOW, 1 / RATE)
     band = (pitch >= _LOW) & (pitch <= _HIGH)
@@ -221,7 +219,7 @@ def _rest_of(body: Body | None, base: Floats, side: int, size: tuple[int, int]) 
         )
     shoulders = base[list(SHOULDERS), :2] * np.array(size, np.float64)
     width = float(np.linalg.norm(shoulders[0] - shoulders[1]))
-    out = 1 if side == 0 else -1
+    out = _OUT[side]
     neck = base[NECK, :2] * np.array(size, np.float64)
     wrist = neck + np.array((out * 0.5, 0.95)) * width
     shape = _made_hand(_RELAXED * HAND * width) * (out, 1)
@@ -242,7 +240,7 @@ def _made_hand(length: float) -> Array:
 def _moves(rhythm: Rhythm, times: Array, seed: int, strength: float) -> Array:
     """(2, T, 4): for each hand the move right and down (fractions of the picture), turn (radians) and opening."""
     draw = np.random.default_rng([seed, 0x6E57])
-    moves = np.stack([_idle(times, draw, 1 if side == 0 else -1) for side in (0, 1)])
+    moves = np.stack([_idle(times, draw, out) for out in _OUT])
     for start, end in rhythm.phrases:
         _add_phrase(moves, times, start, end, draw, strength)
     before = -10.0
@@ -270,8 +268,7 @@ def _add_phrase(
     """Raise the hands and move them apart during a phrase."""
     lead = draw.integers(2)
     full = _ease((times - start + 0.35) / _RAISE) * (1 - _ease((times - end + 0.1) / _LOWER))
-    for side in (0, 1):
-        out = 1 if side == 0 else -1
+    for side, out in enumerate(_OUT):
         scale = strength * (1.0 if side == lead else draw.uniform(0.35, 0.9))
         target = np.array(
             (out * draw.uniform(-0.01, 0.03), -draw.uniform(0.02, 0.055), out * draw.uniform(-0.1, 0.06), 0.02)
@@ -291,8 +288,7 @@ def _add_beat(
     back = _ease((times - (at + 0.08)) / RECOVER)
     height = -0.6 * up + down - 0.4 * back
     aside = 0.3 * (up - back)
-    for side in (0, 1):
-        out = 1 if side == 0 else -1
+    for side, out in enumerate(_OUT):
         amount = size * which[side]
         moves[side, :, 1] += amount * height
         moves[side, :, 0] += out * amount * aside * draw.uniform(0.4, 1.0)

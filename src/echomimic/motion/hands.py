@@ -73,24 +73,14 @@ def pose_curves(track: PoseTrack) -> dict[str, Floats]:
 
     The curves of a hand that is never visible are at rest.
     """
-    rows = [row for side in (0, 1) for row in _rows(track, side)]
-    return {
-        curve.name: _interpolated(values, seen, curve.rest)
-        for curve, (values, seen) in zip(POSE_CURVES, rows, strict=True)
-    }
-
-
-def _rows(track: PoseTrack, side: int) -> list[tuple[Floats | Array, npt.NDArray[np.bool_]]]:
-    """Values (T,) of one hand's curves in the order of `_KINDS`, each with the frames in which they are known."""
-    hand, wrist = _hand(track, side), track.hands[:, side, 0]
-    return [(values, hand.whole) for values in (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())]
-
-
-def _interpolated(values: Floats | Array, seen: npt.NDArray[np.bool_], rest: float) -> Floats:
-    """The values that are known, interpolated linearly between."""
-    if not seen.any():
-        return np.full(len(values), rest, np.float32)
-    return fill_gaps(values.astype(np.float64), seen).astype(np.float32)
+    curves: dict[str, Floats] = {}
+    for side in (0, 1):
+        hand, wrist = _hand(track, side), track.hands[:, side, 0].astype(np.float64)
+        rows = (wrist[:, 0], wrist[:, 1], hand.turn(), hand.size())
+        for curve, values in zip(POSE_CURVES[side * len(_KINDS) :], rows, strict=False):
+            known = fill_gaps(values, hand.whole) if hand.whole.any() else np.full(len(values), curve.rest)
+            curves[curve.name] = known.astype(np.float32)
+    return curves
 
 
 def with_pose_curve(track: PoseTrack, name: str, values: Floats) -> PoseTrack:

@@ -298,31 +298,27 @@ _FEWEST = 0.5
 """The fraction of the numbered frames that a folder must hold."""
 
 
-@dataclass(frozen=True)
-class _Defaults:
-    """The user's frame rate and image size for a format that holds none."""
-
-    fps: float | None
-    image_size: tuple[int, int] | None
-
-
 def read_foreign(path: Path, fps: float | None = None, image_size: tuple[int, int] | None = None) -> Motion:
-    """The motion in a file or folder of another program. MotionError if it is of no known kind."""
-    defaults = _Defaults(fps, image_size)
+    """The motion in a file or folder of another program. MotionError if it is of no known kind.
+
+    `fps` and `image_size` are for a format that holds none.
+    """
     try:
-        return _read_folder(path, defaults) if path.is_dir() else _read_file(path, defaults)
+        frames, numbers = _read_folder(path) if path.is_dir() else ([_read_file(path)], [0])
     except OSError as error:
         raise MotionError(f"{path} cannot be read: {error.strerror}") from None
+    return _motion(frames, numbers, fps, image_size, str(path))
 
 
-def _read_file(path: Path, defaults: _Defaults) -> Motion:
+def _read_file(path: Path) -> Any:
     kind = kind_of_file(path)
     if kind not in _READERS:
         raise MotionError(f"{path} is not a motion; expected {READABLE}")
-    return _motion([_READERS[kind](path)], [0], defaults, str(path))
+    return _READERS[kind](path)
 
 
-def _read_folder(path: Path, defaults: _Defaults) -> Motion:
+def _read_folder(path: Path) -> tuple[list[Any], list[int]]:
+    """What the files of a folder hold, and the number of the frame of each, from 0."""
     kind, files = _numbered_files(path)
     numbers = sorted(files)
     span = numbers[-1] - numbers[0] + 1
@@ -331,7 +327,7 @@ def _read_folder(path: Path, defaults: _Defaults) -> Motion:
             f"{path} numbers its frames {numbers[0]} to {numbers[-1]} but holds {len(numbers)} of {span}; expected "
             "no more than half to be missing"
         )
-    return _motion([_READERS[kind](files[n]) for n in numbers], [n - numbers[0] for n in numbers], defaults, str(path))
+    return [_READERS[kind](files[n]) for n in numbers], [n - numbers[0] for n in numbers]
 
 
 def _numbered_files(path: Path) -> tuple[str, dict[int, Path]]:
@@ -354,10 +350,6 @@ def _numbered_files(path: Path) -> tuple[str, dict[int, Path]]:
     return next(iter(found.items()))
 
 
-def _read_pickle(path: Path) -> Any:
-    return read_pickle(path.read_bytes(), str(path))
-
-
 def _read_npy(path: Path) -> Any:
     """A plain `.npy`, or one of V2: a header that promises one object, then a pickle."""
     try:
@@ -371,12 +363,17 @@ def _read_npy(path: Path) -> Any:
         raise MotionError(f"{path} cannot be read as .npy: {str(error).splitlines()[0]}") from None
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {"pkl": _read_pickle, "npy": _read_npy, "json": read_json}
+_READERS: dict[str, Callable[[Path], Any]] = {
+    "pkl": lambda path: read_pickle(path.read_bytes(), str(path)),
+    "npy": _read_npy,
+    "json": read_json,
+}
 
 
-def _motion(frames: list[Any], numbers: list[int], defaults: _Defaults, where: str) -> Motion:
+def _motion(
+    frames: list[Any], numbers: list[int], fps: float | None, image_size: tuple[int, int] | None, where: str
+) -> Motion:
     """A track from what each file of a folder held, or from one file that holds all frames."""
-    fps, image_size = defaults.fps, defaults.image_size
     if len(frames) == 1:
         frames, own_fps, own_size = _unfolded(frames[0])
         fps, image_size = own_fps or fps, own_size or image_size

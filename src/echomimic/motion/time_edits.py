@@ -156,13 +156,12 @@ def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) 
         return late
     shift = np.array((x, y, 0), np.float32)
     if isinstance(late, LandmarkTrack):
-        curves = None if late.curves is None else _shifted(late.curves, x, y, face_width(late))
+        curves = late.curves
+        if curves is not None:
+            across, down = x / face_width(late), y / face_width(late)
+            curves = curves.replace(shift_x=curves["shift_x"] + across, shift_y=curves["shift_y"] + down)
         return replace(late, points=late.points + shift, curves=curves)
     return each_part(late, lambda part: np.where(part[..., 2:] > 0, part + shift, part))
-
-
-def _shifted(curves: Curves, x: float, y: float, width: float) -> Curves:
-    return curves.replace(shift_x=curves["shift_x"] + x / width, shift_y=curves["shift_y"] + y / width)
 
 
 def face_width(track: LandmarkTrack) -> float:

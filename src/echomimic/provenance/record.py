@@ -78,39 +78,26 @@ class RenderRecord:
 
 def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
     """In which versions and weights two records differ."""
-    old = {"echomimic": before.version, **before.libraries}
-    new = {"echomimic": now.version, **now.libraries}
-    differences = [
-        f"{name} {new.get(name, '(absent)')} instead of {old.get(name, '(absent)')}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
+    old, new = ({"echomimic": each.version, **each.libraries} for each in (before, now))
+    libraries = [
+        f"{name} {new.get(name, '(absent)')} instead of {old.get(name, '(absent)')}" for name in _differing(old, new)
     ]
-    parts = sorted(before.weights.keys() | now.weights.keys())
-    differences += [f"other weights ({part})" for part in parts if before.weights.get(part) != now.weights.get(part)]
-    return tuple(differences)
+    return (*libraries, *(f"other weights ({part})" for part in _differing(before.weights, now.weights)))
 
 
 def differing_inputs(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
     """In which inputs and options two records differ."""
-    differences = [f"another {name}" for name in ("portrait", "speech", "motion") if _differ(before, now, name)]
-    differences += [f"preset {now.preset} instead of {before.preset}"] if _differ(before, now, "preset") else []
-    old, new = before.options, _plain(now.options)
-    differences += [
-        f"`{name}` {new.get(name)} instead of {old.get(name)}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    return tuple(differences)
+    inputs = ("portrait", "speech", "motion")
+    differences = [f"another {name}" for name in inputs if getattr(before, name) != getattr(now, name)]
+    differences += [f"preset {now.preset} instead of {before.preset}"] if before.preset != now.preset else []
+    old, new = before.options, json.loads(json.dumps(now.options))  # tuples become lists, as in a record that was read
+    options = [f"`{name}` {new.get(name)} instead of {old.get(name)}" for name in _differing(old, new)]
+    return (*differences, *options)
 
 
-def _differ(before: RenderRecord, now: RenderRecord, name: str) -> bool:
-    return bool(getattr(before, name) != getattr(now, name))
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(options))
-    return plain
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The names whose values differ, or that one of the two lacks."""
+    return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
 def recorded_options(options: Options) -> dict[str, Any]:

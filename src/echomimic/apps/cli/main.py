@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -177,7 +178,7 @@ def doctor(as_json: Json = False) -> None:
 
     health = examine()
     if as_json:
-        print_json("doctor", **health.as_dict())
+        print_json("doctor", **asdict(health))
     else:
         for line in report_lines(health):
             print_line(line)

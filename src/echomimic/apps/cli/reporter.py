@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from echomimic.apps.option_specs import spell_options
 from echomimic.errors import EchoMimicError
@@ -32,28 +32,6 @@ class StdoutError(EchoMimicError):
         self.exit_code = exit_code
 
 
-class Reporter(Protocol):
-    """Shows a run to the user."""
-
-    def plan(self, plan: Plan) -> None:
-        """Show what a run would do."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Show that `done` of `total` frames are rendered."""
-
-    def status(self, done: int, total: int, description: str, **values: object) -> None:
-        """Show that `done` of `total` are done, with a description for people, or the values for programs."""
-
-    def note(self, text: str, code: str = "") -> None:
-        """Show one note."""
-
-    def done(self, clip: Clip) -> None:
-        """Show the finished clip."""
-
-    def close(self) -> None:
-        """Release the terminal."""
-
-
 class RateEstimator:
     """Frames per second and seconds left, measured from the first call."""
 
@@ -68,18 +46,53 @@ class RateEstimator:
         return rate, (total - done) / rate if rate > 0 else 0.0
 
 
-class JsonReporter:
+class Reporter:
+    """Shows a run to the user: progress and notes as lines on stderr, the result on stdout; progress counts `unit`."""
+
+    def __init__(self, unit: str = "frames") -> None:
+        self._rate, self._tenth, self._unit = RateEstimator(), 0, unit
+
+    def plan(self, plan: Plan) -> None:
+        """Show what a run would do."""
+        for line in plan_lines(plan):
+            print_line(line)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done, with the rate and the time left."""
+        rate, left = self._rate(done, total)
+        speed = f"{self._unit}, {rate:{'.0f' if rate >= 10 else '.2g'}} a second, {duration(left)} left"
+        self.status(done, total, speed, speed=round(rate, 2), left=round(left, 2))
+
+    def status(self, done: int, total: int, description: str, **values: object) -> None:
+        """Show that `done` of `total` are done, with a description for people, or the values for programs."""
+        if 10 * done // max(total, 1) > self._tenth:
+            self._tenth = 10 * done // total
+            self.line(f"{done} of {total} {description}")
+
+    def note(self, text: str, code: str = "") -> None:
+        """Show one note."""
+        self.line(f"note: {text}")
+
+    def done(self, clip: Clip) -> None:
+        """Show the finished clip."""
+        self.close()
+        print_line(done_line(clip))
+
+    def line(self, text: str) -> None:
+        """Show a line on stderr."""
+        print_error(text)
+
+    def close(self) -> None:
+        """Release the terminal."""
+
+
+class JsonReporter(Reporter):
     """Prints one JSON object a line on stdout, each with its `event`: plan, progress, note, done or error."""
 
-    def __init__(self) -> None:
-        self._rate, self._printed_at = RateEstimator(), 0.0
+    _printed_at = 0.0
 
     def plan(self, plan: Plan) -> None:
         print_json("plan", **{**asdict(plan), "notes": [spell_as_flags(text) for text in plan.notes]})
-
-    def progress(self, done: int, total: int) -> None:
-        rate, left = self._rate(done, total)
-        self.status(done, total, "", speed=round(rate, 2), left=round(left, 2))
 
     def status(self, done: int, total: int, description: str, **values: object) -> None:
         if done == total or monotonic() - self._printed_at >= JSON_SECONDS:
@@ -92,46 +105,8 @@ class JsonReporter:
     def done(self, clip: Clip) -> None:
         print_json("done", **{**asdict(clip), "notes": [spell_as_flags(text) for text in clip.notes]})
 
-    def close(self) -> None:
-        """Do nothing."""
 
-
-class PlainReporter:
-    """Prints progress and notes as lines on stderr, and the result on stdout; `unit` is what progress counts."""
-
-    def __init__(self, unit: str = "frames") -> None:
-        self._rate, self._tenth, self._unit = RateEstimator(), 0, unit
-
-    def plan(self, plan: Plan) -> None:
-        for line in plan_lines(plan):
-            print_line(line)
-
-    def progress(self, done: int, total: int) -> None:
-        self.status(done, total, self._speed(*self._rate(done, total)))
-
-    def status(self, done: int, total: int, description: str, **values: object) -> None:
-        if 10 * done // max(total, 1) > self._tenth:
-            self._tenth = 10 * done // total
-            self.line(f"{done} of {total} {description}")
-
-    def _speed(self, rate: float, left: float) -> str:
-        return f"{self._unit}, {rate:{'.0f' if rate >= 10 else '.2g'}} a second, {duration(left)} left"
-
-    def note(self, text: str, code: str = "") -> None:
-        self.line(f"note: {text}")
-
-    def done(self, clip: Clip) -> None:
-        self.close()
-        print_line(done_line(clip))
-
-    def line(self, text: str) -> None:
-        print_error(text)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class BarReporter(PlainReporter):
+class BarReporter(Reporter):
     """Shows a bar with frames, rate and time left on stderr."""
 
     def __init__(self, unit: str = "frames") -> None:
@@ -160,7 +135,7 @@ class BarReporter(PlainReporter):
             self._bar.stop()
 
 
-class SilentReporter(PlainReporter):
+class SilentReporter(Reporter):
     """Shows nothing: another process does."""
 
     def plan(self, plan: Plan) -> None:
@@ -253,7 +228,9 @@ class _NoteHandler(logging.Handler):
 @contextmanager
 def reporting(as_json: bool, unit: str = "frames", *, silent: bool = False) -> Iterator[Reporter]:
     """The reporter for this terminal, which counts `unit`; the package's notes go to it. A silent one shows nothing."""
-    reporter: Reporter = SilentReporter() if silent else JsonReporter() if as_json else _for_people(unit)
+    has_bar = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    kind = SilentReporter if silent else JsonReporter if as_json else BarReporter if has_bar else Reporter
+    reporter = kind(unit)
     log, handler = logging.getLogger("echomimic"), _NoteHandler(reporter)
     level = log.level
     log.addHandler(handler)
@@ -264,14 +241,6 @@ def reporting(as_json: bool, unit: str = "frames", *, silent: bool = False) -> I
         log.removeHandler(handler)
         log.setLevel(level)
         reporter.close()
-
-
-def _for_people(unit: str) -> Reporter:
-    return BarReporter(unit) if _has_bar() else PlainReporter(unit)
-
-
-def _has_bar() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def open_standard_streams() -> None:

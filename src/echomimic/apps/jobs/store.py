@@ -25,10 +25,7 @@ Values = Mapping[str, Any]
 UNFINISHED = ("queued", "running")
 STATES: tuple[State, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 
-_COLUMNS = (
-    "id, kind, owner, state, request, created, started, finished, crashes, restarts, attempt, bytes, deleted, "
-    "result, error, ticket, content"
-)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, owner TEXT NOT NULL,
@@ -91,6 +88,7 @@ class Store:
     @staticmethod
     def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -220,18 +218,17 @@ class Store:
         return int(self._read("SELECT coalesce(sum(bytes), 0) FROM jobs")[0][0])
 
     def _jobs(self, where: str, *values: object) -> list[Job]:
-        return [_job(row) for row in self._read(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", *values)]
+        return [_job(row) for row in self._read(f"SELECT * FROM jobs WHERE {where}", *values)]
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with self._reading:
             return self._reader.execute(query, values).fetchall()
 
 
-def _job(row: tuple[Any, ...]) -> Job:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    for name in ("request", "result", "error"):
-        values[name] = json.loads(values[name] or "{}")
-    return Job(idempotency_key=values.pop("ticket"), **values)
+def _job(row: sqlite3.Row) -> Job:
+    values = {name: row[name] for name in row.keys() if name not in ("place", "ticket")}  # noqa: SIM118
+    parsed = {name: json.loads(row[name] or "{}") for name in ("request", "result", "error")}
+    return Job(**{**values, **parsed}, idempotency_key=row["ticket"])
 
 
 INPUTS = ("portrait", "speech", "motion", "video")
