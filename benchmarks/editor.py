@@ -23,7 +23,7 @@ from echomimic.api import animate, load, predict
 from echomimic.engines import Engine
 from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
-from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS
+from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS, OVAL
 from echomimic.media import read_video
 from echomimic.motion import draw_curve, load_motion, read_edit, save_motion
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Portrait, Speech
@@ -257,13 +257,21 @@ def look_at(path: Path, fps: float, video: bool) -> Seen:
             points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
             strips.append(cv2.cvtColor(frame[-frame.shape[0] // 7 :], cv2.COLOR_RGB2GRAY))
     track = LandmarkTrack(np.stack(points), (film.width, film.height), fps, np.array(valid))
-    return Seen(read_faces(track), flow(strips))
+    return Seen(read_faces(track), flow(strips, beside_the_neck(track, strips[0])))
 
 
-def flow(strips: list[npt.NDArray[np.uint8]]) -> Floats:
-    """(T, 2) pixels that what moves in grey pictures has moved since the first: the median over corners in it, each
-    followed by Lucas and Kanade's method."""
-    corners = cv2.goodFeaturesToTrack(strips[0], 200, 0.005, 4)
+def beside_the_neck(track: LandmarkTrack, strip: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The part of a strip beside the jaw: what lies between follows the head, in a close-up it is the chin itself."""
+    jaw = track.points[0][list(OVAL), 0]
+    beside = np.full_like(strip, 255)
+    beside[:, max(0, int(jaw.min())) : int(jaw.max()) + 1] = 0
+    return beside
+
+
+def flow(strips: list[npt.NDArray[np.uint8]], mask: npt.NDArray[np.uint8]) -> Floats:
+    """(T, 2) pixels that what moves in grey pictures has moved since the first: the median over corners in the mask,
+    each followed by Lucas and Kanade's method."""
+    corners = cv2.goodFeaturesToTrack(strips[0], 200, 0.005, 4, mask=mask)
     ways = [cv2.calcOpticalFlowPyrLK(strips[0], strip, corners, None)[0][:, 0] - corners[:, 0] for strip in strips]
     moved = np.stack(ways)
     alive = moved.std(axis=0).max(axis=1) > STILL

@@ -1,6 +1,12 @@
-"""Is what was commanded what can be seen? Curves against the motion re-detected in the encoded video, Pearson r."""
+"""Is what was commanded what can be seen? Curves against the motion re-detected in the encoded video, Pearson r.
+
+A face mesh takes a part of an opening mouth for a turn of the head: at a full jaw its temples drop by 2 to 3 % of the
+distance of the outer eye corners and its nose comes forward, though no pixel moves there, which reads as 1 to 3 degrees
+of pitch. `nods` is therefore the pitch against what differs from a twin video whose only difference is a pitch of 0.
+"""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +15,11 @@ from echomimic.evaluate.landmarks import opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
 from echomimic.media import read_video, write_clip
 from echomimic.mesh.engine import MeshEngine
-from echomimic.options import make_options
+from echomimic.options import Options, make_options
 from echomimic.types import Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
 
-SHOWN = ("opening", "width", "yaw", "pitch", "blink")
+SHOWN = ("opening", "width", "yaw", "pitch", "blink", "nods")
 SIZE = 512
 LIDS = ((159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373))
 """Landmarks of the upper and lower lids that lie opposite each other."""
@@ -32,26 +38,37 @@ def main() -> None:
 
 
 def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
-    """Share of frames with a face, and r of opening, width, yaw, pitch and blink."""
+    """Share of frames with a face, and r of opening, width, yaw, pitch, blink and nods."""
     engine = MeshEngine()
     options = make_options({"size": SIZE, "framing": "crop"})
     track = engine.prepare(person, voice, None, options).motion
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        write_clip(path, engine.prepare(person, voice, track, options).frames(), options.fps, voice, {})
-        seen = redetect(path, track.fps)
-    assert track.curves is not None
-    count = min(len(track), len(seen))
+    curves = track.curves
+    assert curves is not None
+    twin = replace(track, curves=curves.replace(pitch=0 * curves["pitch"]))
+    seen, still = (filmed(engine, person, voice, each, options) for each in (track, twin))
+    count = min(len(track), len(seen), len(still))
     ours, theirs = measures(track)[:count], measures(seen)[:count]
-    ours[:, 2:] = np.stack([track.curves[name][:count] for name in SHOWN[2:]], axis=1)
-    kept = seen.valid[:count]
+    ours[:, 2:] = np.stack([curves[name][:count] for name in SHOWN[2:5]], axis=1)
+    ours = np.column_stack([ours, ours[:, 3]])
+    theirs = np.column_stack([theirs, theirs[:, 3] - measures(still)[:count, 3]])
+    kept = seen.valid[:count] & still.valid[:count]
     scores = [float(np.corrcoef(a[kept], b[kept])[0, 1]) for a, b in zip(ours.T, theirs.T, strict=True)]
     return float(seen.valid.mean()), scores
 
 
+def filmed(
+    engine: MeshEngine, person: Portrait, voice: Speech, track: LandmarkTrack, options: Options
+) -> LandmarkTrack:
+    """Landmarks that a face mesh sees in the encoded video of a track."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_clip(path, engine.prepare(person, voice, track, options).frames(), options.fps, voice, {})
+        return redetect(path, track.fps)
+
+
 def measures(track: LandmarkTrack) -> Floats:
-    """Columns of SHOWN off the landmarks: lips, yaw and pitch as `echomimic evaluate` has them, the mouth's width and
-    how far the eyes are shut in pixels."""
+    """Columns of SHOWN but the last: lips, yaw and pitch as `echomimic evaluate` has them, the mouth's width and the
+    height of the eyes, negative, in pixels."""
     faces = read_faces(track)
     width, *eyes = (
         np.linalg.norm(track.points[:, a, :2] - track.points[:, b, :2], axis=1) for a, b in ((61, 291), *LIDS)

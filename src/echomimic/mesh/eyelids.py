@@ -7,6 +7,7 @@ corners, highlights), which vanishes as the lid closes. At rest both layers over
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,6 +45,9 @@ _FOREIGN = 26.0
 """Difference from skin, in grey levels, of what belongs to the eye if it touches the eye."""
 _REACH = 0.14
 """Distance from the rims up to which such pixels are painted too, in eye widths."""
+_LIT, _MOST_LIT = 0.82, 1.8
+"""Least brightness of a lid as a fraction of the skin below the eye, and the largest factor by which it is raised: the
+skin under a low brow lies in its shadow, a shut lid bulges out of it."""
 _COLOUR_PIXELS = 40
 """Eye width in pixels at which skin is interpolated."""
 _SPREADS = (0.5, 0.25, 0.12)
@@ -109,7 +113,11 @@ def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels,
         return picture, None
     crop = picture[top:bottom, left:right].astype(np.float32)
     skin = _skin(crop, place, _bands(landmarks, eye, place))
-    clear = 1 - _occluders(crop, skin, place, [landmarks[list(brow), :2] for brow in mesh.BROWS])
+    brows = [
+        cv2.convexHull(np.round(landmarks[list(brow), :2] - place.box[:2]).astype(np.int32)) for brow in mesh.BROWS
+    ]
+    clear = 1 - _occluders(crop, skin, place, brows)
+    clear &= 1 - _low_brows(crop, skin, place, brows)
     lashes = np.maximum(_lashes(crop, place, _FINE) * clear, _line(place).astype(np.uint8))
     dark = _reached(((skin - crop) / np.maximum(skin, 8)).max(2), place) * (np.abs(place.along - 0.5) < 0.42)
     beyond = _with_creases(np.maximum(_lashes(crop, place, _COARSE), (dark > 0.3).astype(np.uint8)), crop, place)
@@ -117,7 +125,7 @@ def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels,
     soft = max(0.6, 0.02 * place.width)
     grown = np.maximum(cv2.dilate(hole, _disc(soft)) * clear, hole)
     alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), soft)[..., None]
-    painted = _shaded(_matched(skin, crop, hole, place.width), place) + _grain(crop, hole, place)
+    painted = _shaded(_matched(_lit(skin, place), crop, hole, place.width), place) + _grain(crop, hole, place)
     shut = picture.copy()
     shut[top:bottom, left:right] = np.clip(crop + alpha * (painted - crop) + 0.5, 0, 255).astype(np.uint8)
     return shut, _layers(picture, shut, lashes, place)
@@ -160,6 +168,16 @@ def _skin(crop: Floats, place: _Place, bands: Floats) -> Floats:
         spread = 1.5 * float(np.median(np.abs(light - middle)[known])) + 4
         weight += side * bands * np.exp(-(((light - middle) / spread) ** 2))
     return _interpolated(crop, weight.astype(np.float32), place.width)
+
+
+def _lit(skin: Floats, place: _Place) -> Floats:
+    """The skin of the lid, no darker than a fraction of the skin below the eye."""
+    below = (place.under > 0.13) & (place.under < 0.36) & (np.abs(place.along - 0.5) < 0.5)
+    if not below.any():
+        return skin
+    light = skin.mean(2, keepdims=True)
+    least = _LIT * float(np.median(light[below]))
+    return np.asarray(skin * np.clip(least / np.maximum(light, 1), 1, _MOST_LIT), np.float32)
 
 
 def _column_medians(light: Floats, known: npt.NDArray[np.bool_], along: Array) -> Array:
@@ -232,7 +250,7 @@ def _line(place: _Place) -> npt.NDArray[np.bool_]:
     return (place.over > -0.02) & (place.over < bent) & (place.along > -0.02) & (place.along < 1.02)
 
 
-def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[Array]) -> npt.NDArray[np.uint8]:
+def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
     """(h, w) uint8: hair and glasses over the lid: dark, and going on far beyond the eye. They stay where they are."""
     dark = ((skin - crop) / np.maximum(skin, 8)).max(2)
     found = ((dark > 0.3) | (_thinness(crop, _FINE * place.width) > 0.3)).astype(np.uint8)
@@ -240,11 +258,19 @@ def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[Array]
     found[eye] = 0
     kept = _leaving(found, _LONG * place.width, sides=False)
     for brow in brows:
-        hull = cv2.convexHull(np.round(brow - place.box[:2]).astype(np.int32))
-        cv2.fillConvexPoly(found, hull, (0,))
-        cv2.polylines(found, [hull], True, (0,), max(1, round(0.12 * place.width)))
+        cv2.fillConvexPoly(found, brow, (0,))
+        cv2.polylines(found, [brow], True, (0,), max(1, round(0.12 * place.width)))
     kept = np.maximum(kept, _leaving(found, _LONG * place.width, sides=True))
     return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * ~eye, np.uint8)
+
+
+def _low_brows(crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
+    """(h, w) uint8: dark masses of the brows, which may touch the lashes; lashes are thinner."""
+    hulls = np.zeros(crop.shape[:2], np.uint8)
+    for brow in brows:
+        cv2.fillConvexPoly(hulls, brow, (1,))
+    dark = ((skin - crop) / np.maximum(skin, 8)).max(2) > 0.15
+    return np.asarray(cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, _disc(0.05 * place.width)) * hulls)
 
 
 def _leaving(found: npt.NDArray[np.uint8], length: float, sides: bool) -> npt.NDArray[np.uint8]:

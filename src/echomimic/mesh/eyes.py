@@ -26,6 +26,8 @@ _FLATTEST = 0.25
 """Shortest length of lashes that point at the viewer, as a fraction."""
 _THINNER = 0.45
 """Fraction by which the lash line of a shut eye is thinner, because it is seen from above."""
+_WIDTH_OF_BLUR = 2.35
+"""Width of a blurred line at half of its height, in sigmas of the blur."""
 _SHADOW, _SHADOW_WIDTH = 0.4, 0.025
 """Darkness of the line of a shut eye, and its thickness in eye widths."""
 _FAINT = 4
@@ -56,8 +58,9 @@ _EDGE = 12.0
 class EyeRenderer:
     """Draws one eye of one portrait into frames in which it is shut (`painted_shut`)."""
 
-    def __init__(self, picture: Pixels, rig: Rig, eye: mesh.Eye, lid: Lid) -> None:
-        self.eye = eye
+    def __init__(self, picture: Pixels, rig: Rig, eye: mesh.Eye, lid: Lid, softness: float) -> None:
+        """`softness` is the sigma of the picture's blur in pixels."""
+        self.eye, self._blur = eye, _WIDTH_OF_BLUR * softness
         points = rig.landmarks
         width = float(np.linalg.norm(points[eye.right] - points[eye.left]))
         self._width, self._size = width, (picture.shape[1], picture.shape[0])
@@ -143,19 +146,28 @@ class EyeRenderer:
             return self._on_layer(view.at + shift[..., None] * self._upper.down.astype(np.float32))
 
         # the lashes turn with the lid: they point at the viewer half way, and downwards at the end
+        below = view.v - view.upper
+        if shut:
+            patch = _slit(patch, below / self._width, view.t / self._width, shut)
         flip = 1 - 1.6 * shut
         flip = flip if abs(flip) > _FLATTEST else float(np.copysign(_FLATTEST, flip))
-        below = view.v - view.upper
         strip = np.float32(STRIP * self._width)
         if flip > 0:
             source: Floats = np.where(below < -strip, (below + strip) / np.float32(flip) - strip, below)
             patch = _composite(patch, self._lid.lashes, place(source))
         else:
-            thin = np.float32(1 - _THINNER * shut)
+            thin, share = self._thinned(1 - _THINNER * shut)
             hanging, line = below / np.float32(flip) - strip, np.clip(below + strip * thin + 0.5, 0, 1)
-            patch = _composite(patch, self._lid.lashes, place(hanging), np.clip(below + 0.5, 0, 1))
-            patch = _composite(patch, self._lid.lashes, place(below / thin), line)
-        return _slit(patch, below / self._width, view.t / self._width, shut) if shut else patch
+            patch = _composite(patch, self._lid.lashes, place(hanging), share * np.clip(below + 0.5, 0, 1))
+            patch = _composite(patch, self._lid.lashes, place(below / thin), share * line)
+        return patch
+
+    def _thinned(self, factor: float) -> tuple[np.float32, np.float32]:
+        """Factors of the thickness and the darkness of a thinner lash line: a blurred line gets fainter instead."""
+        line = STRIP * self._width
+        thick = np.hypot(line, self._blur)
+        thinner = np.hypot(factor * line, self._blur)
+        return np.float32(thinner / thick), np.float32(factor * thick / thinner)
 
     def _on_layer(self, at: Floats) -> Floats:
         """Positions in the layers of the lid of positions in the portrait."""

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.mouth_colours import edge_softness, fit_light, mouth_colours
+from echomimic.landmarks.head_pose import align, face_template
+from echomimic.mesh.mouth_colours import fit_light, mouth_colours
 from echomimic.mesh.openings import Opening, Pixels, cover, put, smooth_curve
-from echomimic.mesh.rig import Rig
+from echomimic.mesh.rig import Rig, measure
 from echomimic.mesh.teeth import tooth_row
 from echomimic.mesh.upper_body import Surroundings, smoothstep
 from echomimic.mesh.warp import Box, Pose, bounds
@@ -36,8 +37,9 @@ _LOWER_EDGE, _LOWER_SPREAD, _LOWER_WIDE = -0.008, 0.045, 0.035
 class MouthRenderer:
     """Draws the mouth of one portrait."""
 
-    def __init__(self, picture: Pixels, rig: Rig, around: Surroundings) -> None:
-        self.rig = rig
+    def __init__(self, picture: Pixels, rig: Rig, around: Surroundings, softness: float) -> None:
+        """`softness` is the sigma of the picture's blur in pixels."""
+        self.rig, self._soft = rig, softness
         points = rig.landmarks
         self.width = rig.frame.mouth_width
         rims = (mesh.UPPER_CURVE, mesh.LOWER_CURVE)
@@ -46,8 +48,8 @@ class MouthRenderer:
         self._smooth = smooth_curve(len(mesh.UPPER_CURVE))
         self.middle = 0.5 * (rig.rest[mesh.UPPER_LIP[4]] + rig.rest[mesh.LOWER_LIP[4]])
         self.colours = mouth_colours(picture, points, rig.open)
+        self._axes, self._tooth_width = _tooth_axes(points), measure(points).mouth_width
         self._light = fit_light(picture, points)
-        self._soft = edge_softness(picture, points, self.width)
         fine = float(np.clip(TWICE * self.width, 48, 480))
         draw = np.random.default_rng(zlib.crc32(picture[::16, ::16].tobytes()))
         self._upper = tooth_row(True, fine, self.colours.teeth, self.colours.gum, draw)
@@ -101,7 +103,7 @@ class MouthRenderer:
 
     def _draw_teeth(self, colour: Floats, jaw: Array, drop: float, pose: Pose, corner: Array) -> None:
         """Composite the lower teeth, if the lip shows them, and the upper teeth, in place."""
-        axes, width = self.rig.frame.axes, self.width
+        axes, width = self._axes, self._tooth_width
         behind, down = self.middle + _BEHIND * width * axes[2], width * axes[1]
         shown = _LOWER_SPREAD * max(float(pose.row[_SPREAD]), 0.0) + _LOWER_WIDE * _ramp(drop, 0.2, 0.42) + _LOWER_EDGE
         if shown > 0:
@@ -138,6 +140,18 @@ class MouthRenderer:
         shade = shade[..., None].astype(np.float32)
         colour *= shade
         colour += (1 - shade) * (0.55 * self.colours.cavity)
+
+
+def _tooth_axes(landmarks: Array) -> Array:
+    """(3, 3): axes (right, down, away) of the teeth: those of the head, with the first along the line of the mouth.
+
+    The rig's own axes are those of a flattened head; teeth on them would not turn with a turned head.
+    """
+    right, down, away = align(face_template(), landmarks).rotation.T
+    line = landmarks[mesh.MOUTH_RIGHT] - landmarks[mesh.MOUTH_LEFT]
+    angle = np.arctan2(line @ down, line @ right)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    return np.stack([cosine * right + sine * down, cosine * down - sine * right, away])
 
 
 def _ramp(x: float, low: float, high: float) -> float:

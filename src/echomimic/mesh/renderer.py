@@ -13,7 +13,7 @@ from echomimic.mesh.eyelids import Lid, is_shut, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
-from echomimic.mesh.mouth_colours import fit_light
+from echomimic.mesh.mouth_colours import edge_softness, fit_light
 from echomimic.mesh.openings import FINER, Pixels, blend, cover
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.shading import Shade, SkinShading
@@ -58,8 +58,9 @@ class Renderer:
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
         self._shading = SkinShading(self.rig, self.around, self._face, fit_light(self.pixels, self.rig.landmarks))
-        self.eyes = [EyeRenderer(self.pixels, self.rig, eye, lid) for eye, lid in lids]
-        self.mouth = MouthRenderer(self.pixels, self.rig, self.around)
+        soft = edge_softness(self.pixels, self.rig.landmarks, self.rig.frame.mouth_width)
+        self.eyes = [EyeRenderer(self.pixels, self.rig, eye, lid, soft) for eye, lid in lids]
+        self.mouth = MouthRenderer(self.pixels, self.rig, self.around, soft)
 
     def _eyes_shut(self) -> tuple[Pixels, list[tuple[mesh.Eye, Lid]]]:
         """The picture with its eyes painted shut, and the lids of the eyes that were open."""

@@ -70,7 +70,7 @@ class Rig:
     def __init__(self, landmarks: Floats) -> None:
         self.landmarks = np.asarray(landmarks, np.float64)
         self.solid = points = _limit_slopes(self.landmarks)
-        self.frame = _measure(points)
+        self.frame = measure(points)
         self._close_upper, self._close_lower = self._closing_weights(points)
         gap = self._gap(points)
         self.opening = float(gap.max() / self.frame.mouth_width)
@@ -291,7 +291,7 @@ def _removed_fraction(gap: Array, wanted: Array, otherwise: float) -> Array:
     return np.where(gap > 1e-9, np.clip(1 - wanted / safe, 0, 1), otherwise)
 
 
-def _measure(points: Array) -> Frame:
+def measure(points: Array) -> Frame:
     """Head axes from pairs of mirrored points and the line from forehead to chin."""
     right = np.sum([points[b] - points[a] for a, b in mesh.MIRRORED_PAIRS], 0)
     right /= np.linalg.norm(right)

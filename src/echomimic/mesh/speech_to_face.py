@@ -4,6 +4,7 @@ The weights come from `python -m echomimic.train.articulation`, which trains on 
 processed as a stream: only the resulting curves grow with its length.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -105,15 +106,22 @@ class SpeechFeatures:
 def predict_curves(speech: Speech, options: Options, frames: int, features: SpeechFeatures | None = None) -> Curves:
     """All 18 curves of `frames` frames at `options.fps`: the mouth from the voice, the rest from seed and rhythm.
 
-    The mouth rests after the end of the voice. The same voice, options and count give the same curves. `features` are
-    those of the voice, if it was analyzed before.
+    The mouth rests after the end of the voice, and shuts before the last frame if the voice goes on. The same voice,
+    options and count give the same curves. `features` are those of the voice, if it was analyzed before.
     """
-    features = features or analyze_speech(sound_blocks(speech, SAMPLE_RATE))
+    features = _first(
+        features or analyze_speech(sound_blocks(speech, SAMPLE_RATE)), math.ceil(frames / options.fps * FEATURE_RATE)
+    )
     voice = speech_flags(features).astype("float32")
     cues = Cues(to_frames(voice, frames, options.fps), *find_cues(voice, features.loudness, FEATURE_RATE))
     idle = idle_motion(frames, options.fps, options.seed, options.motion_strength, options.blink_rate, cues)
     curves = Curves.rest(frames, options.fps).replace(**idle)
     return with_mouth(curves, shape_mouth(features, frames, options.fps, options.mouth_strength))
+
+
+def _first(features: SpeechFeatures, count: int) -> SpeechFeatures:
+    """The first `count` values of all features."""
+    return SpeechFeatures(**{name: values[:count] for name, values in vars(features).items()})
 
 
 def analyze_speech(

@@ -17,6 +17,12 @@ Mask = npt.NDArray[np.float32]
 
 JAW_REACH = 0.45
 """Distance below the chin, in face heights, up to which skin follows the jaw."""
+_NECK = 0.52
+"""Distance below the chin, in face heights, at which the neck ends: shoulders do not follow the head."""
+_STILL = (0.5, 1.7)
+"""Distances below the chin, in face heights, between which the body's motion ends: the waist is still."""
+_RIM, _BODY_RIM = 0.3, 0.08
+"""Largest widths over which the motion of the head and of the body fades at the borders, in face heights."""
 
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
@@ -74,11 +80,11 @@ class Surroundings:
     def head(self, points: Array, outside: Outside) -> Array:
         """(N,) fraction of the head rotation that each pixel follows: 1 over the hair, 0 below the neck."""
         across, below = self._from_chin(points)
-        low = below + 0.6 * np.maximum(0, np.abs(across) - 0.7)
-        weight = 1 - smoothstep(low, 0.0, 0.78)
+        low = below + np.maximum(0, np.abs(across) - 0.55)
+        weight = 1 - smoothstep(low, 0.0, _NECK)
         if not self.layered:
             weight = weight * (1 - smoothstep(outside.far, 0.3, 1.25))
-        return np.asarray(weight * self._inside(points))
+        return np.asarray(weight * self._inside(points, self._room))
 
     def skin(self, outside: Outside) -> Array:
         """(N,) fraction of the outline's own motion (mostly the jaw's) that each pixel follows."""
@@ -88,21 +94,16 @@ class Surroundings:
         """(N, 3): displacement to the right at full sway, to the right at full breath, and down at full breath."""
         across, below = self._from_chin(points)
         width = self.frame.face_width
-        reach = self._reach()
-        mobile = 1 - smoothstep(below, 0.3 * reach, reach)
+        mobile = 1 - smoothstep(below, *_STILL)
         chest = (0.5 + 0.5 * smoothstep(below, 0.1, 0.6)) * mobile
         hands = 0.75 * smoothstep(below, 0.5, 1.3)
-        near = (1 - smoothstep(np.abs(across) + hands, 1.6, 2.4)) * self._inside(points) * (1 - head)
+        rooms = tuple(min(room, _BODY_RIM * self.frame.face_height) for room in self._room)
+        near = (1 - smoothstep(np.abs(across) + hands, 1.6, 2.4)) * self._inside(points, rooms) * (1 - head)
         if not self.layered:
             near = near * (1 - smoothstep(outside_of_body(across, below), 0.0, 0.7))
         sway = SWAY * width * mobile * near
         wide = 0.35 * BREATH * width * np.clip(across, -1.2, 1.2) * smoothstep(below, 0.3, 1.0) * mobile * near
         return np.stack([sway, wide, -BREATH * width * chest * near], 1)
-
-    def _reach(self) -> float:
-        """Distance below the chin, in face heights, in which the body moves: to the waist or the end of the picture."""
-        room = (self.size[1] - self.landmarks[mesh.CHIN, 1]) / self.frame.face_height
-        return float(np.clip(room, 0.3, 1.7))
 
     def _from_chin(self, points: Array) -> tuple[Array, Array]:
         """Position in face widths from the middle and in face heights below the chin, for a level body."""
@@ -110,12 +111,12 @@ class Surroundings:
         middle = 0.5 * (chin[0] + self._middle[0])
         return (points[:, 0] - middle) / self.frame.face_width, (points[:, 1] - chin[1]) / self.frame.face_height
 
-    def _inside(self, points: Array) -> Array:
-        """(N,) 1 well inside the picture, falling to 0 at the borders that the person touches."""
+    def _inside(self, points: Array, rooms: tuple[float, ...]) -> Array:
+        """(N,) 1 well inside the picture, falling to 0 over `rooms` at the borders that the person touches."""
         right, low = self.size[0] - 1, self.size[1] - 1
         gaps = (points[:, 0], points[:, 1], right - points[:, 0], low - points[:, 1])
         weight = np.ones(len(points))
-        for gap, room in zip(gaps, self._room, strict=True):
+        for gap, room in zip(gaps, rooms, strict=True):
             if room > 0:
                 weight = weight * smoothstep(gap, 0.0, room)
         return weight
@@ -135,7 +136,7 @@ def _room(oval: Array, size: tuple[int, int], matte: Mask | None, frame: Frame) 
     rooms = []
     for gap, rim in zip(gaps, rims, strict=True):
         touched = rim is None or bool((rim > 0.1).any())
-        rooms.append(float(np.clip(0.9 * gap, 1, 0.3 * frame.face_height)) if touched else 0.0)
+        rooms.append(float(np.clip(0.9 * gap, 1, _RIM * frame.face_height)) if touched else 0.0)
     return tuple(rooms)
 
 
