@@ -16,7 +16,7 @@ from echomimic import __version__
 from echomimic import motion as tracks
 from echomimic.checkpoints import LoraFile, other_preset, read_lora_metadata
 from echomimic.engines import Engine, Part, Render, lora_of
-from echomimic.errors import OptionError, OutputError, WeightsError
+from echomimic.errors import OptionError, WeightsError
 from echomimic.notes import collect_notes
 from echomimic.options import USUAL_WORK, Options, OptionsDict, WorkOptions, make_options
 from echomimic.presets import (
@@ -371,12 +371,9 @@ def _tags(run: _PreparedRun, record: "RenderRecord") -> dict[str, str]:
 def _work_folder(
     output: Path, run: _PreparedRun, record: "RenderRecord", options: WorkOptions | None
 ) -> "AbstractContextManager[WorkFolder | None]":
-    """The work folder of a run; none if it is short, or of a format that has no segments."""
+    """The work folder of a run; none if it is short."""
     wanted = run.preset.engine == "diffusion" or run.render.num_frames / run.render.fps > SHORT_SECONDS
-    has_segments = output.suffix.lower() in (".mp4", ".webm")
-    if options is not None and options != USUAL_WORK and not has_segments:
-        raise OutputError(f"{output.name} cannot be resumed or rendered in parts; expected a name in .mp4 or .webm")
-    if options is None or not has_segments or not (wanted or options != USUAL_WORK):
+    if options is None or not (wanted or options != USUAL_WORK):
         return nullcontext()
     from echomimic.work import open_work
 

@@ -20,6 +20,7 @@ from echomimic.files import work_path
 from echomimic.media import read_video
 from echomimic.options import WorkOptions
 from echomimic.provenance import read_record
+from echomimic.replay import compare_videos
 
 pytestmark = pytest.mark.usefixtures("kept_networks")
 MESH: dict[str, Any] = {"preset": "mesh", "size": 64, "fps": 10, "frames": 44}
@@ -96,6 +97,23 @@ def test_a_mesh_render_that_is_killed_and_then_stopped_has_the_same_bytes(
     api.animate(*inputs, output=whole, **MESH)
     np.testing.assert_array_equal(frames_of(made), frames_of(whole))  # the records name other loaded libraries
     assert {path.name for path in tmp_path.iterdir()} == {"made.mp4", "whole.mp4"}
+
+
+@pytest.mark.parametrize("name", ["made.gif", "made"])
+def test_a_gif_and_a_folder_of_pictures_go_on(inputs: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    made, whole, mesh = tmp_path / name, tmp_path / name.replace("made", "whole"), {**MESH, "frames": 32}
+
+    def stop(done: int, total: int) -> None:
+        if (work_path(made) / "segment-000001.npz").exists():
+            raise CutOff
+
+    with pytest.raises(CutOff):
+        api.animate(*inputs, output=made, progress=stop, **mesh)
+    assert not made.exists()
+    assert "goes on at frame 20 of 32" in api.animate(*inputs, output=made, **mesh).notes
+    api.animate(*inputs, output=whole, **mesh)
+    assert compare_videos(whole, made) == (None, 0.0)
+    assert {path.name for path in tmp_path.iterdir()} == {made.name, whole.name}
 
 
 def test_a_diffusion_render_goes_on_after_a_step_and_after_a_segment(

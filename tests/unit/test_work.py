@@ -63,14 +63,16 @@ class MemoryStore:
 
 
 def content(path: Path) -> list[object]:
-    """The bytes of an mp4, or the packets of a webm, whose streams have random numbers."""
-    if path.suffix == ".mp4":
+    """The bytes of the files, or the packets of a webm, whose streams have random numbers."""
+    if path.is_dir():
+        return [(each.name, each.read_bytes()) for each in sorted(path.iterdir())]
+    if path.suffix != ".webm":
         return [path.read_bytes()]
     with av.open(str(path)) as container:
         return [(packet.stream.index, packet.pts, packet.dts, bytes(packet)) for packet in container.demux()]
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "live.mp4"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "live.mp4", "a.gif", "pngs"])
 def test_a_video_has_the_same_bytes_whichever_segments_were_stored(tmp_path: Path, name: str) -> None:
     fps, count, speech = 30000 / 1001, 92, speech_from_samples(tone(3.1), 16000)
     frames = list(moving(count, 65, 97))

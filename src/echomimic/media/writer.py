@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from echomimic.media.gif import write_gif
-from echomimic.media.output import atomic_path, check_output, frame_name, is_folder, no_frames, writing
+from echomimic.media.output import atomic_path, check_output, is_folder, no_frames, writing
+from echomimic.media.pngs import stored_frames, write_pngs
 from echomimic.media.segments import Segment, SegmentStore, StoredPacket, segment_start, stored_packets
 from echomimic.media.sound import speech_chunks
 from echomimic.notes import note
@@ -144,25 +145,9 @@ def _write_part(
     if speech is not None:
         kind = "a folder of pictures" if is_folder(path) else "gif"
         note("output_without_sound", "{name} has no sound: {kind} cannot hold it", name=path.name, kind=kind)
-    return write_pngs(part, frames, tags) if is_folder(path) else write_gif(part, frames, exact_rate(fps), tags)
-
-
-def write_pngs(folder: Path, frames: Iterator[Picture], tags: Mapping[str, str]) -> int:
-    """Write each frame as a png with the tags, numbered from 1."""
-    from PIL import Image, PngImagePlugin
-
-    info = PngImagePlugin.PngInfo()
-    for name, text in tags.items():
-        info.add_itxt(name, text)
-    with writing():
-        folder.mkdir()
-    number = 0
-    for number, frame in enumerate(frames, start=1):
-        with writing():
-            Image.fromarray(frame).save(folder / frame_name(number), pnginfo=info, compress_level=3)
-    if number == 0:
-        raise no_frames()
-    return number
+    if is_folder(path):
+        return write_pngs(part, frames, fps, tags, store)
+    return write_gif(part, stored_frames(frames, fps, store), exact_rate(fps), tags)
 
 
 def encode(
