@@ -26,9 +26,9 @@ from echomimic.diffusion.unet import DENOISING, UNet
 from echomimic.diffusion.vae import SD_VAE, build_vae
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.loop import VelocityObjective, make_optimizer
+from echomimic.train.diffusion.losses import SpatialLoss
 from echomimic.train.diffusion.samples import CROP_CELLS
 from echomimic.train.diffusion.settings import TrainSettings, read_settings
-from echomimic.train.diffusion.spatial import SpatialLoss
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, freeze_in, select_parameters
 

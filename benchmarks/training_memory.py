@@ -23,7 +23,7 @@ from echomimic.diffusion.networks import on_meta
 from echomimic.diffusion.unet import DENOISING, ResnetBlock, UNet
 from echomimic.diffusion.vae import build_vae
 from echomimic.train.diffusion.batch import Batch
-from echomimic.train.diffusion.spatial import decoder_layers
+from echomimic.train.diffusion.losses import decoder_layers
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee, count_parameters, select_parameters
 

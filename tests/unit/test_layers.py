@@ -35,7 +35,6 @@ FOR_APPS_MODULES = {
     "landmarks.face",
     "landmarks.body",
     "landmarks.crop",
-    "landmarks.networks.fetch",
     "landmarks.networks.files",
 }
 EXCEPTIONS = {

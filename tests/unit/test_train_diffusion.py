@@ -24,7 +24,7 @@ from echomimic.train.diffusion.randomness import (
     timestep_of_sample,
     window_of_sample,
 )
-from echomimic.train.diffusion.run_log import read_log
+from echomimic.train.diffusion.run_folder import read_log
 from echomimic.train.diffusion.settings import (
     DropSettings,
     LandmarkSettings,

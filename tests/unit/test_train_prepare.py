@@ -20,7 +20,7 @@ from echomimic.motion import load_motion
 from echomimic.motion.lags import Sync
 from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import Row, Source, SyncScore, check_files, read_manifest, row_files
-from echomimic.train.diffusion.prepare.fingerprint import duplicates
+from echomimic.train.diffusion.prepare.quality import VideoSync, check_sync, duplicates, score_sync, sync_of_video
 from echomimic.train.diffusion.prepare.run import (
     check_survivors,
     find_videos,
@@ -32,8 +32,6 @@ from echomimic.train.diffusion.prepare.run import (
 )
 from echomimic.train.diffusion.prepare.settings import REASONS, make_settings
 from echomimic.train.diffusion.prepare.shards import parse_size, read_shard
-from echomimic.train.diffusion.prepare.shots import find_cuts, split
-from echomimic.train.diffusion.prepare.sync import VideoSync, check_sync, score_sync, sync_of_video
 from echomimic.train.diffusion.prepare.tracks import (
     TrackedPiece,
     crop_body,
@@ -41,7 +39,7 @@ from echomimic.train.diffusion.prepare.tracks import (
     fraction_outside,
     hands_seen,
 )
-from echomimic.train.diffusion.prepare.video import DroppedError, Piece
+from echomimic.train.diffusion.prepare.video import DroppedError, Piece, find_cuts, split
 from echomimic.train.diffusion.prepare.worker import Item, Prepare
 from echomimic.train.diffusion.rights import Recording, Rights
 from echomimic.types import LandmarkTrack, PoseTrack

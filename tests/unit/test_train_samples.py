@@ -14,7 +14,6 @@ from echomimic.diffusion.networks import TINY_VAE, fill_by_rule
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.vae import build_vae
 from echomimic.errors import InputError, OptionError, SetupError, VideoError
-from echomimic.train.diffusion.augment import augment_voice, shift_pitch
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.clips import Recent, open_clips, read_frames
 from echomimic.train.diffusion.conditions import (
@@ -27,12 +26,17 @@ from echomimic.train.diffusion.conditions import (
     mouth_maps,
 )
 from echomimic.train.diffusion.encoding import cache_latents, encode_batch
+from echomimic.train.diffusion.losses import (
+    SpatialLoss,
+    decoder_layers,
+    gradient_distance,
+    perceptual_distance,
+    without_margin,
+)
 from echomimic.train.diffusion.manifest import Row, read_manifest, write_rows
-from echomimic.train.diffusion.perceptual import gradient_distance, perceptual_distance
 from echomimic.train.diffusion.randomness import regions_of_sample
-from echomimic.train.diffusion.samples import ClipSamples
+from echomimic.train.diffusion.samples import ClipSamples, augment_voice, shift_pitch
 from echomimic.train.diffusion.settings import AudioSettings, LossSettings, TrainSettings, make_settings
-from echomimic.train.diffusion.spatial import SpatialLoss, decoder_layers, without_margin
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.types import LandmarkTrack
 from helpers.training_data import COUNT, FPS, SIDE, make_data, write_clip_file

@@ -14,7 +14,7 @@ from echomimic.diffusion.unet import UNet
 from echomimic.errors import OptionError, SetupError, WeightsError
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.probe import probe_lines, probe_schedule
-from echomimic.train.diffusion.run_log import check_trackers, cut_log, read_log, write_log
+from echomimic.train.diffusion.run_folder import check_trackers, cut_log, read_log, write_log
 from echomimic.train.diffusion.settings import (
     TrainSettings,
     differences,
@@ -169,7 +169,7 @@ def test_the_log_is_json_without_nan_and_is_cut_for_a_resumed_run(tmp_path: Path
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echomimic.train.diffusion.run_log.find_spec", lambda name: None)
+    monkeypatch.setattr("echomimic.train.diffusion.run_folder.find_spec", lambda name: None)
     check_trackers(())
     with pytest.raises(SetupError, match="pip install wandb"):
         check_trackers(("wandb",))

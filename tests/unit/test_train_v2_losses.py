@@ -12,7 +12,7 @@ from echomimic.diffusion.condition_images import draw_pose
 from echomimic.diffusion.small import LinearCodec
 from echomimic.errors import OptionError, WeightsError
 from echomimic.train.diffusion.batch import Batch
-from echomimic.train.diffusion.perceptual import gradient_distance
+from echomimic.train.diffusion.losses import gradient_distance
 from echomimic.train.diffusion.phase_losses import PHASES, PhaseLoss, edges, in_phase, load_phase_loss
 from echomimic.train.diffusion.reader import load_reader, save_reader, train_reader
 from echomimic.train.diffusion.settings import PhaseLossSettings

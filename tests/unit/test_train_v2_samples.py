@@ -21,8 +21,14 @@ from echomimic.train.diffusion.half_body import HalfBodySamples, SizeGroups, ope
 from echomimic.train.diffusion.headshots import GREY, measure_faces, place_face, placement_of_sample
 from echomimic.train.diffusion.losses import latent_loss
 from echomimic.train.diffusion.manifest import read_manifest, write_rows
-from echomimic.train.diffusion.reader import load_reader, save_reader
-from echomimic.train.diffusion.reader_data import PosePairs, make_reader, measure_headshots, open_half_bodies
+from echomimic.train.diffusion.reader import (
+    PosePairs,
+    load_reader,
+    make_reader,
+    measure_headshots,
+    open_half_bodies,
+    save_reader,
+)
 from echomimic.train.diffusion.run import run_training
 from echomimic.train.diffusion.settings import (
     HeadshotSettings,

@@ -114,7 +114,7 @@ def hand_landmarker(
 
 def selfie_mask(pixels: Picture) -> Floats:
     """Probability that a pixel shows a person: (H, W) float32 0..1."""
-    from echomimic.landmarks.networks.selfie import selfie_mask
+    from echomimic.landmarks.networks.detection import selfie_mask
 
     return selfie_mask(pixels)
 

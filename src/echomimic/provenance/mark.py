@@ -1,6 +1,10 @@
 """An imperceptible mark in frames, which holds 48 bits: weak noise in luma, stronger in texture.
 
-See docs/decisions for what it survives and what it cannot promise.
+See docs/decisions for what it survives and what it cannot promise. The pattern is square tiles of band-limited noise,
+one for each time slot, whose signs hold the payload. The period is PAIRS pairs of slots: the second slot of a pair has
+the tile of the first with the opposite sign, so that the pattern has zero mean over time and a still picture cancels
+out. A third of the coefficients is the same in every mark; it tells where and when the pattern begins. The rest holds
+the coded bits. Sizes are relative to the width of the picture, which makes the mark independent of the video's size.
 """
 
 import binascii

@@ -179,7 +179,7 @@ def reader(
 ) -> None:
     """Train the pose reader of V2's loss: a small network that draws the pose of a picture (phase_loss.reader)."""
     with reporting(False) as reporter:
-        from echomimic.train.diffusion.reader_data import make_reader, open_half_bodies
+        from echomimic.train.diffusion.reader import make_reader, open_half_bodies
         from echomimic.train.diffusion.run import check_rights
 
         clips, losses = open_half_bodies(data), list[float]()
@@ -199,7 +199,7 @@ def reader(
 def faces(data: _HalfBodies) -> None:
     """Measure where the faces of half bodies are, and print the settings [headshots] that place headshots alike."""
     with reporting(False):
-        from echomimic.train.diffusion.reader_data import measure_headshots, open_half_bodies
+        from echomimic.train.diffusion.reader import measure_headshots, open_half_bodies
         from echomimic.train.diffusion.settings import format_group
 
         print_line(format_group("headshots", measure_headshots(open_half_bodies(data))))

@@ -115,8 +115,7 @@ def fetch_models(
 ) -> None:
     """Download the mediapipe 0.10.21 wheel with pip or uv, and keep the network files that it holds."""
     with reporting(False):
-        from echomimic.landmarks.networks.fetch import fetch_networks
-        from echomimic.landmarks.networks.files import FILES, cache_folder
+        from echomimic.landmarks.networks.files import FILES, cache_folder, fetch_networks
 
         fetched = fetch_networks(source)
         where = f", {len(fetched)} of them new in {cache_folder()}" if fetched else ""

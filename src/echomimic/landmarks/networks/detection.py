@@ -1,4 +1,4 @@
-"""The single-shot detectors of faces, palms and bodies: anchors, decoding of boxes, and suppression of duplicates."""
+"""Single-shot detectors of faces, palms and bodies: anchors, decoding of boxes, suppression; and the selfie mask."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -106,3 +106,16 @@ def _in_picture(box: Floats, score: float, points: Floats, region: Region) -> De
     low, high = corners.min(axis=0), corners.max(axis=0)
     sides = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
     return Detection(sides, score, region.to_picture(points))
+
+
+_SIZE = 256
+
+
+def selfie_mask(pixels: Picture) -> Floats:
+    """Probability that a pixel shows a person: (H, W) float32 0..1."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    region = Region(width / 2, height / 2, width, height)
+    (mask,) = network("selfie")(region.crop(pixels, _SIZE, zeros=True))
+    return np.asarray(cv2.resize(mask[0, :, :, 0], (width, height)), np.float32)

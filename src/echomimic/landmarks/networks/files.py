@@ -1,13 +1,24 @@
-"""Find the network files: in ECHOMIMIC_MODELS, in the cache, or in an installed mediapipe 0.10.21."""
+"""The network files: find them in ECHOMIMIC_MODELS, in the cache or in an installed mediapipe 0.10.21, or fetch them.
+
+They are taken out of the mediapipe 0.10.21 wheel, which the user's own package client downloads.
+"""
 
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from echomimic.errors import SetupError
+from echomimic.notes import note
 
 VARIABLE = "ECHOMIMIC_MODELS"
 WHEEL = "mediapipe==0.10.21"
@@ -108,8 +119,6 @@ def read_file(name: str) -> bytes:
     path = find_file(name)
     content = None if path is None else _content(path)
     if path is None or (content is not None and path.parent == cache_folder() and not is_intact(name, content)):
-        from echomimic.landmarks.networks.fetch import fetch_networks
-
         fetch_networks()
         path = find_file(name)
         content = None if path is None else _content(path)
@@ -141,3 +150,182 @@ def _folders() -> Iterator[Path]:
     package = importlib.util.find_spec("mediapipe")
     for folder in (package.submodule_search_locations or []) if package else []:
         yield Path(folder).parent
+
+
+_PLATFORM, _PYTHON = "manylinux_2_28_x86_64", "3.12"
+"""The smallest of the wheels; all hold the same network files, so this one serves every system and Python."""
+_MEGABYTES = 36
+_LICENSE = f"{WHEEL.replace('==', '-')}.dist-info/LICENSE"
+_NOTICE = f"""The .tflite files in this folder are unchanged copies from the wheel {WHEEL} of MediaPipe,
+Copyright The MediaPipe Authors, https://github.com/google-ai-edge/mediapipe,
+licensed under the Apache License 2.0: see the file LICENSE.
+"""
+_SECONDS = 600.0
+
+
+def fetch_networks(source: Path | None = None) -> list[Path]:
+    """Put every network file that is missing or damaged into the cache, and return the paths of the new ones.
+
+    The wheel is downloaded with pip or uv, or read from `source` (a wheel, or a folder with one or with the files).
+    Files are checked by sha256 and appear whole or not at all; of several processes one fetches and the others wait.
+    Raises SetupError if that fails.
+    """
+    folder = cache_folder()
+    if source is None and not _missing_names(folder):
+        return []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            wanted = _missing_names(folder)
+            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch:
+                return _fetch(wanted, source, folder, Path(scratch)) if wanted else []
+    except OSError as error:
+        raise SetupError(
+            f"the network files cannot be written to {folder} ({error.strerror or error}); expected a writable "
+            f"folder: set XDG_CACHE_HOME to one, or {VARIABLE} to a folder that holds them",
+            code="models_not_fetched",
+        ) from None
+
+
+def _missing_names(folder: Path) -> list[str]:
+    """The names of the files that are found nowhere, or whose first copy is damaged."""
+    return [name for name in FILES if not _is_good(name, folder)]
+
+
+def _is_good(name: str, folder: Path) -> bool:
+    path = find_file(name)
+    if path is None:
+        return False
+    # a file that the user put somewhere is not replaced here; reading it says that it is damaged
+    return path.parent != folder or is_intact(name, path.read_bytes())
+
+
+def _fetch(wanted: list[str], source: Path | None, folder: Path, scratch: Path) -> list[Path]:
+    if source is None:
+        note(
+            "models_fetching",
+            "fetching the networks that find faces, bodies and hands from the wheel {wheel} ({megabytes} MB, once)",
+            wheel=WHEEL,
+            megabytes=_MEGABYTES,
+        )
+        source, label = _download(scratch), WHEEL
+    else:
+        label = str(source)
+    contents = {name: _read(source, name) for name in wanted}
+    for name, content in contents.items():
+        if content is None or not is_intact(name, content):
+            state = "lacks" if content is None else "holds another version of"
+            raise SetupError(
+                f"{label} {state} {FILES[name].name}; expected the files of {WHEEL}: fetch that version",
+                code="models_not_fetched",
+            )
+    _write(folder / "NOTICE", _NOTICE.encode(), scratch)
+    license_text = _read_path(source, _LICENSE)
+    if license_text is not None:
+        _write(folder / "LICENSE", license_text, scratch)
+    return [_write(folder / FILES[name].name, content, scratch) for name, content in contents.items() if content]
+
+
+def _write(path: Path, content: bytes, scratch: Path) -> Path:
+    part = scratch / path.name
+    part.write_bytes(content)
+    return part.replace(path)
+
+
+def _read(source: Path, name: str) -> bytes | None:
+    """A network file from a wheel, or from a folder that has it as in the wheel or by its bare name."""
+    file = FILES[name]
+    found = _read_path(source, file.path)
+    return _read_path(source, file.name) if found is None and source.is_dir() else found
+
+
+def _read_path(source: Path, path: str) -> bytes | None:
+    try:
+        if source.is_dir():
+            wheels = sorted(source.glob("mediapipe-*.whl"))
+            inside = source / path
+            if inside.is_file() or not wheels:
+                return inside.read_bytes() if inside.is_file() else None
+            source = wheels[-1]
+        with zipfile.ZipFile(source) as wheel:
+            return wheel.read(path)
+    except KeyError:
+        return None
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise SetupError(
+            f"{source} is no wheel that can be read ({error}); expected that of {WHEEL}", code="models_not_fetched"
+        ) from None
+
+
+def _download(folder: Path) -> Path:
+    """The wheel, or a folder with its files, downloaded into `folder` by pip or else by uv; nothing of it is run."""
+    try:
+        done = subprocess.run(
+            _client(folder),
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise _not_downloaded(str(error)) from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.lower().startswith("error")]
+        raise _not_downloaded((errors or lines[-1:] or ["it says nothing"])[0])
+    return next(folder.glob("*.whl"), folder)
+
+
+def _client(folder: Path) -> list[str]:
+    """The command of the package client that is here."""
+    uv = shutil.which("uv")
+    if importlib.util.find_spec("pip"):
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--retries=1"]
+        tags = ["--only-binary=:all:", "--implementation=cp", "--abi=cp312"]
+        return [*pip, *tags, f"--python-version={_PYTHON}", f"--platform={_PLATFORM}", "-d", str(folder), WHEEL]
+    if uv:
+        install = [uv, "pip", "install", "--quiet", "--no-deps", "--no-cache", "--only-binary=:all:"]
+        system = [f"--python-version={_PYTHON}", f"--python-platform=x86_64-{_PLATFORM.rsplit('_', 2)[0]}"]
+        return [*install, *system, "--target", str(folder), WHEEL]
+    raise SetupError(
+        f"the network files cannot be downloaded: neither pip nor uv is here; install pip, or set {VARIABLE} to a "
+        "folder that holds them",
+        code="models_not_fetched",
+    )
+
+
+def _not_downloaded(reason: str) -> SetupError:
+    return SetupError(
+        f"the wheel {WHEEL} with the network files could not be downloaded ({reason}); without a network, fetch the "
+        f"wheel elsewhere and run: echomimic models fetch WHEEL, or set {VARIABLE} to a folder that holds the files",
+        code="models_not_fetched",
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for the lock of a folder, which the system gives back when a process dies."""
+    with (folder / ".lock").open("a+b") as file:
+        lock, unlock = _lock_functions(file)
+        lock()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                unlock()
+
+
+def _lock_functions(file: IO[bytes]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    if sys.platform == "win32":
+        import msvcrt
+
+        def at_start(mode: int) -> Any:
+            file.seek(0)
+            return msvcrt.locking(file.fileno(), mode, 1)
+
+        return lambda: at_start(msvcrt.LK_LOCK), lambda: at_start(msvcrt.LK_UNLCK)
+    import fcntl
+
+    return lambda: fcntl.flock(file, fcntl.LOCK_EX), lambda: fcntl.flock(file, fcntl.LOCK_UN)

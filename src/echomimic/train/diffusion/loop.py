@@ -18,7 +18,7 @@ from echomimic.train.diffusion.batch import Batch, Sample
 from echomimic.train.diffusion.checkpoints import Stateful, list_checkpoints, load_checkpoint, save_checkpoint
 from echomimic.train.diffusion.lora import trainable_parameters
 from echomimic.train.diffusion.losses import latent_loss
-from echomimic.train.diffusion.run_log import check_trackers, cut_log, write_log
+from echomimic.train.diffusion.run_folder import check_trackers, cut_log, write_log
 from echomimic.train.diffusion.settings import LossSettings, OptimizerSettings, TrainSettings
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, freeze_in

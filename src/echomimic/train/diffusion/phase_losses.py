@@ -13,10 +13,15 @@ from torch import Tensor, nn
 
 from echomimic.errors import OptionError
 from echomimic.train.diffusion.batch import Batch
-from echomimic.train.diffusion.perceptual import Distance, perceptual_distance
+from echomimic.train.diffusion.losses import (
+    Distance,
+    checkpoint_decoder,
+    decode_crops,
+    perceptual_distance,
+    without_margin,
+)
 from echomimic.train.diffusion.reader import load_reader
 from echomimic.train.diffusion.settings import PhaseLossSettings
-from echomimic.train.diffusion.spatial import checkpoint_decoder, decode_crops, without_margin
 from echomimic.train.diffusion.targets import NoiseSchedule
 
 Phase = Literal["pose", "detail", "perceptual"]

@@ -16,13 +16,13 @@ from echomimic.train.diffusion.distil import DistillationObjective
 from echomimic.train.diffusion.encoding import cache_latents, on_pictures
 from echomimic.train.diffusion.half_body import HalfBodySamples, open_headshots
 from echomimic.train.diffusion.loop import LossTerm, Objective, Report, VelocityObjective, train
+from echomimic.train.diffusion.losses import SpatialLoss
 from echomimic.train.diffusion.manifest import Row, hours_by_rights, subjects
 from echomimic.train.diffusion.phase_losses import load_phase_loss
 from echomimic.train.diffusion.rights import require_written_consent
 from echomimic.train.diffusion.run_folder import SETTINGS, describe_data, people_shown, write_run
 from echomimic.train.diffusion.samples import ClipSamples
 from echomimic.train.diffusion.settings import TrainSettings, differences, read_settings
-from echomimic.train.diffusion.spatial import SpatialLoss
 from echomimic.train.diffusion.starts import Start, load_start
 from echomimic.train.diffusion.trainee import count_parameters
 from echomimic.train.diffusion.validate import Score, Validation

@@ -8,9 +8,7 @@ from echomimic.checkpoints import checksum
 from echomimic.mesh.expected_mouth import mouth_of_features
 from echomimic.motion.lags import Sync
 from echomimic.train.diffusion.manifest import FaceScore, Row, Source, SyncScore
-from echomimic.train.diffusion.prepare.settings import PrepareSettings
-from echomimic.train.diffusion.prepare.shots import Span, luma_changes, split
-from echomimic.train.diffusion.prepare.sync import (
+from echomimic.train.diffusion.prepare.quality import (
     VideoSync,
     check_sync,
     scan_piece,
@@ -18,8 +16,9 @@ from echomimic.train.diffusion.prepare.sync import (
     speech_fraction,
     sync_of_video,
 )
+from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.tracks import TrackedPiece, track_piece
-from echomimic.train.diffusion.prepare.video import DroppedError, OpenedVideo, open_video
+from echomimic.train.diffusion.prepare.video import DroppedError, OpenedVideo, Span, luma_changes, open_video, split
 from echomimic.train.diffusion.prepare.write import write_clip
 from echomimic.train.diffusion.rights import Recording
 from echomimic.types import Floats

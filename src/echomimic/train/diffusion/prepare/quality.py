@@ -1,5 +1,7 @@
-"""Measure the pictures of a crop: sharpness and exposure of the face, static text, motion of the camera."""
+"""Measures of a piece: sharpness and exposure of the face, text, motion of the camera, lip sync, and a fingerprint."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -7,9 +9,68 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks.face import shrink
+from echomimic.mesh.speech_to_face import FEATURE_RATE, SpeechFeatures, mel_blocks, speech_flags
+from echomimic.motion.lags import Sync, scan_lags
+from echomimic.train.diffusion.manifest import SyncScore
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.video import DroppedError
 from echomimic.types import Floats, Picture
+
+PLACES = (1 / 6, 1 / 2, 5 / 6)
+"""Places of the hashed frames in a clip, in fractions of its length."""
+_TIMES, _BANDS = 16, 4
+_PICTURE_BITS, _SOUND_BITS = 64 * len(PLACES), _TIMES * _BANDS
+_PICTURES_DIFFER, _SOUND_DIFFERS = 24, 6
+"""Bits in which the fingerprints of one recording may differ, for another encoding of it."""
+_KEYS = 4
+"""Parts of the sound's bits by which candidates are looked up."""
+
+
+def picture_bits(pixels: Picture) -> npt.NDArray[np.bool_]:
+    """64 bits: signs of the low frequencies of a picture's luma against their median (pHash)."""
+    small = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    low = np.asarray(cv2.dct(small.astype(np.float32)), np.float32)[:8, :8].ravel()
+    bits: npt.NDArray[np.bool_] = low > np.median(low[1:])
+    return bits
+
+
+def sound_bits(samples: Floats) -> npt.NDArray[np.bool_]:
+    """64 bits of 16 kHz sound: signs of changes over time and frequency (Haitsma and Kalker, 2002)."""
+    power = np.concatenate([np.zeros((0, 40), np.float32), *mel_blocks([samples])])
+    parts = np.array_split(power, _TIMES + 1)
+    bands = np.stack([part.reshape(len(part), _BANDS + 1, -1).sum(axis=(0, 2)) for part in parts])
+    levels = np.log(bands.astype(np.float64) + 1e-3)
+    bits: npt.NDArray[np.bool_] = (np.diff(np.diff(levels, axis=1), axis=0) > 0).ravel()
+    return bits
+
+
+def fingerprint(pictures: Sequence[Picture], samples: Floats) -> str:
+    """Hex fingerprint of a clip from its frames at `PLACES` and its sound."""
+    bits = np.concatenate([*map(picture_bits, pictures), sound_bits(samples)])
+    return np.packbits(bits).tobytes().hex()
+
+
+def duplicates(fingerprints: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """From (id, fingerprint) in order: each id that duplicates an earlier one, with that one."""
+    found: dict[str, str] = {}
+    kept: dict[tuple[int, bytes], list[tuple[str, npt.NDArray[np.bool_]]]] = {}
+    for name, text in fingerprints:
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8)).astype(np.bool_)
+        keys = [(k, part.tobytes()) for k, part in enumerate(np.split(bits[_PICTURE_BITS:], _KEYS))]
+        near = (other for key in keys for other in kept.get(key, ()) if _is_same(bits, other[1]))
+        same = next(near, None)
+        if same is not None:
+            found[name] = same[0]
+            continue
+        for key in keys:
+            kept.setdefault(key, []).append((name, bits))
+    return found
+
+
+def _is_same(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> bool:
+    differ = a != b
+    return bool(differ[:_PICTURE_BITS].sum() <= _PICTURES_DIFFER and differ[_PICTURE_BITS:].sum() <= _SOUND_DIFFERS)
+
 
 _EVERY = 12
 """Every so many frames are measured, each against the one before."""
@@ -119,3 +180,73 @@ def check_quality(quality: Quality, settings: PrepareSettings) -> None:
         raise DroppedError("text", f"{quality.text:.1%} of the lower fifth")
     if quality.camera > settings.most_camera:
         raise DroppedError("camera", f"{quality.camera:.1f} pixels a frame")
+
+
+SECONDS = 10.0
+"""Length for which the settings state the least correlation."""
+_AGREES = 0.1
+"""A piece takes the offset of its video if its own best correlation is no more than this above the one there."""
+
+
+def scan_piece(gap: Floats, expected: Floats, settings: PrepareSettings) -> Sync | None:
+    """Correlations by lag between the lips that are seen (T,) and those that the sound asks for (T,)."""
+    return scan_lags(gap, expected, settings.fps, settings.lag)
+
+
+@dataclass(frozen=True)
+class VideoSync:
+    """The lag of a video's sound in frames, by all of its pieces; `certain` if they show that the mouth follows it."""
+
+    offset: int
+    certain: bool
+
+
+def sync_of_video(scans: Sequence[Sync | None], lengths: Sequence[int], settings: PrepareSettings) -> VideoSync | None:
+    """The peak of the mean scan of a video's pieces, weighted by their lengths in frames; None without any."""
+    known = [(sync, length) for sync, length in zip(scans, lengths, strict=True) if sync is not None]
+    widest = max((sync.lag for sync, _ in known), default=0)
+    full = [(sync, length) for sync, length in known if sync.lag == widest]
+    if not full:
+        return None
+    weights = [length for _, length in full]
+    mean = Sync(np.average(np.stack([sync.scan for sync, _ in full]), axis=0, weights=weights), settings.fps)
+    score = score_sync(mean, None)
+    return VideoSync(score.offset, _is_enough(score, sum(weights) / settings.fps, settings))
+
+
+def _is_enough(score: SyncScore, seconds: float, settings: PrepareSettings) -> bool:
+    """Whether a mouth follows a sound; by chance the correlation of `seconds` reaches less the longer they are."""
+    short = math.sqrt(SECONDS / seconds)
+    return score.r >= settings.least_sync * short and score.confidence >= settings.least_confidence * short
+
+
+def score_sync(sync: Sync, common: VideoSync | None) -> SyncScore:
+    """Offset, correlation there and its distance to the median over all lags; the video's offset where it fits."""
+    offset = sync.offset
+    if common is not None and abs(common.offset) <= sync.lag:
+        offset = common.offset if sync.scan.max() - sync.scan[common.offset + sync.lag] <= _AGREES else offset
+    r = float(sync.scan[offset + sync.lag])
+    return SyncScore(offset, round(r, 4), round(r - float(np.median(sync.scan)), 4))
+
+
+def check_sync(score: SyncScore | None, seconds: float, video: VideoSync | None, settings: PrepareSettings) -> None:
+    """Raise DroppedError if the mouth does not follow the sound.
+
+    A piece that agrees with a video whose sync is certain needs `in_sync_video` of the correlation only.
+    """
+    if score is None:
+        raise DroppedError("sync_weak", "the mouth does not move")
+    agrees = video is not None and video.certain and score.offset == video.offset
+    least = settings.in_sync_video * settings.least_sync * math.sqrt(SECONDS / seconds)
+    if not (agrees and score.r >= least) and not _is_enough(score, seconds, settings):
+        raise DroppedError("sync_weak", f"correlation {score.r:.2f}, {score.confidence:.2f} above the median")
+    if abs(score.offset) > settings.most_offset:
+        raise DroppedError("sync_offset", f"{score.offset:+d} frames")
+
+
+def speech_fraction(features: SpeechFeatures, start: float, seconds: float) -> float:
+    """Fraction of a part of the sound in which somebody speaks."""
+    flags = speech_flags(features)[
+        max(0, round(start * FEATURE_RATE)) : max(0, round((start + seconds) * FEATURE_RATE))
+    ]
+    return float(flags.mean()) if len(flags) else 0.0

@@ -11,7 +11,7 @@ from echomimic.files import TEMPORARY
 from echomimic.media.output import writing
 from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import FILE_NAME, Row, append_rows, read_manifest, write_rows
-from echomimic.train.diffusion.prepare.fingerprint import duplicates
+from echomimic.train.diffusion.prepare.quality import duplicates
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.shards import index_shards, pack
 from echomimic.train.diffusion.prepare.video import stated_seconds

@@ -16,8 +16,7 @@ from echomimic.media.writer import MP4, encode
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.motion import save_motion
 from echomimic.train.diffusion.manifest import SUFFIXES, Checksums
-from echomimic.train.diffusion.prepare.fingerprint import PLACES, fingerprint
-from echomimic.train.diffusion.prepare.quality import Quality, QualityMeter, check_quality
+from echomimic.train.diffusion.prepare.quality import PLACES, Quality, QualityMeter, check_quality, fingerprint
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.tracks import TrackedPiece
 from echomimic.types import Floats, Picture
