@@ -196,7 +196,7 @@ class WorkOptions:
             raise OptionError(
                 f"`from` is {start:g} s and the video lasts {seconds:g} s; expected a time in it", code="span_empty"
             )
-        if start >= end:
+        if not start < end:  # also if `to` is no number
             raise OptionError(
                 f"`from` is {start:g} s and `to` {end:g} s; expected `from` before `to`", code="span_empty"
             )

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from typing_extensions import Self
 
@@ -39,7 +40,7 @@ class Journal:
 
     record: RenderRecord
     suffix: str
-    token: str
+    token: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     kept: bool = False
     is_pending: bool = False
 

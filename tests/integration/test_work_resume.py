@@ -149,6 +149,8 @@ def test_a_span_of_a_mesh_video_is_that_of_a_whole_render_and_nothing_else_chang
         api.animate(*inputs, output=video, work=WorkOptions(start=4.5), **changed)
     with pytest.raises(OptionError, match="expected `from` before `to`"):
         api.animate(*inputs, output=video, work=WorkOptions(start=2, end=1), **changed)
+    with pytest.raises(OptionError, match="expected `from` before `to`"):
+        api.animate(*inputs, output=video, work=WorkOptions(end=float("nan")), **changed)
     with pytest.raises(OutputError, match="there is no kept work for b"):
         api.animate(*inputs, output=other, work=WorkOptions(start=1), **changed)
     with pytest.raises(OutputError, match="another size, length"):

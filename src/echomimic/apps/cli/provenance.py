@@ -129,7 +129,7 @@ def replay(
     else:
         mean = result.mean_difference
         how = "in number or size" if mean is None else f"by {mean:.3f} grey values in the mean"
-        why = "; ".join(result.reasons) or "the versions are the same: another processor or device"
+        why = "; ".join(result.reasons) or "the versions are the same: another processor or device, or an edited record"
         print_line(f"frames differ from {file} from frame {result.first_difference} on, {how}; {why}")
     raise typer.Exit(0 if result.equal else 1)
 
