@@ -119,7 +119,7 @@ class Host:
 
 def modules(host: Host) -> dict[str, ModuleType]:
     """The host's modules by name."""
-    plain = ("Image", "Audio", "Video", "String", "Int", "Float", "Boolean", "Combo")
+    plain = ("Image", "Audio", "Video", "String", "Int", "Float", "Boolean", "Combo", "Mask")
     io = SimpleNamespace(**{name: kind(name.upper()) for name in plain})
     io.Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
     io.BoundingBox = kind("BOUNDING_BOX")

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +23,7 @@ from echomimic.options import OPTION_NAMES
 from echomimic.presets import PRESETS
 from helpers import comfy_standin
 from helpers.comfy_standin import Host, Interrupted, executed, load_nodes
+from helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,7 +200,8 @@ def test_talk_loads_what_it_is_asked_for(
     load, sampler = first.values()
     assert load == next(iter(other.values()))  # so the host need not load again
     assert executed("EchoMimicLoad", **load["inputs"])[0].preset.name == preset
-    wanted = {slot.id for slot in nodes["EchoMimicSampler"].define_schema().inputs} - {"motion", "bounding_box"}
+    links = {"motion", "bounding_box", "face_mask"}
+    wanted = {slot.id for slot in nodes["EchoMimicSampler"].define_schema().inputs} - links
     assert set(sampler["inputs"]) == wanted and sampler["inputs"]["seed"] == 1
 
 
@@ -260,6 +264,47 @@ def test_missing_weights_are_named_with_folder_and_command(nodes: dict[str, Any]
     assert f"{version.lower()}/reference_unet" in words and "vae" in words and "version mesh" in words
 
 
+def fetching(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], fetch: Any) -> None:
+    monkeypatch.setattr("echomimic.apps.comfy.host.fetch", fetch)
+    nodes["EchoMimicLoad"].hidden = SimpleNamespace(unique_id="3")
+    nodes["EchoMimicLoad"].execute({"version": "V2", "speed": "fast", "fetch": True})
+
+
+def test_the_loader_fetches_weights_where_that_is_asked(
+    nodes: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(files: Any, folder: Path, say: Any, progress: Any) -> None:
+        asked.append((folder, [file.name for file in files]))
+        say("https://huggingface.co/BadToBest/EchoMimicV2  licence: apache-2.0")
+        progress(5, 10)
+        time.sleep(0.5)
+
+    with pytest.raises(WeightsError, match="fetch on"):  # nothing came
+        fetching(monkeypatch, nodes, fetch)
+    assert asked[0][0] == host.root / "models" / "echomimic" and "v2/denoising_unet_acc" in asked[0][1]
+    assert ("3", "https://huggingface.co/BadToBest/EchoMimicV2  licence: apache-2.0") in host.texts
+    assert (5, 10) in [(done, total) for done, total, _ in host.reported]
+
+
+def test_a_fetch_is_stopped(nodes: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Event()
+
+    def fetch(files: Any, folder: Path, say: Any, progress: Any) -> None:
+        try:
+            while True:
+                progress(1, 10)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    host.stop_after = 1
+    with pytest.raises(Interrupted):
+        fetching(monkeypatch, nodes, fetch)
+    assert ended.wait(PATIENCE), "the download ends too"
+
+
 def test_another_vae_is_refused(nodes: dict[str, Any]) -> None:
     loader = nodes["Echo_LoadModel"]
     with pytest.raises(WeightsError, match="models/vae"):
@@ -318,6 +363,24 @@ def test_bounding_boxes_of_core_nodes_say_where_the_face_is(found: Any, number: 
     assert box_of(found, number) == (left, 5.0, 4.0 if left == 9 else 3.0, 4.0 if left == 9 else 3.0)
 
 
+def test_a_mask_says_where_the_face_is(nodes: dict[str, Any], image: torch.Tensor) -> None:
+    """And the node gives the face as a mask of its crop and as a box of the picture."""
+    portrait, mask = nodes["EchoMimicPortrait"], torch.zeros((1, 128, 128))
+    mask[0, 30:90, 40:100] = 1  # half the size of the picture
+    values = defaults(portrait, size=64)
+    one = portrait.execute(image=image, face_mask=mask, **values).result
+    found = [{"x": 80.0, "y": 60.0, "width": 120.0, "height": 120.0}]
+    other = portrait.execute(image=image, bounding_box=found, **values).result
+    assert one[1].crop == other[1].crop
+    face, place = one[3], one[4]
+    assert face.shape == (1, 64, 64) and face[0, 32, 32] == 1 and face[0, 0, 0] == 0
+    assert set(place) == {"x", "y", "width", "height"} and 40 < place["x"] < 120
+    with pytest.raises(FaceError, match="black everywhere"):
+        portrait.execute(image=image, face_mask=torch.zeros((1, 64, 64)), **values)
+    with pytest.raises(OptionError, match="a bounding box and a mask came in"):
+        portrait.execute(image=image, face_mask=mask, bounding_box=found, **values)
+
+
 def test_a_box_that_is_not_there(nodes: dict[str, Any]) -> None:
     for found, number in (([], 0), ([[]], 0), ([box(1, 2)], 2)):
         with pytest.raises(FaceError, match="one round the face"):
@@ -331,7 +394,7 @@ def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], 
     square = {"x": 40.0, "y": 40.0, "width": 150.0, "height": 170.0}
     linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1].crop
     assert abs(linked.left + linked.source_width / 2 - found.left - found.source_width / 2) < 40
-    with pytest.raises(OptionError, match="unlink the box"):
+    with pytest.raises(OptionError, match="face_box and a bounding box came in"):
         portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})
 
 

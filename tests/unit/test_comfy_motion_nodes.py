@@ -10,7 +10,7 @@ import pytest
 from echomimic.errors import MotionError
 from echomimic.media import read_video
 from helpers import comfy_standin
-from helpers.comfy_standin import Host, load_nodes
+from helpers.comfy_standin import Host, Interrupted, load_nodes
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_a_motion_is_predicted_edited_and_shown(host: Host) -> None:
     assert np.abs(again.motion.curves["jaw"] - edited.motion.curves["jaw"]).max() < 0.05
     video, sheet = run("EchoMimicPreviewMotion", motion=edited, image=image, audio=audio)
     assert read_video(Path(video.path)).count == 20 and sheet.shape[0] == 1
+
+
+def test_a_prediction_is_stopped_while_the_voice_is_read(host: Host) -> None:
+    image, audio = run("EchoMimicExample")
+    (model,) = run("EchoMimicLoad", version={"version": "mesh"})
+    host.stop_after = 0
+    with pytest.raises(Interrupted):
+        run("EchoMimicPredictMotion", model=model, image=image, audio=audio)
 
 
 def test_a_drawn_curve_covers_the_whole_range(host: Host) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from echomimic import checkpoints as weights
 from echomimic.apps.cli.weights import app
 from echomimic.checkpoints import FILES, convert_file, fetch, locate, read_tensors, require
-from echomimic.checkpoints.registry import Published
+from echomimic.checkpoints.registry import Published, Report
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.networks import (
     MismatchError,
@@ -261,8 +261,10 @@ class ShelfHub:
     def describe(self, repository: str, path: str) -> Published:
         return self.published
 
-    def download(self, repository: str, path: str, folder: Path) -> Path:
+    def download(self, repository: str, path: str, folder: Path, report: Report | None) -> Path:
         self.downloads += 1
+        if report is not None:
+            report(self.published.size // 2)
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(self.source.read_bytes())
@@ -272,8 +274,10 @@ class ShelfHub:
 def test_fetch_shows_licences_checks_and_does_not_fetch_twice(tmp_path) -> None:
     hub = ShelfHub(condition_file(tmp_path / "theirs.pth"))
     said: list[str] = []
+    counted: list[tuple[int, int]] = []
     for _ in range(2):
-        (path,) = fetch([LOCATOR], tmp_path / "here", said.append, hub)
+        (path,) = fetch([LOCATOR], tmp_path / "here", said.append, hub, lambda *count: counted.append(count))
+    assert counted == [(hub.published.size // 2, hub.published.size)]
     assert hub.downloads == 1
     assert locate(LOCATOR, [tmp_path / "here"]) == path
     assert said[0] == "https://huggingface.co/BadToBest/EchoMimic  licence: apache-2.0"

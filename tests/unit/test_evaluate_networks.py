@@ -224,7 +224,7 @@ def test_weights_are_fetched_from_the_hub_where_that_is_asked(tmp_path: Path, mo
         def describe(self, repository: str, path: str) -> Published:
             return Published(len(content), hashlib.sha256(content).hexdigest())
 
-        def download(self, repository: str, path: str, folder: Path) -> Path:
+        def download(self, repository: str, path: str, folder: Path, report: object) -> Path:
             assert (repository, path) == ("opencv/faces", "sub/face.onnx")
             (folder / "sub").mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from echomimic.apps.batch import BatchRow, BatchWorker
@@ -17,8 +18,12 @@ from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import ANIMATION, JobSettings
 from echomimic.apps.jobs.runner import EngineCache, JobRequest, run_job
 from echomimic.apps.jobs.worker import MessageWriter, WorkerProgress, perform
+from echomimic.cancellation import cancellable
 from echomimic.errors import Cancelled, InputError
+from echomimic.media import speech_from_samples
 from echomimic.media.segments import Segment
+from echomimic.mesh.speech_to_face import predict_curves
+from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.work import WorkFolder
 
@@ -50,6 +55,29 @@ def test_three_jobs_of_one_preset_build_its_networks_once(
     run_job(request(tmp_path, head_file, voice_file, preset="mesh", options={"frames": 2}), engines=engines)
     run_job(request(tmp_path, head_file, voice_file), engines=engines)
     assert len(built) == 2, "another preset releases the engine before"
+
+
+def test_a_job_is_cancelled_while_its_voice_is_read(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
+    """Nothing has been prepared or reported by then, so a voice of any length is left within a second of it."""
+    progress, reports = WorkerProgress(MessageWriter(StringIO()), 0), list[str]()
+    progress.stop.set()
+    for kind in ("animation", "track"):
+        asked = request(tmp_path, head_file, voice_file, preset="mesh", kind=kind, options={})
+        with pytest.raises(Cancelled), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("echomimic.mesh.engine.MeshEngine.prepare", lambda *_, **__: reports.append("prepared"))
+            run_job(asked, progress)
+    assert reports == []
+
+
+def test_long_curves_are_cancelled_between_pieces() -> None:
+    speech, asked = speech_from_samples(np.random.default_rng(0).normal(0, 0.1, 120 * 16_000), 16_000), [0]
+
+    def check() -> None:
+        asked[0] += 1
+
+    with cancellable(check):
+        predict_curves(speech, Options(), 3000)
+    assert asked[0] > 120, "once a second of the voice, and for each movement"
 
 
 class Previews:

@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from echomimic.checkpoints.reading import checksum, default_folder, read_tensors
 from echomimic.errors import EchoMimicError, SetupError, WeightsError
 from echomimic.installation import missing_package
+from echomimic.types import Progress
 
 VARIABLE = "ECHOMIMIC_WEIGHTS"
 V1, V2 = "BadToBest/EchoMimic", "BadToBest/EchoMimicV2"
@@ -157,6 +159,7 @@ def _holds(family: str, place: Path) -> bool:
 
 
 Say = Callable[[str], None]
+Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,8 @@ class Hub(Protocol):
     def describe(self, repository: str, path: str) -> Published:
         """Size and checksum of a file."""
 
-    def download(self, repository: str, path: str, folder: Path) -> Path:
-        """Download a file into `folder`, resuming a partial download."""
+    def download(self, repository: str, path: str, folder: Path, report: Report | None) -> Path:
+        """Download a file into `folder`, resuming a partial download; `report` gets the number of bytes so far."""
 
 
 class HuggingFace:
@@ -200,9 +203,28 @@ class HuggingFace:
         (info,) = self._hub.HfApi().get_paths_info(repository, [path])
         return Published(info.size, info.lfs.sha256 if info.lfs else None)
 
-    def download(self, repository: str, path: str, folder: Path) -> Path:
-        """Download a file into `folder`, resuming a partial download."""
-        return Path(self._hub.hf_hub_download(repository, path, local_dir=folder))
+    def download(self, repository: str, path: str, folder: Path, report: Report | None) -> Path:
+        """Download a file into `folder`, resuming a partial download; `report` gets the number of bytes so far."""
+        download, more = self._hub.hf_hub_download, {}
+        if report is not None and "tqdm_class" in signature(download).parameters:
+            more["tqdm_class"] = _reporting_bar(self._hub.utils.tqdm, report)
+        return Path(download(repository, path, local_dir=folder, **more))
+
+
+def _reporting_bar(base: Any, report: Report) -> Any:
+    """The progress bar of huggingface-hub, which also reports."""
+
+    class ReportingBar(base):  # type: ignore[misc]
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self._bytes = int(named.get("initial") or 0)
+
+        def update(self, n: float | None = 1) -> Any:
+            self._bytes += int(n or 0)
+            report(self._bytes)
+            return super().update(n)
+
+    return ReportingBar
 
 
 def target_of(file: WeightFile, folder: Path) -> Path:
@@ -210,28 +232,40 @@ def target_of(file: WeightFile, folder: Path) -> Path:
     return folder / (file.family or file.name) / file.path
 
 
-def fetch(files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None) -> list[Path]:
+def fetch(
+    files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None, progress: Progress | None = None
+) -> list[Path]:
     """Download and verify the files that are not in `folder` yet; the licences are printed first.
 
-    Raises WeightsError if the hub cannot be reached or a file differs from what the hub states.
+    `progress` counts the bytes of all files. Raises WeightsError if the hub cannot be reached or a file differs from
+    what the hub states.
     """
     wanted = list(files)
     hub = hub or HuggingFace()
     for repository in dict.fromkeys(file.repository for file in wanted):
         licence = _request(partial(hub.licence, repository), repository)
         say(f"https://huggingface.co/{repository}  licence: {licence}")
-    return [_fetch_one(file, folder, say, hub) for file in wanted]
+    published = [_request(partial(hub.describe, file.repository, file.path), file.repository) for file in wanted]
+    total, done, paths = sum(each.size for each in published), 0, []
+    for file, each in zip(wanted, published, strict=True):
+        report = progress and partial(_report, progress, done, total)
+        paths.append(_fetch_one(file, each, folder, say, hub, report))
+        done += each.size
+    return paths
 
 
-def _fetch_one(file: WeightFile, folder: Path, say: Say, hub: Hub) -> Path:
+def _report(progress: Progress, before: int, total: int, size: int) -> None:
+    progress(before + size, total)
+
+
+def _fetch_one(file: WeightFile, published: Published, folder: Path, say: Say, hub: Hub, report: Report | None) -> Path:
     target = target_of(file, folder)
-    published: Published = _request(partial(hub.describe, file.repository, file.path), file.repository)
     if target.is_file() and target.stat().st_size == published.size:
         say(f"{file.name}: here already ({published.size / 1e6:.0f} MB)")
         return target
     say(f"{file.name}: {published.size / 1e6:.0f} MB")
     home = folder / (file.family or file.name)
-    path: Path = _request(partial(hub.download, file.repository, file.path, home), file.repository)
+    path: Path = _request(partial(hub.download, file.repository, file.path, home, report), file.repository)
     _compare(path, published)
     return path
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.cancellation import check_cancelled
 from echomimic.errors import SoundError
 from echomimic.media.source import check_file, decoded_frames, is_picture, open_media, sound_streams, start_time
 from echomimic.notes import note
@@ -115,6 +116,7 @@ def _scan(path: Path, track: int) -> _Scan:
     """Decode a sound track to the end."""
     scan = _Scan(track)
     for chunk in _decode(path, scan):
+        check_cancelled()
         scan.first = scan.first or chunk
         scan.seconds += len(chunk.samples) / chunk.rate
         scan.peak = max(scan.peak, _peak(chunk.samples, path.name))
@@ -154,6 +156,7 @@ def speech_chunks(speech: Speech, rate: int, channels: int) -> Iterator[Floats]:
     """Yield the voice as float32 (n, channels) in -1..1 at `rate` Hz, about a second at a time."""
     chunks = _in_memory(speech) if speech.samples is not None else _decode(_path(speech), _Scan(speech.track))
     for chunk in _resampled((Chunk(fold(chunk, channels), chunk.rate) for chunk in chunks), rate):
+        check_cancelled()
         yield np.clip(chunk, -1.0, 1.0)
 
 

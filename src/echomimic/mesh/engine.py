@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.cancellation import check_cancelled
 from echomimic.engines import WHOLE, Part
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
@@ -163,8 +164,12 @@ class MeshRender:
     @cached_property
     def motion(self) -> LandmarkTrack:
         """The rendered motion: landmarks (T, 478, 3) in pixels of the video, with its curves."""
-        points = np.stack([self.prepared.scene.landmarks(row) for row in self.curves.values])
+        points = np.stack([self._landmarks(row) for row in self.curves.values])
         return LandmarkTrack(points, self.size, self.fps, np.ones(len(points), bool), self.curves)
+
+    def _landmarks(self, row: Floats) -> Floats:
+        check_cancelled()
+        return self.prepared.scene.landmarks(row)
 
     def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield (H, W, 3) frames of the portrait speaking."""

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from echomimic.cancellation import check_cancelled
 from echomimic.types import Floats
 
 _Times = npt.NDArray[np.float64]
@@ -120,6 +121,7 @@ def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
 
 def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
     """Noise of unit variance as a sum of sines; its power falls steeply above `corner` Hz."""
+    check_cancelled()
     draw = _draw(seed, f"waves {name}")
     hertz = np.exp(draw.uniform(np.log(0.08), np.log(1.6), 20))
     power = hertz / (1 + (hertz / corner) ** 4)

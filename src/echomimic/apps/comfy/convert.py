@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from echomimic.apps.comfy import host
 from echomimic.errors import EchoMimicError, FaceError, MotionError, PictureError, SoundError
 from echomimic.notes import note
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait, Speech
+
+if TYPE_CHECKING:
+    from echomimic.landmarks.crop import Crop
 
 
 def portrait_of(image: Any) -> Portrait:
@@ -141,6 +144,32 @@ def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
         raise FaceError(f"{len(boxes)} bounding boxes came in; expected at least {max(1, number)}: one round the face")
     box = boxes[number - 1] if number else max(boxes, key=lambda each: each["width"] * each["height"])
     return float(box["x"]), float(box["y"]), float(box["width"]), float(box["height"])
+
+
+def box_of_mask(mask: Any, portrait: Portrait) -> tuple[float, float, float, float]:
+    """Left, top, width and height of what is white in a MASK (B, H, W), in the portrait's pixels. Raises FaceError."""
+    white = np.asarray(mask.detach().cpu().numpy().reshape(-1, *mask.shape[-2:])[0] > 0.5)
+    if not white.any():
+        raise FaceError("the mask is black everywhere; expected white on the face: check the node it comes from")
+    scale = portrait.height / white.shape[0], portrait.width / white.shape[1]
+    edges = [np.flatnonzero(white.any(axis=axis))[[0, -1]] + (0, 1) for axis in (1, 0)]
+    (top, bottom), (left, right) = (each * factor for each, factor in zip(edges, scale, strict=True))
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def mask_of(landmarks: Floats, crop: "Crop") -> Any:
+    """The face in a crop as a MASK (1, H, W): 1 within the outline of the landmarks (478, 3) of the whole picture."""
+    import cv2
+
+    mask = np.zeros((crop.height, crop.width), np.float32)
+    outline = cv2.convexHull(np.rint(crop.points(landmarks)[:, :2]).astype(np.int32))
+    cv2.fillConvexPoly(mask, outline, (1.0,))
+    return import_module("torch").from_numpy(mask)[None]
+
+
+def made_box(box: tuple[float, float, float, float]) -> dict[str, int]:
+    """A BOUNDING_BOX of left, top, width and height."""
+    return dict(zip(("x", "y", "width", "height"), map(round, box), strict=True))
 
 
 def landmarks_of(found: Any, fps: float) -> LandmarkTrack:

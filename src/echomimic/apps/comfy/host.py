@@ -6,16 +6,19 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from echomimic.apps.comfy.legacy_schema import ORIGINAL_FOLDER, POSES
-from echomimic.checkpoints import FILES, search_paths
+from echomimic.checkpoints import FILES, fetch, search_paths
 from echomimic.engines import Engine
-from echomimic.errors import DeviceError, WeightsError
+from echomimic.errors import Cancelled, DeviceError, WeightsError
 from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.presets import find_preset, missing_files
@@ -56,20 +59,67 @@ def weights_of(preset: str) -> Path | None:
     """The folder that holds every file of a preset; None for a preset without files. Raises WeightsError."""
     if not find_preset(preset).files:
         return None
-    places = weight_folders()
-    lacking = {place: missing_files(preset, place) for place in places}
-    complete = next((place for place, files in lacking.items() if not files), None)
-    if complete is not None:
-        return complete
-    first = Path(_paths().get_folder_paths(WEIGHTS)[0])
-    best = min(lacking, key=lambda place: len(lacking[place]), default=first)
-    files = lacking.get(best) or list(dict.fromkeys(find_preset(preset).files.values()))
-    where = ", ".join(map(str, dict.fromkeys([first, *places])))
+    best, files = _fullest_folder(preset)
+    if not files:
+        return best
+    where = ", ".join(map(str, dict.fromkeys([_own_folder(), *weight_folders()])))
     source = " and ".join(f"huggingface.co/{name}" for name in dict.fromkeys(FILES[file].repository for file in files))
     raise WeightsError(
         f"preset {preset} lacks {', '.join(files)}; searched in {where}. Fetch them from {source}: echomimic weights "
-        f"fetch {preset} --to {_quoted(best)}. Without weights: EchoMimic Load with version mesh"
+        f"fetch {preset} --to {_quoted(best)}, or EchoMimic Load with fetch on. Without weights: EchoMimic Load with "
+        "version mesh"
     )
+
+
+def _own_folder() -> Path:
+    return Path(_paths().get_folder_paths(WEIGHTS)[0])
+
+
+def _fullest_folder(preset: str) -> tuple[Path, list[str]]:
+    """The folder that lacks the fewest files of a preset, and these files; the first of equals."""
+    lacking = {place: missing_files(preset, place) for place in weight_folders()}
+    best = min(lacking, key=lambda place: len(lacking[place]), default=_own_folder())
+    return best, lacking.get(best, list(dict.fromkeys(find_preset(preset).files.values())))
+
+
+def fetch_weights(preset: str, node: Any) -> None:
+    """Download what a preset lacks. The host shows files, licences and progress, and may stop it.
+
+    A download that was stopped is continued by the next one. Raises WeightsError, SetupError.
+    """
+    folder, files = _fullest_folder(preset)
+    if not files:
+        return
+    counted, stopped = (0, 1), Event()
+
+    def report(done: int, total: int) -> None:
+        nonlocal counted
+        counted = done, total
+        if stopped.is_set():
+            raise Cancelled("the download was stopped")
+
+    def say(line: str) -> None:
+        show_report(node, line)
+
+    task = partial(fetch, [FILES[name] for name in files], folder, say, progress=report)
+    future: Future[object] = Future()
+    Thread(target=_complete, args=(future, task), daemon=True).start()
+    shown = HostProgress()
+    try:
+        while not future.done():
+            shown(*counted)
+            wait([future], timeout=0.2)
+    finally:
+        stopped.set()
+    future.result()
+
+
+def _complete(future: "Future[object]", task: Callable[[], object]) -> None:
+    """Run a task, and give its result or its error to the future."""
+    try:
+        future.set_result(task())
+    except Exception as error:
+        future.set_exception(error)
 
 
 def _quoted(path: Path) -> str:
@@ -165,6 +215,7 @@ class HostProgress:
         self._count = (0, 1)
         self._picture: Picture | None = None
         self._next_preview = self._next_make = 0.0
+        self.check_cancelled = stop_if_asked
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` is finished."""

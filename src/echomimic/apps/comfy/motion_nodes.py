@@ -10,6 +10,7 @@ from echomimic.apps.comfy import host, widgets
 from echomimic.apps.comfy.convert import image_of, portrait_of, speech_of, video_of
 from echomimic.apps.comfy.nodes import MODEL, MOTION, make_options_of, make_schema
 from echomimic.apps.comfy.render import Driver, describe_motion, limit_frames
+from echomimic.cancellation import cancellable
 from echomimic.errors import MotionError
 from echomimic.notes import collect_notes
 from echomimic.types import CURVES, Curve, Motion
@@ -66,9 +67,9 @@ class PredictMotion(io.ComfyNode):  # type: ignore[misc]
     def execute(cls, model: Any, image: Any, audio: Any, **options: Any) -> Any:
         from echomimic import api
 
-        with collect_notes() as notes, widgets.rewrite_option_names():
+        with collect_notes() as notes, widgets.rewrite_option_names(), cancellable(host.stop_if_asked):
             portrait, speech = portrait_of(image), speech_of(audio)
-            given: dict[str, Any] = limit_frames(make_options_of(options, None), model, speech)
+            given: dict[str, Any] = limit_frames(make_options_of(options), model, speech)
             motion = api.predict(portrait, speech, preset=model.preset.name, engine=model.engine, **given)
         return _answer(cls, Driver(motion, align=False), notes)
 

@@ -4,7 +4,18 @@ from importlib import import_module
 from typing import Any
 
 from echomimic.apps.comfy import host, widgets
-from echomimic.apps.comfy.convert import audio_of, box_of, image_of, motion_of, portrait_of, speech_of, video_of
+from echomimic.apps.comfy.convert import (
+    audio_of,
+    box_of,
+    box_of_mask,
+    image_of,
+    made_box,
+    mask_of,
+    motion_of,
+    portrait_of,
+    speech_of,
+    video_of,
+)
 from echomimic.apps.comfy.legacy_schema import CATEGORY
 from echomimic.apps.comfy.render import (
     Driver,
@@ -18,12 +29,17 @@ from echomimic.apps.comfy.render import (
 from echomimic.errors import OptionError
 from echomimic.notes import collect_notes
 from echomimic.presets import PRESETS, resolve_preset
+from echomimic.types import Portrait
 
 io: Any = import_module("comfy_api.latest").io
 MODEL, MOTION, PLACE = (io.Custom(f"ECHOMIMIC_{kind}") for kind in ("MODEL", "MOTION", "PLACE"))
 PORTRAIT_OPTIONS = ("face", "face_box", "crop_margin", "size")
 SIDE = "side of the square in pixels; 0: 512"
 TALK_OPTIONS = ("size", "fps", "frames", "framing", "seed", "motion_strength", "mouth_strength", "blink_rate")
+FETCH = (
+    "download missing checkpoints from huggingface.co into the folder of models; their licences are shown first; "
+    "off: nothing is downloaded"
+)
 NO_FOLDER = "none"
 AUTO = "auto"
 ALIASES = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avatar"]
@@ -51,15 +67,26 @@ def _box_input() -> Any:
     return io.BoundingBox.Input("bounding_box", optional=True, force_input=True, tooltip=tooltip)
 
 
-def make_options_of(options: dict[str, Any], bounding_box: Any) -> dict[str, object]:
-    """The options that the widgets set; a linked box is the place of the face. Raises OptionError for two places."""
+def _mask_input() -> Any:
+    return io.Mask.Input("face_mask", optional=True, tooltip="where the face is, instead of a box: white on it")
+
+
+def make_options_of(
+    options: dict[str, Any], bounding_box: Any = None, mask: Any = None, portrait: Portrait | None = None
+) -> dict[str, object]:
+    """The options that the widgets set; a linked box or mask is the place of the face in the portrait.
+
+    Raises OptionError for two places.
+    """
     given = widgets.chosen_options(options)
+    places = {"face_box": given.get("face_box"), "a bounding box": bounding_box, "a mask": mask}
+    found = [name for name, value in places.items() if value is not None]
+    if len(found) > 1:
+        raise OptionError(f"{' and '.join(found)} came in; expected one of them: clear or unlink the others")
+    if mask is not None and portrait is not None:
+        return {**given, "face": None, "face_box": box_of_mask(mask, portrait)}
     if bounding_box is None:
         return given
-    if "face_box" in given:
-        raise OptionError(
-            "face_box and a bounding box came in; expected one of them: clear face_box, or unlink the box"
-        )
     return {**given, "face": None, "face_box": box_of(bounding_box, int(options.get("face", 0)))}
 
 
@@ -82,6 +109,7 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             tooltip="voice: the voice alone; landmarks: also a face's motion, given or generated from the voice",
         )
         machine = widgets.make_inputs(io, (name for name in widgets.MACHINE if name != "workers"))
+        machine.append(io.Boolean.Input("fetch", default=False, optional=True, tooltip=FETCH))
         versions = {
             "mesh": widgets.make_inputs(io, ("workers",)),
             "V1": [drive, speed, *machine],
@@ -114,6 +142,8 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             name += "-landmarks"
         if chosen.pop("speed", "full") == "fast":
             name += "-acc"
+        if chosen.pop("fetch", False):
+            host.fetch_weights(name, cls)
         return io.NodeOutput(load_model(name, widgets.chosen_options(chosen), why))
 
 
@@ -137,22 +167,28 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> Any:
-        inputs = [io.Image.Input("image"), *widgets.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE}), _box_input()]
+        options = widgets.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE})
+        inputs = [io.Image.Input("image"), *options, _box_input(), _mask_input()]
         outputs = [
             io.Image.Output("portrait", display_name="portrait"),
             PLACE.Output("place", display_name="place"),
             io.String.Output("report", display_name="report"),
+            io.Mask.Output("face_mask", display_name="face_mask"),
+            io.BoundingBox.Output("bounding_box", display_name="bounding_box"),
         ]
         description = (
-            "Crop a square around the head; EchoMimic Paste Back uses place to put the video into the picture."
+            "Crop a square around the head; EchoMimic Paste Back uses place to put the video into the picture. "
+            "face_mask is the face in the crop, bounding_box the face in the whole picture."
         )
         return make_schema("Portrait", "EchoMimic Portrait", description, inputs, outputs)
 
     @classmethod
-    def execute(cls, image: Any, bounding_box: Any = None, **options: Any) -> Any:
-        pixels, place, report = crop_portrait(portrait_of(image), make_options_of(options, bounding_box))
-        host.show_report(cls, report)
-        return io.NodeOutput(image_of([pixels]), place, report)
+    def execute(cls, image: Any, bounding_box: Any = None, face_mask: Any = None, **options: Any) -> Any:
+        portrait = portrait_of(image)
+        made = crop_portrait(portrait, make_options_of(options, bounding_box, face_mask, portrait))
+        host.show_report(cls, made.report)
+        shown = image_of([made.pixels]), made.place, made.report
+        return io.NodeOutput(*shown, mask_of(made.face.landmarks, made.place.crop), made_box(made.face.box))
 
 
 class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
@@ -248,6 +284,7 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
             *widgets.make_inputs(io, widgets.RENDER),
             MOTION.Input("motion", optional=True),
             _box_input(),
+            _mask_input(),
         ]
         outputs = [*_video_outputs(), io.Audio.Output("audio", display_name="audio")]
         description = (
@@ -258,11 +295,18 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(
-        cls, model: Any, image: Any, audio: Any, motion: Any = None, bounding_box: Any = None, **options: Any
+        cls,
+        model: Any,
+        image: Any,
+        audio: Any,
+        motion: Any = None,
+        bounding_box: Any = None,
+        face_mask: Any = None,
+        **options: Any,
     ) -> Any:
         with collect_notes() as notes:
             portrait, speech = portrait_of(image), speech_of(audio)
-            given = limit_frames(make_options_of(options, bounding_box), model, speech)
+            given = limit_frames(make_options_of(options, bounding_box, face_mask, portrait), model, speech)
         result = render(model, portrait, speech, motion, given)
         report = "\n".join([result.report, *widgets.note_lines(notes)])
         host.show_report(cls, report)

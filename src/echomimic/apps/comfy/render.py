@@ -20,6 +20,7 @@ from echomimic.types import Clip, LandmarkTrack, Motion, Picture, Portrait, Pose
 
 if TYPE_CHECKING:
     from echomimic.landmarks.crop import Crop
+    from echomimic.landmarks.face import Face
 
 _log = logging.getLogger("echomimic")
 TAGS = {"title": "AI-generated", "comment": "AI-generated video of a still picture, a face put back into it"}
@@ -216,16 +217,28 @@ def _describe_crop(crop: "Crop") -> str:
     return f"box {box} as {crop.width}x{crop.height}"
 
 
-def crop_portrait(portrait: Portrait, options: Mapping[str, object]) -> tuple[Picture, Place, str]:
-    """The square around the head, its place in the picture, and a report. Raises FaceError."""
+@dataclass(frozen=True)
+class CroppedPortrait:
+    """The square around a head, its place in the picture, the face there, and a report."""
+
+    pixels: Picture
+    place: Place
+    face: "Face"
+    report: str
+
+
+def crop_portrait(portrait: Portrait, options: Mapping[str, object]) -> CroppedPortrait:
+    """The square around the head. Raises FaceError."""
     from echomimic.landmarks.crop import frame_portrait
     from echomimic.landmarks.face import pick_face
 
     with collect_notes() as notes, rewrite_option_names():
         settings = make_options({**options, "framing": "crop"})
-        crop = frame_portrait(portrait, pick_face(portrait, settings), settings)
+        face = pick_face(portrait, settings)
+        crop = frame_portrait(portrait, face, settings)
     place = Place(crop, (portrait.width, portrait.height))
-    return crop.cut(portrait.pixels), place, "\n".join([_describe_crop(crop), *note_lines(notes)])
+    report = "\n".join([_describe_crop(crop), *note_lines(notes)])
+    return CroppedPortrait(crop.cut(portrait.pixels), place, face, report)
 
 
 def paste_back(video: Any, portrait: Portrait, place: Place) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from echomimic.cancellation import cancellable
 from echomimic.checkpoints import LoraFile
 from echomimic.engines import Engine, Part, Render, TappedEngine
 from echomimic.errors import InputError
@@ -72,10 +73,22 @@ def run_job(
     """Run a job and return what was made. Raises EchoMimicError.
 
     The engine is the given one, or that of `engines`; then a `Previewing` progress is offered every frame. Without
-    either it is loaded for this job only. `inputs` keeps what was read, for further jobs.
+    either it is loaded for this job only. `inputs` keeps what was read, for further jobs. If `progress` has the method
+    `check_cancelled`, it is called between its reports too, as while a long voice is read.
     """
-    if request.kind == "track":
-        return _run_track(request, progress)
+    with cancellable(getattr(progress, "check_cancelled", None)):
+        if request.kind == "track":
+            return _run_track(request, progress)
+        return _run_animation(request, progress, engine, engines, inputs)
+
+
+def _run_animation(
+    request: JobRequest,
+    progress: Progress | None,
+    engine: Engine | None,
+    engines: EngineCache | None,
+    inputs: "InputCache | None",
+) -> Clip:
     from echomimic import api
 
     preset, speech = request.preset, _check_limits(request)

@@ -188,7 +188,7 @@ class WorkerProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """Report the number of finished frames. Raises Cancelled, and OutputError on a full disk."""
-        self._check_cancelled()
+        self.check_cancelled()
         now = time.monotonic()
         if done == total or done == 1 or now - self._reported >= _PROGRESS_INTERVAL:
             self._reported = now
@@ -199,7 +199,7 @@ class WorkerProgress:
                 raise OutputError("the server's disk is nearly full; try again later, or ask for less", code="no_space")
 
     def preview(self, make: "Callable[[], Picture]") -> None:
-        self._check_cancelled()
+        self.check_cancelled()
         began = time.monotonic()
         if began < self._next_preview:
             return
@@ -207,7 +207,7 @@ class WorkerProgress:
         now = time.monotonic()
         self._next_preview = now + max(_PREVIEW_INTERVAL, (now - began) / _PREVIEW_FRACTION)
 
-    def _check_cancelled(self) -> None:
+    def check_cancelled(self) -> None:
         if self.stop.is_set():
             raise Cancelled("the job was cancelled")
 
