@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.eyelids import is_shut, paint_lid
+from echomimic.mesh.eyelids import open_eyes, paint_lid
 from echomimic.mesh.openings import FINER
 from echomimic.mesh.renderer import Renderer
 from echomimic.types import Picture
@@ -68,10 +68,18 @@ def test_the_layer_of_lashes_holds_only_what_is_darker_than_skin() -> None:
     assert len(opaque) > 50 * FINER and opaque.mean() < 90
 
 
+def test_a_half_shut_eye_beside_a_shut_one_does_not_wink() -> None:
+    landmarks = portrait()[1].astype(np.float64)
+    for eye, left in zip(mesh.EYES, (0.2, 0.5), strict=True):
+        upper, lower = list(eye.upper), list(eye.lower)
+        landmarks[lower] = landmarks[upper] + left * (landmarks[lower] - landmarks[upper])
+    assert open_eyes(landmarks) == []
+
+
 def test_an_eye_that_is_shut_in_the_portrait_stays_as_it_is() -> None:
     picture, landmarks = face()
     landmarks[list(EYE.upper), :2] = landmarks[list(EYE.lower), :2]
-    assert is_shut(landmarks, EYE) and not is_shut(landmarks, mesh.EYES[1])
+    assert open_eyes(landmarks) == [mesh.EYES[1]]
     renderer = Renderer(picture, landmarks)
     assert len(renderer.eyes) == 1
     there = eye_box(landmarks)

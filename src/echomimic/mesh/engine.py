@@ -19,7 +19,7 @@ from echomimic.landmarks.crop import Crop, frame_portrait
 from echomimic.landmarks.face import Face, LocatedFace, locate_face
 from echomimic.landmarks.topology import EYES
 from echomimic.mesh.background import inpaint_background, person_matte
-from echomimic.mesh.eyelids import is_shut
+from echomimic.mesh.eyelids import open_eyes
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
 from echomimic.mesh.speech_to_face import SpeechFeatures, predict_curves
@@ -116,7 +116,7 @@ def _prepared(portrait: Portrait, options: Options, face: Face | None) -> Prepar
 
 
 def _note_shut_eyes(found: LocatedFace) -> None:
-    if any(is_shut(np.asarray(found.face.landmarks, np.float64), eye) for eye in EYES):
+    if len(open_eyes(np.asarray(found.face.landmarks, np.float64))) < len(EYES):
         note(
             "eyes_shut",
             "an eye in {name} is shut and will stay shut: use a picture with open eyes",

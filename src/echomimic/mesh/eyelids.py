@@ -23,8 +23,8 @@ Array = npt.NDArray[np.float64]
 
 SLIT = 0.4
 """Height in pixels below which an eye is drawn as shut."""
-SHUT = 0.12
-"""Height of an eye in eye widths below which it counts as shut in the portrait."""
+SHUT, _HALF_SHUT = 0.12, 0.2
+"""Heights of an eye in eye widths below which it counts as shut in the portrait: alone, and beside a shut one."""
 LASHES = (0.45, 0.32)
 """Longest lashes above the eye and beside its corners, in eye widths."""
 STRIP = 0.06
@@ -98,11 +98,18 @@ def slit_fraction(height: Array | Floats) -> Array:
     return np.asarray(np.clip(0.7 * (height - SLIT), 0, 1))
 
 
-def is_shut(landmarks: Array, eye: mesh.Eye) -> bool:
-    """Whether an eye of the portrait is shut."""
+def open_eyes(landmarks: Array) -> list[mesh.Eye]:
+    """The eyes of the portrait that are not shut; a half shut eye beside a shut one is shut too, else it would wink."""
+    heights = [_height(landmarks, eye) for eye in mesh.EYES]
+    least = _HALF_SHUT if min(heights) < SHUT else SHUT
+    return [eye for eye, height in zip(mesh.EYES, heights, strict=True) if height >= least]
+
+
+def _height(landmarks: Array, eye: mesh.Eye) -> float:
+    """Height of an eye in eye widths."""
     width = float(np.linalg.norm(landmarks[eye.right, :2] - landmarks[eye.left, :2]))
     gap = np.linalg.norm(landmarks[list(eye.lower), :2] - landmarks[list(eye.upper), :2], axis=1)
-    return float(gap.max()) < SHUT * width
+    return float(gap.max()) / max(width, 1e-6)
 
 
 def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels, Lid | None]:

@@ -153,8 +153,10 @@ class EyeRenderer:
         flip = flip if abs(flip) > _FLATTEST else float(np.copysign(_FLATTEST, flip))
         strip = np.float32(STRIP * self._width)
         if flip > 0:
-            source: Floats = np.where(below < -strip, (below + strip) / np.float32(flip) - strip, below)
-            patch = _composite(patch, self._lid.lashes, place(source))
+            short = below < -strip
+            source: Floats = np.where(short, (below + strip) / np.float32(flip) - strip, below)
+            fainter = np.where(short, np.float32(flip**0.5), np.float32(1)) if flip < 1 else 1.0
+            patch = _composite(patch, self._lid.lashes, place(source), fainter)
         else:
             thin, share = self._thinned(1 - _THINNER * shut)
             hanging, line = below / np.float32(flip) - strip, np.clip(below + strip * thin + 0.5, 0, 1)

@@ -17,8 +17,12 @@ FULL_COLOUR = 24.0
 """Saturation of a face (largest minus smallest channel) from which its mouth has its full colour."""
 ONE_HUE, MANY_HUES = 0.8, 3.0
 """Spread of hue at equal lightness, in 8-bit Lab: pictures are grey below the first, coloured above the second."""
-OWN_SHADE = 1.12
-"""Brightness of a bare tooth relative to the same tooth between lips, which shade it."""
+OWN_SHADE, BRIGHTEST = 1.12, 280
+"""Brightness of a bare tooth relative to the same tooth between lips, which shade it, and its limit."""
+_ENOUGH_WHITE, _WHITE = 60, 0.25
+"""Pixels between the lids from which the white of the eyes can be measured, and its largest saturation."""
+_OWN_PALE = 0.7
+"""Chroma of teeth, at most, as a fraction of the skin's: skin is redder than white under the same light."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _SPOTS = (50, 280, 205, 425, mesh.NOSE_TIP, 9, 151)
 
@@ -45,13 +49,15 @@ def mouth_colours(picture: Pixels, points: Array, is_open: bool) -> MouthColours
     hue = skin / max(float(skin.mean()), 1.0)
     # under coloured light nothing is white: the redder the skin, the more of its hue the teeth get
     cast = float(np.clip(0.22 + 1.2 * (0.75 - hue.min()), 0.2, 0.5))
-    white = np.array([1.02, 1.0, 0.95]) * (1 - cast) + hue * cast
+    eyes = _white_of_the_eyes(picture, points)
+    white = np.array([1.02, 1.0, 0.95])
+    white = white * (1 - cast) + hue * cast if eyes is None else white * (0.85 * eyes + 0.15 * hue)
     teeth = white / white.mean() * np.clip(light * 1.05 + 12, 60, 222)
     own = own_tooth_colour(picture, points, skin) if is_open else None
     warm = dim * (1 + cast * (hue / hue.mean() - 1))
     flesh = np.array([168.0, 84.0, 84.0]) * warm
     made = {
-        "teeth": teeth if own is None else own * min(OWN_SHADE, 245 / float(own.max())),
+        "teeth": teeth if own is None else own * min(OWN_SHADE, BRIGHTEST / float(own.max())),
         "cavity": np.array([40.0, 15.0, 15.0]) * warm,
         "tongue": 0.95 * (0.72 * flesh + 0.28 * lips),
         "gum": 0.8 * (0.6 * np.array([150.0, 72.0, 74.0]) * warm + 0.4 * lips),
@@ -59,6 +65,24 @@ def mouth_colours(picture: Pixels, points: Array, is_open: bool) -> MouthColours
     colour, tint = saturation(picture, points), hue
     toned = {name: _toned(value, tint, colour).astype(np.float32) for name, value in made.items()}
     return MouthColours(skin, dim, **toned)
+
+
+def _white_of_the_eyes(picture: Pixels, points: Array) -> Array | None:
+    """(3,) hue of the palest bright pixels between the lids, with mean 1: the colour of the light; None if too few."""
+    found = []
+    for eye in mesh.EYES:
+        rim = points[[*eye.upper_curve, *eye.lower[::-1]], :2]
+        box = bounds(rim, (0, 0, 0, 0), (picture.shape[1], picture.shape[0]))
+        crop = picture[box[1] : box[3], box[0] : box[2]]
+        if crop.size:
+            found.append(crop[cover(rim, box) > 0.99].astype(np.float64))
+    inside = np.concatenate(found) if found else np.zeros((0, 3))
+    if len(inside) < _ENOUGH_WHITE:
+        return None
+    bright = inside[inside.mean(1) >= np.percentile(inside.mean(1), 60)]
+    vivid = np.ptp(bright, axis=1) / np.maximum(bright.mean(1), 1)
+    white = np.median(bright[vivid <= np.percentile(vivid, 50)], 0)
+    return white / white.mean() if np.ptp(white) < _WHITE * white.mean() else None
 
 
 def saturation(picture: Pixels, points: Array) -> float:
@@ -103,7 +127,7 @@ def own_tooth_colour(picture: Pixels, points: Array, skin: Array) -> Array | Non
     lab = cv2.cvtColor(inside[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
     chroma = np.hypot(lab[:, 1] - 128, lab[:, 2] - 128)
     flesh = cv2.cvtColor(np.asarray(skin, np.uint8)[None, None], cv2.COLOR_RGB2LAB)[0, 0].astype(np.float32)
-    pale = max(12.0, 1.1 * float(np.hypot(flesh[1] - 128, flesh[2] - 128)))
+    pale = max(12.0, _OWN_PALE * float(np.hypot(flesh[1] - 128, flesh[2] - 128)))
     teeth = (lab[:, 0] > 0.72 * flesh[0]) & (chroma < pale)
     if teeth.sum() < max(12, 0.08 * len(inside)):
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.eyelids import Lid, is_shut, paint_lid
+from echomimic.mesh.eyelids import Lid, open_eyes, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
@@ -66,10 +66,9 @@ class Renderer:
         """The picture with its eyes painted shut, and the lids of the eyes that were open."""
         picture = self.pixels
         lids: list[tuple[mesh.Eye, Lid]] = []
-        for eye in mesh.EYES:
-            if not is_shut(self.rig.landmarks, eye):
-                picture, lid = paint_lid(picture, self.rig.landmarks, eye)
-                lids += [(eye, lid)] if lid else []
+        for eye in open_eyes(self.rig.landmarks):
+            picture, lid = paint_lid(picture, self.rig.landmarks, eye)
+            lids += [(eye, lid)] if lid else []
         return picture, lids
 
     def landmarks(self, row: Floats) -> Floats:

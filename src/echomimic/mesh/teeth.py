@@ -81,6 +81,13 @@ class Projection:
         d, size = self.along, float(self.along @ self.along)
         parts = (x * d[1] - origin) / step, -y * d[0] / step, x * d[0] / size, y * d[1] / size
         right, below, first, second = (part.astype(np.float32) for part in parts)
+        edge = 1 / self.row.scale
+        low, high = float(table[..., 1].min()) + TOP - edge, float(table[..., 1].max()) + TOP + TALL + edge
+        kept = np.flatnonzero((second + first.max() >= low) & (second + first.min() <= high))
+        if not len(kept):
+            return
+        part = slice(int(kept[0]), int(kept[-1]) + 1)
+        below, second, colour, rows = below[part], second[part], colour[part], len(second[part])
         across, down = right[None] + below[:, None], first[None] + second[:, None]
         at = np.zeros((rows, columns, 2), np.float32)
         at[..., 0] = across
