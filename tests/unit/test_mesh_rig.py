@@ -1,8 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 
 from echomimic.editing.handles import find_handles
 from echomimic.landmarks import topology as mesh
+from echomimic.mesh.glasses import covers_bridge
 from echomimic.mesh.rig import OPEN, Rig, harmonic
 from helpers.mesh_faces import portrait, row
 
@@ -119,3 +121,20 @@ def test_handles_lie_on_the_face_and_a_curve_moves_each_as_far_as_it_says(smilin
     curve, step = nose.across
     turned = smiling.points(here + row(**{curve: 0.01 * step}))[4] - smiling.points(here)[4]
     assert turned[0] / 1000 == pytest.approx(0.01, rel=0.2)
+
+
+def test_glasses_turn_as_a_plane_and_hide_what_brows_do() -> None:
+    pixels, landmarks = portrait()
+    assert not covers_bridge(pixels, landmarks)
+    start, end = (landmarks[p, :2] for p in (mesh.EYES[0].right, mesh.EYES[1].left))
+    worn = pixels.copy()
+    ends = [np.round(p).astype(int).tolist() for p in (start, end)]
+    cv2.line(worn, ends[0], ends[1], (20, 20, 20), max(2, round(0.1 * float(np.linalg.norm(end - start)))))
+    assert covers_bridge(worn, landmarks)
+    stiff, free = Rig(landmarks, stiff_eyes=True), Rig(landmarks)
+    front = [p for eye in mesh.EYES for p in (eye.left, eye.right)] + [168, 6]
+    bent = [np.ptp(rig.points(row(pitch=8))[front, 1] - rig.rest[front, 1]) for rig in (stiff, free)]
+    assert bent[0] < 0.35 * bent[1]
+    brow = mesh.BROWS[0][0]
+    raised = [abs(rig.points(row(brow=1))[brow, 1] - rig.rest[brow, 1]) for rig in (stiff, free)]
+    assert raised[0] < 0.3 * raised[1]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyelids import Lid, open_eyes, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
+from echomimic.mesh.glasses import covers_bridge
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
 from echomimic.mesh.mouth_colours import edge_softness, fit_light
@@ -40,7 +41,7 @@ class Renderer:
     ) -> None:
         self.pixels = np.ascontiguousarray(pixels)
         self.size = (pixels.shape[1], pixels.shape[0])
-        self.rig = Rig(landmarks)
+        self.rig = Rig(landmarks, covers_bridge(self.pixels, np.asarray(landmarks, np.float64)))
         layered = matte is not None and background is not None
         self.around = Surroundings(self.rig.solid, self.rig.frame, self.size, matte if layered else None)
         self._flat = self.rig.landmarks[:, :2]

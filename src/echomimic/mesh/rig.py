@@ -40,6 +40,11 @@ FOLD = 0.85
 """Fraction of the upper lid's motion that its fold follows; without it the lashes would be stretched."""
 LID_PULL = 0.2
 """Fraction of the lids' motion by which they pull the skin round the eye along."""
+_STIFF_BROWS = 0.25
+"""Fraction of the motion of brows that glasses leave: the skin below them would move the glasses."""
+_FLAT, _FLAT_SIDE = (0.13, 0.26), (0.75, 0.95)
+"""Distances from the eyes, in face heights, and from the middle of the face, in halves of its width, between which the
+plane of glasses goes over into the face."""
 SWAY, BREATH = 0.045, 0.022
 """Displacement of the shoulders at full sway and breath, in face widths; the head follows."""
 
@@ -64,13 +69,17 @@ class Rig:
 
     `landmarks` are (478, 3) detected points in pixels. `solid` are the points that move: the landmarks with limited
     depth slopes at the face's rim, because a flat picture has no pixels to show there. `rest` (478, 3) is the
-    same with closed lips. `opening` is the lip distance of the portrait in mouth widths.
+    same with closed lips. `opening` is the lip distance of the portrait in mouth widths. With `stiff_eyes` (glasses,
+    see `mesh/glasses.py`) the surroundings of the eyes turn as a plane and brows hardly rise.
     """
 
-    def __init__(self, landmarks: Floats) -> None:
+    def __init__(self, landmarks: Floats, stiff_eyes: bool = False) -> None:
         self.landmarks = np.asarray(landmarks, np.float64)
         self.solid = points = _limit_slopes(self.landmarks)
         self.frame = measure(points)
+        self._brows = _STIFF_BROWS if stiff_eyes else 1.0
+        if stiff_eyes:
+            self.solid = points = _with_flat_eyes(points, self.frame)
         self._close_upper, self._close_lower = self._closing_weights(points)
         gap = self._gap(points)
         self.opening = float(gap.max() / self.frame.mouth_width)
@@ -142,7 +151,7 @@ class Rig:
                 closure,
                 max(smile, 0),
                 max(-smile, 0),
-                v[_C["brow"]],
+                v[_C["brow"]] * self._brows,
             ]
         )
 
@@ -323,6 +332,22 @@ def _limit_slopes(points: Array) -> Array:
     for _ in range(3):
         depth = (depth[None] + rise).min(1)
     return np.column_stack([flat, depth])
+
+
+def _with_flat_eyes(points: Array, frame: Frame) -> Array:
+    """The points with those round the eyes and the bridge of the nose in one plane."""
+    corners = [p for eye in mesh.EYES for p in (eye.left, eye.right)]
+    terms = np.column_stack([np.ones(len(points)), points[:, :2]])
+    chosen = [*corners, *_BRIDGE]
+    plane = terms @ np.linalg.lstsq(terms[chosen], points[chosen, 2], rcond=None)[0]
+    off = points - points[corners].mean(0)
+    below, beside = np.abs(off @ frame.axes[1]) / frame.face_height, np.abs(off @ frame.axes[0]) / frame.face_width * 2
+    fractions = [np.clip((x - low) / (high - low), 0, 1) for x, (low, high) in ((below, _FLAT), (beside, _FLAT_SIDE))]
+    flat = np.prod([1 - x * x * (3 - 2 * x) for x in fractions], 0)
+    return np.column_stack([points[:, :2], points[:, 2] + flat * (plane - points[:, 2])])
+
+
+_BRIDGE = (168, 6)
 
 
 def _fixed_points(points: Array, frame: Frame) -> list[int]:
