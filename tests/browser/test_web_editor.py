@@ -54,6 +54,37 @@ def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_fi
     assert "25 frames" in again.inner_text("#result")
 
 
+def test_a_handle_bends_the_curve_and_python_draws_the_same(
+    tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    page = begin(tab, head_file, voice_file)
+    before = load_landmarks(save(page, tmp_path / "before.npz"))
+    page.press("body", ".")
+    page.wait_for_selector(".tangent >> nth=1")
+    points = [each.get_attribute("aria-label") for each in page.locator(".key").all()]
+    box = page.locator(".tangent").nth(1).bounding_box()
+    page.mouse.move(box["x"] + 6, box["y"] + 6)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 16, box["y"] + 46, steps=4)
+    page.mouse.up()
+    page.wait_for_selector("#edits code:has-text('handles=[[')")
+    tab.until(f"document.querySelectorAll('.key').length == {len(points)}")
+    bent = page.get_attribute(".tangent >> nth=1", "aria-label")
+    page.press("body", "t")
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")  # both presses are one edit
+    tab.until("document.querySelectorAll('#edits code').length == 2")
+    page.press("body", "Control+z")
+    tab.until("document.querySelectorAll('#edits code').length == 1")
+    tab.until(f"document.querySelectorAll('.tangent')[1].ariaLabel == {json.dumps(bent)}")
+    assert [each.get_attribute("aria-label") for each in page.locator(".key").all()] == points  # none has moved
+    path = save(page, tmp_path / "bent.npz")
+    again, saved = motion.apply_edits(before, motion.load_edits(path)), load_landmarks(path)
+    assert again.curves is not None and saved.curves is not None and before.curves is not None
+    assert np.abs(again.curves["jaw"] - saved.curves["jaw"]).max() < 1e-6
+    assert np.abs(before.curves["jaw"] - saved.curves["jaw"]).max() > 0.02
+
+
 def test_the_keyboard_alone(tab: Tab, head_file: Path, voice_file: Path) -> None:
     page = begin(tab, head_file, voice_file)
     page.press("body", "ArrowRight")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastapi.testclient import TestClient
 from conftest import write_wav
 from echomimic import motion
 from echomimic.apps.server.app import create_app
-from echomimic.apps.server.routes import editor
+from echomimic.apps.server.routes import editor, editor_state
 from echomimic.apps.server.settings import Settings
 from echomimic.editing import EditingSession, _peaks
 from echomimic.media import read_speech, sound_blocks
@@ -77,6 +78,45 @@ def test_edits_that_the_browser_kept_are_applied_to_a_new_session(
     here = begin(client, head_file, voice_file)
     state = client.post(f"{here}/restore", json={"face": [MUTE], "hands": []}).json()
     assert [each["record"] for each in state["edits"]["face"]] == [MUTE]
+
+
+def test_the_server_answers_while_it_analyzes_a_voice(
+    client: TestClient, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, answers = Event(), Event(), []
+
+    def blocks(*given: Any) -> Iterator[Any]:
+        for block in sound_blocks(*given):
+            yield block
+            began.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr("echomimic.editing.sound_blocks", blocks)
+    form = {"files": files(head_file, voice_file), "data": {"token": "abc"}}
+    opening = Thread(target=lambda: answers.append(client.post("/editor/sessions", **form)))
+    opening.start()
+    assert began.wait(60)
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/editor/heard/abc").json() == {"done": 0, "total": 1}
+    go_on.set()
+    opening.join()
+    assert answers[0].status_code == 200
+    assert client.get("/editor/heard/abc").json() == {"done": 0, "total": 0}
+
+
+def test_a_long_clip_comes_with_the_points_of_one_curve(
+    client: TestClient, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = begin(client, head_file, voice_file)
+    every = client.get(f"{here}/face").json()["keys"]
+    assert len(every) == 18 and len(every["jaw"][0]) == 6
+    monkeypatch.setattr(editor_state, "_KEYS_AT_ONCE", 400)  # 25 frames of 18 curves
+    assert client.get(f"{here}/face").json()["keys"] == {"jaw": every["jaw"]}
+    assert client.get(f"{here}/face?curve=yaw").json()["keys"] == {"yaw": every["yaw"]}
+    assert client.get(f"{here}/face/keys/yaw").json() == every["yaw"]
+    assert client.get(f"{here}/face/keys/nose").json()["code"] == "motion_unusable"
+    changed = client.post(f"{here}/face/edits", json={"edits": [MUTE], "curve": "yaw", "revision": 0}).json()
+    assert (list(changed["curves"]), changed["keys"]) == (["jaw"], {})
 
 
 def test_a_session_in_use_is_not_closed(

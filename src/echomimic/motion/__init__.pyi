@@ -1,3 +1,5 @@
+from .bezier_keys import drawn_segments as drawn_segments
+from .bezier_keys import fit_keys as fit_keys
 from .blendshapes import arkit_weights as arkit_weights
 from .blendshapes import export_blendshapes as export_blendshapes
 from .blendshapes import vrm_weights as vrm_weights

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.errors import MotionError
+from echomimic.motion.bezier_keys import Handles, between_keys, bezier_between, bezier_parameter
 from echomimic.motion.hands import POSE_CURVES, pose_curves, with_pose_curve
 from echomimic.motion.time_edits import Times, Track
 from echomimic.types import CURVES, Curve, Floats, LandmarkTrack, Motion
@@ -28,7 +29,6 @@ EASES: dict[str, tuple[float, float, float, float] | None] = {
 }
 """Ways from one keyframe to the next: `smooth` (smoothstep), `hold` (a step at the next one), or the handles
 x1, y1, x2, y2 of a cubic Bezier curve in the unit square, as in CSS."""
-_BISECTIONS = 24
 _LEAST = 0.004
 """The tolerance of a curve that hardly moves, as a fraction of the curve's range."""
 
@@ -124,17 +124,7 @@ def _progress(fraction: Times, ease: str) -> Times:
         return np.floor(fraction)
     assert not isinstance(way, str)
     x1, y1, x2, y2 = way
-    low, high = np.zeros_like(fraction), np.ones_like(fraction)
-    for _ in range(_BISECTIONS):  # x grows with u, since both handles are within the square
-        u = (low + high) / 2
-        below = _bezier(u, x1, x2) < fraction
-        low, high = np.where(below, u, low), np.where(below, high, u)
-    return np.where(fraction <= 0, 0.0, np.where(fraction >= 1, 1.0, _bezier((low + high) / 2, y1, y2)))
-
-
-def _bezier(u: Times, a: float, b: float) -> Times:
-    """One coordinate of a cubic Bezier curve from 0 to 1 with handles `a` and `b`."""
-    return 3 * (1 - u) ** 2 * u * a + 3 * (1 - u) * u**2 * b + u**3
+    return bezier_between(bezier_parameter(fraction, x1, x2), y1, y2)
 
 
 def _eased(seconds: Times, table: Times, ease: str = "smooth") -> Floats:
@@ -149,17 +139,28 @@ def _eased(seconds: Times, table: Times, ease: str = "smooth") -> Floats:
 
 
 def draw_curve(
-    track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
+    track: Track,
+    curve: str,
+    keys: Sequence[Key],
+    ease: str = "smooth",
+    handles: Sequence[Handles] = (),
+    face_of: FaceOf | None = None,
 ) -> Track:
     """One curve drawn between its first and its last keyframe (second, value); outside of them it stays.
 
-    `ease`, `face_of` and errors as in `set_curve`.
+    `handles` of each keyframe make Bezier segments between them, in place of `ease`: seconds and value of the handle
+    before it and of that after it, relative to the keyframe. `ease`, `face_of` and errors as in `set_curve`.
     """
     before = read_curve(track, curve)
     table = _table(find_curve(track, curve), keys)
     frame, half = np.arange(len(track)) / track.fps, 0.5 / track.fps
     inside = (frame >= table[0, 0] - half) & (frame <= table[-1, 0] + half)
-    return _with_curve(track, curve, np.where(inside, _eased(frame, table, ease), before), face_of)
+    if len(handles) not in (0, len(keys)):
+        raise MotionError(f"{len(keys)} keyframes with handles of {len(handles)}; expected handles of each, or none")
+    order = sorted(range(len(handles)), key=lambda number: keys[number][0])
+    bent = np.array([handles[number] for number in order], np.float64).reshape(-1, 4)
+    drawn = between_keys(frame, table, bent) if len(bent) else _eased(frame, table, ease)
+    return _with_curve(track, curve, np.where(inside, drawn, before), face_of)
 
 
 def shift_curve(

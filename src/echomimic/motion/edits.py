@@ -31,6 +31,7 @@ Seam = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 Gain = Annotated[float, Field(ge=-1000, le=1000)]
 Key = tuple[Seconds, float]
 Keys = Annotated[tuple[Key, ...], Field(min_length=1, max_length=MAX_KEYS)]
+Handle = tuple[Seam, float, Seam, float]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Regions = Annotated[tuple[Name, ...], Field(max_length=20)]
 
@@ -248,6 +249,9 @@ class DrawCurve(CurveEdit):
     command: ClassVar[str | None] = "draw"
     keys: Annotated[Keys, _help("keyframes: 0.4=0 0.8=10", "SECOND=VALUE…")]
     ease: Ease = "smooth"
+    handles: Annotated[
+        tuple[Handle, ...], Field(max_length=MAX_KEYS, description="Bezier handles of each keyframe")
+    ] = ()
 
 
 class ShiftCurve(CurveEdit):

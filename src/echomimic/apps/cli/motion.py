@@ -275,7 +275,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
 
 def _command(model: type[BaseEdit]) -> Callable[..., None]:
     """The command of one kind of edit: read the track, apply, save with one more edit."""
-    fields = {name: field for name, field in model.model_fields.items() if name != "op"}
+    fields = {name: field for name, field in model.model_fields.items() if name not in ("op", "handles")}
 
     def command(source: Path, output: Path, **given: Any) -> None:
         with reporting(False):

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,20 +17,27 @@ from starlette.concurrency import run_in_threadpool
 
 from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.runner import check_picture
-from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.editor_project import add_projects
+from echomimic.apps.server.routes.editor_state import (
+    TOLERANCE,
+    Kind,
+    change_state,
+    changed_curves,
+    edited_state,
+    keys_of,
+    rounded_curves,
+    session_state,
+)
 from echomimic.apps.server.routes.ui import data_url, html_page, to_jpeg
 from echomimic.apps.server.schemas import JobResource, Problem, describe_job, not_ready
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
 from echomimic.options import make_options
 from echomimic.presets import find_preset
-from echomimic.types import Curve, Floats
+from echomimic.types import Progress
 
-Kind = str
-"""`face` or `hands`."""
 _IDLE_SECONDS = 3600.0
 """A session that nobody has used for so long is closed; an open editor reports every few seconds."""
 _ABANDONED_SECONDS = 180.0
@@ -39,8 +46,6 @@ once a minute."""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
 _SWEEP_SECONDS = 60.0
-TOLERANCE = 0.15
-"""By default: 1 to 2 keyframes a second for a head that moves slowly, 7 for a jaw that speaks."""
 
 
 @dataclass
@@ -68,6 +73,8 @@ class EditorSessions:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._sessions: dict[str, OpenSession] = {}
+        self.heard: dict[str, tuple[int, int]] = {}
+        """By the browser's token of an upload: the seconds of its voice that were analyzed, and all."""
         self._lock = threading.Lock()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -87,6 +94,20 @@ class EditorSessions:
             with self._lock:
                 found.users -= 1
                 found.used = time.monotonic()
+
+    @contextmanager
+    def hearing(self, upload: Upload) -> Iterator[Progress]:
+        """A progress of analyzing a voice, which the browser can ask for by the token that came with the upload."""
+        token = upload.fields.get("token", "")[:64]
+
+        def report(done: int, total: int) -> None:
+            if token:
+                self.heard[token] = done, total
+
+        try:
+            yield report
+        finally:
+            self.heard.pop(token, None)
 
     async def add(self, session: Any, upload: Upload, owner: str) -> str:
         """Keep a session. Problem 503 if the sessions in use leave too little memory for it."""
@@ -148,6 +169,8 @@ class SeenRevision(BaseModel):
 
     revision: int = -1
     tolerance: Tolerance = TOLERANCE
+    curve: str = Field(default="", max_length=50)
+    """The curve that is shown, whose keyframes are wanted also of a long clip."""
 
 
 class EditRequest(SeenRevision):
@@ -193,17 +216,25 @@ def make_router(state: AppState) -> APIRouter:
 
 
 def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
+    @router.get("/heard/{token}")
+    async def heard(token: str) -> dict[str, int]:
+        """How much of the voice of an upload was analyzed; nothing before that begins."""
+        done, total = sessions.heard.get(token, (0, 0))
+        return {"done": done, "total": total}
+
     @router.post("/sessions")
     async def begin(request: Request) -> dict[str, Any]:
         async with kept_upload(request, state, ("portrait", "speech", "motion")) as upload:
-            session = await run_in_threadpool(_begin, upload, state)
+            with sessions.hearing(upload) as hearing:
+                session = await run_in_threadpool(_begin, upload, state, hearing)
             return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/fork")
     async def fork(request: Request, name: str) -> dict[str, Any]:
         with sessions.using(name, request) as found:
             async with kept_upload(request, state, ("speech",)) as upload:
-                session = await run_in_threadpool(_fork, found, upload)
+                with sessions.hearing(upload) as hearing:
+                    session = await run_in_threadpool(_fork, found, upload, hearing)
                 return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/motion")
@@ -226,7 +257,7 @@ async def kept_upload(request: Request, state: AppState, names: tuple[str, ...])
         raise
 
 
-def _begin(upload: Upload, state: AppState) -> Any:
+def _begin(upload: Upload, state: AppState, hearing: Progress) -> Any:
     """A session of an uploaded portrait and voice, and of a saved motion if there is one."""
     from echomimic.editing import EditingSession
 
@@ -234,13 +265,13 @@ def _begin(upload: Upload, state: AppState) -> Any:
     given = {name: text for name, text in upload.fields.items() if name in known}
     portrait, speech = upload.file("portrait"), upload.file("speech")
     check_picture(portrait, state.queue.settings.max_pixels)
-    session = EditingSession(portrait, speech, given)
+    session = EditingSession(portrait, speech, given, hearing=hearing)
     if "motion" in upload.files:
         _load(session, upload)
     return session
 
 
-def _fork(found: OpenSession, upload: Upload) -> Any:
+def _fork(found: OpenSession, upload: Upload, hearing: Progress) -> Any:
     """The same portrait, options and edits with another voice."""
     from echomimic.editing import EditingSession
 
@@ -249,7 +280,7 @@ def _fork(found: OpenSession, upload: Upload) -> Any:
     upload.files["portrait"] = portrait
     upload.filenames["portrait"] = found.upload.filenames.get("portrait", "")
     upload.bytes += portrait.stat().st_size
-    session = EditingSession(portrait, speech, found.session.given)
+    session = EditingSession(portrait, speech, found.session.given, hearing=hearing)
     session.apply(found.session.edits)
     return session
 
@@ -261,6 +292,8 @@ def _load(session: Any, upload: Upload) -> Kind:
 
 
 def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
+    from echomimic.motion import find_curve
+
     @router.get("/sessions/{name}")
     def show(request: Request, name: str) -> dict[str, Any]:
         with sessions.using(name, request) as found:
@@ -280,9 +313,19 @@ def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
             return FileResponse(path, media_type="audio/wav")
 
     @router.get("/sessions/{name}/{kind}")
-    def editor(request: Request, name: str, kind: Kind, tolerance: Tolerance = TOLERANCE) -> dict[str, Any]:
+    def editor(
+        request: Request, name: str, kind: Kind, tolerance: Tolerance = TOLERANCE, curve: str = ""
+    ) -> dict[str, Any]:
         with sessions.using(name, request) as found:
-            return edited_state(found.session, _check_kind(kind), tolerance)
+            return edited_state(found.session, _check_kind(kind), tolerance, curve)
+
+    @router.get("/sessions/{name}/{kind}/keys/{curve}")
+    def keys(
+        request: Request, name: str, kind: Kind, curve: str, tolerance: Tolerance = TOLERANCE
+    ) -> list[tuple[float, ...]]:
+        with sessions.using(name, request) as found:
+            editor = found.session.editor(_check_kind(kind))
+            return keys_of(editor, find_curve(editor.history.track, curve), tolerance)
 
     @router.get("/sessions/{name}/face/handles/{number}")
     def handles(request: Request, name: str, number: int, close: bool = False) -> list[dict[str, Any]]:
@@ -324,7 +367,7 @@ def _add_curves(router: APIRouter, sessions: EditorSessions) -> None:
         with sessions.using(name, request) as found:
             editor = found.session.editor(_check_kind(kind))
             values = editor.values(editor.history.under(read_edits(wanted.edits)))
-            return _rounded(values, tuple(values))
+            return rounded_curves(values, tuple(values))
 
 
 def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
@@ -337,7 +380,7 @@ def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
             track = editor.history.preview(read_edits(wanted.edits))
             picture = data_url(to_jpeg(editor.picture(_bounded(wanted.at), wanted.close, track)))
             after = editor.values(track)
-            return {"curves": _rounded(after, _changed(editor.values(), after)), "frame": picture}
+            return {"curves": rounded_curves(after, changed_curves(editor.values(), after)), "frame": picture}
 
     def change(
         request: Request, name: str, kind: Kind, seen: SeenRevision, work: Callable[[Any], None]
@@ -346,8 +389,8 @@ def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
             editor = found.session.editor(_check_kind(kind))
             before, is_current = editor.values(), seen.revision == found.session.revision
             work(editor.history)
-            names = _changed(before, editor.values()) if is_current else tuple(before)
-            return change_state(found.session, kind, names, seen.tolerance)
+            names = changed_curves(before, editor.values()) if is_current else tuple(before)
+            return change_state(found.session, kind, names, seen.tolerance, seen.curve)
 
     @router.post("/sessions/{name}/{kind}/edits")
     def edit(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
@@ -429,94 +472,3 @@ def _prepare_render(found: OpenSession, folder: Path, request: dict[str, Any]) -
     with session.lock:
         editor = session.editor("hands" if preset.conditioning == "hands" else "face")
         editor.save(folder / "motion.npz", options).rename(folder / "motion")
-
-
-# ---- responses for the browser
-
-
-def session_state(found: OpenSession) -> dict[str, Any]:
-    """The facts that stay the same while a session is open, and the state of the face."""
-    from echomimic.motion import CURVES_OF
-
-    session = found.session
-    return {
-        "portrait": found.upload.filenames.get("portrait", ""),
-        "voice": found.upload.filenames.get("speech", ""),
-        "peaks": session.peaks,
-        "closures": session.face.closures,
-        "edits": {kind: _records(edits) for kind, edits in session.edits.items()},
-        "given": dict(session.given),
-        "longer": max(session.portrait.pixels.shape[:2]),
-        "first": session.kind,
-        "takes": [take.model_dump(mode="json") for take in found.takes],
-        "regions": CURVES_OF,
-        "face": edited_state(session, "face"),
-    }
-
-
-def edited_state(session: Any, kind: Kind, tolerance: float = TOLERANCE) -> dict[str, Any]:
-    """The complete state of the face or of the hands for the editor."""
-    editor = session.editor(kind)
-    width, height = editor.size
-    track = editor.history.track
-    return change_state(session, kind, tuple(curve.name for curve in editor.table), tolerance) | {
-        "table": _curve_table(editor),
-        "fps": track.fps,
-        "frames": len(track),
-        "width": width,
-        "height": height,
-        "far": editor.far,
-    }
-
-
-def change_state(session: Any, kind: Kind, names: tuple[str, ...], tolerance: float) -> dict[str, Any]:
-    """The state that an edit may change: the list of edits, and the curves called `names`."""
-    editor = session.editor(kind)
-    history, values = editor.history, editor.values()
-    fps, usual = history.track.fps, editor.usual
-    return {
-        "kind": kind,
-        "revision": session.revision,
-        "edits": _records(history.edits),
-        "baked": _records(history.baked),
-        "undoable": len(history.past),
-        "undone": len(history.undone),
-        "parts": getattr(history.track, "parts", None),
-        "curves": _rounded(values, names),
-        "keys": {
-            each.name: _keys(values[each.name], each, usual, fps, tolerance)
-            for each in editor.table
-            if each.name in names
-        },
-        "notes": [describe_note(each) for each in editor.notes],
-    }
-
-
-def _records(edits: Any) -> list[dict[str, Any]]:
-    return [{"record": edit.record(), "text": str(edit)} for edit in edits]
-
-
-def _keys(values: Floats, curve: Curve, usual: float, fps: float, tolerance: float) -> list[tuple[float, float]]:
-    """Keyframes of a curve that uses the fraction `usual` of its range, by which negligible motion is judged."""
-    from echomimic import motion
-
-    used = replace(curve, high=curve.low + usual * (curve.high - curve.low))
-    return [(round(at, 4), round(value, 4)) for at, value in motion.curve_keys(values, used, fps, tolerance)]
-
-
-def _rounded(values: Mapping[str, Floats], names: tuple[str, ...]) -> dict[str, list[float]]:
-    return {name: values[name].astype(float).round(4).tolist() for name in names}
-
-
-def _changed(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> tuple[str, ...]:
-    import numpy as np
-
-    return tuple(name for name, values in after.items() if not np.array_equal(values, before[name]))
-
-
-def _curve_table(editor: Any) -> list[dict[str, object]]:
-    names = ("name", "unit", "low", "high", "rest", "help")
-    return [
-        {name: getattr(curve, name) for name in names} | {"down": curve.name in editor.downward, "usual": editor.usual}
-        for curve in editor.table
-    ]

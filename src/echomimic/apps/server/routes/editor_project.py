@@ -16,6 +16,7 @@ from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.settings import MB
 from echomimic.errors import MotionError
 from echomimic.files import sync_file
+from echomimic.types import Progress
 
 _FORMAT = "echomimic-project"
 _FACTS = "project.json"
@@ -80,7 +81,8 @@ def add_projects(router: APIRouter, state: AppState, sessions: Any) -> None:
     @router.post("/projects")
     async def open_project(request: Request) -> dict[str, Any]:
         async with kept_upload(request, state, ("project",)) as upload:
-            session, takes = await run_in_threadpool(_open, upload, state)
+            with sessions.hearing(upload) as hearing:
+                session, takes = await run_in_threadpool(_open, upload, state, hearing)
             name = await sessions.add(session, upload, request.state.owner)
             with sessions.using(name, request) as found:
                 found.takes = takes
@@ -149,7 +151,7 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Non
             target.write(block)
 
 
-def _open(upload: Any, state: AppState) -> tuple[Any, list[Take]]:
+def _open(upload: Any, state: AppState, hearing: Progress) -> tuple[Any, list[Take]]:
     """A session of a project, and its takes."""
     from echomimic.editing import EditingSession
 
@@ -159,7 +161,7 @@ def _open(upload: Any, state: AppState) -> tuple[Any, list[Take]]:
     check_picture(portrait, state.queue.settings.max_pixels)
     known = {spec.name for spec in OPTION_SPECS}
     given = {name: text for name, text in facts.options.items() if name in known}
-    session = EditingSession(portrait, speech, given)
+    session = EditingSession(portrait, speech, given, hearing=hearing)
     for kind, name in _MOTIONS.items():
         saved = folder / f"project-{name}"
         if saved.is_file():

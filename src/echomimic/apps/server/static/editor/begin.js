@@ -9,6 +9,7 @@ const PLACE = "echomimic-edits-" // and the id of the session
 const LAST = "echomimic-session"
 const DAYS = 7
 const MB = 1e6
+const HEARD_EVERY = 500 // milliseconds
 
 /** Keep the edits of the open session. @param {Record<string, any[]>} edits records by what they change */
 export function remember(edits) {
@@ -110,8 +111,8 @@ async function exampleForm() {
 }
 
 /**
- * Send a form, unless it is larger than the server accepts; the bar shows how much is sent, and then that the server
- * is at work.
+ * Send a form, unless it is larger than the server accepts; the bar shows how much is sent, and then how much of the
+ * voice the server has analyzed.
  * @param {string} path
  * @param {FormData} form
  */
@@ -125,10 +126,23 @@ export async function sendForm(path, form) {
     throw new Failure(word("too_large", values), "too_large")
   }
   const bar = $("sending")
+  const token = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16)).join("")
+  form.append("token", token)
   bar.hidden = false
+  const asking = setInterval(() => showHeard(token), HEARD_EVERY)
   try {
     return await upload(path, form, (part) => (part < 1 ? (bar.value = part) : bar.removeAttribute("value")))
   } finally {
+    clearInterval(asking)
     bar.hidden = true
+    $("working").textContent = word("working")
   }
+}
+
+/** Show how much of the voice of an upload was analyzed. @param {string} token */
+async function showHeard(token) {
+  const { done, total } = await look(`/editor/heard/${token}`).catch(() => ({ total: 0 }))
+  if (!total || $("sending").hidden) return
+  $("sending").value = done / total
+  $("working").textContent = word("hearing", { done, total })
 }

@@ -4,6 +4,7 @@
 import { remember } from "./begin.js"
 import { draw, focusChosen, show, showFrame } from "./show.js"
 import { $, ask, clamp, edited, failedLast, keys, newest, rounded, say, state } from "./state.js"
+import { handlesOf } from "./tangents.js"
 
 /** Set by the page: what to do if the server has lost the session. */
 export const hooks = { lost: async (/** @type {string} */ _id) => {} }
@@ -13,7 +14,8 @@ export function take({ curves, keys: points, revision, ...rest }) {
   const doc = state.docs[rest.kind]
   Object.assign(doc, rest)
   doc.curves = { ...doc.curves, ...curves }
-  doc.keys = { ...doc.keys, ...points }
+  for (const name of Object.keys(curves)) delete doc.keys[name] // of a long clip they come when they are needed
+  Object.assign(doc.keys, points)
   Object.assign(state, { revision, before: null })
   state.edits[rest.kind] = [...doc.baked, ...doc.edits].map((each) => each.record)
   remember(state.edits)
@@ -37,7 +39,8 @@ export function change(path, what = {}) {
 async function changeNow(path, what) {
   try {
     say()
-    take(await ask(edited(path), { ...what, revision: state.revision, tolerance: +$("tolerance").value }))
+    const { revision, curve } = state
+    take(await ask(edited(path), { ...what, revision, curve, tolerance: +$("tolerance").value }))
   } catch (error) {
     await failed(error)
   }
@@ -114,7 +117,8 @@ export const without = (is) =>
   )
 
 /**
- * An edit that draws a curve through points: on frames, in order, inside the curve's range.
+ * An edit that draws a curve through points: on frames, in order, inside the curve's range. If the ease is `free` and
+ * one of the points has handles, so have all.
  * @param {string} curve
  * @param {any[]} points second and value of each; what is false is left out
  * @param {string} [ease]
@@ -122,12 +126,22 @@ export const without = (is) =>
 export function drawn(curve, points, ease = state.ease) {
   const { frames, fps, table } = state.doc
   const { low, high } = table.find((/** @type {any} */ { name }) => name === curve)
-  const values = new Map(
-    points.filter(Boolean).map(([at, value]) => [clamp(Math.round(at * fps), 0, frames - 1), clamp(value, low, high)]),
+  const kept = new Map(
+    points
+      .filter(Boolean)
+      .map(([at, value, ...handles]) => [
+        clamp(Math.round(at * fps), 0, frames - 1),
+        [clamp(value, low, high), ...handles],
+      ]),
   )
-  const sorted = [...values].sort(([a], [b]) => a - b)
-  const made = sorted.map(([frame, value]) => [rounded(frame / fps), rounded(value)])
-  return { op: "draw_curve", curve, keys: made, ...(ease === "smooth" ? {} : { ease }) }
+  const sorted = [...kept]
+    .sort(([a], [b]) => a - b)
+    .map(([frame, [value, ...handles]]) => [rounded(frame / fps), rounded(value), ...handles])
+  const record = { op: "draw_curve", curve, keys: sorted.map(([at, value]) => [at, value]) }
+  if (ease !== "free") return ease === "smooth" ? record : { ...record, ease }
+  if (!sorted.some(({ length }) => length > 2)) return record
+  const handles = sorted.map((point, index) => handlesOf(point, sorted[index - 1], sorted[index + 1]))
+  return { ...record, handles }
 }
 
 const attempt = newest(async (edits) => {

@@ -12,12 +12,14 @@ import { setUpGrip } from "./grip.js"
 import { setUpKeyboard, setUpStrips } from "./input.js"
 import { loadBlocks, setUpBlocks } from "./blocks.js"
 import { setUpLayers } from "./layers.js"
-import { pick, scaled, setUpPoints, toggleMute } from "./points.js"
+import { loadKeys, pick, scaled, setUpPoints, toggleMute } from "./points.js"
+import { setUpTangents } from "./tangents.js"
 import { layPresets, setUpRender, suggestPreset } from "./render.js"
-import { draw, drawKeys, lay, layParts, show, showFrame } from "./show.js"
+import { draw, lay, layParts, show, showFrame } from "./show.js"
 import { $, ask, say, second, session, short, state, total } from "./state.js"
 
 const EASES = [
+  ["free", "free"],
   ["smooth", "smooth"],
   ["linear", "linear"],
   ["in", "in"],
@@ -109,14 +111,14 @@ function setUpEases() {
   $("ease").replaceChildren(...EASES.map(([name, value]) => new Option(word(`ease.${name}`), value)))
   $("ease").onchange = () => {
     state.ease = $("ease").value
-    drawKeys()
+    draw()
   }
 }
 
 /** Ask for everything again: with other points. @param {string} kind */
 async function reload(kind) {
   try {
-    const doc = await ask(session(`/${kind}?tolerance=${$("tolerance").value}`))
+    const doc = await ask(session(`/${kind}?tolerance=${$("tolerance").value}&curve=${state.curve}`))
     state.docs[kind] = state.doc = doc
     take(doc)
   } catch (error) {
@@ -191,6 +193,7 @@ async function open(id) {
   setUpRender()
   show()
   showFrame()
+  loadKeys()
   loadBlocks()
   showTakes()
   if (kind === "hands") turnTo(kind)
@@ -255,6 +258,7 @@ async function main() {
   setUpTools()
   setUpStrips()
   setUpPoints()
+  setUpTangents()
   setUpGrip()
   setUpLayers()
   setUpBlocks()

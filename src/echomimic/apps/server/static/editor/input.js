@@ -7,6 +7,7 @@ import { go, halt, play, scrub, shuttle, zoom } from "./clock.js"
 import { addKey, choose, mark, nudge, otherCurve, removeKey, step, toggleMute } from "./points.js"
 import { draw, show } from "./show.js"
 import { boxed, copy, paste, stretchSelected } from "./selection.js"
+import { turnTangents } from "./tangents.js"
 import { moment, valueAt } from "./timeline.js"
 
 const LEAST = 6 // pixels from which a press is a drag
@@ -162,6 +163,7 @@ function plain(event, other) {
     "<": () => step(-1),
     ">": () => step(1),
     n: () => addKey(state.cursor / state.doc.fps),
+    t: turnTangents,
     j: () => shuttle(-1),
     k: halt,
     l: () => shuttle(1),

@@ -2,12 +2,13 @@
 // The keyframes of the chosen curve: choose, drag, move by keyboard, add and remove.
 
 import { word } from "../i18n.js"
-import { $, clamp, keys, rounded, second, state, total } from "./state.js"
-import { drawn, edit, letGo, ownEdits, tryOut, without } from "./change.js"
+import { $, ask, clamp, edited, keys, newest, rounded, second, state, total } from "./state.js"
+import { drawn, edit, failed, letGo, ownEdits, tryOut, without } from "./change.js"
 import { snapped } from "./blocks.js"
 import { go, scrub } from "./clock.js"
 import { moveSelected, removeSelected, softly } from "./selection.js"
 import { draw, drawKeys, focusChosen, show, showFrame } from "./show.js"
+import { split } from "./tangents.js"
 import { moment, valueAt } from "./timeline.js"
 
 export function choose(index) {
@@ -22,14 +23,27 @@ export function pick(name) {
   $("gain").value = 1
   $("gained").textContent = "×1"
   show()
+  loadKeys()
 }
+
+/** Ask for the points of the chosen curve: a long clip comes without those of all curves. */
+export const loadKeys = newest(async () => {
+  const { doc, curve } = state
+  if (doc.keys[curve]) return
+  try {
+    doc.keys[curve] = await ask(edited(`/keys/${curve}?tolerance=${$("tolerance").value}`))
+    if (doc === state.doc) draw()
+  } catch (error) {
+    await failed(error)
+  }
+})
 
 export function otherCurve(by) {
   const names = state.doc.table.map((line) => line.name)
   pick(names[clamp(names.indexOf(state.curve) + by, 0, names.length - 1)])
 }
 
-/** @returns {[number, number]} */
+/** @returns {number[]} */
 function moved(index, at, value) {
   const all = keys(),
     line = state.line(),
@@ -41,6 +55,7 @@ function moved(index, at, value) {
   return [
     low > high ? all[index][0] : clamp(Math.round(snapped(at) * state.doc.fps) * one, low, high),
     clamp(value, line.low, line.high),
+    ...all[index].slice(2),
   ]
 }
 
@@ -94,13 +109,13 @@ export function nudge(frames, shares) {
   if (state.selected.size) return moveSelected(frames, shares)
   const again = state.nudged?.curve === state.curve
   const all = keys(),
-    [was, value] = again ? state.nudged.point : all[state.key]
+    [was, value, ...handles] = again ? state.nudged.point : all[state.key]
   const [before, after] = again ? state.nudged.beside : [all[state.key - 1], all[state.key + 1]]
   const line = state.line(),
     one = 1 / state.doc.fps,
     [low, high] = state.axis
   const at = clamp(was + frames * one, before ? before[0] + one : was, after ? after[0] - one : was)
-  const point = [at, clamp(value + shares * (high - low), line.low, line.high)]
+  const point = [at, clamp(value + shares * (high - low), line.low, line.high), ...handles]
   state.nudged = { curve: state.curve, point, beside: [before, after] }
   state.cursor = Math.round(at * state.doc.fps)
   edit(redrawn([before, point, after]), at, again)
@@ -108,16 +123,18 @@ export function nudge(frames, shares) {
 
 /** @param {number} when @param {number | null} [value] */
 export function addKey(when, value = null) {
-  const at = clamp(Math.round(when * state.doc.fps), 0, state.doc.frames - 1),
-    all = keys()
-  /** @type {[number, number]} */
-  const point = [at / state.doc.fps, value ?? state.doc.curves[state.curve][at]]
-  const index = all.findIndex(([each]) => each >= point[0] - 1e-6)
-  if (index >= 0 && Math.abs(all[index][0] - point[0]) < 1e-3) return choose(index)
-  all.splice(index < 0 ? all.length : index, 0, point)
-  choose(index < 0 ? all.length - 1 : index)
-  go(at)
-  if (value !== null) edit(around(state.key, point), point[0])
+  const frame = clamp(Math.round(when * state.doc.fps), 0, state.doc.frames - 1),
+    at = frame / state.doc.fps,
+    all = keys(),
+    index = all.findIndex(([each]) => each >= at - 1e-6)
+  if (index >= 0 && Math.abs(all[index][0] - at) < 1e-3) return choose(index)
+  if (index < 1) return
+  const three = split(all[index - 1], all[index], at)
+  if (value !== null) three[1][1] = value
+  all.splice(index - 1, 2, ...three)
+  choose(index)
+  go(frame)
+  if (value !== null) edit(redrawn(three), at)
 }
 
 export function removeKey() {

@@ -25,8 +25,7 @@ export function boxed(event, when) {
       const value = (/** @type {number} */ at) => valueAt(state.axis, at - home.top, home.height)
       const [from, to] = [when({ clientX: left }), when({ clientX: right })]
       const [low, high] = [value(top), value(bottom)].sort((a, b) => a - b)
-      const inside = (/** @type {[number, number]} */ [at, amount]) =>
-        at >= from && at <= to && amount >= low && amount <= high
+      const inside = (/** @type {number[]} */ [at, amount]) => at >= from && at <= to && amount >= low && amount <= high
       state.selected = new Set(keys().flatMap((key, index) => (inside(key) ? [index] : [])))
       drawKeys()
     },
@@ -36,7 +35,7 @@ export function boxed(event, when) {
   }
 }
 
-/** The chosen points, in order. @returns {[number, number][]} */
+/** The chosen points, in order. @returns {number[][]} */
 export const selectedKeys = () => keys().filter((_, index) => state.selected.has(index))
 
 /** The point before the chosen ones and the one after them. */
@@ -67,7 +66,12 @@ async function apply(points) {
 /** Move the chosen points. @param {number} frames @param {number} shares of the visible range */
 export function moveSelected(frames, shares) {
   const [low, high] = state.axis
-  return apply(selectedKeys().map(([at, value]) => [at + frames / state.doc.fps, value + shares * (high - low)]))
+  const moved = (/** @type {number[]} */ [at, value, ...handles]) => [
+    at + frames / state.doc.fps,
+    value + shares * (high - low),
+    ...handles,
+  ]
+  return apply(selectedKeys().map(moved))
 }
 
 /** Make the chosen points last longer or shorter. @param {number} frames by which the last of them moves */
@@ -76,7 +80,8 @@ export function stretchSelected(frames) {
   if (points.length < 2) return
   const [first, last] = [points[0][0], points[points.length - 1][0]]
   const by = (last - first + frames / state.doc.fps) / (last - first)
-  if (by > 0) apply(points.map(([at, value]) => [first + (at - first) * by, value]))
+  const scaled = (/** @type {number} */ each, /** @type {number} */ column) => (column % 2 ? each : each * by)
+  if (by > 0) apply(points.map(([at, value, ...handles]) => [first + (at - first) * by, value, ...handles.map(scaled)]))
 }
 
 /** Remove the chosen points. */
@@ -95,7 +100,13 @@ export function copy() {
     : keys().filter(([at]) => range && at >= range[0] - 1e-6 && at <= range[1] + 1e-6)
   if (!points.length) return
   const start = points[0][0]
-  const shares = points.map(([at, value]) => [rounded(at - start), rounded((value - low) / (high - low))])
+  const share = (/** @type {number} */ each, /** @type {number} */ column) =>
+    rounded(column % 2 ? each / (high - low) : each)
+  const shares = points.map(([at, value, ...handles]) => [
+    rounded(at - start),
+    rounded((value - low) / (high - low)),
+    ...handles.map(share),
+  ])
   localStorage.setItem(PLACE, JSON.stringify(shares))
 }
 
@@ -105,7 +116,11 @@ export function paste() {
   const { low, high } = state.line()
   const last = total() - 1 / state.doc.fps
   const points = shares
-    .map((/** @type {number[]} */ [at, share]) => [second() + at, low + share * (high - low)])
+    .map((/** @type {number[]} */ [at, share, ...handles]) => [
+      second() + at,
+      low + share * (high - low),
+      ...handles.map((each, column) => (column % 2 ? each * (high - low) : each)),
+    ])
     .filter((/** @type {number[]} */ [at]) => at <= last + 1e-6)
   if (points.length) edit(drawn(state.curve, points), second())
 }
@@ -121,8 +136,8 @@ export function softly(index, point, reach) {
   const [at, value] = all[index]
   const near = (/** @type {number} */ other) => Math.max(0, 1 - Math.abs(other - at) / reach)
   const weight = (/** @type {number} */ other) => near(other) ** 2 * (3 - 2 * near(other))
-  const moved = all.map(([each, amount], number) =>
-    number === index ? point : [each, amount + weight(each) * (point[1] - value)],
+  const moved = all.map(([each, amount, ...handles], number) =>
+    number === index ? point : [each, amount + weight(each) * (point[1] - value), ...handles],
   )
   const first = Math.max(0, all.findIndex(([each]) => each > at - reach) - 1)
   const end = all.findLastIndex(([each]) => each < at + reach) + 2

@@ -10,6 +10,7 @@ import { showLayers } from "./layers.js"
 import { isMuted } from "./points.js"
 import { showRender } from "./render.js"
 import { $, edited, keys, newest, second, short, state } from "./state.js"
+import { showTangents, tangentEnds } from "./tangents.js"
 import { drawTrack, drawCurve, drawWave, level, limits, place, readColours } from "./timeline.js"
 
 const CLOSEST = 5 // least average distance of points in pixels
@@ -34,11 +35,17 @@ export const showFrame = newest(async () => {
 export function draw() {
   readColours()
   drawWave(state, $("wave").firstElementChild)
-  drawCurve(state, $("timeline").firstElementChild)
+  drawCurve(state, $("timeline").firstElementChild, tangentLines())
   for (const line of state.doc.table) drawTrack(state, $(`track-${line.name}`).lastElementChild, line)
   drawBlocks()
   drawKeys()
   drawCursor()
+}
+
+/** The line from the chosen point to each of its handles. */
+function tangentLines() {
+  const point = state.dragged?.point || keys()[state.key]
+  return Object.values(tangentEnds()).map((end) => [point, end])
 }
 
 export function drawCursor() {
@@ -61,7 +68,7 @@ function shownKeys(width) {
   const { start, span } = state.view,
     { dragged } = state
   const seen = keys()
-    .map((key, index) => [...(dragged?.index === index ? dragged.point : key), index])
+    .map((key, index) => [...(dragged?.index === index ? dragged.point : key).slice(0, 2), index])
     .filter(([at]) => at >= start - 1e-6 && at <= start + span + 1e-6)
   return seen.length * CLOSEST < width ? seen : seen.filter(([, , index]) => index === state.key)
 }
@@ -90,6 +97,7 @@ export function drawKeys() {
     dot.style.left = `${place(state, at, width)}px`
     dot.style.top = `${level(state.axis, value, height)}px`
   })
+  showTangents()
 }
 
 // Move the focus to the chosen point if a point has it.

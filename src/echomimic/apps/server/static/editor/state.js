@@ -40,7 +40,7 @@ export const state = {
   layer: "",
   fresh: "",
   behind: null,
-  ease: "smooth",
+  ease: "free",
   soft: 0,
   selected: new Set(),
   words: [],
@@ -54,8 +54,8 @@ export const state = {
 
 export const session = (path = "") => `/editor/sessions/${state.id}${path}`
 export const edited = (path = "") => session(`/${state.kind}${path}`)
-/** @returns {[number, number][]} the keyframes of the chosen curve: second and value */
-export const keys = () => state.doc.keys[state.curve]
+/** @returns {any[][]} the keyframes of the chosen curve: second, value, and handles; none while they are asked for */
+export const keys = () => state.doc.keys[state.curve] || []
 export const total = () => state.doc.frames / state.doc.fps
 export const second = () => state.cursor / state.doc.fps
 

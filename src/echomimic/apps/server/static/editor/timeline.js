@@ -111,7 +111,8 @@ function shadeClosures(state, on, shut) {
   }
 }
 
-export function drawCurve(state, canvas) {
+// `lines` are the handles of the chosen point: pairs of second and value.
+export function drawCurve(state, canvas, lines = []) {
   const on = pen(canvas),
     { draw, width, height } = on,
     line = state.line(),
@@ -133,6 +134,13 @@ export function drawCurve(state, canvas) {
   if (state.behind?.kind === state.kind) trace(state, on, axis, state.behind.curves[line.name], colour.wave, 1.2)
   if (state.before) trace(state, on, axis, state.before[line.name], colour.line, 1.5)
   trace(state, on, axis, values, colour.curve, 2)
+  draw.strokeStyle = colour.ink
+  draw.lineWidth = 1
+  for (const ends of lines) {
+    draw.beginPath()
+    for (const [at, value] of ends) draw.lineTo(place(state, at, width), level(axis, value, height))
+    draw.stroke()
+  }
   draw.fillStyle = colour.ink
   draw.font = "11px system-ui"
   const [low, high] = axis,
