@@ -209,6 +209,7 @@ def make_router(state: AppState) -> APIRouter:
     _add_words(router, sessions)
     add_projects(router, state, sessions)
     _add_views(router, sessions)  # after those: its addresses end in a kind, which may be any word
+    _add_frames(router, sessions)
     _add_curves(router, sessions)
     _add_edits(router, sessions)
     _add_renders(router, state, sessions)
@@ -327,6 +328,8 @@ def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
             editor = found.session.editor(_check_kind(kind))
             return keys_of(editor, find_curve(editor.history.track, curve), tolerance)
 
+
+def _add_frames(router: APIRouter, sessions: EditorSessions) -> None:
     @router.get("/sessions/{name}/face/handles/{number}")
     def handles(request: Request, name: str, number: int, close: bool = False) -> list[dict[str, Any]]:
         """The parts of the face that can be dragged in the picture of a frame."""
