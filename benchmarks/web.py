@@ -1,16 +1,23 @@
-"""Waiting times of the web page in a real browser: until the example plays, and until the frame at the cursor is shown.
+"""The page, the editor and their server in a real browser: bytes, memory, processor time, waiting times, a crash.
 
-Needs chromium and the `web` extra; run from the repository: `python benchmarks/web.py`.
+Needs chromium and the `web` extra; run from the repository: `python benchmarks/web.py [ROW...]`, where a row is the
+name of a function below; all by default. Latencies depend on what else the machine does: its load is printed.
 """
 
+import os
+import random
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from helpers.web_browser import Tab, running_browser, running_server
+from echomimic.data import demo_portrait, demo_voice
+from helpers.web_browser import Tab, WebServer, ask, jobs_of, running_browser, running_server
 
 PLAYS = "document.querySelector('#jobs video')?.currentTime > 0.05"
 PLAYED = """async () => {
@@ -24,44 +31,179 @@ PLAYED = """async () => {
     return performance.now() - began
 }"""
 """Milliseconds from a key press to the painted frame, measured in the page."""
+RATE, LATENCY = 50_000, 400
+"""Bytes a second and milliseconds of a slow connection."""
+LOAD = 10
+ROUNDS = 30
+"""Editors that are opened one after another for the memory."""
 
 
-def until_it_plays(tab: Tab) -> float:
-    """Seconds from opening the page to a playing video of the example, 6.5 s long."""
-    began = time.monotonic()
-    page = tab.open("/")
-    page.wait_for_selector("#generate")
-    page.click("#example")
-    tab.until(PLAYS)
-    waited = time.monotonic() - began
-    tab.context.close()
-    return round(waited, 1)
+def cpu_seconds(process: int) -> float:
+    """Processor time of a process."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def until_it_shows(page: Any, steps: int = 60) -> str:
-    """Milliseconds from moving the cursor to the frame on the screen: median, and the three longest."""
+def megabytes(process: int) -> int:
+    """Resident memory of a process."""
+    line = next(each for each in Path(f"/proc/{process}/status").read_text().splitlines() if each.startswith("VmRSS"))
+    return round(int(line.split()[1]) / 1024)
+
+
+@contextmanager
+def served() -> Iterator[WebServer]:
+    """A server of its own for one figure."""
+    server = WebServer()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def first_page() -> None:
+    """Requests and bytes of the first page, and seconds until it can be used over a slow connection."""
+    with running_server() as address, running_browser() as browser:
+        for rate, latency in ((-1, 0), (RATE, LATENCY)):
+            tab = Tab(browser, address)
+            network = tab.context.new_cdp_session(tab.page)
+            sizes: list[float] = []
+            network.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
+            network.send("Network.enable")
+            given = {"offline": False, "latency": latency, "downloadThroughput": rate, "uploadThroughput": rate}
+            network.send("Network.emulateNetworkConditions", given)
+            began = time.monotonic()
+            page = tab.open("/")
+            page.wait_for_selector("#generate >> text=Generate")
+            tab.until("document.querySelector('#preset').options.length > 1")
+            usable = time.monotonic() - began
+            page.wait_for_load_state("networkidle")
+            said = f"{len(sizes)} requests, {sum(sizes) / 1000:.0f} KB, usable after {usable:.1f} s"
+            print(f"first page{f' at {rate // 1000} KB/s and {latency} ms' if latency else ''}: {said}")
+            tab.context.close()
+
+
+def start() -> None:
+    """Processor time from the start of the command to its first answer, and memory of the idle server."""
+    for _ in range(3):
+        began = time.monotonic()
+        with served() as server:
+            ask(f"{server.address}/")
+            used, waited = cpu_seconds(server.process.pid), time.monotonic() - began
+            time.sleep(5)
+            idle = megabytes(server.process.pid)
+            print(f"start -> first answer: {used:.2f} s of processor time, {waited:.1f} s; idle {idle} MB")
+
+
+def playing() -> None:
+    """Seconds from opening the page to a playing video of the example, 6.5 s long, with a worker that is ready."""
+    with running_server() as address, running_browser() as browser:
+        time.sleep(15)  # the worker loads the engine meanwhile
+        for _ in range(3):
+            tab = Tab(browser, address)
+            began = time.monotonic()
+            page = tab.open("/")
+            page.wait_for_selector("#generate")
+            page.click("#example")
+            tab.until(PLAYS)
+            print(f"page opened -> example plays: {time.monotonic() - began:.1f} s")
+            tab.context.close()
+
+
+def cursor() -> None:
+    """Milliseconds from moving the cursor to the painted frame, as the machine is and with `LOAD` busy processes."""
+    with running_server() as address, running_browser() as browser:
+        tab = Tab(browser, address)
+        page = tab.open("/editor")
+        page.wait_for_selector("body[data-ready]")
+        page.click("#example")
+        page.wait_for_selector("#frame[data-shown]")
+        for kind in ("face", "hands"):
+            if kind == "hands":
+                page.press("body", "h")
+                page.wait_for_selector("#frame[data-kind=hands]")
+            print(f"{kind}: cursor -> frame: {_moves(page)}")
+            busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
+            try:
+                print(f"{kind}: cursor -> frame with {LOAD} busy processes: {_moves(page)}")
+            finally:
+                for each in busy:
+                    each.kill()
+                    each.wait()
+
+
+def _moves(page: Any, steps: int = 60) -> str:
     waits = sorted(page.evaluate(PLAYED) for _ in range(steps))
-    return f"median {statistics.median(waits):.0f}, longest {', '.join(f'{wait:.0f}' for wait in waits[-3:][::-1])}"
+    tenth = waits[round(0.9 * steps)]
+    return f"median {statistics.median(waits):.0f} ms, 90 % within {tenth:.0f} ms, load {os.getloadavg()[0]:.0f}"
+
+
+def crash() -> None:
+    """Seconds until the page says that its server was killed in mid-render, and until the video goes on."""
+    with running_browser() as browser:
+        server = WebServer()
+        port = int(server.address.rpartition(":")[2])
+        tab = Tab(browser, server.address)
+        page = tab.open("/")
+        page.wait_for_selector("#generate")
+        page.click("#example")
+        page.wait_for_selector("#jobs progress[value]")
+        server.kill()
+        began = time.monotonic()
+        page.wait_for_selector("#offline:not([hidden])")
+        said = time.monotonic() - began
+        server = WebServer(port=port)
+        began = time.monotonic()
+        page.wait_for_selector("#offline", state="hidden")
+        back = time.monotonic() - began
+        tab.until(PLAYS)
+        print(
+            f"killed in mid-render -> said {said:.1f} s; back -> noticed {back:.1f} s; the video is finished and plays"
+        )
+        tab.context.close()
+        server.stop()
+
+
+def sustained() -> None:
+    """Memory of the server while many editors are used and closed, and videos are rendered."""
+    portrait, voice = demo_portrait().read_bytes(), demo_voice().read_bytes()
+    with served() as server:
+        began, sizes = time.monotonic(), [megabytes(server.process.pid)]
+        for number in range(ROUNDS):
+            _use_editor(server.address, portrait, voice, number)
+            sizes.append(megabytes(server.process.pid))
+        shown = ", ".join(f"{sizes[each]}" for each in range(0, len(sizes), max(1, len(sizes) // 10)))
+        minutes = (time.monotonic() - began) / 60
+        renders = len(jobs_of(server.address))
+        print(f"{ROUNDS} editors in {minutes:.0f} min, {renders} renders: {shown} MB, highest {max(sizes)}")
+
+
+def _use_editor(address: str, portrait: bytes, voice: bytes, number: int) -> None:
+    """Open an editor: 30 frames, 10 edits, a close-up, the blocks; every third time a render."""
+    import httpx
+
+    with httpx.Client(base_url=address, timeout=600) as client:
+        name = client.post("/editor/sessions", files={"portrait": portrait, "speech": voice}).json()["id"]
+        here = f"/editor/sessions/{name}"
+        for path in ("", "/stretches", "/hands", "/voice"):
+            client.get(here + path)
+        for frame in random.Random(number).sample(range(160), 30):
+            client.get(f"{here}/face/frame/{frame}?close={str(frame % 3 == 0).lower()}")
+        for curve in ("jaw", "yaw", "smile", "brow", "blink") * 2:
+            record = {"op": "scale_curve", "curve": curve, "gain": 1.1}
+            client.post(f"{here}/face/edits", json={"edits": [record], "at": 3}).raise_for_status()
+        if number % 3 == 0:
+            client.post(f"{here}/render", json={"options": {"size": "256"}}).raise_for_status()
+
+
+ROWS: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (first_page, start, playing, cursor, crash, sustained)
+}
 
 
 def main() -> None:
     """Print the figures."""
-    with running_server() as address, running_browser() as browser:
-        time.sleep(10)  # the worker loads the engine meanwhile
-        plays = [until_it_plays(Tab(browser, address)) for _ in range(3)]
-        print(f"page opened -> video plays, s: {plays}, longest {max(plays)}")
-        began = time.monotonic()
-        page = Tab(browser, address).open("/editor")
-        page.wait_for_selector("body[data-ready]")
-        page.click("#example")
-        page.wait_for_selector("#frame[data-shown]")
-        print(f"editor opened -> first frame, s: {time.monotonic() - began:.1f}")
-        print(f"face: cursor moved -> frame shown, ms: {until_it_shows(page)}")
-        began = time.monotonic()
-        page.press("body", "h")
-        page.wait_for_selector("#frame[data-kind=hands]")
-        print(f"switch -> hands shown, s: {time.monotonic() - began:.1f}")
-        print(f"hands: cursor moved -> frame shown, ms: {until_it_shows(page)}")
+    for name in sys.argv[1:] or ROWS:
+        ROWS[name]()
 
 
 if __name__ == "__main__":

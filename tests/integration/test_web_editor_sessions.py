@@ -92,8 +92,8 @@ def test_the_server_answers_while_it_analyzes_a_voice(
             assert go_on.wait(60)
 
     monkeypatch.setattr("echomimic.editing.sound_blocks", blocks)
-    form = {"files": files(head_file, voice_file), "data": {"token": "abc"}}
-    opening = Thread(target=lambda: answers.append(client.post("/editor/sessions", **form)))
+    sent, token = files(head_file, voice_file), {"token": "abc"}
+    opening = Thread(target=lambda: answers.append(client.post("/editor/sessions", files=sent, data=token)))
     opening.start()
     assert began.wait(60)
     assert client.get("/healthz").status_code == 200
