@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from echomimic.checkpoints import read_tensors
-from echomimic.diffusion import attention
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
-from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta
+from echomimic.diffusion.kernels import PLAIN
+from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta, use_kernels
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
 
 FRAMES = 12
@@ -111,7 +111,7 @@ def call(
     dtype = choose_dtype(dtype_name, device)
     unet = random_weights(on_meta(UNet), dtype, device)
     if original:
-        attention.HAS_ONEDNN = False
+        use_kernels(unet, PLAIN)
         for stage in unet.stages():
             for layer in stage.attentions:
                 layer.block.__class__ = OriginalBlock

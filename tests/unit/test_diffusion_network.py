@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from echomimic.diffusion.attention import UNetConfig, attend
+from echomimic.diffusion.attention import UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
+from echomimic.diffusion.kernels import attend
 from echomimic.diffusion.networks import fill_by_rule
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.unet import UNet
@@ -120,7 +121,7 @@ def test_network_ours_vs_theirs(golden, unet, reference, encoders) -> None:
 def test_attention_in_slices_is_attention(tokens) -> None:
     queries, keys = (torch.randn(2, 3, count, 8, generator=torch.Generator().manual_seed(count)) for count in tokens)
     exact = torch.nn.functional.scaled_dot_product_attention(queries, keys, keys)
-    ours = attend(*(x.bfloat16() for x in (queries, keys, keys))).float()
+    ours = attend(queries.bfloat16(), keys.bfloat16(), keys.bfloat16()).float()
     assert (ours - exact).abs().max() < 0.03
 
 

@@ -4,6 +4,7 @@ Attribute names are the keys of the published checkpoints. Tokens are (frames, t
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -11,9 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 256
-"""Queries in a slice of attention, so that its weights stay in the processor's cache."""
-HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from echomimic.diffusion.kernels import (
+    MLP_ROWS,
+    USUAL,
+    Kernels,
+    attend_tokens,
+    attend_with_portrait,
+    on_eager_cpu,
+    onednn_gated,
+    onednn_linear,
+)
 
 
 @dataclass(frozen=True)
@@ -38,44 +46,18 @@ class UNetConfig:
 
 
 class Linear(nn.Linear):
-    """A linear layer with a fast path on a CPU: oneDNN in float32, one product in other formats.
+    """A linear layer with a quick path on a CPU: oneDNN in float32, one product in other formats."""
 
-    PyTorch uses MKL for such products, which uses only half of AVX-512 on processors that are not Intel's; oneDNN took
-    0.4 to 0.6 of the time on a Zen 5 core. Training and every other device and dtype use the default path.
-    """
+    kernels: Kernels = USUAL
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
         if not on_eager_cpu(x):
             return super().forward(x)
-        if HAS_ONEDNN and x.dtype == torch.float32:
-            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], ""))
+        if self.kernels.onednn and x.dtype == torch.float32 and x.device.type == "cpu":
+            return onednn_linear(x, self.weight, self.bias)
         # for a transposed input PyTorch computes a batch of products, each with its own copy of the weights
         return super().forward(x.contiguous())
-
-
-def on_eager_cpu(x: Tensor) -> bool:
-    """Whether the fast paths apply: on a CPU, neither training, being compiled, nor under autocast."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return False
-    return not torch.is_autocast_enabled("cpu")
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Scaled dot-product attention over (n, heads, tokens, channels).
-
-    In bfloat16 on a CPU it runs in slices of plain products, which took 0.6 of the time of PyTorch's own kernel.
-    """
-    if queries.dtype != torch.bfloat16 or queries.shape[2] < ROWS // 4 or not on_eager_cpu(queries):
-        return F.scaled_dot_product_attention(queries, keys, values)
-    out = torch.empty_like(queries)
-    queries = queries * queries.shape[-1] ** -0.5
-    for i, (query, key, value) in enumerate(zip(queries, keys, values, strict=True)):
-        key, value = key.contiguous().transpose(-1, -2), value.contiguous()  # once, not for every slice
-        for start in range(0, query.shape[1], ROWS):
-            weights = torch.softmax(query[:, start : start + ROWS] @ key, dim=-1)
-            torch.matmul(weights, value, out=out[i, :, start : start + ROWS])
-    return out
 
 
 class KeysValues(NamedTuple):
@@ -87,6 +69,9 @@ class KeysValues(NamedTuple):
 
 class Attention(nn.Module):
     """Multi-head attention of `x` to itself or to a context, and to precomputed keys and values."""
+
+    kernels: Kernels = USUAL
+    fused: Tensor | None = None
 
     def __init__(self, dim: int, heads: int, context_dim: int | None = None) -> None:
         super().__init__()
@@ -102,15 +87,30 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, portrait: KeysValues | None = None) -> Tensor:
         """Attend; `portrait` is appended to the keys and values of every frame."""
-        keys, values = self.project(x if context is None else context)
-        if portrait is not None:
-            keys = torch.cat([keys, portrait.keys.expand(len(x), -1, -1)], dim=1)
-            values = torch.cat([values, portrait.values.expand(len(x), -1, -1)], dim=1)
-        queries, keys, values = (
-            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), keys, values)
-        )
-        out = attend(queries, keys, values)
-        return cast(Tensor, self.to_out[0](out.transpose(1, 2).flatten(2)))
+        return cast(Tensor, self.to_out[0](self._attended(x, context, portrait)))
+
+    def _attended(self, x: Tensor, context: Tensor | None, portrait: KeysValues | None) -> Tensor:
+        """The heads' results, before the last layer; what they were made from is free again."""
+        if self.fused is not None and context is None:
+            queries, keys, values = F.linear(x, self.fused).chunk(3, dim=-1)
+        else:
+            queries, (keys, values) = self.to_q(x), self.project(x if context is None else context)
+        if portrait is None:
+            return attend_tokens(queries, keys, values, self.heads, self.kernels)
+        return attend_with_portrait(queries, keys, values, portrait, self.heads, self.kernels)
+
+    def fuse(self) -> None:
+        """Keep the weights of queries, keys and values in one tensor, of which the layers' own become views."""
+        layers = (self.to_q, self.to_k, self.to_v)
+        self.fused = torch.cat([layer.weight for layer in layers])
+        for layer, part in zip(layers, self.fused.chunk(3), strict=True):
+            layer.weight = nn.Parameter(part, requires_grad=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Attention":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.fused is not None:  # moved layers are apart again
+            self.fuse()
+        return self
 
     def of_silence(self) -> Tensor:
         """The output for an all-zero context: keys and values have no bias, so only the bias of the output remains."""
@@ -120,12 +120,16 @@ class Attention(nn.Module):
 class GEGLU(nn.Module):
     """A linear layer half of whose outputs gate the other half (Shazeer, 2020)."""
 
+    kernels: Kernels = USUAL
+
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.proj = Linear(dim, hidden * 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) to (…, hidden)."""
+        if self.kernels.gelu and on_eager_cpu(x):
+            return onednn_gated(x, self.proj.weight, self.proj.bias)
         value, gate = self.proj(x).chunk(2, dim=-1)
         return cast(Tensor, value * F.gelu(gate))
 
@@ -138,8 +142,14 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([GEGLU(dim, 4 * dim), nn.Identity(), Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, dim) to the same shape."""
-        return cast(Tensor, self.net[2](self.net[0](x)))
+        """(…, dim) to the same shape; on a CPU some tokens at a time."""
+        if not on_eager_cpu(x) or x.shape[:-1].numel() <= MLP_ROWS:
+            return cast(Tensor, self.net[2](self.net[0](x)))
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        tokens, done = x.flatten(0, -2), out.flatten(0, -2)
+        for start in range(0, len(tokens), MLP_ROWS):
+            done[start : start + MLP_ROWS] = self.net[2](self.net[0](tokens[start : start + MLP_ROWS]))
+        return out
 
 
 class SpatialBlock(nn.Module):

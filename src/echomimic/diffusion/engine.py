@@ -24,7 +24,14 @@ from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, De
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.latent_store import DenoiserState, LatentStore
 from echomimic.diffusion.lora import merge_lora_file
-from echomimic.diffusion.networks import Networks, compile_regions, load_networks, peak_megabytes, tiny_networks
+from echomimic.diffusion.networks import (
+    Networks,
+    compile_regions,
+    fuse_projections,
+    load_networks,
+    peak_megabytes,
+    tiny_networks,
+)
 from echomimic.diffusion.ranks import SINGLE, Ranks, launched_ranks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
@@ -106,6 +113,8 @@ class DiffusionEngine:
             if self.lora:
                 parts = {"denoising": networks.denoising, "reference": networks.reference}
                 merge_lora_file(parts, self.lora, self.preset.name)
+            if device.type != "cpu":
+                fuse_projections(networks)
             if compiled:
                 compile_regions(networks.denoising)
             self._loaded = (wanted, networks)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from echomimic.checkpoints import FILES, Geometry, WeightFile, read_geometry, read_tensors, release_pages, require
-from echomimic.diffusion.attention import MotionModule, SpatialTransformer, UNetConfig
+from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule, SpatialTransformer, UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
+from echomimic.diffusion.kernels import Kernels, measure_kernels
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
@@ -75,7 +76,8 @@ def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Network
 def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device: torch.device) -> Networks:
     """The networks of a preset from the first of `places` that has each file, on the CPU, in `dtype`.
 
-    Tensors that have that format already stay mapped from their file. Raises WeightsError.
+    Large networks compute with the kernels that are measured to be the quickest on `device`. Tensors that have that
+    format already stay mapped from their file. Raises WeightsError.
     """
     paths = {part: require(FILES[name], places, preset.name) for part, name in preset.files.items()}
 
@@ -87,9 +89,14 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
         return load_strictly(module, tensors, source, fix_of(preset.name))
 
     empty = on_meta(lambda: empty_networks(condition_channels(preset), read_geometry(paths["denoising"])))
+    denoising, reference = load(empty.denoising, "denoising", "motion"), load(empty.reference, "reference")
+    if denoising.config.channels[0] >= DENOISING.channels[0]:
+        kernels = measure_kernels(device, dtype)
+        use_kernels(denoising, kernels)
+        use_kernels(reference, kernels)
     return Networks(
-        load(empty.denoising, "denoising", "motion"),
-        load(empty.reference, "reference"),
+        denoising,
+        reference,
         load(empty.condition, "condition"),
         load(empty.vae, "vae", dtype=picture_dtype(dtype, device)),
         load(empty.speech, "speech", dtype=torch.float32),
@@ -118,11 +125,30 @@ def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
     )
 
 
+def use_kernels(network: nn.Module, kernels: Kernels) -> None:
+    """Let all layers of a network compute with these kernels."""
+    for layer in network.modules():
+        if isinstance(layer, (Linear, Attention, GEGLU)):
+            layer.kernels = kernels
+
+
+def fuse_projections(networks: Networks) -> None:
+    """Compute queries, keys and values of self-attention in one product; names of the weights stay."""
+    for network in (networks.denoising, networks.reference):
+        for layer in network.modules():
+            if isinstance(layer, Attention) and layer.to_k.in_features == layer.to_q.in_features:
+                layer.fuse()
+
+
 def in_format(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The same tensors in `dtype`; each old one is given back as soon as its copy is there."""
+    """The same tensors in `dtype`; each old one is given back as soon as its copy is there.
+
+    Weights of convolutions get channels last, so that oneDNN need not reorder the small pictures' large weights twice.
+    """
     made = {}
     for name, tensor in tensors.items():
-        made[name] = tensor.to(dtype)
+        channels_last = tensor.ndim == 4 and tensor.shape[-1] > 1
+        made[name] = tensor.to(dtype, memory_format=torch.channels_last if channels_last else torch.preserve_format)
         if made[name] is not tensor:
             release_pages(tensor)
     return made
