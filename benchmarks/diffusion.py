@@ -1,7 +1,7 @@
 """What the diffusion network costs: `python benchmarks/diffusion.py count | call | load | length`.
 
-The network has its published size and random weights, so no checkpoint is needed. `call --as-original` does the work of
-the published pipelines with the same layers, to compare on the same machine under the same load.
+The network has its published size and random weights, so no checkpoint is needed. `call --compare` alternates with
+the work of the published pipelines in PyTorch's own kernels, on the same machine under the same load.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from echomimic.checkpoints import read_tensors
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
-from echomimic.diffusion.kernels import PLAIN
+from echomimic.diffusion.kernels import PLAIN, Kernels, measure_kernels
 from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta, use_kernels
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
 
@@ -102,44 +102,49 @@ def count() -> None:
             )
 
 
+def as_original(unet: UNet, original: bool, kernels: Kernels) -> None:
+    """Let the network work in the published order with PyTorch's own kernels, or in ours."""
+    use_kernels(unet, PLAIN if original else kernels)
+    for stage in unet.stages():
+        for layer in stage.attentions:
+            layer.block.__class__ = OriginalBlock if original else SpatialBlock
+    unet.to(memory_format=torch.contiguous_format if original else torch.channels_last)
+
+
 def call(
-    side: int, dtype_name: str, device_name: str, threads: int, rounds: int, compiled: bool, original: bool
+    side: int, dtype_name: str, device_name: str, threads: int, rounds: int, compiled: bool, compared: bool
 ) -> None:
-    """Seconds of a guided call: wall and, on a CPU, processor time summed over threads."""
+    """Seconds of a guided call: wall and, on a CPU, processor time summed over threads; `compared` alternates."""
     torch.set_num_threads(threads)
     device = choose_device(device_name)
     dtype = choose_dtype(dtype_name, device)
-    unet = random_weights(on_meta(UNet), dtype, device)
-    if original:
-        use_kernels(unet, PLAIN)
-        for stage in unet.stages():
-            for layer in stage.attentions:
-                layer.block.__class__ = OriginalBlock
+    unet, kernels = random_weights(on_meta(UNet), dtype, device), measure_kernels(device, dtype)
+    as_original(unet, False, kernels)
     if compiled:
         compile_regions(unet)
     x, audio, condition = inputs(side, dtype, device)
-    if not original:
-        x = x.contiguous(memory_format=torch.channels_last)
     features, t = features_of(unet, side, dtype, device), torch.tensor([499], device=device)
-    portrait = [KeysValues(f, f) for f in features] if original else unet.project(features)
 
-    def guided() -> None:
+    def guided(portrait: list[KeysValues], original: bool) -> None:
         if original:
             both = torch.cat([torch.zeros_like(audio), audio]), torch.cat([torch.zeros_like(condition), condition])
             unet(torch.cat([x, x]), t, *both, portrait, FRAMES)
         else:
-            unet(x, t, audio, condition, portrait)
-            unet(x, t)
+            unet(x.contiguous(memory_format=torch.channels_last), t, audio, condition, portrait)
+            unet(x.contiguous(memory_format=torch.channels_last), t)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
 
     with torch.inference_mode():
+        projected = unet.project(features)
+        print(f"{side}², {FRAMES} frames, {dtype}, {device}, {threads} threads, {kernels}", flush=True)
         for number in range(rounds + 1):
-            wall, cpu = time.perf_counter(), time.process_time()
-            guided()
-            kind = "warm-up" if number == 0 else "call"
-            print(f"{kind}: {time.perf_counter() - wall:.2f} s wall, {time.process_time() - cpu:.2f} s CPU", flush=True)
-    print(f"{side}², {FRAMES} frames, {dtype}, {device}, {threads} threads{', as the original' if original else ''}")
+            for original in (False, True) if compared else (False,):
+                as_original(unet, original, kernels)
+                wall, cpu = time.perf_counter(), time.process_time()
+                guided([KeysValues(f, f) for f in features] if original else projected, original)
+                spent = f"{time.perf_counter() - wall:.2f} s wall, {time.process_time() - cpu:.2f} s CPU"
+                print(f"{'warm-up' if number == 0 else 'call'}{', as the original' * original}: {spent}", flush=True)
 
 
 def peak_of(work: Callable[[], object]) -> tuple[int, ...]:
@@ -225,11 +230,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--as-original", action="store_true")
+    parser.add_argument("--compare", action="store_true")
     given = parser.parse_args()
     if given.what == "call":
         settings = given.side, given.dtype, given.device, given.threads, given.rounds, given.compile
-        call(*settings, given.as_original)
+        call(*settings, given.compare)
     else:
         {"count": count, "load": lambda: load(given.dtype), "length": length}[given.what]()
 
