@@ -250,12 +250,12 @@ def look_at(path: Path, fps: float, video: bool) -> Seen:
     points: list[Floats] = []
     valid, strips = [], []
     film = read_video(path)
-    with face_landmarker(video=video) as find:
-        for _, frame in film.frames():
-            found = find(frame)
-            valid.append(bool(found))
-            points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
-            strips.append(cv2.cvtColor(frame[-frame.shape[0] // 7 :], cv2.COLOR_RGB2GRAY))
+    find = face_landmarker(video=video)
+    for _, frame in film.frames():
+        found = find(frame)
+        valid.append(bool(found))
+        points.append(found[0] if found else (points[-1] if points else np.zeros((478, 3), np.float32)))
+        strips.append(cv2.cvtColor(frame[-frame.shape[0] // 7 :], cv2.COLOR_RGB2GRAY))
     track = LandmarkTrack(np.stack(points), (film.width, film.height), fps, np.array(valid))
     return Seen(read_faces(track), flow(strips, beside_the_neck(track, strips[0])))
 

@@ -8,7 +8,6 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -101,15 +100,9 @@ def compare_picture(pixels: Picture, found: Distances, counts: dict[str, list[in
     """Faces, boxes, hands, body and mask of one picture."""
     size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
     both = (theirs, ours)
-    with ExitStack() as stack:
-        faces, hands, bodies = (
-            [stack.enter_context(make(side))(pixels) for side in both]
-            for make in (
-                lambda side: side.face_landmarker(most=4),
-                lambda side: side.hand_landmarker(most=4),
-                lambda side: side.body_landmarker(),
-            )
-        )
+    faces = [side.face_landmarker(most=4)(pixels) for side in both]
+    hands = [side.hand_landmarker(most=4)(pixels) for side in both]
+    bodies = [side.body_landmarker()(pixels) for side in both]
     match("face", *faces, found, counts)
     match("hand", *([hand.points[:, :2] * size for hand in side] for side in hands), found, counts)
     compare_bodies(*bodies, size, found, counts)
@@ -123,13 +116,12 @@ def compare_picture(pixels: Picture, found: Distances, counts: dict[str, list[in
 def compare_video(frames: list[Picture], most: int, found: Distances, counts: dict[str, list[int]]) -> None:
     """Faces and bodies that are followed through the frames."""
     both = (theirs, ours)
-    with ExitStack() as stack:
-        faces = [stack.enter_context(side.face_landmarker(video=True, most=most)) for side in both]
-        bodies = [stack.enter_context(side.body_landmarker(video=True)) for side in both]
-        for pixels in frames:
-            size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
-            match("face", *(find(pixels) for find in faces), found, counts)
-            compare_bodies(*(find(pixels) for find in bodies), size, found, counts)
+    faces = [side.face_landmarker(video=True, most=most) for side in both]
+    bodies = [side.body_landmarker(video=True) for side in both]
+    for pixels in frames:
+        size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
+        match("face", *(find(pixels) for find in faces), found, counts)
+        compare_bodies(*(find(pixels) for find in bodies), size, found, counts)
 
 
 def self_noise(frames: list[Picture]) -> None:
@@ -137,12 +129,12 @@ def self_noise(frames: list[Picture]) -> None:
     random = np.random.default_rng(0)
     found: Distances = {}
     counts: dict[str, list[int]] = {}
-    with theirs.body_landmarker(video=True) as one, theirs.body_landmarker(video=True) as other:
-        for pixels in frames:
-            step = random.integers(-1, 2, pixels.shape) * (random.random(pixels.shape) < 0.02)
-            size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
-            noisy = np.clip(pixels + step, 0, 255).astype(np.uint8)
-            compare_bodies(one(pixels), other(noisy), size, found, counts)
+    one, other = (theirs.body_landmarker(video=True) for _ in range(2))
+    for pixels in frames:
+        step = random.integers(-1, 2, pixels.shape) * (random.random(pixels.shape) < 0.02)
+        size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
+        noisy = np.clip(pixels + step, 0, 255).astype(np.uint8)
+        compare_bodies(one(pixels), other(noisy), size, found, counts)
     report("  for comparison, mediapipe with and without noise of 1/255 in 2 % of the values:", found, counts)
 
 
@@ -215,13 +207,13 @@ def speed() -> None:
     for _ in range(3):
         for number, side in enumerate((theirs, ours)):
             for part, make in (("face", side.face_landmarker), ("body", side.body_landmarker)):
-                with make(video=True) as find:
-                    find(frames[0])
-                    start = time.process_time()
-                    for pixels in frames[: FRAMES if part == "face" else 60]:
-                        find(pixels)
-                    count = FRAMES if part == "face" else 60
-                    rows[part][number].append(count / (time.process_time() - start))
+                find = make(video=True)
+                find(frames[0])
+                start = time.process_time()
+                for pixels in frames[: FRAMES if part == "face" else 60]:
+                    find(pixels)
+                count = FRAMES if part == "face" else 60
+                rows[part][number].append(count / (time.process_time() - start))
     for part, (there, here) in rows.items():
         print(
             f"{part} in the {name} video, frames a second and core: mediapipe {np.median(there):.1f}, "

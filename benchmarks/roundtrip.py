@@ -81,11 +81,11 @@ def redetect(path: Path, fps: float) -> LandmarkTrack:
     """Landmarks that a face mesh sees in a video."""
     video = read_video(path)
     points, valid = [], []
-    with face_landmarker(video=True) as find:
-        for _, frame in video.frames():
-            faces = find(frame)
-            valid.append(bool(faces))
-            points.append(faces[0] if faces else (points[-1] if points else np.zeros((478, 3), np.float32)))
+    find = face_landmarker(video=True)
+    for _, frame in video.frames():
+        faces = find(frame)
+        valid.append(bool(faces))
+        points.append(faces[0] if faces else (points[-1] if points else np.zeros((478, 3), np.float32)))
     return LandmarkTrack(np.stack(points), (video.width, video.height), fps, np.array(valid))
 
 

@@ -1,8 +1,7 @@
 """mediapipe 0.10.21's solutions behind the calls of landmarks/detectors.py, to compare the package's own with."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,10 +36,9 @@ def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float
     return detections
 
 
-@contextmanager
 def face_landmarker(
     *, video: bool = False, most: int = 1, confidence: float = 0.4
-) -> Iterator[Callable[[Picture], list[Floats]]]:
+) -> Callable[[Picture], list[Floats]]:
     """A function that finds up to `most` faces: landmarks (478, 3) with irises, in pixels."""
     model = solutions().face_mesh.FaceMesh(
         static_image_mode=not video,
@@ -55,14 +53,10 @@ def face_landmarker(
         found = model.process(np.ascontiguousarray(pixels)).multi_face_landmarks or []
         return [_points(face) * np.array([width, height, width], np.float32) for face in found]
 
-    try:
-        yield find
-    finally:
-        model.close()
+    return find
 
 
-@contextmanager
-def body_landmarker(*, video: bool = False) -> Iterator[Callable[[Picture], BodyLandmarks | None]]:
+def body_landmarker(*, video: bool = False) -> Callable[[Picture], BodyLandmarks | None]:
     """A function that finds one person's body, hands and face."""
     model = solutions().holistic.Holistic(static_image_mode=not video, refine_face_landmarks=True)
 
@@ -77,16 +71,12 @@ def body_landmarker(*, video: bool = False) -> Iterator[Callable[[Picture], Body
         )
         return BodyLandmarks(pose, (left, right), face)
 
-    try:
-        yield find
-    finally:
-        model.close()
+    return find
 
 
-@contextmanager
 def hand_landmarker(
     *, video: bool = False, most: int = 2, confidence: float = 0.5
-) -> Iterator[Callable[[Picture], list[HandLandmarks]]]:
+) -> Callable[[Picture], list[HandLandmarks]]:
     """A function that finds up to `most` hands, each picture by itself."""
     model = solutions().hands.Hands(
         static_image_mode=not video, max_num_hands=most, min_detection_confidence=confidence
@@ -100,10 +90,7 @@ def hand_landmarker(
             for hand, label in zip(found.multi_hand_landmarks or [], labels, strict=True)
         ]
 
-    try:
-        yield find
-    finally:
-        model.close()
+    return find
 
 
 def selfie_mask(pixels: Picture) -> Floats:

@@ -305,10 +305,10 @@ def pan(frames: int) -> list[Picture]:
 def test_faces_agree_with_mediapipe() -> None:
     from helpers import mediapipe_reference as reference
 
-    with reference.face_landmarker(video=True) as theirs, detectors.face_landmarker(video=True) as ours:
-        for pixels in pan(4):
-            (one,), (other,) = theirs(pixels), ours(pixels)
-            assert np.abs(one - other).max() < 0.1
+    theirs, ours = (side.face_landmarker(video=True) for side in (reference, detectors))
+    for pixels in pan(4):
+        (one,), (other,) = theirs(pixels), ours(pixels)
+        assert np.abs(one - other).max() < 0.1
     for full_range, confidence in ((False, 0.5), (True, 0.6)):
         (box,), (same,) = (
             side.detect_faces(ASTRONAUT, full_range=full_range, confidence=confidence)
@@ -323,13 +323,13 @@ def test_bodies_and_masks_agree_with_mediapipe() -> None:
     from helpers import mediapipe_reference as reference
 
     size = np.array([512, 512, 1])
-    with reference.body_landmarker(video=True) as theirs, detectors.body_landmarker(video=True) as ours:
-        for pixels in pan(4):
-            one, other = theirs(pixels), ours(pixels)
-            assert one is not None and other is not None
-            seen = one.pose[:, 3] > 0.5
-            assert (np.abs(one.pose - other.pose)[seen][:, [0, 1, 3]] * size).max() < 1.5
-            assert [hand is None for hand in one.hands] == [hand is None for hand in other.hands]
-            assert one.face is not None and other.face is not None
-            assert np.abs(one.face - other.face)[:, :2].max() * 512 < 1
+    theirs, ours = (side.body_landmarker(video=True) for side in (reference, detectors))
+    for pixels in pan(4):
+        one, other = theirs(pixels), ours(pixels)
+        assert one is not None and other is not None
+        seen = one.pose[:, 3] > 0.5
+        assert (np.abs(one.pose - other.pose)[seen][:, [0, 1, 3]] * size).max() < 1.5
+        assert [hand is None for hand in one.hands] == [hand is None for hand in other.hands]
+        assert one.face is not None and other.face is not None
+        assert np.abs(one.face - other.face)[:, :2].max() * 512 < 1
     assert np.abs(reference.selfie_mask(ASTRONAUT) - detectors.selfie_mask(ASTRONAUT)).mean() < 1e-3

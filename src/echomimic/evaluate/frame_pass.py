@@ -1,6 +1,5 @@
 """Two passes over the frames of a clip: one for the face, one for the rest. Only a few thumbnails are kept."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from echomimic.errors import FaceError, MotionError
 from echomimic.evaluate.catalogue import EvaluationSettings
-from echomimic.evaluate.landmarks import Faces, HandDetections, HandDetector, open_hand_detector, read_faces
+from echomimic.evaluate.landmarks import Faces, HandDetections, HandDetector, read_faces
 from echomimic.evaluate.picture import PictureAccumulator, PictureStatistics
 from echomimic.media import Video, read_video
 from echomimic.motion.tracking import track_video, upright_video
@@ -60,17 +59,16 @@ def _accumulate(
     wanted = set(np.linspace(0, video.count - 1, settings.sheet).round().astype(int).tolist())
     step = max(1, round(video.fps / settings.hand_rate))
     pictures, sheet = PictureAccumulator(video.fps), []
-    with ExitStack() as stack:
-        hands: HandDetector | None = stack.enter_context(open_hand_detector()) if settings.wants("hands") else None
-        for index, (_, pixels) in enumerate(video.frames()):
-            pictures.add(pixels, _points(faces, index))
-            if hands is not None and index % step == 0:
-                hands.add(pixels)
-            if index in wanted:
-                sheet.append(_thumb(pixels))
-            if progress:
-                progress(index + 1, video.count)
-        return pictures.result(), hands.result() if hands else None, tuple(sheet)
+    hands = HandDetector() if settings.wants("hands") else None
+    for index, (_, pixels) in enumerate(video.frames()):
+        pictures.add(pixels, _points(faces, index))
+        if hands is not None and index % step == 0:
+            hands.add(pixels)
+        if index in wanted:
+            sheet.append(_thumb(pixels))
+        if progress:
+            progress(index + 1, video.count)
+    return pictures.result(), hands.result() if hands else None, tuple(sheet)
 
 
 def _points(faces: Faces | None, index: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]] | None":

@@ -1,7 +1,5 @@
 """Metrics of landmarks: blinks, head motion, energy, identity and distances of faces; quality of hands."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +7,7 @@ import numpy.typing as npt
 
 from echomimic.evaluate.container import Values
 from echomimic.evaluate.picture import SIDE, PictureStatistics, drift, seconds
-from echomimic.landmarks.detectors import HandLandmarks, hand_landmarker
+from echomimic.landmarks.detectors import hand_landmarker
 from echomimic.landmarks.face import shrink
 from echomimic.landmarks.head_pose import without_pose
 from echomimic.landmarks.topology import EYES, LIPS, OUTER_EYES, SKIN, STABLE
@@ -169,8 +167,8 @@ class HandDetections:
 class HandDetector:
     """Detects up to two hands in each frame independently."""
 
-    def __init__(self, find: Callable[[Picture], list[HandLandmarks]]) -> None:
-        self._find = find
+    def __init__(self) -> None:
+        self._find = hand_landmarker(most=2, confidence=_CONFIDENCE)
         self._points: list[Floats] = []
         self._scores: list[Floats] = []
 
@@ -187,13 +185,6 @@ class HandDetector:
 
     def result(self) -> HandDetections:
         return HandDetections(np.array(self._points, np.float32), np.array(self._scores, np.float32))
-
-
-@contextmanager
-def open_hand_detector() -> Iterator[HandDetector]:
-    """Open a detector; its model is closed at the end."""
-    with hand_landmarker(most=2, confidence=_CONFIDENCE) as find:
-        yield HandDetector(find)
 
 
 def hand_metrics(hands: HandDetections) -> Values:

@@ -40,8 +40,7 @@ class Body:
 
 def find_body(portrait: Portrait) -> Body:
     """Find the upper body of a portrait; FaceError if there is none. Missing hands are searched for a second time."""
-    with body_landmarker() as find:
-        body = read_body(find(portrait.pixels))
+    body = read_body(body_landmarker()(portrait.pixels))
     if body is None:
         raise FaceError(
             f"no body found in {portrait.name} ({portrait.width}x{portrait.height}); expected head and shoulders of a "
@@ -79,11 +78,9 @@ def _face_68(face: Floats | None) -> Floats:
 
 def _with_more_hands(body: Body, pixels: Picture) -> Body:
     """Add hands that the hand network finds by itself near an arm that has none yet."""
-    with hand_landmarker(most=4, confidence=0.3) as find:
-        found = [hand.points for hand in find(pixels)]
     hands = body.hands.copy()
     depth = np.zeros((2, 21), np.float32) if body.depth is None else body.depth.copy()
-    for hand in found:
+    for hand in (found.points for found in hand_landmarker(most=4, confidence=0.3)(pixels)):
         points = _scored(hand)
         far = [float(np.linalg.norm(points[0, :2] - body.body[wrist, :2])) for wrist in WRISTS]
         side = int(np.argmin(far))

@@ -4,19 +4,18 @@ This is the only module that depends on the runtime (`landmarks.networks`, on ai
 
     load_detectors()                                   import the library; SetupError if it cannot be loaded
     detect_faces(pixels, full_range, confidence)       -> list[Detection]
-    face_landmarker(video, most, confidence)           -> with … as find: find(pixels) -> list of (478, 3) pixels
-    body_landmarker(video)                             -> with … as find: find(pixels) -> BodyLandmarks or None
-    hand_landmarker(most, confidence)                  -> with … as find: find(pixels) -> list[HandLandmarks]
+    face_landmarker(video, most, confidence)           -> find(pixels) -> list of (478, 3) pixels
+    body_landmarker(video)                             -> find(pixels) -> BodyLandmarks or None
+    hand_landmarker(most, confidence)                  -> find(pixels) -> list[HandLandmarks]
     selfie_mask(pixels)                                -> (H, W) float32
 
-`pixels` is (H, W, 3) uint8 RGB of any size. The landmarkers are context managers that yield a function; with
-`video=True` the function tracks from one call to the next, otherwise each call stands alone. Coordinates are fractions
-of the picture's width and height (z: of its width), but faces are in pixels. A network is loaded at its first use and
-kept for the life of the process; SetupError if its file is missing.
+`pixels` is (H, W, 3) uint8 RGB of any size. The landmarkers return a function; with `video=True` it tracks from one
+call to the next, otherwise each call stands alone. Coordinates are fractions of the picture's width and height (z: of
+its width), but faces are in pixels. A network is loaded at its first use and kept for the life of the process;
+SetupError if its file is missing.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,18 +69,16 @@ def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float
     return (FACE_FULL_RANGE if full_range else FACE_SHORT_RANGE)(pixels, confidence)
 
 
-@contextmanager
 def face_landmarker(
     *, video: bool = False, most: int = 1, confidence: float = 0.4
-) -> Iterator[Callable[[Picture], list[Floats]]]:
+) -> Callable[[Picture], list[Floats]]:
     """A function that finds up to `most` faces: landmarks (478, 3) with irises, in pixels."""
     from echomimic.landmarks.networks.face_mesh import FaceMesh
 
-    yield FaceMesh(video=video, most=most, confidence=confidence)
+    return FaceMesh(video=video, most=most, confidence=confidence)
 
 
-@contextmanager
-def body_landmarker(*, video: bool = False) -> Iterator[Callable[[Picture], BodyLandmarks | None]]:
+def body_landmarker(*, video: bool = False) -> Callable[[Picture], BodyLandmarks | None]:
     """A function that finds one person's body, hands and face."""
     from echomimic.landmarks.networks.body import Holistic
 
@@ -94,22 +91,19 @@ def body_landmarker(*, video: bool = False) -> Iterator[Callable[[Picture], Body
         left, right, face = (None if part is None else _fractions(part, pixels) for part in (*found.hands, found.face))
         return BodyLandmarks(_fractions(found.pose, pixels), (left, right), face)
 
-    yield find
+    return find
 
 
-@contextmanager
-def hand_landmarker(
-    *, video: bool = False, most: int = 2, confidence: float = 0.5
-) -> Iterator[Callable[[Picture], list[HandLandmarks]]]:
+def hand_landmarker(*, most: int = 2, confidence: float = 0.5) -> Callable[[Picture], list[HandLandmarks]]:
     """A function that finds up to `most` hands."""
     from echomimic.landmarks.networks.hands import Hands
 
-    model = Hands(video=video, most=most, confidence=confidence)
+    model = Hands(most=most, confidence=confidence)
 
     def find(pixels: Picture) -> list[HandLandmarks]:
         return [HandLandmarks(_fractions(hand.points, pixels), hand.side, hand.score) for hand in model(pixels)]
 
-    yield find
+    return find
 
 
 def selfie_mask(pixels: Picture) -> Floats:

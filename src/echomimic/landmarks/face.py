@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import cv2
 import numpy as np
 
 from echomimic.errors import FaceError
 from echomimic.landmarks.detectors import Box, detect_faces, face_landmarker
-from echomimic.landmarks.face_quality import FaceQuality, FindLandmarks, crop_square, measure_quality
+from echomimic.landmarks.face_quality import FaceQuality, crop_square, measure_quality
 from echomimic.landmarks.topology import EAR_LEFT, EAR_RIGHT
 from echomimic.notes import note
 from echomimic.options import Options
@@ -27,6 +25,8 @@ _LARGE = 1.25 * _TILE
 """Longer side above which a pattern of the picture may look like a large face while the true faces are small."""
 _TURNS = (2, 1, 3)
 """Quarter turns counter-clockwise to try, the usual one first."""
+_LONE, _FAINT = 0.2, 0.05
+"""Confidence from which the one face of a crop counts: usually, and where the user says that there is one."""
 _QUICK = 1280
 """Longer side to which a picture is shrunk when it is searched in other orientations for a first face."""
 
@@ -64,33 +64,20 @@ class LocatedFace:
 
 
 class _Search:
-    """Finds faces in pictures; the networks are opened once, when they are first needed."""
+    """Finds faces in pictures, and keeps the quality of those that were measured."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self) -> None:
         self._measured: list[tuple[Picture, Face, FaceQuality]] = []
 
-    @cached_property
-    def find(self) -> FindLandmarks:
-        """Landmarks of the one face of a crop."""
-        return self._stack.enter_context(face_landmarker(most=1, confidence=0.2))
-
-    @cached_property
-    def find_faint(self) -> FindLandmarks:
-        """Landmarks of the one face of a crop, at the lowest detection threshold."""
-        return self._stack.enter_context(face_landmarker(most=1, confidence=0.05))
-
-    def faces(self, pixels: Picture, most: int, *, tiles: bool = True) -> list[Face]:
+    def faces(self, pixels: Picture, most: int) -> list[Face]:
         """Every face of a picture (H, W, 3), from left to right."""
-        with face_landmarker(most=most) as find:
-            faces = [Face(points) for points in find(pixels)]
+        faces = [Face(points) for points in face_landmarker(most=most)(pixels)]
         height, width = pixels.shape[:2]
         doubtful = [face for face in faces if max(width, height) > _LARGE and self.quality(pixels, face).is_spurious]
         faces = [face for face in faces if all(face is not each for each in doubtful)]
         if not faces or max(face.size for face in faces) < 0.3 * max(width, height):
             self._add(faces, pixels, [found.box for found in detect_faces(pixels, full_range=True, confidence=0.4)])
-            if tiles:
-                self._add(faces, pixels, self._small_boxes(pixels), sure=True)
+            self._add(faces, pixels, self._small_boxes(pixels), sure=True)
         if not faces and not doubtful:
             faces = self.inside(pixels, _grown((0.0, 0.0, width, height), 0.5))
         if not faces and not doubtful:
@@ -101,17 +88,15 @@ class _Search:
         """The face in a box of the picture, which may reach beyond the picture; with `faint` at the lowest score."""
         view, scale = crop_square(pixels, box, 512)
         shift = np.array([box[0], box[1], 0])
-        return [
-            Face((points / scale + shift).astype(np.float32))
-            for points in (self.find_faint if faint else self.find)(view)
-        ]
+        find = face_landmarker(confidence=_FAINT if faint else _LONE)
+        return [Face((points / scale + shift).astype(np.float32)) for points in find(view)]
 
     def quality(self, pixels: Picture, face: Face) -> FaceQuality:
         """The reliability of the face, measured once."""
         for known_pixels, known_face, quality in self._measured:
             if known_pixels is pixels and known_face is face:
                 return quality
-        quality = measure_quality(pixels, face.landmarks, self.find)
+        quality = measure_quality(pixels, face.landmarks, face_landmarker(confidence=_LONE))
         self._measured.append((pixels, face, quality))
         return quality
 
@@ -137,8 +122,7 @@ class _Search:
 
 def find_faces(pixels: Picture, most: int = 12) -> list[Face]:
     """Find every face of a picture (H, W, 3), from left to right; small ones and ones that fill it too."""
-    with ExitStack() as stack:
-        return _Search(stack).faces(pixels, most)
+    return _Search().faces(pixels, most)
 
 
 def find_upright_faces(pixels: Picture, most: int = 12) -> tuple[int, list[Face]]:
@@ -146,11 +130,10 @@ def find_upright_faces(pixels: Picture, most: int = 12) -> tuple[int, list[Face]
 
     0 turns if the face is upright already, or if no turn shows an upright one.
     """
-    with ExitStack() as stack:
-        search = _Search(stack)
-        faces = search.faces(pixels, most)
-        turn = _turn_of(search, Portrait(pixels), faces, Options())
-        return turn, search.faces(np.ascontiguousarray(np.rot90(pixels, turn)), most) if turn else faces
+    search = _Search()
+    faces = search.faces(pixels, most)
+    turn = _turn_of(search, Portrait(pixels), faces, Options())
+    return turn, search.faces(np.ascontiguousarray(np.rot90(pixels, turn)), most) if turn else faces
 
 
 def locate_face(portrait: Portrait, options: Options) -> LocatedFace:
@@ -159,17 +142,21 @@ def locate_face(portrait: Portrait, options: Options) -> LocatedFace:
     The picture is turned if its face is sideways or upside down. Raises FaceError if there is no face or it is too
     small. Notes: picture_turned, largest_face_used, head_turned, mouth_cut_off, mouth_hidden, face_doubtful.
     """
-    with ExitStack() as stack:
-        search = _Search(stack)
+    search = _Search()
+    faces = _candidates(search, portrait, options)
+    turn = _turn_of(search, portrait, faces, options)
+    if turn:
+        options = _turned_options(options, portrait, turn)
+        portrait = turned_portrait(portrait, turn)
         faces = _candidates(search, portrait, options)
-        turn = _turn_of(search, portrait, faces, options)
-        if turn:
-            options = _turned_options(options, portrait, turn)
-            portrait = turned_portrait(portrait, turn)
-            faces = _candidates(search, portrait, options)
-        face = _choose(portrait, faces, options)
-        _check_size(portrait, face)
-        _note_doubts(portrait, face, search.quality(portrait.pixels, face))
+    face = _choose(portrait, faces, options)
+    if face.size < SMALLEST:
+        raise FaceError(
+            f"the face in {portrait.name} is {face.size:.0f} px; expected at least {SMALLEST}: "
+            "use a larger picture, or a closer one",
+            code="face_too_small",
+        )
+    _note_doubts(portrait, face, search.quality(portrait.pixels, face))
     return LocatedFace(portrait, face)
 
 
@@ -246,7 +233,7 @@ def _turn_of(search: _Search, portrait: Portrait, faces: list[Face], options: Op
     if not faces:
         skip = options.face_box or _picture_fault(portrait.pixels)
         return 0 if skip else _best_turn(search, shrink(portrait.pixels, _QUICK)[0], Options())
-    face = faces[min(options.face, len(faces)) - 1] if options.face else _largest(faces)
+    face = faces[min(options.face, len(faces)) - 1] if options.face else max(faces, key=lambda face: face.size)
     return _best_turn(search, portrait.pixels, options) if search.quality(portrait.pixels, face).is_suspect else 0
 
 
@@ -257,7 +244,7 @@ def _best_turn(search: _Search, pixels: Picture, options: Options) -> int:
         portrait = Portrait(np.ascontiguousarray(np.rot90(pixels, turn)))
         faces = _candidates(search, portrait, _turned_options(options, Portrait(pixels), turn))
         if faces:
-            quality = search.quality(portrait.pixels, _largest(faces))
+            quality = search.quality(portrait.pixels, max(faces, key=lambda face: face.size))
             if quality.is_upright:
                 best = max(best, (quality.score - quality.keypoints, turn))
     return best[1]
@@ -271,10 +258,6 @@ def _turned_options(options: Options, portrait: Portrait, turn: int) -> Options:
     width, height = portrait.width, portrait.height
     boxes = {1: (y, width - x - w, h, w), 2: (width - x - w, height - y - h, w, h), 3: (height - y - h, x, h, w)}
     return replace(options, face_box=boxes[turn])
-
-
-def _largest(faces: list[Face]) -> Face:
-    return max(faces, key=lambda face: face.size)
 
 
 def _no_face(portrait: Portrait, options: Options) -> FaceError:
@@ -305,15 +288,6 @@ def _picture_fault(pixels: Picture) -> str:
     grey = pixels[:height, :width].astype(np.float32).mean(axis=2)
     steps = np.abs(np.diff(grey, axis=1)).mean()
     return "it is noise, as of a file that was decoded wrongly" if steps > 0.8 * grey.std() and steps > 16 else ""
-
-
-def _check_size(portrait: Portrait, face: Face) -> None:
-    if face.size < SMALLEST:
-        raise FaceError(
-            f"the face in {portrait.name} is {face.size:.0f} px; expected at least {SMALLEST}: "
-            "use a larger picture, or a closer one",
-            code="face_too_small",
-        )
 
 
 def _note_doubts(portrait: Portrait, face: Face, quality: FaceQuality) -> None:

@@ -1,7 +1,6 @@
 """Track a person in a video: the face, or body and hands, at the video's true frame rate."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,28 +139,24 @@ def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> 
 
 def _follow_face(video: Video, who: _Person) -> Iterator[tuple[float, Floats | None]]:
     """Landmarks in pixels of the video for each frame, or None."""
-    with ExitStack() as stack:
-        follower = _Follower(who, stack)
-        for second, pixels in video.frames():
-            yield second, follower.track(pixels)
+    follower = _Follower(who)
+    for second, pixels in video.frames():
+        yield second, follower.track(pixels)
 
 
 class _Follower:
     """Tracks one face in a window around it that moves along, so that small faces are found and neighbours are not."""
 
-    def __init__(self, who: _Person, stack: ExitStack) -> None:
+    def __init__(self, who: _Person) -> None:
         x, y, w, h = who.box
         self.centre, self.size = np.array((x + w / 2, y + h / 2)), max(w, h)
         self.people = who.people
         self.missed = 0
-        self.stack = stack
         self._open()
 
     def _open(self) -> None:
         """Start a new landmarker for a window that has moved: a landmarker remembers places in its window."""
-        self.stack.close()
-        most = 1 if self.people == 1 else 2
-        self.find = self.stack.enter_context(face_landmarker(video=True, most=most))
+        self.find = face_landmarker(video=True, most=1 if self.people == 1 else 2)
         self.window = (self.centre - _WINDOW * self.size / 2, self.centre + _WINDOW * self.size / 2)
 
     def track(self, pixels: Picture) -> Floats | None:
@@ -206,12 +201,11 @@ class _Follower:
 
 def _follow_body(video: Video, who: _Person) -> Iterator[tuple[float, Body | None]]:
     """Body key points for each frame, or None; among several people only those of one vertical strip."""
-    with body_landmarker(video=True) as find:
-        for second, pixels in video.frames():
-            left, right = _strip(who, video.width)
-            small, _ = shrink(pixels[:, left:right], _LONGEST_SIDE)
-            found = read_body(find(small))
-            yield second, None if found is None else _in_whole(found, left / video.width, (right - left) / video.width)
+    find, (left, right) = body_landmarker(video=True), _strip(who, video.width)
+    for second, pixels in video.frames():
+        small, _ = shrink(pixels[:, left:right], _LONGEST_SIDE)
+        found = read_body(find(small))
+        yield second, None if found is None else _in_whole(found, left / video.width, (right - left) / video.width)
 
 
 def _strip(who: _Person, width: int) -> tuple[int, int]:
