@@ -59,18 +59,16 @@ def _csv_rows(text: str) -> list[tuple[int, Mapping[str, object]]]:
 
 
 def _json_rows(text: str, path: Path, accepted: str) -> list[tuple[int, Mapping[str, object]]]:
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    return [(number, _object(line, number, path, accepted)) for number, line in lines]
-
-
-def _object(line: str, number: int, path: Path, accepted: str) -> Mapping[str, object]:
-    try:
-        row = json.loads(line)
-    except ValueError:
+    rows: list[tuple[int, Mapping[str, object]]] = []
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         row = None
-    if not isinstance(row, dict):
-        raise InputError(f"row {number} of {path} is {line!r:.60}, no object of JSON; expected {accepted}")
-    return row
+        with suppress(ValueError):
+            row = json.loads(line)
+        if isinstance(row, dict):
+            rows.append((number, row))
+        elif line:
+            raise InputError(f"row {number} of {path} is {line!r:.60}, no object of JSON; expected {accepted}")
+    return rows
 
 
 def parse_shard(text: str) -> tuple[int, int]:

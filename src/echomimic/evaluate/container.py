@@ -11,7 +11,7 @@ from echomimic.media.source import open_media, sound_streams, start_time, video_
 from echomimic.media.video import ACCEPTED
 
 if TYPE_CHECKING:
-    from av import AudioCodecContext, VideoCodecContext, VideoStream
+    from av import VideoStream
     from av.container import InputContainer
 
 Values = dict[str, float | None]
@@ -52,9 +52,10 @@ def _count_packets(container: "InputContainer", pictures: "VideoStream") -> Cont
             sounding.append((start, start + (packet.duration or 0) * packet.time_base))
     # packets stamped before 0 are the codec's priming samples, which are not played
     sounding = [(max(start, -zero, Fraction(0)), end) for start, end in sounding]
-    return _container(
-        sorted(stamps), sounding, _codec(pictures.codec_context, sounds.codec_context if sounds else None)
-    )
+    codec = f"{pictures.codec_context.name} {pictures.codec_context.pix_fmt}"
+    if sounds is not None:
+        codec += f" + {sounds.codec_context.name} {sounds.codec_context.sample_rate} Hz"
+    return _container(sorted(stamps), sounding, codec)
 
 
 def _container(stamps: list[Fraction], sounding: list[tuple[Fraction, Fraction]], codec: str) -> Container:
@@ -70,11 +71,6 @@ def _container(stamps: list[Fraction], sounding: list[tuple[Fraction, Fraction]]
         sound_times=sound,
         codec=codec,
     )
-
-
-def _codec(pictures: "VideoCodecContext", sound: "AudioCodecContext | None") -> str:
-    shown = f"{pictures.name} {pictures.pix_fmt}"
-    return shown if sound is None else f"{shown} + {sound.name} {sound.sample_rate} Hz"
 
 
 def container_metrics(container: Container) -> Values:

@@ -1,8 +1,8 @@
-"""The networks that detect faces, bodies, hands and the person in a picture, behind six functions.
+"""The networks that detect faces, bodies, hands and the person in a picture, behind five functions.
 
 This is the only module that depends on the runtime (`landmarks.networks`, on ai-edge-litert):
 
-    load_detectors()                                   import the library; SetupError if it cannot be loaded
+
     detect_faces(pixels, full_range, confidence)       -> list[Detection]
     face_landmarker(video, most, confidence)           -> find(pixels) -> list of (478, 3) pixels
     body_landmarker(video)                             -> find(pixels) -> BodyLandmarks or None
@@ -32,7 +32,6 @@ __all__ = [
     "detect_faces",
     "face_landmarker",
     "hand_landmarker",
-    "load_detectors",
     "selfie_mask",
 ]
 
@@ -53,13 +52,6 @@ class BodyLandmarks:
     pose: Floats
     hands: tuple[Floats | None, Floats | None]
     face: Floats | None
-
-
-def load_detectors() -> None:
-    """Import ai-edge-litert; SetupError if it cannot be loaded."""
-    from echomimic.landmarks.networks.runtime import load_runtime
-
-    load_runtime()
 
 
 def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float = 0.5) -> list[Detection]:

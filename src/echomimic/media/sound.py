@@ -154,7 +154,12 @@ def sound_blocks(speech: Speech, rate: int = 16000) -> Iterator[Floats]:
 
 def speech_chunks(speech: Speech, rate: int, channels: int) -> Iterator[Floats]:
     """Yield the voice as float32 (n, channels) in -1..1 at `rate` Hz, about a second at a time."""
-    chunks = _in_memory(speech) if speech.samples is not None else _decode(_path(speech), _Scan(speech.track))
+    if speech.samples is not None:
+        chunks = _in_memory(speech)
+    elif speech.path is not None:
+        chunks = _decode(speech.path, _Scan(speech.track))
+    else:
+        raise SoundError(f"{speech.name} has neither a file nor samples; expected one of them: use read_speech")
     for chunk in _resampled((Chunk(fold(chunk, channels), chunk.rate) for chunk in chunks), rate):
         check_cancelled()
         yield np.clip(chunk, -1.0, 1.0)
@@ -179,12 +184,6 @@ def fold(chunk: Chunk, channels: int) -> Floats:
     if chunk.samples.shape[1] == channels:
         return chunk.samples
     return np.repeat(mix(chunk), channels, axis=1)
-
-
-def _path(speech: Speech) -> Path:
-    if speech.path is None:
-        raise SoundError(f"{speech.name} has neither a file nor samples; expected one of them: use read_speech")
-    return speech.path
 
 
 def _peak(samples: Floats, name: str) -> float:

@@ -5,12 +5,14 @@ from .blendshapes import export_blendshapes as export_blendshapes
 from .blendshapes import vrm_weights as vrm_weights
 from .body_retarget import align_pose as align_pose
 from .body_retarget import propose_crop as propose_crop
+from .curve_edits import EXPRESSIONS as EXPRESSIONS
 from .curve_edits import (
     curve_keys as curve_keys,
 )
 from .curve_edits import (
     draw_curve as draw_curve,
 )
+from .curve_edits import express as express
 from .curve_edits import (
     find_curve as find_curve,
 )
@@ -59,8 +61,6 @@ from .edits import (
 from .edits import (
     read_edits as read_edits,
 )
-from .expressions import EXPRESSIONS as EXPRESSIONS
-from .expressions import express as express
 from .face_retarget import align_motion as align_motion
 from .files import (
     check_motion_path as check_motion_path,

@@ -285,7 +285,7 @@ class Express(BaseEdit):
     @property
     def curves(self) -> frozenset[str]:
         """The curves of the expression."""
-        from echomimic.motion.expressions import EXPRESSIONS
+        from echomimic.motion.curve_edits import EXPRESSIONS
 
         return frozenset(EXPRESSIONS.get(self.expression, {}))
 

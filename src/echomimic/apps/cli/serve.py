@@ -76,11 +76,6 @@ def run(settings: Settings) -> None:
     run_server(settings, print_address)
 
 
-def _can_be_live() -> bool:
-    """Whether the extra `live` is installed."""
-    return all(find_spec(name) for name in ("aiortc", "websockets"))
-
-
 _PREFIX = "echomimic-web-"
 _OPEN_AFTER = 1.0
 
@@ -117,7 +112,8 @@ def web(
             threading.Timer(_OPEN_AFTER, webbrowser.open, [address]).start()
 
     try:
-        settings = make_settings(**access, data=folder, max_upload=max_upload, warm=True, live=_can_be_live())
+        live = all(find_spec(name) for name in ("aiortc", "websockets"))  # the extra `live` is installed
+        settings = make_settings(**access, data=folder, max_upload=max_upload, warm=True, live=live)
         run_server(settings, announce)
     finally:
         if not data:

@@ -12,8 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from echomimic import __version__
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import JOB_TYPES
-from echomimic.apps.server.metrics import CONTENT_TYPE, Metrics
-from echomimic.apps.server.middleware import SecurityMiddleware
+from echomimic.apps.server.middleware import CONTENT_TYPE, Metrics, SecurityMiddleware
 from echomimic.apps.server.openapi import PAGE_CSS, describe_api, files_of, make_page, problems
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.jobs import make_jobs_router, make_presets_router

@@ -99,11 +99,6 @@ def request_id(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", "-"))
 
 
-def deleted() -> Problem:
-    """The problem of a job that was deleted."""
-    return Problem(410, "deleted", "this file was deleted; results are kept for a limited time: submit the job again")
-
-
 def not_ready(job: Job) -> Problem:
     """Why a job has no result."""
     if job.state == "failed":
@@ -222,15 +217,9 @@ def describe_job(job: Job, queue: JobQueue) -> JobResource:
         finished=_time(job.finished),
         expires=_time(job.finished, queue.settings.keep_seconds),
         result={**job.result, "bytes": job.bytes} if job.state == "succeeded" else None,
-        error=_problem_details(job),
+        error=ProblemDetails.model_validate(problem_dict(**job.error)) if job.error else None,
         links=_links(job),
     )
-
-
-def _problem_details(job: Job) -> ProblemDetails | None:
-    if not job.error:
-        return None
-    return ProblemDetails.model_validate(problem_dict(job.error["status"], job.error["code"], job.error["detail"]))
 
 
 def describe_progress(job: Job, events: JobEvents) -> Progress:

@@ -1,8 +1,8 @@
 """Settings of the server: flags of `echomimic serve`, or environment variables ECHOMIMIC_*."""
 
-import ipaddress
 import os
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,7 +97,7 @@ class Settings(BaseModel):
 
     @property
     def is_public(self) -> bool:
-        return not (self.host == "localhost" or _is_loopback(self.host))
+        return not (self.host == "localhost" or (_is_address(self.host) and ip_address(self.host).is_loopback))
 
     def check_access(self) -> None:
         """Raise OptionError for a bad key, or if other machines could use the server without one."""
@@ -146,11 +146,7 @@ def flag_fields() -> dict[str, FieldInfo]:
 
 def _is_address(name: str) -> bool:
     try:
-        ipaddress.ip_address(name)
+        ip_address(name)
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback

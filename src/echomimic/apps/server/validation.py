@@ -6,10 +6,10 @@ from typing import Any
 
 from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.option_specs import OPTION_SPECS, OptionSpec, spell_options
-from echomimic.apps.server.schemas import Problem
+from echomimic.apps.server.schemas import PresetResource, Problem
 from echomimic.errors import OptionError
 from echomimic.options import RENAMED, make_options
-from echomimic.presets import PRESETS, find_preset
+from echomimic.presets import PACKAGES, PRESETS, find_preset, missing_files
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
@@ -112,21 +112,18 @@ def _boolean(name: str, text: str) -> bool:
     return _BOOLEANS[text.lower()]
 
 
-def preset_status(name: str) -> dict[str, Any]:
+def preset_status(name: str) -> PresetResource:
     """Whether a preset can run here, and what it lacks: names of files and packages, but no path. Blocks."""
-    from echomimic.presets import missing_files
-
-    preset = find_preset(name)
-    packages = [each for each in ("torch", "diffusers") if preset.engine == "diffusion" and find_spec(each) is None]
-    files = missing_files(name)
-    return {
-        "name": name,
-        "engine": preset.engine,
-        "ready": not files and not packages,
-        "missing_files": files,
-        "missing_packages": packages,
-        "defaults": dict(preset.defaults),
-    }
+    preset, files = find_preset(name), missing_files(name)
+    packages = [each for each in PACKAGES[preset.engine] if find_spec(each) is None]
+    return PresetResource(
+        name=name,
+        engine=preset.engine,
+        ready=not files and not packages,
+        missing_files=files,
+        missing_packages=packages,
+        defaults=dict(preset.defaults),
+    )
 
 
 def check_preset(name: str) -> None:
@@ -134,12 +131,9 @@ def check_preset(name: str) -> None:
     if name == "auto":
         return
     status = preset_status(name)
-    if status["missing_packages"]:
-        what = ", ".join(status["missing_packages"])
-        raise Problem(
-            409, "package_missing", f"preset {name} needs packages that this server lacks: {what}; choose another"
-        )
-    if status["missing_files"]:
-        what = ", ".join(status["missing_files"])
+    if what := ", ".join(status.missing_packages):
+        why = f"preset {name} needs packages that this server lacks: {what}; choose another"
+        raise Problem(409, "package_missing", why)
+    if what := ", ".join(status.missing_files):
         why = f"preset {name} needs checkpoint files that this server lacks: {what}; choose another, see /v1/presets"
         raise Problem(409, "weights_missing", why)

@@ -17,9 +17,7 @@ from echomimic.apps.server.schemas import (
     JobList,
     JobResource,
     PresetList,
-    PresetResource,
     Problem,
-    deleted,
     describe_job,
     not_ready,
 )
@@ -56,7 +54,7 @@ def make_presets_router() -> APIRouter:
 
     @router.get("", operation_id="list_presets", summary="The presets, and whether each can run on this server")
     def presets() -> PresetList:
-        return PresetList(items=[PresetResource(**preset_status(name)) for name in PRESETS])
+        return PresetList(items=[preset_status(name) for name in PRESETS])
 
     return router
 
@@ -174,9 +172,8 @@ def _add_files(router: APIRouter, job_type: JobType, state: AppState) -> None:
         kept = _ranged("application/octet-stream")
         _add_file(router, "/{id}/motion", motion, f"{name}_motion", "The rendered motion (.npz)", kept)
         _add_file(router, "/{id}/live", live, f"{name}_live", "The video while it is made (fragmented mp4)", stream)
-    picture = files_of("image/jpeg") | problems(404, 409, 410)
-    if job_type.live_format:
-        _add_file(router, "/{id}/preview", preview, f"{job_type.name}_preview", "A recent frame, small", picture)
+        picture = files_of("image/jpeg") | problems(404, 409, 410)
+        _add_file(router, "/{id}/preview", preview, f"{name}_preview", "A recent frame, small", picture)
 
 
 def _add_file(
@@ -210,7 +207,8 @@ def job_file(request: Request, path: Path, job: Job) -> Response:
     try:
         stat = path.stat()
     except FileNotFoundError:
-        raise deleted() from None
+        why = "this file was deleted; results are kept for a limited time: submit the job again"
+        raise Problem(410, "deleted", why) from None
     tag = f'"{job.id}-{job.attempt}-{stat.st_size}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if tag in request.headers.get("if-none-match", ""):

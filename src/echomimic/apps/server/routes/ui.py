@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,27 +122,13 @@ async def receive(request: Request, state: AppState, names: tuple[str, ...]) -> 
 
 def page_config(settings: Settings) -> dict[str, Any]:
     """Presets, options and limits, as plain values."""
-    options = [
-        {
-            "name": spec.name,
-            "kind": spec.kind.__name__,
-            "default": spec.default,
-            "group": spec.group,
-            "help": spec.help,
-            "low": spec.low,
-            "high": spec.high,
-            "step": spec.step,
-            "choices": spec.choices,
-        }
-        for spec in OPTION_SPECS
-    ]
     return {
         "version": __version__,
         "max_upload": settings.max_upload * MB,
         "max_disk": settings.max_disk * MB,
         "keep_hours": settings.keep,
         "groups": list(GROUPS.values()),
-        "options": options,
+        "options": [{**asdict(spec), "kind": spec.kind.__name__} for spec in OPTION_SPECS],
         "presets": describe_presets(),
         "auto": resolve_preset("auto")[0].name,
     }
