@@ -17,7 +17,6 @@ from echomimic import __version__
 from echomimic.installation import install_command, python
 from echomimic.landmarks.networks.files import FILES as NETWORKS
 from echomimic.landmarks.networks.files import missing_files as missing_networks
-from echomimic.parallel import available_cores
 from echomimic.presets import PRESETS, Preset, missing_files
 
 _CORE = {"ai-edge-litert": "ai_edge_litert.interpreter", "av": "av", "opencv-python-headless": "cv2", "numpy": "numpy"}
@@ -78,6 +77,8 @@ def examine() -> Health:
 
     Only an import shows that a system library is missing.
     """
+    from echomimic.parallel import available_cores  # which loads numpy: an idle server does without
+
     with ThreadPoolExecutor(PROBES) as pool:
         device = pool.submit(_device)
         core = list(pool.map(_check_package, _CORE, _CORE.values(), repeat("mesh")))
