@@ -42,11 +42,6 @@ class BatchRow:
     save_motion: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def lora_file(self) -> LoraFile | None:
-        """The LoRA with its strength."""
-        return None if self.lora is None else LoraFile(Path(self.lora), self.lora_strength)
-
     def group(self) -> tuple[object, ...]:
         """What rows have in common that a worker should make one after the other, in order of cost."""
         shared = (self.preset, self.lora or "", self.lora_strength, self.portrait)
@@ -253,7 +248,7 @@ class BatchWorker(Worker):
             options=row.options,
             save_motion=None if row.save_motion is None else self._folder / row.save_motion,
             weights=self._weights,
-            lora=row.lora_file,
+            lora=None if row.lora is None else LoraFile(Path(row.lora), row.lora_strength),
             sign=self._sign,
         )
 

@@ -130,12 +130,7 @@ def _check_package(name: str, module: str, engine: str, load: bool = True) -> Pa
 
 def import_fault(module: str) -> str:
     """Why `module` cannot be imported by this Python, in one line; empty if it can."""
-    return _probe(f"import {module}")[1]
-
-
-def _probe(code: str) -> tuple[str, str]:
-    """Run Python code in another process; see `_run_tool`."""
-    return _run_tool([sys.executable, "-c", code], PROBE_SECONDS)
+    return _run_tool([sys.executable, "-c", f"import {module}"], PROBE_SECONDS)[1]
 
 
 def _run_tool(command: list[str], seconds: float) -> tuple[str, str]:
@@ -211,7 +206,8 @@ def _device() -> str:
     """The accelerator that diffusion would use."""
     if find_spec("torch") is None:
         return f"{_nvidia_gpu() or 'no GPU found'} {_NO_GPU}"
-    name, fault = _probe("from echomimic.apps.doctor import torch_device; import sys; sys.stdout.write(torch_device())")
+    code = "from echomimic.apps.doctor import torch_device; import sys; sys.stdout.write(torch_device())"
+    name, fault = _run_tool([sys.executable, "-c", code], PROBE_SECONDS)
     if fault:
         return f"GPU unknown: torch fails ({fault}) {_NO_GPU}"
     return name or f"{_nvidia_gpu() or 'no GPU'} that torch can use {_NO_GPU}"

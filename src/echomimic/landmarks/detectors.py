@@ -2,7 +2,6 @@
 
 This is the only module that depends on the runtime (`landmarks.networks`, on ai-edge-litert):
 
-
     detect_faces(pixels, full_range, confidence)       -> list[Detection]
     face_landmarker(video, most, confidence)           -> find(pixels) -> list of (478, 3) pixels
     body_landmarker(video)                             -> find(pixels) -> BodyLandmarks or None
@@ -16,11 +15,20 @@ SetupError if its file is missing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from echomimic.landmarks.networks.detection import Box, Detection
+from echomimic.landmarks.networks.body import BodyLandmarks, Holistic
+from echomimic.landmarks.networks.detection import (
+    FACE_FULL_RANGE,
+    FACE_SHORT_RANGE,
+    Box,
+    Detection,
+    selfie_mask,
+)
+from echomimic.landmarks.networks.face_mesh import FaceMesh
+from echomimic.landmarks.networks.hands import HandLandmarks, Hands
 from echomimic.types import Floats, Picture
 
 __all__ = [
@@ -36,28 +44,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class HandLandmarks:
-    """A hand: `points` (21, 3); `side` 0 if it is labelled left, 1 if right (as in a mirror); `score` of the label."""
-
-    points: Floats
-    side: int
-    score: float
-
-
-@dataclass(frozen=True)
-class BodyLandmarks:
-    """A person: `pose` (33, 4) x, y, z, visibility; left and right hand (21, 3); `face` (478, 3); None: not seen."""
-
-    pose: Floats
-    hands: tuple[Floats | None, Floats | None]
-    face: Floats | None
-
-
 def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float = 0.5) -> list[Detection]:
     """Faces of a picture; `full_range` finds smaller ones (down to about a thirtieth of the longer side)."""
-    from echomimic.landmarks.networks.detection import FACE_FULL_RANGE, FACE_SHORT_RANGE
-
     return (FACE_FULL_RANGE if full_range else FACE_SHORT_RANGE)(pixels, confidence)
 
 
@@ -65,15 +53,11 @@ def face_landmarker(
     *, video: bool = False, most: int = 1, confidence: float = 0.4
 ) -> Callable[[Picture], list[Floats]]:
     """A function that finds up to `most` faces: landmarks (478, 3) with irises, in pixels."""
-    from echomimic.landmarks.networks.face_mesh import FaceMesh
-
     return FaceMesh(video=video, most=most, confidence=confidence)
 
 
 def body_landmarker(*, video: bool = False) -> Callable[[Picture], BodyLandmarks | None]:
     """A function that finds one person's body, hands and face."""
-    from echomimic.landmarks.networks.body import Holistic
-
     model = Holistic(video=video)
 
     def find(pixels: Picture) -> BodyLandmarks | None:
@@ -88,21 +72,8 @@ def body_landmarker(*, video: bool = False) -> Callable[[Picture], BodyLandmarks
 
 def hand_landmarker(*, most: int = 2, confidence: float = 0.5) -> Callable[[Picture], list[HandLandmarks]]:
     """A function that finds up to `most` hands."""
-    from echomimic.landmarks.networks.hands import Hands
-
     model = Hands(most=most, confidence=confidence)
-
-    def find(pixels: Picture) -> list[HandLandmarks]:
-        return [HandLandmarks(_fractions(hand.points, pixels), hand.side, hand.score) for hand in model(pixels)]
-
-    return find
-
-
-def selfie_mask(pixels: Picture) -> Floats:
-    """Probability that a pixel shows a person: (H, W) float32 0..1."""
-    from echomimic.landmarks.networks.detection import selfie_mask
-
-    return selfie_mask(pixels)
+    return lambda pixels: [replace(hand, points=_fractions(hand.points, pixels)) for hand in model(pixels)]
 
 
 def _fractions(points: Floats, pixels: Picture) -> Floats:

@@ -23,6 +23,9 @@ from echomimic.types import Curves, LandmarkTrack, Motion, Portrait, PoseTrack, 
 TAG = "echomimic"
 """Name of the tag that holds the record."""
 _OF_MACHINE = ("workers", "device", "offload", "compile")
+"""Options that do not change the frames."""
+_LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "av": "av", "torch": "torch"}
+"""Modules that compute and encode frames."""
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -100,17 +103,6 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
-def recorded_options(options: Options) -> dict[str, Any]:
-    """The options that change the frames."""
-    return {f.name: getattr(options, f.name) for f in fields(Options) if f.name not in _OF_MACHINE}
-
-
-def library_versions() -> dict[str, str]:
-    """The versions of the loaded libraries that compute and encode frames."""
-    modules = {"numpy": "numpy", "opencv": "cv2", "av": "av", "torch": "torch"}
-    return {name: sys.modules[module].__version__ for name, module in modules.items() if module in sys.modules}
-
-
 def digest(value: Path | str | Portrait | Speech | Motion) -> str:
     """The SHA-256 of a file, of the files of a folder, or of the arrays of an input in memory."""
     if isinstance(value, (Path, str)):
@@ -176,6 +168,6 @@ def new_record(
     preset: str, options: Options, size: tuple[int, int], frames: int, fps: float, **digests: Any
 ) -> RenderRecord:
     """The record of a render with this version; `digests` are those of the inputs by field."""
-    return RenderRecord(
-        __version__, preset, frames, fps, size, recorded_options(options), libraries=library_versions(), **digests
-    )
+    chosen = {f.name: getattr(options, f.name) for f in fields(Options) if f.name not in _OF_MACHINE}
+    loaded = {name: sys.modules[module].__version__ for name, module in _LIBRARIES.items() if module in sys.modules}
+    return RenderRecord(__version__, preset, frames, fps, size, chosen, libraries=loaded, **digests)

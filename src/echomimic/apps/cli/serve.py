@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from echomimic.apps.cli.flags import option, set_parameters
 from echomimic.apps.cli.reporter import print_error, print_line
-from echomimic.apps.server.settings import Settings, flag_fields
+from echomimic.apps.server.settings import Settings
 from echomimic.errors import OptionError, SetupError
 from echomimic.installation import missing_package
 
@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {"bool": bool | None, "int": int | None, "float": float
 
 def add_serve(app: typer.Typer) -> None:
     """Add the command; its flags are the fields of the server's settings."""
-    flags = [_flag(name, field) for name, field in flag_fields().items()]
+    flags = [_flag(name, field) for name, field in Settings.model_fields.items() if field.description]
 
     def serve(**given: Any) -> None:
         run(make_settings(**{name: value for name, value in given.items() if value not in (None, [])}))

@@ -2,19 +2,17 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from echomimic import __version__
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import JOB_TYPES
 from echomimic.apps.server.middleware import CONTENT_TYPE, Metrics, SecurityMiddleware
-from echomimic.apps.server.openapi import PAGE_CSS, describe_api, files_of, make_page, problems
-from echomimic.apps.server.routes import AppState
+from echomimic.apps.server.openapi import describe_api, files_of, make_page, problems
+from echomimic.apps.server.routes import AppState, editor, ui
 from echomimic.apps.server.routes.jobs import make_jobs_router, make_presets_router
 from echomimic.apps.server.routes.videos import make_videos_router
 from echomimic.apps.server.schemas import add_handlers
@@ -23,8 +21,6 @@ from echomimic.apps.server.streams import StreamLimit
 from echomimic.apps.server.uploads import Uploads
 from echomimic.errors import SetupError
 from echomimic.installation import missing_package
-
-_PAGES = ("ui", "editor")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -60,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.live:
         closing.append(_add_live(app, state))
     _add_system_routes(app, metrics, state)
-    _add_pages(app, state)
+    for pages in (ui, editor):
+        app.include_router(pages.make_router(state), include_in_schema=False)
     add_handlers(app)
     return app
 
@@ -76,19 +73,6 @@ def _add_live(app: FastAPI, state: AppState) -> Callable[[], Awaitable[None]]:
     app.include_router(make_live_router(state, sessions))
     app.state.live = sessions
     return sessions.close_all
-
-
-def _add_pages(app: FastAPI, state: AppState) -> None:
-    """The page and the editor: the routers that `make_router(state)` of routes/ui.py and routes/editor.py returns."""
-    found = [f"{__package__}.routes.{name}" for name in _PAGES]
-    found = [name for name in found if find_spec(name)]
-    for name in found:
-        app.include_router(import_module(name).make_router(state), include_in_schema=False)
-    if not found:
-
-        @app.get("/", include_in_schema=False)
-        def home() -> RedirectResponse:
-            return RedirectResponse("/docs", 307)
 
 
 def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
@@ -119,9 +103,5 @@ def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
     @app.get("/docs", include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
         return HTMLResponse(make_page(api, str(request.base_url).rstrip("/")))
-
-    @app.get("/docs.css", include_in_schema=False)
-    async def style() -> Response:
-        return Response(PAGE_CSS, media_type="text/css")
 
     api.update(describe_api(app, state.settings))

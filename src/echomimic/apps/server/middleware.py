@@ -83,9 +83,7 @@ class _Gauges(Collector):
 
 
 _log = logging.getLogger("echomimic.server")
-PUBLIC = frozenset(
-    {"/", "/editor", "/live", "/docs", "/docs.css", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"}
-)
+PUBLIC = frozenset({"/", "/editor", "/live", "/docs", "/openapi.json", "/healthz", "/readyz", "/favicon.ico"})
 PUBLIC_FOLDERS = ("/static/", "/locales/")
 """Addresses without private data: they need no key, and a link from another site may open them."""
 KEY_COOKIE = "echomimic-key"

@@ -34,11 +34,6 @@ def files_of(*types: str) -> Responses:
     return {200: {"description": "the file", "content": {name: {"schema": schema} for name in types}}}
 
 
-def events_of() -> Responses:
-    """The description of a response of server-sent events."""
-    return {200: {"description": "events", "content": {"text/event-stream": {}}}}
-
-
 def links_of(job_type: JobType) -> Responses:
     """Description of the response to a submission, with links to what can be done with the id."""
     names = [f"{verb}_{job_type.name}" for verb in ("get", "follow", "cancel", "delete")] + [f"{job_type.name}_result"]
@@ -96,15 +91,6 @@ def _complete(operation: dict[str, Any], is_private: bool, settings: Settings) -
         operation["security"] = [{"bearer": []}, {"header": []}]
 
 
-PAGE_CSS = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-code, pre { font: 14px/1.4 ui-monospace, monospace; background: #f4f4f4; padding: .1em .3em; border-radius: 3px }
-pre { padding: .8em; overflow-x: auto } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
-table { border-collapse: collapse; width: 100% }
-td, th { text-align: left; vertical-align: top; padding: .3em .8em .3em 0; border-bottom: 1px solid #eee }
-.method { display: inline-block; min-width: 4.5em; font-weight: 600 }
-@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd } code, pre { background: #262626 } }
-"""
 _CURL = """curl -F portrait=@portrait.png -F speech=@voice.wav {base}/v1/animations      # answers with the job's id
 curl {base}/v1/animations/ID                                                  # state and progress
 curl -N {base}/v1/animations/ID/live | ffplay -                               # watch while it is made
@@ -119,7 +105,7 @@ def make_page(api: dict[str, Any], base: str) -> str:
     info = api["info"]
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{escape(info['title'])} API</title><link rel='stylesheet' href='/docs.css'>"
+        f"<title>{escape(info['title'])} API</title><link rel='stylesheet' href='/static/docs.css'>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['summary'])}.</p>"
         f"<pre>{escape(_CURL.format(base=base))}</pre>"
         f"<p>For programs: <a href='/openapi.json'>/openapi.json</a>. Errors are <code>application/problem+json</code> "

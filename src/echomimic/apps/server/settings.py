@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic.fields import FieldInfo
 
 from echomimic.apps.jobs.request import WORKER_COMMAND, JobSettings
 from echomimic.errors import OptionError
@@ -137,11 +136,6 @@ class Settings(BaseModel):
             warm=self.warm,
             command=self.worker_command,
         )
-
-
-def flag_fields() -> dict[str, FieldInfo]:
-    """The settings that the command line offers as flags, by name."""
-    return {name: field for name, field in Settings.model_fields.items() if field.description}
 
 
 def _is_address(name: str) -> bool:

@@ -143,8 +143,8 @@ def _pose_network() -> Network:
 
 
 @dataclass(frozen=True)
-class PersonLandmarks:
-    """`pose` (33, 4), left and right hand (21, 3), `face` (478, 3), all in pixels; None: not seen."""
+class BodyLandmarks:
+    """A person: `pose` (33, 4) x, y, z, visibility; left and right hand (21, 3); `face` (478, 3); None: not seen."""
 
     pose: Floats
     hands: tuple[Floats | None, Floats | None]
@@ -159,7 +159,7 @@ class Holistic:
         self._hands: list[Floats | None] = [None, None]
         self._face: Floats | None = None
 
-    def __call__(self, pixels: Picture) -> PersonLandmarks | None:
+    def __call__(self, pixels: Picture) -> BodyLandmarks | None:
         """The person in a picture; None if no body is found."""
         pose = self._pose(pixels)
         if pose is None:
@@ -167,7 +167,7 @@ class Holistic:
             return None
         self._hands = [self._hand(pixels, pose, side) for side in (0, 1)]
         self._face = self._find_face(pixels, pose)
-        return PersonLandmarks(pose, (self._hands[0], self._hands[1]), self._face)
+        return BodyLandmarks(pose, (self._hands[0], self._hands[1]), self._face)
 
     def _hand(self, pixels: Picture, pose: Floats, side: int) -> Floats | None:
         if pose[_HANDS[side][0], 3] <= _WRIST_VISIBLE:

@@ -18,15 +18,15 @@ _WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
 
 
 @dataclass(frozen=True)
-class Hand:
-    """A hand: `points` (21, 3) in pixels; `side` 0 if it is labelled left, 1 if right, as in a mirror; the `score`."""
+class HandLandmarks:
+    """A hand: `points` (21, 3); `side` 0 if it is labelled left, 1 if right (as in a mirror); `score` of the label."""
 
     points: Floats
     side: int
     score: float
 
 
-def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> Hand | None:
+def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> HandLandmarks | None:
     """The hand in a region of the picture; None if there is none."""
     points, presence, label, _ = network("hand_landmarks")(region.crop(pixels, _SIZE))
     if presence[0, 0] <= confidence:
@@ -35,7 +35,7 @@ def find_hand(pixels: Picture, region: Region, confidence: float = 0.5) -> Hand 
     fractions = np.asarray(points.reshape(21, 3) / size, np.float32)
     left = float(label[0, 0])
     side = int(left < 0.5)
-    return Hand(region.to_picture(fractions), side, 1 - left if side else left)
+    return HandLandmarks(region.to_picture(fractions), side, 1 - left if side else left)
 
 
 def region_of_hand(points: Floats) -> Region:
@@ -56,7 +56,7 @@ class Hands:
         self.video, self.most, self.confidence = video, most, confidence
         self._followed: list[Region] = []
 
-    def __call__(self, pixels: Picture) -> list[Hand]:
+    def __call__(self, pixels: Picture) -> list[HandLandmarks]:
         """The hands in a picture."""
         regions = self._followed
         if len(regions) < self.most:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from echomimic.apps.jobs.request import MEDIA_TYPES, JobType
 from echomimic.apps.jobs.store import Job
-from echomimic.apps.server.openapi import events_of, files_of, links_of, problems, request_body
+from echomimic.apps.server.openapi import files_of, links_of, problems, request_body
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.schemas import (
     JobList,
@@ -133,7 +133,7 @@ def _add_job(router: APIRouter, job_type: JobType, state: AppState) -> None:
         operation_id=f"follow_{job_type.name}",
         summary="Server-sent events: job, progress, preview, and a heartbeat every two seconds",
         response_class=Response,
-        responses=events_of() | problems(404, 410, 429),
+        responses=problems(404, 410, 429) | {200: {"description": "events", "content": {"text/event-stream": {}}}},
     )
     async def events(request: Request, id: str) -> Response:  # noqa: A002
         return await event_response(queue, state.streams, lambda: queue.find(job_type, _owner(request), id))
