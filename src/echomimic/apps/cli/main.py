@@ -55,19 +55,11 @@ _Weights = Annotated[
     Path | None, option("DIR", "folder with checkpoints; default: ECHOMIMIC_WEIGHTS, or where fetch puts them")
 ]
 _Motion = Annotated[Path | None, option("TRACK", "follow this motion instead of the one generated from the voice")]
-_SaveMotion = Annotated[Path | None, option("TRACK", "save the rendered motion here: .npz, .json or .csv")]
 _Lora = Annotated[Path | None, option("FILE", "adapt a diffusion preset to a person with this LoRA of 'train export'")]
-_Strength = Annotated[float, option("NUMBER", "how much of the LoRA, 0 to 2; 1 is as it was trained")]
 _Sign = Annotated[
     tuple[Path, Path] | None,
     option("CERT KEY", "sign with this PEM certificate chain and key: see 'echomimic keys'"),
 ]
-_Plan = Annotated[bool, switch("--plan", "print what would be rendered, and write nothing")]
-_Check = Annotated[bool, switch("--check", "measure the finished video and print warnings")]
-_KeepWork = Annotated[bool, switch("--keep-work", work_help("keep"))]
-_Resume = Annotated[bool, switch("--resume", work_help("resume"))]
-_From = Annotated[float | None, option("SECONDS", work_help("start"), "--from")]
-_To = Annotated[float | None, option("SECONDS", work_help("end"), "--to")]
 _OUTPUT = option("OUT", "video.mp4, .webm, .gif, or a folder for PNGs", "-o", "--output")
 
 # exit code of typer for a KeyboardInterrupt, which it reports without a message; older ones raise Abort
@@ -104,17 +96,17 @@ def animate(
     output: _Output = None,
     preset: Annotated[str, option("NAME", "how to render: see 'echomimic presets'")] = "auto",
     motion: _Motion = None,
-    save_motion: _SaveMotion = None,
+    save_motion: Annotated[Path | None, option("TRACK", "save the rendered motion here: .npz, .json or .csv")] = None,
     weights: _Weights = None,
     lora: _Lora = None,
-    lora_strength: _Strength = 1.0,
+    lora_strength: Annotated[float, option("NUMBER", "how much of the LoRA, 0 to 2; 1 is as it was trained")] = 1.0,
     sign: _Sign = None,
-    plan: _Plan = False,
-    check: _Check = False,
-    keep_work: _KeepWork = False,
-    resume: _Resume = False,
-    start: _From = None,
-    end: _To = None,
+    plan: Annotated[bool, switch("--plan", "print what would be rendered, and write nothing")] = False,
+    check: Annotated[bool, switch("--check", "measure the finished video and print warnings")] = False,
+    keep_work: Annotated[bool, switch("--keep-work", work_help("keep"))] = False,
+    resume: Annotated[bool, switch("--resume", work_help("resume"))] = False,
+    start: Annotated[float | None, option("SECONDS", work_help("start"), "--from")] = None,
+    end: Annotated[float | None, option("SECONDS", work_help("end"), "--to")] = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],

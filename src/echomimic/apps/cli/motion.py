@@ -23,7 +23,6 @@ motion_app = typer.Typer(
 
 Track = Annotated[Path, argument("TRACK", "a motion: a video, .npz, .json, .csv, or a folder of V1 or V2")]
 Out = Annotated[Path, option("OUT", "where to save it: .npz, .json or .csv", "-o", "--output")]
-Parts = Annotated[str, option("A,B", "face: eyes, brows, mouth, pupils, nose, head; pose: body, hands, face")]
 Size = Annotated[str | None, option("W,H", "size of the picture, if the file does not state it", "--canvas")]
 Rate = Annotated[float | None, typer.Option(help="frames a second, if the file does not state it")]
 
