@@ -16,11 +16,12 @@ pytest.importorskip("aiortc", reason="live sessions need the live extra")
 
 import aioice.ice
 
+from echomimic.apps.server import live
 from echomimic.data import data_path, demo_voice
 from echomimic.media import read_speech, sound_blocks
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, predict_mouth
 from helpers.rest_server import serving
-from helpers.waiting import wait_until
+from helpers.waiting import PATIENCE, wait_until
 from helpers.web_browser import CHROMIUM, Tab, ask, running_browser, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -53,6 +54,7 @@ def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server in this process that is reached by loopback: machines for tests may have no network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["127.0.0.1"])
+        patch.setattr(live, "GONE_SECONDS", PATIENCE)  # a busy machine may be silent for some seconds
         with serving(tmp_path_factory.mktemp("live"), live=True) as server:
             yield f"http://127.0.0.1:{server.port}"
 
