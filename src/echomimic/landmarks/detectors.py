@@ -28,7 +28,7 @@ from echomimic.landmarks.networks.detection import (
     selfie_mask,
 )
 from echomimic.landmarks.networks.face_mesh import FaceMesh
-from echomimic.landmarks.networks.hands import HandLandmarks, Hands
+from echomimic.landmarks.networks.hands import HandLandmarks, find_hands
 from echomimic.types import Floats, Picture
 
 __all__ = [
@@ -72,8 +72,9 @@ def body_landmarker(*, video: bool = False) -> Callable[[Picture], BodyLandmarks
 
 def hand_landmarker(*, most: int = 2, confidence: float = 0.5) -> Callable[[Picture], list[HandLandmarks]]:
     """A function that finds up to `most` hands."""
-    model = Hands(most=most, confidence=confidence)
-    return lambda pixels: [replace(hand, points=_fractions(hand.points, pixels)) for hand in model(pixels)]
+    return lambda pixels: [
+        replace(hand, points=_fractions(hand.points, pixels)) for hand in find_hands(pixels, most, confidence)
+    ]
 
 
 def _fractions(points: Floats, pixels: Picture) -> Floats:

@@ -49,21 +49,9 @@ def region_of_hand(points: Floats) -> Region:
     return Region(float(x), float(y), float(high[0] - low[0]), float(high[1] - low[1]), angle).squared(2.0, -0.1)
 
 
-class Hands:
-    """Finds up to `most` hands in pictures; with `video` it follows those of the picture before."""
-
-    def __init__(self, *, video: bool = False, most: int = 2, confidence: float = 0.5) -> None:
-        self.video, self.most, self.confidence = video, most, confidence
-        self._followed: list[Region] = []
-
-    def __call__(self, pixels: Picture) -> list[HandLandmarks]:
-        """The hands in a picture."""
-        regions = self._followed
-        if len(regions) < self.most:
-            palms = PALM(pixels, self.confidence)[: self.most]
-            found = [from_box(palm.box, palm.keypoints, 0, 2, 90).squared(2.6, -0.5) for palm in palms]
-            regions = merged(found, regions)
-        hands = [hand for hand in (find_hand(pixels, region) for region in regions) if hand is not None]
-        if self.video:
-            self._followed = [region_of_hand(hand.points) for hand in hands]
-        return hands
+def find_hands(pixels: Picture, most: int, confidence: float) -> list[HandLandmarks]:
+    """Up to `most` hands in a picture."""
+    palms = PALM(pixels, confidence)[:most]
+    regions = [from_box(palm.box, palm.keypoints, 0, 2, 90).squared(2.6, -0.5) for palm in palms]
+    hands = (find_hand(pixels, region) for region in merged(regions, []))
+    return [hand for hand in hands if hand is not None]
