@@ -9,13 +9,16 @@ import pytest
 
 from echomimic.errors import InputError, OptionError
 from echomimic.evaluate.catalogue import PLAIN, QUICK, make_settings, metrics, table
-from echomimic.evaluate.landmarks import HandDetections, hand_metrics
+from echomimic.evaluate.landmarks import Faces, HandDetections, face_metrics, hand_metrics
 from echomimic.evaluate.manifest import ClipSource, pick_shard, read_sources
+from echomimic.evaluate.picture import PictureStatistics
 from echomimic.evaluate.quality_check import warn
 from echomimic.evaluate.report import Report, bootstrap, compare, contact_sheet, read_report, summarize
 from echomimic.evaluate.sync import closure_metrics
+from echomimic.landmarks.topology import EYES
 from echomimic.mesh.expected_mouth import ExpectedMouth
 from echomimic.motion.lags import scan_lags, without_drift
+from echomimic.types import Curves, LandmarkTrack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,3 +168,16 @@ def test_a_contact_sheet_has_rows_of_six() -> None:
     assert sheet.shape == (8, 18, 3)
     assert sheet[4, 0, 0] == 6 and sheet[7, 17, 0] == 255
     assert contact_sheet(thumbs[:2]).shape == (4, 6, 3)
+
+
+def test_a_blink_is_measured_against_three_seconds() -> None:
+    still = np.zeros((100, 478, 3), np.float32)
+    still[:, EYES[1].outer, 0] = 2
+    for eye in EYES:
+        still[:, eye.inner, 0] = 1
+        still[:, eye.lower_middle, 1] = 0.3
+        still[40:50, eye.lower_middle, 1] = 0.05  # 0.4 s: most of half a second
+    faces = Faces(LandmarkTrack(still, (64, 64), 25.0, np.ones(100, bool)), still, Curves.rest(100, 25.0))
+    unknown = np.full((100, 3), np.nan, np.float32)
+    found = face_metrics(faces, PictureStatistics(unknown, unknown, unknown, unknown, unknown))
+    assert found["blink_rate"] == pytest.approx(15) and found["blink_seconds"] == pytest.approx(0.4)
