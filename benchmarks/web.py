@@ -9,6 +9,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,9 +52,9 @@ def megabytes(process: int) -> int:
 
 
 @contextmanager
-def served() -> Iterator[WebServer]:
+def served(*extra: str, command: str = "web") -> Iterator[WebServer]:
     """A server of its own for one figure."""
-    server = WebServer()
+    server = WebServer(*extra, command=command)
     try:
         yield server
     finally:
@@ -73,7 +74,7 @@ def first_page() -> None:
             network.send("Network.emulateNetworkConditions", given)
             began = time.monotonic()
             page = tab.open("/")
-            page.wait_for_selector("#generate >> text=Generate")
+            page.wait_for_selector("#generate:has-text('Generate')")
             tab.until("document.querySelector('#preset').options.length > 1")
             usable = time.monotonic() - began
             page.wait_for_load_state("networkidle")
@@ -83,15 +84,18 @@ def first_page() -> None:
 
 
 def start() -> None:
-    """Processor time from the start of the command to its first answer, and memory of the idle server."""
-    for _ in range(3):
+    """Processor time from the start of the command to its first answer, and memory of the idle server.
+
+    `web` loads the libraries of live sessions where they are installed; `serve` does so with `--live`.
+    """
+    for command in ("serve", "serve", "serve", "web"):
         began = time.monotonic()
-        with served() as server:
+        with tempfile.TemporaryDirectory() as folder, served("--data", folder, command=command) as server:
             ask(f"{server.address}/")
             used, waited = cpu_seconds(server.process.pid), time.monotonic() - began
             time.sleep(5)
             idle = megabytes(server.process.pid)
-            print(f"start -> first answer: {used:.2f} s of processor time, {waited:.1f} s; idle {idle} MB")
+            print(f"{command}, start -> first answer: {used:.2f} s of processor time, {waited:.1f} s; idle {idle} MB")
 
 
 def playing() -> None:

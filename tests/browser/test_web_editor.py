@@ -164,6 +164,7 @@ def test_the_example_opens_in_the_editor_from_the_page(tab: Tab, portrait_file: 
     editor.fill("#gain", "1.8")
     editor.wait_for_selector("#edits code:has-text('yaw')")
     editor.click("#track-jaw")
+    editor.press("body", ",")
     take_picture(editor, "web-editor.png")
 
 

@@ -159,6 +159,8 @@ def test_points_are_chosen_by_a_box_copied_stretched_and_removed(tab: Tab, page:
 def chin_dragged(page: Any) -> bool:
     """Drag the chin down and say whether an edit came of it: a picture of the edit before may replace the handle."""
     box = page.wait_for_selector(".handle[data-name=chin]").bounding_box()
+    if box is None:
+        return False
     page.mouse.move(box["x"] + 9, box["y"] + 9)
     page.mouse.down()
     page.mouse.move(box["x"] + 9, box["y"] + 24, steps=3)

@@ -293,8 +293,6 @@ def _load(session: Any, upload: Upload) -> Kind:
 
 
 def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
-    from echomimic.motion import find_curve
-
     @router.get("/sessions/{name}")
     def show(request: Request, name: str) -> dict[str, Any]:
         with sessions.using(name, request) as found:
@@ -325,8 +323,7 @@ def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
         request: Request, name: str, kind: Kind, curve: str, tolerance: Tolerance = TOLERANCE
     ) -> list[tuple[float, ...]]:
         with sessions.using(name, request) as found:
-            editor = found.session.editor(_check_kind(kind))
-            return keys_of(editor, find_curve(editor.history.track, curve), tolerance)
+            return keys_of(found.session.editor(_check_kind(kind)), curve, tolerance)
 
 
 def _add_frames(router: APIRouter, sessions: EditorSessions) -> None:

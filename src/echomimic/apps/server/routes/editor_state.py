@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from echomimic.apps.jobs.worker import describe_note
-from echomimic.types import Curve, Floats
+from echomimic.types import Floats
 
 Kind = str
 """`face` or `hands`."""
@@ -69,7 +69,7 @@ def change_state(session: Any, kind: Kind, names: tuple[str, ...], tolerance: fl
         "parts": getattr(history.track, "parts", None),
         "curves": rounded_curves(values, names),
         "keys": {
-            each.name: keys_of(editor, each, tolerance)
+            each.name: keys_of(editor, each.name, tolerance)
             for each in editor.table
             if each.name in names and (not is_long or each.name == (curve or editor.table[0].name))
         },
@@ -81,7 +81,7 @@ def _records(edits: Any) -> list[dict[str, Any]]:
     return [{"record": edit.record(), "text": str(edit)} for edit in edits]
 
 
-def keys_of(editor: Any, curve: Curve, tolerance: float) -> list[tuple[float, ...]]:
+def keys_of(editor: Any, name: str, tolerance: float) -> list[tuple[float, ...]]:
     """Keyframes of a curve with their handles (second, value, *`Handles`).
 
     The tolerance goes by how far the curve moves without edits, so that an edit changes no keyframes elsewhere. It has
@@ -91,12 +91,12 @@ def keys_of(editor: Any, curve: Curve, tolerance: float) -> list[tuple[float, ..
 
     from echomimic import motion
 
-    fps = editor.history.track.fps
-    values = editor.values()[curve.name]
+    fps, curve = editor.history.track.fps, motion.find_curve(editor.history.track, name)
+    values = editor.values()[name]
     whole = editor.usual * (curve.high - curve.low)
-    moves = float(np.ptp(editor.values(editor.history.base)[curve.name]))
+    moves = float(np.ptp(editor.values(editor.history.base)[name]))
     span = moves if moves > _MOVES * whole else max(float(np.ptp(values)), _MOVES * whole)
-    drawn = motion.drawn_segments(editor.history.all_edits, curve.name, fps)
+    drawn = motion.drawn_segments(editor.history.all_edits, name, fps)
     found = motion.fit_keys(values, fps, max(tolerance * span, _LEAST * whole), drawn, span)
     return [tuple(round(number, 4) for number in key) for key in found]
 

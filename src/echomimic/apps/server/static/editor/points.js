@@ -15,7 +15,7 @@ export function choose(index) {
   if (index !== state.key) state.nudged = null
   if (!state.selected.has(index)) state.selected = new Set()
   state.key = index
-  drawKeys()
+  draw()
 }
 
 export function pick(name) {
