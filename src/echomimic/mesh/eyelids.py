@@ -45,9 +45,11 @@ _FOREIGN = 26.0
 """Difference from skin, in grey levels, of what belongs to the eye if it touches the eye."""
 _REACH = 0.14
 """Distance from the rims up to which such pixels are painted too, in eye widths."""
-_LIT, _MOST_LIT = 0.82, 1.8
-"""Least brightness of a lid as a fraction of the skin below the eye, and the largest factor by which it is raised: the
-skin under a low brow lies in its shadow, a shut lid bulges out of it."""
+_LIT, _DIM = 0.82, 0.3
+"""Brightness of a shut lid as a fraction of the skin below the eye, and the lack of it from which it is given in full:
+the skin under a low brow lies in its shadow, a shut lid bulges out of it."""
+_BULGE = (0.02, 0.22)
+"""Distances above the upper rim, in eye widths, between which the bulge ends."""
 _COLOUR_PIXELS = 40
 """Eye width in pixels at which skin is interpolated."""
 _SPREADS = (0.5, 0.25, 0.12)
@@ -178,13 +180,14 @@ def _skin(crop: Floats, place: _Place, bands: Floats) -> Floats:
 
 
 def _lit(skin: Floats, place: _Place) -> Floats:
-    """The skin of the lid, no darker than a fraction of the skin below the eye."""
+    """The skin with a lid that is no darker than a fraction of the skin below the eye, and then has its hue."""
     below = (place.under > 0.13) & (place.under < 0.36) & (np.abs(place.along - 0.5) < 0.5)
     if not below.any():
         return skin
-    light = skin.mean(2, keepdims=True)
-    least = _LIT * float(np.median(light[below]))
-    return np.asarray(skin * np.clip(least / np.maximum(light, 1), 1, _MOST_LIT), np.float32)
+    bright = _LIT * np.median(skin[below], 0)
+    lack = 1 - skin.mean(2) / max(float(bright.mean()), 1.0)
+    share = np.clip(lack / _DIM, 0, 1) * (1 - smoothstep(place.over, *_BULGE))
+    return np.asarray(skin + share[..., None] * (bright - skin), np.float32)
 
 
 def _column_medians(light: Floats, known: npt.NDArray[np.bool_], along: Array) -> Array:
