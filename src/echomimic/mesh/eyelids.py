@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 SLIT = 0.4
 """Height in pixels below which an eye is drawn as shut."""
-SHUT, _HALF_SHUT = 0.12, 0.2
+SHUT, _HALF_SHUT = 0.12, 0.32
 """Heights of an eye in eye widths below which it counts as shut in the portrait: alone, and beside a shut one."""
 LASHES = (0.45, 0.32)
 """Longest lashes above the eye and beside its corners, in eye widths."""

@@ -42,7 +42,7 @@ LID_PULL = 0.2
 """Fraction of the lids' motion by which they pull the skin round the eye along."""
 _STIFF_BROWS = 0.25
 """Fraction of the motion of brows that glasses leave: the skin below them would move the glasses."""
-_FLAT, _FLAT_SIDE = (0.13, 0.26), (0.75, 0.95)
+_FLAT, _FLAT_SIDE = (0.11, 0.42), (0.75, 0.95)
 """Distances from the eyes, in face heights, and from the middle of the face, in halves of its width, between which the
 plane of glasses goes over into the face."""
 SWAY, BREATH = 0.045, 0.022
