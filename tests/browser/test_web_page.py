@@ -54,6 +54,7 @@ def test_the_first_visit_is_small_and_asks_only_this_server(tab: Tab) -> None:
     assert sum(sizes.values()) <= 120_000
     policy = page.request.get(tab.address).headers["content-security-policy"]
     assert "unsafe" not in policy and "default-src 'none'" in policy
+    assert page.request.get(f"{tab.address}/static/page.js").headers["content-encoding"] == "gzip"
     assert page.is_visible("#example")
     assert "tiny" not in page.inner_text("#preset")
 

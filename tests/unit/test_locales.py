@@ -71,3 +71,20 @@ def test_scripts_use_only_known_words() -> None:
         assert text.startswith("// @ts-check"), path
         used |= set(re.findall(r'\bword\(\s*"([^"]+)"', text))
     assert used <= set(WORDS["en"])
+
+
+def modules(script: Path, found: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The modules that a script imports, and those that they import."""
+    for name in re.findall(r'^(?:import[^"]*|\} from |export[^"]*from )"(\.[^"]+)"', script.read_text("utf-8"), re.M):
+        module = (script.parent / name).resolve()
+        if module not in found:
+            found = modules(module, found | {module})
+    return found
+
+
+@pytest.mark.parametrize("page", ["index.html", "editor.html"])
+def test_pages_preload_their_modules(page: str) -> None:
+    html = (SERVER / "static" / page).read_text(encoding="utf-8")
+    script = re.findall(r'<script type="module" src="/([^"]+)"', html)[0]
+    preloaded = re.findall(r'modulepreload" href="/([^"]+)"', html)
+    assert {SERVER / name for name in preloaded} == modules(SERVER / script)

@@ -1,11 +1,13 @@
 """Routes of the page: its files, its configuration, and checks of a portrait and a voice before a job is submitted."""
 
+import gzip
 import threading
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +52,24 @@ def html_page(name: str) -> FileResponse:
 
 
 def _serve_folder(folder: Path) -> Callable[..., Awaitable[Response]]:
-    """An endpoint for files that browsers revalidate on each visit, so that an upgrade takes effect at once."""
+    """An endpoint for text files, which browsers revalidate on each visit, so that an upgrade takes effect at once."""
     files = StaticFiles(directory=folder)
 
     async def serve(request: Request, path: str) -> Response:
         response = await files.get_response(path, request.scope)
+        if isinstance(response, FileResponse) and "gzip" in request.headers.get("accept-encoding", ""):
+            kept = {name: response.headers[name] for name in ("etag", "last-modified", "content-type")}
+            body = await run_in_threadpool(_compressed, str(response.path), kept["etag"])
+            response = Response(body, headers=kept | {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
         response.headers["Cache-Control"] = "no-cache"
         return response
 
     return serve
+
+
+@lru_cache(maxsize=256)
+def _compressed(path: str, _etag: str) -> bytes:
+    return gzip.compress(Path(path).read_bytes(), mtime=0)
 
 
 def make_router(state: AppState) -> APIRouter:
