@@ -135,7 +135,8 @@ def cursor() -> None:
                     each.wait()
 
 
-def _moves(page: Any, steps: int = 60) -> str:
+def _moves(page: Any, steps: int = 30) -> str:
+    """The next frames, none of which the browser has seen."""
     waits = sorted(page.evaluate(PLAYED) for _ in range(steps))
     tenth = waits[round(0.9 * steps)]
     return f"median {statistics.median(waits):.0f} ms, 90 % within {tenth:.0f} ms, load {os.getloadavg()[0]:.0f}"

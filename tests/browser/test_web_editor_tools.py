@@ -136,9 +136,9 @@ def test_expressions_are_dropped_moved_stretched_and_kept(tab: Tab, page: Any) -
 def test_points_are_chosen_by_a_box_copied_stretched_and_removed(tab: Tab, page: Any) -> None:
     box = page.locator("#timeline").bounding_box()
     page.keyboard.down("Alt")
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 2)
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + box["height"] - 2, steps=3)
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] - 2, steps=3)
     page.mouse.up()
     page.keyboard.up("Alt")
     chosen = page.locator(".key[aria-pressed=true]").count()
