@@ -6,10 +6,9 @@ surroundings of the eyes stiff.
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.types import Picture
+from echomimic.types import Floats, Picture
 
 COVERED = 0.3
 """Darkness of a line across the bridge, as a fraction of the skin's brightness, from which something lies over it."""
@@ -20,7 +19,7 @@ _THICK = 0.28
 _STEPS = 85
 
 
-def covers_bridge(picture: Picture, landmarks: npt.NDArray[np.float64]) -> bool:
+def covers_bridge(picture: Picture, landmarks: Floats) -> bool:
     """Whether a dark line goes across the bridge of the nose in a portrait (H, W, 3) with landmarks (478, 3)."""
     start, end = landmarks[mesh.EYES[0].right, :2], landmarks[mesh.EYES[1].left, :2]
     across = end - start

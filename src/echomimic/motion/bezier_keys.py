@@ -118,7 +118,8 @@ def _basis(length: int) -> tuple[Times, Times, Times]:
     """Inside a segment: the way (n,) from one end to the other, the effect (n, 2) of the slopes, and its inverse."""
     x = np.arange(1, length) / length
     slopes = length * np.stack([x**3 - 2 * x**2 + x, x**3 - x**2], axis=1)
-    return 3 * x**2 - 2 * x**3, slopes, np.linalg.pinv(slopes)
+    inverse: Times = np.asarray(np.linalg.pinv(slopes), np.float64)
+    return 3 * x**2 - 2 * x**3, slopes, inverse
 
 
 def _slopes(line: Times, starts: npt.NDArray[np.int64], length: int) -> tuple[Times, Times]:
