@@ -9,8 +9,11 @@ _check: ContextVar[Callable[[], object] | None] = ContextVar("echomimic_cancella
 
 @contextmanager
 def cancellable(check: Callable[[], object] | None) -> Iterator[None]:
-    """Within the block and in its thread, `check_cancelled` calls `check`, which raises if the user has cancelled."""
-    token = _check.set(check)
+    """Within the block and in its thread, `check_cancelled` calls `check`, which raises if the user has cancelled.
+
+    Without a `check`, that of the block around this one stays.
+    """
+    token = _check.set(check or _check.get())
     try:
         yield
     finally:

@@ -102,3 +102,23 @@ def test_a_closed_terminal_removes_the_unfinished_file(folder: Path) -> None:
     assert said.splitlines()[-1] == b"error: stopped; nothing was written"
     assert not list(folder.glob(".echomimic-part*"))
     assert not (folder / "o.mp4").exists()
+
+
+def test_a_stop_that_a_library_lost_comes_again_with_the_next_frame(folder: Path) -> None:
+    """Python drops what a signal raises in a finalizer; here the first frame's report loses it."""
+    program = """
+import contextlib, signal
+from echomimic.apps.cli import main, reporter
+status = reporter.Reporter.status
+def lossy(self, done, total, *rest, **values):
+    status(self, done, total, *rest, **values)
+    with contextlib.suppress(BaseException):
+        if done == 1:
+            signal.raise_signal(signal.SIGTERM)
+reporter.Reporter.status = lossy
+main.main()
+"""
+    command = [sys.executable, "-c", program, "animate", "me.png", "voice.wav", *SHORT, "-o", "o.mp4"]
+    made = subprocess.run(command, cwd=folder, capture_output=True, timeout=PATIENCE, check=False)
+    assert (made.returncode, made.stderr.splitlines()[-1]) == (143, b"error: stopped; nothing was written")
+    assert not list(folder.glob("*.mp4"))

@@ -30,6 +30,7 @@ from echomimic.apps.cli.reporter import (
     spell_as_flags,
     stdout_error,
 )
+from echomimic.cancellation import cancellable
 from echomimic.errors import EchoMimicError
 from echomimic.options import WorkOptions, work_help
 from echomimic.types import Clip
@@ -74,6 +75,10 @@ class _Stopped(BaseException):
 
     def __init__(self, signum: int) -> None:
         self.exit_code = 128 + signum
+
+
+_requested_stops: list[_Stopped] = []
+"""What `_stop` raised. Python loses an exception that a signal raises inside a finalizer or a callback of a library."""
 
 
 @app.callback(invoke_without_command=True)
@@ -217,9 +222,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line in this process and return the exit code. Every error is one line on stderr."""
     debug = "--debug" in arguments or bool(os.environ.get("ECHOMIMIC_DEBUG"))
     as_json = "--json" in arguments
+    _requested_stops.clear()
     try:
         chosen = app if "animate" in arguments[:1] else full_app()
-        code = chosen([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0
+        with cancellable(_raise_stop):
+            code = chosen([a for a in arguments if a != "--debug"], prog_name="echomimic", standalone_mode=False) or 0
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return int(code)
@@ -284,7 +291,14 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
         return
     for stop_signal in _STOP_SIGNALS:  # a second one must not interrupt the clean-up that the first one began
         signal.signal(stop_signal, signal.SIG_IGN)
-    raise _Stopped(signum)
+    _requested_stops.append(_Stopped(signum))
+    raise _requested_stops[-1]
+
+
+def _raise_stop() -> None:
+    """Raise the stop that a signal asked for, should a library have lost it."""
+    if _requested_stops:
+        raise _requested_stops[-1]
 
 
 def _handle_signals() -> None:

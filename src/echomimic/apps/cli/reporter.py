@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TextIO
 
 from echomimic.apps.option_specs import spell_options
+from echomimic.cancellation import check_cancelled
 from echomimic.errors import EchoMimicError
 from echomimic.types import Clip, Plan
 
@@ -58,7 +59,8 @@ class Reporter:
             print_line(line)
 
     def progress(self, done: int, total: int) -> None:
-        """Show that `done` of `total` are done, with the rate and the time left."""
+        """Show that `done` of `total` are done, with the rate and the time left. Raises if the user has cancelled."""
+        check_cancelled()
         rate, left = self._rate(done, total)
         speed = f"{self._unit}, {rate:{'.0f' if rate >= 10 else '.2g'}} a second, {duration(left)} left"
         self.status(done, total, speed, speed=round(rate, 2), left=round(left, 2))
