@@ -46,5 +46,5 @@ def test_files_have_a_row_or_an_entry_per_frame(tmp_path: Path) -> None:
     assert rows[1][0] == "00:00:00:00.000" and rows[27][0] == "00:00:01:01.000"
     made = json.loads(export_blendshapes(tmp_path / "vrm.json", curves).read_text())
     assert made["fps"] == 25 and {len(v) for v in made["expressions"].values()} == {30}
-    with pytest.raises(MotionError, match=r"arkit\.csv"):
+    with pytest.raises(MotionError, match=r"\.csv \(ARKit\) or \.json \(VRM\)"):
         export_blendshapes(tmp_path / "x.bvh", curves)
