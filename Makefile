@@ -3,6 +3,8 @@
 # folder with spaces in its name works. PYTHON=/path/to/python3.13 chooses another Python.
 
 BIN := .venv/bin
+# one more than there are cores, since tests of pages and processes wait for others
+TESTERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick coverage check check-js wheel docs fix bench mini clean
@@ -17,7 +19,7 @@ demo: .venv/.core ## render out/demo.mp4 from the bundled portrait and voice
 	$(BIN)/echomimic demo -o out/demo.mp4
 
 test: .venv/.dev ## run the tests
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
