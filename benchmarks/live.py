@@ -25,7 +25,8 @@ from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.mediastreams import MediaStreamError
 
 from echomimic import stream
-from echomimic.apps.server.live import RATE, LiveSession, LiveSessions, VideoTrack
+from echomimic.apps.server.live import RATE, LiveSession, VideoTrack
+from echomimic.apps.server.live_sessions import LiveSessions
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.media import read_speech, sound_blocks
 from echomimic.mesh.engine import MeshEngine

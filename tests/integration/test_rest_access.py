@@ -137,9 +137,14 @@ def test_every_default_can_be_sent(job_type: JobType, variant: InputVariant) -> 
     assert set(parse_request(job_type, variant, fields, 600)) >= set(variant.fields)
 
 
+SERVERS = ("runner", "routes.ui", "routes.editor", "routes.live")
+
+
 def test_an_idle_server_loads_no_numpy() -> None:
-    names = ", ".join(f"echomimic.apps.server.{name}" for name in ("runner", "routes.ui", "routes.editor"))
-    script = f"import sys, echomimic.apps.cli.main, {names}; sys.exit('numpy' in sys.modules or 'cv2' in sys.modules)"
+    names = ", ".join(f"echomimic.apps.server.{name}" for name in SERVERS)
+    script = (
+        f"import sys, echomimic.apps.cli.main, {names}; sys.exit(bool({{'numpy', 'cv2', 'av'}} & {{*sys.modules}}))"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -16,7 +16,7 @@ from av import AudioFrame
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from echomimic.apps.server import live
+from echomimic.apps.server import live, live_sessions
 from echomimic.apps.server.app import create_app
 from echomimic.apps.server.settings import Settings
 from echomimic.data import demo_portrait
@@ -115,8 +115,8 @@ async def _story(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_peer_sends_its_voice_sees_the_face_and_is_forgotten_when_it_vanishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert live.GONE_SECONDS + live._WATCH_SECONDS < 10
-    monkeypatch.setattr(live, "_WATCH_SECONDS", 0.1)
+    assert live.GONE_SECONDS + live_sessions._WATCH_SECONDS < 10
+    monkeypatch.setattr(live_sessions, "_WATCH_SECONDS", 0.1)
     monkeypatch.setattr(live, "GONE_SECONDS", PATIENCE)  # a busy machine may be silent for some seconds
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["127.0.0.1"])  # machines without a network
     asyncio.run(_story(tmp_path, monkeypatch))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -64,11 +65,12 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_live(app: FastAPI, state: AppState) -> Callable[[], Awaitable[None]]:
     """Add the routes of live sessions; returns what closes them. Raises SetupError without the extra."""
-    try:
-        from echomimic.apps.server.live import LiveSessions
-        from echomimic.apps.server.routes.live import make_live_router
-    except ImportError as error:
-        raise SetupError(missing_package(error.name, "live", "live sessions need")) from None
+    for package in ("aiortc", "websockets"):
+        if find_spec(package) is None:
+            raise SetupError(missing_package(package, "live", "live sessions need"))
+    from echomimic.apps.server.live_sessions import LiveSessions
+    from echomimic.apps.server.routes.live import make_live_router
+
     sessions = LiveSessions(state.settings.live_sessions)
     app.include_router(make_live_router(state, sessions))
     app.state.live = sessions

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 from uuid import uuid4
@@ -31,7 +30,6 @@ RATE = 48_000
 """Samples per second of a session's stream: those of Opus."""
 GONE_SECONDS = 8.0
 """A session that nobody has been connected to for so long is closed."""
-_WATCH_SECONDS = 1.0
 _PICTURES = 3
 """Pictures that may wait for the network; older ones are dropped."""
 _SOUND_PIECES = 25
@@ -163,52 +161,6 @@ class LiveSession:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             _log.error("live session %s", self.id, exc_info=task.exception())
-
-
-@dataclass
-class LiveSessions:
-    """The open sessions. Those whose clients are gone are closed."""
-
-    limit: int
-    opening: int = 0
-    sessions: dict[str, LiveSession] = field(default_factory=dict)
-    _watching: "asyncio.Task[None] | None" = None
-
-    def reserve(self) -> None:
-        """Count a session that is being opened. Raises Problem if there are too many."""
-        if len(self.sessions) + self.opening >= self.limit:
-            why = f"{self.limit} live sessions are open, which is the limit; close one, or try again"
-            raise Problem(429, "too_many_sessions", why, {"Retry-After": "10"})
-        self.opening += 1
-
-    def add(self, session: LiveSession) -> None:
-        self.sessions[session.id] = session
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch())
-
-    def find(self, name: str, owner: str) -> LiveSession:
-        found = self.sessions.get(name)
-        if found is None or found.owner != owner:
-            why = "there is no such live session; expected one that is open: POST /v1/live"
-            raise Problem(404, "session_gone", why)
-        return found
-
-    async def close(self, session: LiveSession) -> None:
-        self.sessions.pop(session.id, None)
-        await session.close()
-
-    async def close_all(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-        for session in list(self.sessions.values()):
-            await self.close(session)
-
-    async def _watch(self) -> None:
-        while self.sessions:
-            await asyncio.sleep(_WATCH_SECONDS)
-            for session in list(self.sessions.values()):
-                if await session.is_gone():
-                    await self.close(session)
 
 
 class VideoTrack(MediaStreamTrack):

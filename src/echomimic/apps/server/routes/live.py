@@ -3,23 +3,25 @@
 import asyncio
 import json
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from echomimic.apps.jobs.request import LIVE
 from echomimic.apps.jobs.runner import check_picture
-from echomimic.apps.server.live import RATE, LiveSession, LiveSessions, PcmResampler
+from echomimic.apps.server.live_sessions import LiveSessions
 from echomimic.apps.server.openapi import Responses, problems, request_body
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.ui import receive
 from echomimic.apps.server.schemas import LiveResource, Problem
 from echomimic.apps.server.uploads import Upload
 from echomimic.apps.server.validation import parse_request
-from echomimic.streaming import Stream, stream
+
+if TYPE_CHECKING:
+    from echomimic.apps.server.live import LiveSession
+    from echomimic.streaming import Stream
 
 _SDP = "application/sdp"
 _ANSWER: Responses = {201: {"description": "the answer", "content": {_SDP: {"schema": {"type": "string"}}}}}
@@ -55,6 +57,8 @@ def _add_sessions(router: APIRouter, state: AppState, sessions: LiveSessions) ->
         try:
             async with receive(request, state, ("portrait",)) as upload, preparing:
                 made = await run_in_threadpool(_make_stream, upload, state)
+            from echomimic.apps.server.live import LiveSession  # it was loaded in the other thread
+
             session = LiveSession(made, request.state.owner)
             sessions.add(session)
         finally:
@@ -73,8 +77,11 @@ def _add_sessions(router: APIRouter, state: AppState, sessions: LiveSessions) ->
         await sessions.close(sessions.find(id, request.state.owner))
 
 
-def _make_stream(upload: Upload, state: AppState) -> Stream:
+def _make_stream(upload: Upload, state: AppState) -> "Stream":
     """The stream of an upload's portrait and options. Raises Problem, EchoMimicError. Blocks."""
+    from echomimic.apps.server.live import RATE
+    from echomimic.streaming import stream
+
     asked = parse_request(LIVE, LIVE.variants[0], upload.fields, state.settings.max_seconds)
     options = {"size": _SIZE, **asked["options"]}
     if float(options.get("fps") or 25) > _MAX_FPS:
@@ -85,7 +92,7 @@ def _make_stream(upload: Upload, state: AppState) -> Stream:
     return stream(upload.file("portrait"), rate=RATE, overflow=asked["overflow"], **options)
 
 
-def describe_session(session: LiveSession) -> LiveResource:
+def describe_session(session: "LiveSession") -> LiveResource:
     """A session as a client sees it."""
     here, made = f"/v1/live/{session.id}", session.stream
     return LiveResource(
@@ -152,7 +159,7 @@ def _add_sound(router: APIRouter, sessions: LiveSessions) -> None:
         events = session.listen()
         telling = asyncio.create_task(_tell(socket, events))
         try:
-            await _receive(socket, session, PcmResampler(rate))
+            await _receive(socket, session, rate)
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
@@ -161,8 +168,13 @@ def _add_sound(router: APIRouter, sessions: LiveSessions) -> None:
             telling.cancel()
 
 
-async def _receive(socket: WebSocket, session: LiveSession, resampler: PcmResampler) -> None:
-    """Push what a client sends until it leaves or the session ends."""
+async def _receive(socket: WebSocket, session: "LiveSession", rate: int) -> None:
+    """Push what a client sends at `rate` until it leaves or the session ends."""
+    import numpy as np
+
+    from echomimic.apps.server.live import PcmResampler
+
+    resampler = PcmResampler(rate)
     while not session.closed:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
