@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 PATIENCE = int(os.environ.get("ECHOMIMIC_TEST_WAIT", "300"))
@@ -18,6 +19,11 @@ def wait_until(look: Callable[[], Found], what: str = "") -> Found:
         assert time.monotonic() < end, f"it did not happen: {what or look}"
         time.sleep(0.02)
     return found
+
+
+def wait_for_names(folder: Path, *names: str) -> None:
+    """Wait until the folder holds these files only: what has ended is tidied up a moment after its state says so."""
+    wait_until(lambda: sorted(path.name for path in folder.iterdir()) == sorted(names), f"{folder} holds {names}")
 
 
 @contextmanager

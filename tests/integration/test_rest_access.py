@@ -22,7 +22,7 @@ from echomimic.client import Client, ServerError
 from echomimic.errors import InputError
 from echomimic.options import OPTION_NAMES
 from helpers.rest_server import serving
-from helpers.waiting import wait_until
+from helpers.waiting import wait_for_names, wait_until
 
 KEYS = ("a-key-of-sixteen-letters", "another-key-of-letters")
 
@@ -67,7 +67,7 @@ def test_what_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
         again = server.ended(cut)
         assert (again["state"], again["attempt"]) == ("succeeded", 2)
         assert server.ended(waiting)["attempt"] == 1
-        assert [path.name for path in left.iterdir()] == ["result.mp4"]
+        wait_for_names(left, "result.mp4")
         assert not (tmp_path / "incoming" / "half").exists()
         assert not (tmp_path / "jobs" / "0123").exists()
 

@@ -13,7 +13,7 @@ import pytest
 from echomimic.client import ServerError
 from helpers.rest_server import Server, form, png, serving, wav
 from helpers.rest_worker import BREAK, CRASH, HANG, HOLD
-from helpers.waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_for_names, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_main_job(server: Server, files: tuple[Path, Path], tmp_path: Path) 
 def test_only_results_stay(server: Server, files: tuple[Path, Path]) -> None:
     client = server.client
     job = client.wait(client.animate(*files, save_motion=False))
-    assert [path.name for path in (server.settings.data / "jobs" / job["id"]).iterdir()] == ["result.mp4"]
+    wait_for_names(server.settings.data / "jobs" / job["id"], "result.mp4")
 
 
 def test_events_tell_how_far_it_is(server: Server, files: tuple[Path, Path]) -> None:
@@ -159,7 +159,7 @@ def test_cancel_a_running_job(server: Server) -> None:
     twice = server.ask("POST", job["links"]["cancel"])
     assert (twice.status, twice.json["code"]) == (409, "already_ended")
     assert server.ask("GET", f"{job['links']['self']}/result").json["code"] == "job_cancelled"
-    assert list((server.settings.data / "jobs" / job["id"]).iterdir()) == []
+    wait_for_names(server.settings.data / "jobs" / job["id"])
 
 
 def test_a_job_that_does_not_end_is_ended(tmp_path: Path) -> None:

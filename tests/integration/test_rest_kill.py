@@ -10,7 +10,7 @@ import pytest
 from echomimic.client import Client, ServerError
 from helpers.rest_server import FINAL, free_port, kill, png, start, wav
 from helpers.rest_worker import SLOW
-from helpers.waiting import PATIENCE, wait_until
+from helpers.waiting import PATIENCE, wait_for_names, wait_until
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
@@ -37,8 +37,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         for place, job in enumerate(map(client.get, jobs)):
             assert (job["state"], job["result"]["frames"]) == ("succeeded", 25)
             client.download(job, tmp_path / f"{place}.mp4")
-            folder = data / "jobs" / job["id"]
-            wait_until(lambda: [path.name for path in folder.iterdir()] == ["result.mp4"], "its inputs are deleted")  # noqa: B023
+            wait_for_names(data / "jobs" / job["id"], "result.mp4")
         same = {(tmp_path / f"{place}.mp4").read_bytes() for place in (0, 3)}
         assert len(same) == 1, "a job that was cut off makes the same video as one that was not"
     finally:
