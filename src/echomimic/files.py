@@ -31,6 +31,25 @@ def work_path(output: Path) -> Path:
     return output.with_name(f"{WORK}{short}")
 
 
+def user_cache(name: str) -> Path:
+    """The folder `name` for what can be fetched or measured again."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "echomimic" / name
+
+
+def write_once(path: Path, text: str) -> str:
+    """Write a text file unless another process has written it before; returns what it holds. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(path, path.suffix)
+    try:
+        part.write_text(text, encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        remove(part)
+    return path.read_text(encoding="utf-8")
+
+
 def remove(path: Path) -> None:
     """Delete a file or folder if it exists."""
     if path.is_dir():

@@ -279,7 +279,6 @@ def test_the_loader_fetches_weights_where_that_is_asked(
         asked.append((folder, [file.name for file in files]))
         say("https://huggingface.co/BadToBest/EchoMimicV2  licence: apache-2.0")
         progress(5, 10)
-        time.sleep(0.5)
 
     with pytest.raises(WeightsError, match="fetch on"):  # nothing came
         fetching(monkeypatch, nodes, fetch)

@@ -137,11 +137,11 @@ def test_every_default_can_be_sent(job_type: JobType, variant: InputVariant) -> 
     assert set(parse_request(job_type, variant, fields, 600)) >= set(variant.fields)
 
 
-SERVERS = ("runner", "routes.ui", "routes.editor", "routes.live")
+LOADED_AT_START = ("runner", "routes.ui", "routes.editor", "routes.live")
 
 
 def test_an_idle_server_loads_no_numpy() -> None:
-    names = ", ".join(f"echomimic.apps.server.{name}" for name in SERVERS)
+    names = ", ".join(f"echomimic.apps.server.{name}" for name in LOADED_AT_START)
     script = (
         f"import sys, echomimic.apps.cli.main, {names}; sys.exit(bool({{'numpy', 'cv2', 'av'}} & {{*sys.modules}}))"
     )

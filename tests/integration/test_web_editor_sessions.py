@@ -19,6 +19,7 @@ from echomimic.apps.server.settings import Settings
 from echomimic.editing import EditingSession, _peaks
 from echomimic.media import read_speech, sound_blocks
 from echomimic.types import LandmarkTrack, PoseTrack
+from helpers.waiting import PATIENCE
 
 MUTE = {"op": "scale_curve", "curve": "jaw", "gain": 0}
 
@@ -89,13 +90,13 @@ def test_the_server_answers_while_it_analyzes_a_voice(
         for block in sound_blocks(*given):
             yield block
             began.set()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
 
     monkeypatch.setattr("echomimic.editing.sound_blocks", blocks)
     sent, token = files(head_file, voice_file), {"token": "abc"}
     opening = Thread(target=lambda: answers.append(client.post("/editor/sessions", files=sent, data=token)))
     opening.start()
-    assert began.wait(60)
+    assert began.wait(PATIENCE)
     assert client.get("/healthz").status_code == 200
     assert client.get("/editor/heard/abc").json() == {"done": 0, "total": 1}
     go_on.set()

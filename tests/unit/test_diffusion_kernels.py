@@ -1,4 +1,4 @@
-"""Every way to compute a layer gives the same result; attention to the portrait takes less memory than joined keys."""
+"""All kernels give the same result; attention to the portrait needs less memory than with joined keys."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,8 @@ from echomimic.diffusion.kernels import (
     MLP_ROWS,
     PLAIN,
     USUAL,
-    PortraitWay,
+    PortraitAttention,
+    choose_kernels,
     gated,
     measure_kernels,
     onednn_gated,
@@ -23,7 +24,7 @@ from echomimic.diffusion.networks import use_kernels
 from helpers.memory import peak_bytes
 
 CPU = torch.device("cpu")
-WAYS: tuple[PortraitWay, ...] = ("joined", "frames", "parts")
+KINDS: tuple[PortraitAttention, ...] = ("joined", "frames", "parts")
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +34,14 @@ def no_gradients():
         yield
 
 
-@pytest.mark.parametrize("way", WAYS[1:])
+@pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
-def test_attention_to_the_portrait_is_that_of_joined_keys(way, dtype, tolerance) -> None:
+def test_attention_to_the_portrait_is_that_of_joined_keys(kind, dtype, tolerance) -> None:
     layer, x = Attention(32, 4).to(dtype), torch.randn(5, 80, 32).to(dtype)
     portrait = KeysValues(*torch.randn(2, 1, 60, 32).to(dtype))
     use_kernels(layer, PLAIN)
     expected = layer(x, portrait=portrait)
-    use_kernels(layer, replace(PLAIN, portrait=way))
+    use_kernels(layer, replace(PLAIN, portrait=kind))
     assert (layer(x, portrait=portrait) - expected).abs().max() <= tolerance
 
 
@@ -63,37 +64,54 @@ def test_fused_projections_keep_names_and_survive_a_move() -> None:
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
-def test_another_way_is_taken_only_if_it_runs_and_is_clearly_quicker(monkeypatch) -> None:
+def test_another_kernel_is_chosen_only_if_it_runs_and_is_clearly_quicker(monkeypatch) -> None:
     times: dict[Any, float] = {"usual": 1.0, "near": 0.97, "quick": 0.5}
 
-    def seconds(way: Any, device: torch.device) -> float:
-        if way not in times:
+    def seconds(kernel: Any, device: torch.device) -> float:
+        if kernel not in times:
             raise NotImplementedError
-        return times[way]
+        return times[kernel]
 
     monkeypatch.setattr("echomimic.diffusion.kernels.seconds_of", seconds)
-    ways: Any = ["usual", "near", "missing", "quick"]
-    assert quickest(ways[:3], CPU) == 0
-    assert quickest(ways, CPU) == 3
+    kernels: Any = ["usual", "near", "missing", "quick"]
+    assert quickest(kernels[:3], CPU) == 0
+    assert quickest(kernels, CPU) == 3
 
 
-def test_all_ways_are_measured(monkeypatch) -> None:
-    def last(ways: Any, device: torch.device) -> int:
-        for way in ways:
-            way()
-        return len(ways) - 1
+def test_all_kernels_are_measured(monkeypatch) -> None:
+    def last(kernels: Any, device: torch.device) -> int:
+        for kernel in kernels:
+            kernel()
+        return len(kernels) - 1
 
     monkeypatch.setattr("echomimic.diffusion.kernels.quickest", last)
-    chosen = measure_kernels.__wrapped__(CPU, torch.float32, 64)
+    chosen = measure_kernels(CPU, torch.float32, 64)
     assert chosen == replace(USUAL, onednn=HAS_ONEDNN, gelu=HAS_ONEDNN, slices=False, portrait="parts")
+
+
+def test_a_choice_is_kept_for_other_processes(monkeypatch, tmp_path) -> None:
+    measured = iter([PLAIN, USUAL, USUAL, PLAIN])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("echomimic.diffusion.kernels.measure_kernels", lambda *_: next(measured))
+
+    def chosen(dtype: torch.dtype = torch.float32) -> object:
+        choose_kernels.cache_clear()  # as in another process
+        return choose_kernels(CPU, dtype)
+
+    assert chosen() == chosen() == PLAIN
+    assert chosen(torch.bfloat16) == USUAL
+    for path in (tmp_path / "echomimic" / "kernels").iterdir():
+        path.write_text("{}}")
+    assert (chosen(), chosen()) == (USUAL, PLAIN), "a damaged file is not used"
+    choose_kernels.cache_clear()
 
 
 def test_attention_to_the_portrait_needs_less_memory() -> None:
     layer, x = Attention(32, 4), torch.randn(12, 256, 32)
     portrait = KeysValues(x[:1].clone(), x[:1].clone())
     peaks = {}
-    for way in WAYS:
-        use_kernels(layer, replace(PLAIN, portrait=way))
-        peaks[way] = peak_bytes(partial(layer, x, portrait=portrait))
+    for kind in KINDS:
+        use_kernels(layer, replace(PLAIN, portrait=kind))
+        peaks[kind] = peak_bytes(partial(layer, x, portrait=portrait))
     assert peaks["frames"] <= 0.7 * peaks["joined"]
     assert peaks["parts"] <= 0.9 * peaks["joined"]

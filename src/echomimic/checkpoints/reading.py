@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echomimic.errors import SetupError, WeightsError
+from echomimic.files import user_cache
 from echomimic.installation import missing_package
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def release_pages(tensor: "Tensor") -> None:
 
 def default_folder() -> Path:
     """The folder that `fetch` uses by default."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "echomimic" / "weights"
+    return user_cache("weights")
 
 
 def checksum(path: Path) -> str:
@@ -68,7 +68,7 @@ def cached_checksum(path: Path) -> str:
     """The SHA-256 of a large file, remembered for as long as its size and time of change stay."""
     status = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
-    remembered = default_folder().parent / "checksums" / key
+    remembered = user_cache("checksums") / key
     with suppress(OSError):
         if len(text := remembered.read_text(encoding="ascii")) == 64:
             return text

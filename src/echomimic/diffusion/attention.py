@@ -46,7 +46,7 @@ class UNetConfig:
 
 
 class Linear(nn.Linear):
-    """A linear layer with a quick path on a CPU: oneDNN in float32, one product in other formats."""
+    """A linear layer with a fast path on a CPU: oneDNN in float32, one product in other formats."""
 
     kernels: Kernels = USUAL
 
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         return cast(Tensor, self.to_out[0](self._attended(x, context, portrait)))
 
     def _attended(self, x: Tensor, context: Tensor | None, portrait: KeysValues | None) -> Tensor:
-        """The heads' results, before the last layer; what they were made from is free again."""
+        """The outputs of the heads, before the last layer; its caller holds no queries, keys or values any more."""
         if self.fused is not None and context is None:
             queries, keys, values = F.linear(x, self.fused).chunk(3, dim=-1)
         else:

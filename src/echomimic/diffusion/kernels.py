@@ -1,50 +1,56 @@
-"""Ways to compute the layers of the networks that give the same result, and the choice of the quickest by measuring."""
+"""Interchangeable kernels for the layers of the networks, and the choice of the quickest ones by measuring."""
 
 import math
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from hashlib import sha256
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
+
+from echomimic import __version__
+from echomimic.files import user_cache, write_once
 
 ROWS = 256
 """Queries in a slice of attention, so that its weights stay in the processor's cache."""
 MLP_ROWS = 2048
 """Tokens that go through an MLP at a time on a CPU, so that the values inside stay in the processor's cache."""
 CLEARLY = 0.95
-"""A way is only chosen if it takes at most this share of the time of the usual one: near ties must not flip."""
+"""A kernel is only chosen if it takes at most this fraction of the time of the usual one."""
 HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-PortraitWay = Literal["joined", "frames", "parts"]
+PortraitAttention = Literal["joined", "frames", "parts"]
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """How layers compute on a device in one number format.
+    """The kernels of one device for one number format.
 
-    `onednn` computes linear layers in float32 on a CPU by oneDNN instead of PyTorch's library, and `gelu` gated ones in
-    one product with their activation. `slices` computes attention in bfloat16 on a CPU in plain products. Attention to
-    the portrait goes over keys that are `joined` for all frames, for one frame after the other (`frames`), or in two
-    `parts` that are merged.
+    `onednn`: linear layers in float32 on a CPU use oneDNN instead of PyTorch's default library. `gelu`: gated linear
+    layers on a CPU are one product of oneDNN with its activation. `slices`: attention in bfloat16 on a CPU is computed
+    as matrix products over slices of the queries. `portrait`: attention to the portrait uses keys that are concatenated
+    for all frames (`joined`) or for one frame at a time (`frames`), or two attentions that are merged (`parts`).
     """
 
     onednn: bool = HAS_ONEDNN
     gelu: bool = False
     slices: bool = True
-    portrait: PortraitWay = "frames"
+    portrait: PortraitAttention = "frames"
 
 
 USUAL = Kernels()
 PLAIN = Kernels(onednn=False, slices=False, portrait="joined")
-"""PyTorch's own way everywhere."""
+"""PyTorch's default kernels only."""
 
 
 def on_eager_cpu(x: Tensor) -> bool:
-    """Whether the ways of a CPU apply: neither training, being compiled, nor under autocast."""
+    """Whether the kernels for CPUs apply: neither training, being compiled, nor under autocast."""
     if x.device.type not in ("cpu", "meta") or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     return not torch.is_autocast_enabled("cpu")
@@ -63,7 +69,7 @@ def onednn_gated(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def gated(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same in PyTorch's own way."""
+    """The same with PyTorch's default kernels."""
     value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
     return value * F.gelu(gate)
 
@@ -103,10 +109,10 @@ def attend_with_portrait(
     queries: Tensor, keys: Tensor, values: Tensor, portrait: tuple[Tensor, Tensor], heads: int, kernels: Kernels
 ) -> Tensor:
     """Multi-head attention over (frames, tokens, channels) to the frame itself and to the portrait's (1, tokens, …)."""
-    way, shared = kernels.portrait, len(portrait[0]) == 1
-    if way == "parts" and shared and not torch.is_grad_enabled():
+    kernel, shared = kernels.portrait, len(portrait[0]) == 1
+    if kernel == "parts" and shared and not torch.is_grad_enabled():
         return _in_parts(queries, keys, values, portrait, heads)
-    if way == "frames" and shared and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if kernel == "frames" and shared and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _by_frames(queries, keys, values, portrait, heads, kernels)
     keys, values = (
         torch.cat([own, theirs.expand(len(own), -1, -1)], dim=1)
@@ -173,20 +179,42 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def quickest(ways: Sequence[Callable[[], object]], device: torch.device, rounds: int = 3) -> int:
-    """Which of the ways takes the least time; the first unless another is clearly quicker. A way may be missing."""
-    times = [math.inf] * len(ways)
+def quickest(kernels: Sequence[Callable[[], object]], device: torch.device, rounds: int = 3) -> int:
+    """The index of the kernel that takes the least time; 0 unless another is clearly quicker.
+
+    A kernel that this build of PyTorch lacks is left out.
+    """
+    times = [math.inf] * len(kernels)
     for _ in range(rounds + 1):  # the first round warms up; the minimum drops it
-        for i, way in enumerate(ways):
+        for i, kernel in enumerate(kernels):
             try:
-                times[i] = min(times[i], seconds_of(way, device))
+                times[i] = min(times[i], seconds_of(kernel, device))
             except (RuntimeError, NotImplementedError):
                 times[i] = math.inf
-    best = min(range(len(ways)), key=times.__getitem__)
+    best = min(range(len(kernels)), key=times.__getitem__)
     return best if times[best] < CLEARLY * times[0] else 0
 
 
 @cache
+def choose_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """The kernels that were the quickest on this machine when they were first measured.
+
+    The choice is stored in the user's cache, since a render that is continued, or computed by several processes, must
+    not change its kernels: their results differ in the last bits.
+    """
+    name_of = getattr(torch.get_device_module(device), "get_device_name", str)
+    processor = torch.backends.cpu.get_cpu_capability()
+    facts = f"{platform.node()} {processor} {device.type} {name_of(device)} {dtype} {torch.__version__} {__version__}"
+    path = user_cache("kernels") / f"{sha256(facts.encode()).hexdigest()[:16]}.json"
+    stored = TypeAdapter(Kernels)
+    with suppress(OSError, ValidationError):
+        return stored.validate_json(path.read_bytes())
+    measured = measure_kernels(device, dtype)
+    with suppress(OSError, ValidationError):
+        return stored.validate_json(write_once(path, stored.dump_json(measured).decode()))
+    return measured
+
+
 def measure_kernels(device: torch.device, dtype: torch.dtype, size: int = 640) -> Kernels:
     """The quickest kernels of this device in this format: about a second on a CPU core, for layers of `size`."""
     chosen = USUAL
@@ -198,10 +226,11 @@ def measure_kernels(device: torch.device, dtype: torch.dtype, size: int = 640) -
                 chosen = replace(chosen, onednn=quickest(products, device) == 1)
             gates = (lambda: gated(x, weight, bias), lambda: onednn_gated(x, weight, bias))
             chosen = replace(chosen, gelu=quickest(gates, device) == 1)
-        frame, theirs = randn(2, 1024, size).to(dtype), randn(1, 1024, size).to(dtype)
+        frames = 2 if device.type == "cpu" else 12  # an accelerator computes a window of frames at once
+        own, theirs = randn(frames, 1024, size).to(dtype), randn(1, 1024, size).to(dtype)
         attention = [replace(chosen, slices=False)]
         if device.type == "cpu" and dtype == torch.bfloat16:
             attention.append(replace(chosen, slices=True))
         attention.append(replace(chosen, slices=False, portrait="parts"))
-        ways = [partial(attend_with_portrait, frame, frame, frame, (theirs, theirs), 8, way) for way in attention]
-        return attention[quickest(ways, device)]
+        calls = [partial(attend_with_portrait, own, own, own, (theirs, theirs), 8, each) for each in attention]
+        return attention[quickest(calls, device)]

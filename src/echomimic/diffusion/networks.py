@@ -13,7 +13,7 @@ from echomimic.checkpoints import FILES, Geometry, WeightFile, read_geometry, re
 from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule, SpatialTransformer, UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
-from echomimic.diffusion.kernels import Kernels, measure_kernels
+from echomimic.diffusion.kernels import Kernels, choose_kernels
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
@@ -76,7 +76,7 @@ def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Network
 def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device: torch.device) -> Networks:
     """The networks of a preset from the first of `places` that has each file, on the CPU, in `dtype`.
 
-    Large networks compute with the kernels that are measured to be the quickest on `device`. Tensors that have that
+    Large networks use the kernels that were measured to be the quickest on `device`. Tensors that have that
     format already stay mapped from their file. Raises WeightsError.
     """
     paths = {part: require(FILES[name], places, preset.name) for part, name in preset.files.items()}
@@ -91,7 +91,7 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
     empty = on_meta(lambda: empty_networks(condition_channels(preset), read_geometry(paths["denoising"])))
     denoising, reference = load(empty.denoising, "denoising", "motion"), load(empty.reference, "reference")
     if denoising.config.channels[0] >= DENOISING.channels[0]:
-        kernels = measure_kernels(device, dtype)
+        kernels = choose_kernels(device, dtype)
         use_kernels(denoising, kernels)
         use_kernels(reference, kernels)
     return Networks(
@@ -126,7 +126,7 @@ def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
 
 
 def use_kernels(network: nn.Module, kernels: Kernels) -> None:
-    """Let all layers of a network compute with these kernels."""
+    """Set the kernels of all layers of a network."""
     for layer in network.modules():
         if isinstance(layer, (Linear, Attention, GEGLU)):
             layer.kernels = kernels

@@ -1,8 +1,4 @@
-"""Does something lie over the bridge of the nose: glasses, or a fringe?
-
-The skin under glasses bulges and raises its brows, glasses do neither: on a face that has them, the rig keeps the
-surroundings of the eyes stiff.
-"""
+"""Detection of glasses, or a fringe, over the bridge of the nose; the rig keeps the region of the eyes rigid there."""
 
 import cv2
 import numpy as np

@@ -40,8 +40,10 @@ FOLD = 0.85
 """Fraction of the upper lid's motion that its fold follows; without it the lashes would be stretched."""
 LID_PULL = 0.2
 """Fraction of the lids' motion by which they pull the skin round the eye along."""
+_BRIDGE = (168, 6)
+"""Landmarks on the bridge of the nose."""
 _STIFF_BROWS = 0.25
-"""Fraction of the motion of brows that glasses leave: the skin below them would move the glasses."""
+"""Fraction of the brows' motion that remains with glasses, which would move with the skin below the brows."""
 _FLAT, _FLAT_SIDE = (0.11, 0.42), (0.75, 0.95)
 """Distances from the eyes, in face heights, and from the middle of the face, in halves of its width, between which the
 plane of glasses goes over into the face."""
@@ -345,9 +347,6 @@ def _with_flat_eyes(points: Array, frame: Frame) -> Array:
     fractions = [np.clip((x - low) / (high - low), 0, 1) for x, (low, high) in ((below, _FLAT), (beside, _FLAT_SIDE))]
     flat = np.prod([1 - x * x * (3 - 2 * x) for x in fractions], 0)
     return np.column_stack([points[:, :2], points[:, 2] + flat * (plane - points[:, 2])])
-
-
-_BRIDGE = (168, 6)
 
 
 def _fixed_points(points: Array, frame: Frame) -> list[int]:

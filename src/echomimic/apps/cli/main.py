@@ -78,7 +78,7 @@ class _Stopped(BaseException):
 
 
 _requested_stops: list[_Stopped] = []
-"""What `_stop` raised. Python loses an exception that a signal raises inside a finalizer or a callback of a library."""
+"""The exception that `_stop` raised: Python drops it if the signal arrived inside a finalizer or a C callback."""
 
 
 @app.callback(invoke_without_command=True)
@@ -296,7 +296,7 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 def _raise_stop() -> None:
-    """Raise the stop that a signal asked for, should a library have lost it."""
+    """Raise again what `_stop` raised, in case it was dropped."""
     if _requested_stops:
         raise _requested_stops[-1]
 

@@ -109,6 +109,7 @@ def fetch_weights(preset: str, node: Any) -> None:
         while not future.done():
             shown(*counted)
             wait([future], timeout=0.2)
+        shown(*counted)
     finally:
         stopped.set()
     future.result()

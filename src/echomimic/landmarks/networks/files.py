@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from echomimic.errors import SetupError
+from echomimic.files import user_cache
 from echomimic.notes import note
 
 VARIABLE = "ECHOMIMIC_MODELS"
@@ -95,8 +96,7 @@ FILES = {
 
 def cache_folder() -> Path:
     """The folder that fetched network files are kept in."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "echomimic" / "models"
+    return user_cache("models")
 
 
 def find_file(name: str) -> Path | None:

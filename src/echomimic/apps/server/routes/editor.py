@@ -74,7 +74,7 @@ class EditorSessions:
         self._state = state
         self._sessions: dict[str, OpenSession] = {}
         self.heard: dict[str, tuple[int, int]] = {}
-        """By the browser's token of an upload: the seconds of its voice that were analyzed, and all."""
+        """Seconds of a voice that were analyzed, and its length, by the token that the browser sent with the upload."""
         self._lock = threading.Lock()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -97,7 +97,7 @@ class EditorSessions:
 
     @contextmanager
     def hearing(self, upload: Upload) -> Iterator[Progress]:
-        """A progress of analyzing a voice, which the browser can ask for by the token that came with the upload."""
+        """The progress of analyzing an upload's voice, which the browser asks for by the token that it sent."""
         token = upload.fields.get("token", "")[:64]
 
         def report(done: int, total: int) -> None:
@@ -219,7 +219,7 @@ def make_router(state: AppState) -> APIRouter:
 def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
     @router.get("/heard/{token}")
     async def heard(token: str) -> dict[str, int]:
-        """How much of the voice of an upload was analyzed; nothing before that begins."""
+        """Seconds of an upload's voice that were analyzed, and its length; zeros before the analysis begins."""
         done, total = sessions.heard.get(token, (0, 0))
         return {"done": done, "total": total}
 

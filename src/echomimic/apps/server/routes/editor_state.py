@@ -1,4 +1,4 @@
-"""What the editor's page gets to know of a session: curves with their keyframes, edits, notes, takes."""
+"""The state of an editing session as JSON for the page: curves with their keyframes, edits, notes, takes."""
 
 from collections.abc import Mapping
 from typing import Any
