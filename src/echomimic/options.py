@@ -196,7 +196,7 @@ class WorkOptions:
             raise OptionError(
                 f"`from` is {start:g} s and the video lasts {seconds:g} s; expected a time in it", code="span_empty"
             )
-        if not start < end:  # also if `to` is no number
+        if not start < end:  # also if `to` is not a number
             raise OptionError(
                 f"`from` is {start:g} s and `to` {end:g} s; expected `from` before `to`", code="span_empty"
             )
@@ -296,7 +296,7 @@ def _option_error(error: ValidationError) -> OptionError:
 
 
 def _as_given(value: object) -> str:
-    """A value as the user wrote it; text that is no number is quoted."""
+    """A value as the user wrote it; text that is not a number is quoted."""
     if isinstance(value, list | tuple):
         return ",".join(str(part) for part in value)
     number = isinstance(value, str) and value.removeprefix("-").replace(".", "", 1).isdigit()

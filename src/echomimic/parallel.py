@@ -48,7 +48,7 @@ def read_rows(path: Path, accepted: str) -> list[tuple[int, Mapping[str, object]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected {accepted}") from None
     except (ValueError, csv.Error):
-        raise InputError(f"{path} is no manifest that can be read; expected {accepted}") from None
+        raise InputError(f"{path} is not a readable manifest; expected {accepted}") from None
 
 
 def _csv_rows(text: str) -> list[tuple[int, Mapping[str, object]]]:

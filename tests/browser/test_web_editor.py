@@ -117,7 +117,7 @@ def test_a_slider_that_was_dragged_does_not_hold_the_keys(tab: Tab, head_file: P
     page.mouse.move(*middle)
     page.mouse.down()
     page.mouse.move(middle[0] + 20, middle[1], steps=3)
-    page.mouse.move(*middle, steps=3)  # there and back again is no edit
+    page.mouse.move(*middle, steps=3)  # there and back again is not an edit
     page.mouse.up()
     page.mouse.click(middle[0] + 30, middle[1])
     page.wait_for_selector("#edits code")

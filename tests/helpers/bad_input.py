@@ -188,7 +188,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "preset unknown": (flags("--preset", "v9"), "mesh"),
     "an address as picture": (lambda f: ["https://a.b/c//d.png", "voice.wav"], "https://a.b/c"),
     "an address as sound": (lambda f: ["me.png", "s3://bucket/voice.wav"], "s3://bucket/voice.wav is an address"),
-    "an address as weights": (flags("--weights", "https://a.b/c"), "https://a.b/c is no folder"),
+    "an address as weights": (flags("--weights", "https://a.b/c"), "https://a.b/c is not a folder"),
     "an address as motion": (flags("--motion", "http://a.b/c.npz"), "http://a.b/c.npz is an address"),
     "stdout as output": (flags("-o", "-"), "give one with -o"),
     "stdout as motion": (flags("--save-motion", "-"), "'-'"),

@@ -262,7 +262,7 @@ def test_the_check_warns_in_words(clip: Path, voice: Speech, tmp_path: Path) -> 
 
 @pytest.fixture
 def three(clip: Path, tmp_path: Path) -> Iterator[Path]:
-    """A folder with a manifest: two clips with a reference, and a file that is no video."""
+    """A folder with a manifest: two clips with a reference, and a file that is not a video."""
     cut(clip, tmp_path / "a b.mp4", 40)
     cut(clip, tmp_path / "ü.mp4", 20)
     (tmp_path / "broken.mp4").write_bytes(b"\0" * 500)

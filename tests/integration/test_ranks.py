@@ -108,7 +108,7 @@ def test_all_ranks_have_the_latents_of_one_process(networks: Networks, frames: i
 
 
 class CutOff(BaseException):
-    """Stops a render; like a kill it is no error of the package."""
+    """Stops a render; like a kill it is not an error of the package."""
 
 
 def test_a_render_of_one_process_goes_on_with_two_and_its_span_is_rendered_again_by_two(

@@ -225,7 +225,7 @@ def test_recordings_without_stated_consent_are_refused(
         (["--data", "/nowhere"], "/nowhere/manifest.jsonl cannot be read"),
         (["--set", "data.size=512"], "expected a longer side of 512"),
         (["--set", "model.start="], "a run needs start values"),
-        (["--set", "model.start=/nowhere"], "/nowhere is no folder"),
+        (["--set", "model.start=/nowhere"], "/nowhere is not a folder"),
         (["--set", "model.variant=landmarks"], "v1/denoising_unet_pose is not in"),
         (["--set", "loss.perceptual=lpips"], "needs the package lpips"),
         (["--set", "optimizer.accumulate=3"], "optimizer.batch is 2; expected a multiple"),

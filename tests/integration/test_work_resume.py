@@ -37,7 +37,7 @@ KEEP = WorkOptions(keep=True)
 
 
 class CutOff(BaseException):
-    """Stops a render; like a kill it is no error of the package."""
+    """Stops a render; like a kill it is not an error of the package."""
 
 
 def frames_of(path: Path) -> npt.NDArray[np.uint8]:

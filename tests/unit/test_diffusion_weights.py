@@ -314,6 +314,6 @@ def test_command_line(tmp_path) -> None:
     assert "ok      v1/face_locator" in checked.output
     assert "FAULT   v1/denoising_unet" in checked.output
     assert "preset mesh needs no weights" in str(run(app, ["fetch", "mesh"]).exception)
-    assert "is no folder" in str(run(app, ["check", "--weights", str(tmp_path / "none")]).exception)
+    assert "is not a folder" in str(run(app, ["check", "--weights", str(tmp_path / "none")]).exception)
     out = str(tmp_path / "out")
     assert isinstance(run(app, ["convert", "v1", "--weights", str(tmp_path), "--to", out]).exception, WeightsError)

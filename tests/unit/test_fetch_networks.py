@@ -111,7 +111,7 @@ def test_a_partial_or_damaged_cache_is_completed(place: Path, content: bytes) ->
         (lambda place: None, "could not be downloaded (FileNotFoundError"),
         (lambda place: (place / "cache").write_text("a file"), "cannot be written"),
     ],
-    ids=["another version", "empty", "no network", "cache is no folder"],
+    ids=["another version", "empty", "no network", "cache is not a folder"],
 )
 def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(
     place: Path, prepare: Callable[[Path], object], words: str
@@ -160,7 +160,7 @@ def test_a_wheel_or_a_folder_can_be_named(place: Path, capsys: pytest.CaptureFix
     wheel.write_bytes(b"no wheel")
     (files.cache_folder() / "one.tflite").unlink()
     assert run(["models", "fetch", str(wheel)]) == 2
-    assert "is no wheel that can be read" in capsys.readouterr().err
+    assert "is not a readable wheel" in capsys.readouterr().err
 
 
 def test_uv_downloads_where_there_is_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

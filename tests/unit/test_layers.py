@@ -167,7 +167,7 @@ def identifiers(tree: ast.AST) -> Iterator[str]:
 
 
 def private_names(path: Path) -> Iterator[str]:
-    """Names with a word that is no term of the field."""
+    """Names with a word that is not a term of the field."""
     for name in sorted({path.stem, *identifiers(tree_of(path))}):
         if {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} & PRIVATE_WORDS:
             yield name

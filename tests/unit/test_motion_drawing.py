@@ -167,8 +167,8 @@ def test_edits_are_shown_as_python() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"op": "dance"}, "is no edit"),
-        ({"curve": "jaw"}, "is no edit"),
+        ({"op": "dance"}, "is not an edit"),
+        ({"curve": "jaw"}, "is not an edit"),
         ({"op": "scale_curve", "curve": "jaw"}, "gain"),
         ({"op": "scale_curve", "curve": "jaw", "gain": 1, "loud": 1}, "loud"),
         ({"op": "smooth", "seconds": 1e9}, "less than or equal"),

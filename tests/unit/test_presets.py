@@ -27,7 +27,7 @@ def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="is no folder"):
+    with pytest.raises(WeightsError, match="is not a folder"):
         resolve_preset("auto", weights=tmp_path / "none")
 
 

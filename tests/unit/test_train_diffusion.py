@@ -319,7 +319,7 @@ def test_settings_are_read_from_toml_and_overridden(tmp_path: Path) -> None:
         ("[optimiser]\nrate = 1", [], "optimiser.*expected one of data, model"),
         ("[optimizer]\nlr = 1", [], "optimizer.lr.*expected one of kind, rate"),
         ("[optimizer]\nrate = 'fast'", [], "optimizer.rate"),
-        ("rate", [], "is no TOML"),
+        ("rate", [], "is not TOML"),
         ("", ["rate=1"], "expected group.field=value"),
         ("", ["model.trained=none"], "model.trained"),
     ],

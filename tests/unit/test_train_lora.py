@@ -147,9 +147,9 @@ def make_lora(preset: str = "v1", layer: str = "", shape: tuple[int, int] = (32,
     ("lora", "message"),
     [
         (make_lora("v2"), "was trained for preset v2 and the preset is v1"),
-        (make_lora(layer="denoising.down_blocks.9.to_q"), "changes denoising.down_blocks.9.to_q, which is no layer"),
-        (make_lora(layer="vae.conv_in"), "which is no layer"),
-        (make_lora(layer="denoising.conv_in"), "which is no layer"),
+        (make_lora(layer="denoising.down_blocks.9.to_q"), "changes denoising.down_blocks.9.to_q, which is not a layer"),
+        (make_lora(layer="vae.conv_in"), "which is not a layer"),
+        (make_lora(layer="denoising.conv_in"), "which is not a layer"),
         (make_lora(shape=(320, 320)), r"shape \[320, 320\] instead of \[32, 32\]"),
     ],
 )
@@ -171,7 +171,7 @@ def test_one_wrong_layer_leaves_all_others_alone() -> None:
 
 
 def _write_text(path: Path) -> None:
-    path.write_text("hello, world, this is no tensor")
+    path.write_text("hello, world, this is not a tensor")
 
 
 def _write_other(path: Path) -> None:

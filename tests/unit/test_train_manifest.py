@@ -140,7 +140,7 @@ def test_rights_have_defaults_and_entries_by_name(tmp_path: Path) -> None:
         ("[defaults]\nlicence = ''\nconsent = 'written'\n", "licence"),
         ("[defaults]\nlicence = 'x'\nconsent = 'yes'\n", "consent"),
         ("[defaults]\nlicense = 'x'\nconsent = 'written'\n", "licence"),
-        ("[files]\na = 3\n", "'a' is no table"),
+        ("[files]\na = 3\n", "'a' is not a table"),
     ],
 )
 def test_unusable_rights_are_refused_in_one_line(tmp_path: Path, text: str | None, words: str) -> None:

@@ -281,7 +281,7 @@ def test_the_command_prints_reasons_and_a_forecast(
 def test_cuts_stand_out_from_their_neighbours() -> None:
     changes = np.full(200, 1.0, np.float32)
     changes[[0, 80, 120]] = 0, 40, 11
-    changes[140:170] = 15  # quick motion is no cut
+    changes[140:170] = 15  # quick motion is not a cut
     assert np.flatnonzero(find_cuts(changes, SETTINGS)).tolist() == [80]
 
 

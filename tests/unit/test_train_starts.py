@@ -119,7 +119,7 @@ def test_motion_modules_come_from_animatediff_or_are_new(start: Path, tmp_path: 
 def test_starts_that_are_missing_are_one_line(start: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"needs start values; expected model.start"):
         load_start(TrainSettings())
-    with pytest.raises(WeightsError, match="is no folder"):
+    with pytest.raises(WeightsError, match="is not a folder"):
         load_start(settings_with(tmp_path / "none"))
     without = tmp_path / "without"
     (without / "v1").mkdir(parents=True)

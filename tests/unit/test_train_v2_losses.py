@@ -140,7 +140,7 @@ def test_a_reader_learns_to_draw_the_pose_of_a_picture(tmp_path: Path) -> None:
 def test_a_missing_or_wrong_reader_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"no")
     for name in ("gone.safetensors", "other.safetensors"):
-        with pytest.raises(WeightsError, match="is no pose reader; expected a file that"):
+        with pytest.raises(WeightsError, match="is not a pose reader; expected a file that"):
             load_reader(tmp_path / name)
     codec = LinearCodec()
     with pytest.raises(OptionError, match=r"needs phase_loss.reader"):

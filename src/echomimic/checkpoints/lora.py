@@ -75,7 +75,7 @@ def read_lora(path: Path) -> Lora:
     for name, tensor in tensors.items():
         layer, _, factor = name.removeprefix(PREFIX).rpartition(".")
         if not name.startswith(PREFIX) or factor not in ("A", "B") or tensor.ndim != 2:
-            raise WeightsError(f"{path} holds {name!r}, which is no factor of a LoRA; {EXPECTED}")
+            raise WeightsError(f"{path} holds {name!r}, which is not a factor of a LoRA; {EXPECTED}")
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path} holds values that are not finite in {name!r}; {EXPECTED}")
         pairs.setdefault(layer, {})[factor] = tensor

@@ -82,7 +82,7 @@ def cached_checksum(path: Path) -> str:
 
 
 def refuse_placeholders(path: Path, fix: str = AGAIN) -> None:
-    """Raise WeightsError with the advice `fix` if the first bytes show that the file is no checkpoint."""
+    """Raise WeightsError with the advice `fix` if the first bytes show that the file is not a checkpoint."""
     try:
         with path.open("rb") as file:
             head = file.read(64)

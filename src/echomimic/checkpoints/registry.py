@@ -91,7 +91,7 @@ def search_paths(given: Path | None = None) -> list[Path]:
     if given is not None:
         if not given.is_dir():
             raise WeightsError(
-                f"{given} is no folder; expected one with checkpoints, or: echomimic weights fetch --to {given}"
+                f"{given} is not a folder; expected one with checkpoints, or: echomimic weights fetch --to {given}"
             )
         return [given]
     named = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]

@@ -42,7 +42,7 @@ def _find_layer(networks: Mapping[str, nn.Module], name: str, pair: tuple[Tensor
     except (KeyError, AttributeError):
         layer = None
     if not isinstance(layer, nn.Linear):
-        raise WeightsError(f"{source} changes {name}, which is no layer of these networks; expected a LoRA of them")
+        raise WeightsError(f"{source} changes {name}, which is not a layer of these networks; expected a LoRA of them")
     shape = (len(pair[1]), pair[0].shape[1])
     if tuple(layer.weight.shape) != shape:
         raise WeightsError(

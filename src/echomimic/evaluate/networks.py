@@ -141,7 +141,7 @@ def _script(path: Path, device: str) -> "Callable[..., torch.Tensor]":
     try:
         module: Callable[..., Any] = torch.jit.load(str(path), map_location=device).eval()
     except (RuntimeError, ValueError):
-        raise WeightsError(f"{path} is no TorchScript file; expected one: see docs/evaluation.md") from None
+        raise WeightsError(f"{path} is not a TorchScript file; expected one: see docs/evaluation.md") from None
     return module
 
 
@@ -165,7 +165,7 @@ def _onnx(path: Path) -> Network:
     try:
         net = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error:
-        raise WeightsError(f"{path} is no ONNX file that OpenCV reads; expected {EXPECTED['csim'][0]}") from None
+        raise WeightsError(f"{path} is not an ONNX file that OpenCV reads; expected {EXPECTED['csim'][0]}") from None
     centred = "sface" not in path.name.lower()
 
     def run(batch: Floats) -> Floats:

@@ -145,7 +145,7 @@ def _table(records: list[Record]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; characters that are no UTF-8 are written as escapes."""
+    """Write a text file whole or not at all; characters that are not UTF-8 are written as escapes."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 

@@ -40,7 +40,7 @@ _SPURIOUS_SCORE = 0.65
 _DOUBTFUL_SCORE, _DOUBTFUL_KEYPOINTS, _DOUBTFUL_MOVES = 0.6, 0.25, 0.1
 _FLAT, _FOREIGN = 8.0, 20.0
 """CIELAB: contrast across the lips below which there are none (faces: at least 14); difference of colour between the
-skin around the mouth and that of the cheeks from which it is no skin (faces: at most 12)."""
+skin around the mouth and that of the cheeks from which on it does not count as skin (faces: at most 12)."""
 _COVERED = ((0.018, -5.0, 14.0), (_UNSTABLE, -8.0, 10.0))
 """Lips that move by more than the first seem covered if the line between them is not that much darker than the skin
 (faces: at least 9 darker), or if the colours differ by more than the last."""

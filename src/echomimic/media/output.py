@@ -65,7 +65,7 @@ def _check_kind(path: Path) -> None:
         if path.is_dir() and not all(_FRAME.fullmatch(entry.name) for entry in path.iterdir()):
             raise OutputError(f"folder {path} holds other things than frames; expected a new or an empty one: name one")
     elif path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path} ends in {path.suffix!r}, which is no known format; expected {ACCEPTED}")
+        raise OutputError(f"{path} ends in {path.suffix!r}, which is not a known format; expected {ACCEPTED}")
     elif path.is_dir():
         raise OutputError(f"{path} is a folder; expected {ACCEPTED}: name a file in it")
     elif path.exists() and not path.is_file():

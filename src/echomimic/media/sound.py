@@ -193,7 +193,7 @@ def _peak(samples: Floats, name: str) -> float:
     peak = max(-float(samples.min()), float(samples.max()))
     if not np.isfinite(peak):
         raise SoundError(
-            f"{name} has samples that are no numbers (NaN or infinite); expected -1 to 1: export it as 16-bit wav"
+            f"{name} has samples that are not numbers (NaN or infinite); expected -1 to 1: export it as 16-bit wav"
         )
     return peak
 

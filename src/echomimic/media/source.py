@@ -220,7 +220,7 @@ def _register_heif() -> None:
 def decoded_frames(container: "InputContainer", stream: "Stream", damaged: Callable[[], None]) -> Iterator[Any]:
     """Decoded frames of a sound or picture stream; `damaged` is called for each packet that cannot be decoded.
 
-    Tags between the parts of a file that was joined from several are no damage.
+    Tags between the parts of a file that was joined from several are not damage.
     """
     from av.error import FFmpegError
 

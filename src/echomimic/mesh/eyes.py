@@ -21,7 +21,7 @@ from echomimic.types import CURVE_NAMES, Floats
 Array = npt.NDArray[np.float64]
 
 _REST_FADES = (0.0, 0.45)
-"""Range of blinks over which what is no lash vanishes: wet edges and highlights."""
+"""Range of blinks over which everything but lashes vanishes: wet edges and highlights."""
 _FLATTEST = 0.25
 """Shortest length of lashes that point at the viewer, as a fraction."""
 _THINNER = 0.45

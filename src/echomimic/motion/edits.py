@@ -494,7 +494,7 @@ def _read_saved(value: object) -> Edit:
 def _from_python(line: str) -> dict[str, Any]:
     """The record of a call such as `scale_curve(track, 'jaw', 0.5)`, which is parsed and never executed."""
     shown = _shortened(line, 80)
-    wrong = MotionError(f"{shown!r} is no edit; expected a call such as scale_curve(track, 'jaw', 0.5)")
+    wrong = MotionError(f"{shown!r} is not an edit; expected a call such as scale_curve(track, 'jaw', 0.5)")
     if len(line) > _MAX_LINE:
         raise wrong
     try:
@@ -510,7 +510,7 @@ def _from_python(line: str) -> dict[str, Any]:
     if not isinstance(first, ast.Name) or first.id != "track" or len(named) != len(call.keywords):
         raise wrong
     if op not in EDITS:
-        raise MotionError(f"{shown!r}: {op!r} is no edit; expected one of {', '.join(EDITS)}")
+        raise MotionError(f"{shown!r}: {op!r} is not an edit; expected one of {', '.join(EDITS)}")
     names = [name for name in EDITS[op].model_fields if name != "op"]
     if len(positional) > len(names):
         raise wrong
@@ -522,7 +522,7 @@ def _problem(value: object, error: ValidationError) -> str:
     first = error.errors()[0]
     op = value.get("op") if isinstance(value, dict) else None
     if not isinstance(op, str) or op not in EDITS:
-        return f"{_shortened(repr(value), 80)} is no edit; expected a record with 'op', one of {', '.join(EDITS)}"
+        return f"{_shortened(repr(value), 80)} is not an edit; expected a record with 'op', one of {', '.join(EDITS)}"
     place = ".".join(str(part) for part in first["loc"][1:]) or "the record"
     given = _shortened(repr(first["input"]), 60)
     return f"{op}: {place} is {given}: {first['msg'][:1].lower()}{first['msg'][1:]}; expected {signature(op)}"

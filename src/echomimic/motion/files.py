@@ -197,7 +197,7 @@ def _read_npz(path: Path) -> tuple[MotionHeader, Arrays]:
         ) from None
     if str(arrays.get("format")) != FORMAT:
         held = ", ".join(sorted(arrays)[:6]) or "nothing"
-        raise MotionError(f"{path} is no motion file of this program (it holds {held}); expected {FORMAT!r}")
+        raise MotionError(f"{path} is not a motion file of this program (it holds {held}); expected {FORMAT!r}")
     names = {field.alias or name for name, field in MotionHeader.model_fields.items()}
     values = {name: arrays.pop(name).tolist() for name in names & arrays.keys()}
     if isinstance(values.get("edits"), list):
@@ -285,7 +285,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(_decoded(path.read_bytes()))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise MotionError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
+        raise MotionError(f"{path} is not JSON: {str(error).splitlines()[0]}") from None
 
 
 def _read_own_json(value: dict[str, Any], where: str) -> tuple[MotionHeader, Arrays]:
@@ -307,7 +307,7 @@ def _stacked(rows: list[Any], what: str) -> npt.NDArray[np.generic]:
             f"{what}: frame {odd} has another shape than frame 0; expected one shape throughout"
         ) from None
     if values.dtype.kind not in "fiub":
-        raise MotionError(f"{what} holds something that is no number; expected numbers in every frame")
+        raise MotionError(f"{what} holds something that is not a number; expected numbers in every frame")
     return values if values.dtype.kind == "b" else values.astype(np.float32)
 
 
@@ -362,9 +362,9 @@ def _read_csv(path: Path) -> tuple[MotionHeader, Arrays]:
     except UnicodeDecodeError:
         raise MotionError(f"{path} is not a motion; expected {READABLE}") from None
     except csv.Error as error:
-        raise MotionError(f"{path} is no motion table ({error}); expected one that this program saved") from None
+        raise MotionError(f"{path} is not a motion table ({error}); expected one that this program saved") from None
     if header is None:
-        raise MotionError(f'{path} is no motion table: expected a first line \'# {{"format": "{FORMAT}", ...}}\'')
+        raise MotionError(f'{path} is not a motion table: expected a first line \'# {{"format": "{FORMAT}", ...}}\'')
     if len(rows) < 2:
         raise MotionError(f"{path} has no frames; expected a row for each")
     cells = _cells(rows[1:], len(rows[0]), delimiter, path)

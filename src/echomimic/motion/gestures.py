@@ -94,7 +94,7 @@ def _levels(speech: Speech) -> Iterator[Array]:
 
 
 def _without_short_runs(spoken: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
-    """Speech with its short gaps closed, since stops and hesitations are no pauses."""
+    """Speech with its short gaps closed, since stops and hesitations are not pauses."""
     closed = spoken.copy()
     for a, b in runs(~spoken):
         if b - a < least and a > 0 and b < len(spoken):

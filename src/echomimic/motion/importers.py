@@ -186,13 +186,13 @@ def _nearest(people: list[Person], before: Floats | None) -> Person:
 
 
 def read_numbers(values: Any, where: str) -> Floats:
-    """`values` as float32. MotionError if they are no numbers."""
+    """`values` as float32. MotionError if they are not numbers."""
     try:
         array: npt.NDArray[Any] = np.asarray(values)
     except ValueError:
         array = np.array("uneven")
     if array.dtype.kind not in "fiu":
-        raise MotionError(f"{where} hold something that is no number; expected numbers")
+        raise MotionError(f"{where} hold something that is not a number; expected numbers")
     return array.astype(np.float32)
 
 

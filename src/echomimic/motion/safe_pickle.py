@@ -128,13 +128,13 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise _RefusedError("items for something that is no list")
+            raise _RefusedError("items for something that is not a list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or not all(isinstance(key, (str, int)) for key in items[::2]):
-            raise _RefusedError("keys for something that is no dict, or keys that are no strings")
+            raise _RefusedError("keys for something that is not a dict, or keys that are not strings")
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def name(self, module: Any, name: Any) -> None:
@@ -145,7 +145,7 @@ class _Machine:
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise _RefusedError("a call of something that is no array")
+            raise _RefusedError("a call of something that is not an array")
         self.stack.append(_call(function.what, arguments))
 
     def build(self) -> None:
@@ -155,7 +155,7 @@ class _Machine:
         elif isinstance(target, _Array) and isinstance(state, tuple) and len(state) == 5:
             target.values = _array(state[1], state[2], state[3], state[4])
         else:
-            raise _RefusedError("a state for something that is no array")
+            raise _RefusedError("a state for something that is not an array")
 
 
 _PUSH = frozenset(

@@ -104,7 +104,7 @@ def check_motion(motion: Motion, where: str = "the motion") -> Motion:
 
 
 def check_fps(fps: float, where: str) -> float:
-    """`fps` itself. MotionError if it is no usable frame rate."""
+    """`fps` itself. MotionError if it is not a usable frame rate."""
     if not (np.isfinite(fps) and 0 < fps <= MAX_FPS):
         raise MotionError(f"{where} has {fps:g} frames a second; expected more than 0 and at most {MAX_FPS:g}")
     return float(fps)
@@ -205,7 +205,7 @@ def _array(header: MotionHeader, arrays: Arrays, name: str, where: str) -> npt.N
 
 
 def numbers(values: npt.NDArray[np.generic], what: str) -> Floats:
-    """`values` as float32. MotionError if they are no numbers."""
+    """`values` as float32. MotionError if they are not numbers."""
     if values.dtype.kind not in "fiu":
         raise MotionError(f"{what} is of the type {values.dtype}; expected numbers")
     return np.asarray(values, np.float32)

@@ -152,13 +152,13 @@ def _credentials(store: dict[str, Any]) -> Credentials:
 
 
 def _signer(c2pa: "ModuleType", key: SigningKey) -> Any:
-    """A signer of the library. Raises OutputError for files that are no certificate and key."""
+    """A signer of the library. Raises OutputError for files that are not a certificate and key."""
     texts = []
     for path in (key.certificates, key.key):
         try:
             texts.append(path.read_text(encoding="ascii"))
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no PEM text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not PEM text"
             raise OutputError(f"{path} cannot be read ({reason}); expected {_KEYS}") from None
     algorithm = _algorithm(texts[0], texts[1], key)
     try:
@@ -178,11 +178,11 @@ def _algorithm(certificates: str, pem: str, key: SigningKey) -> str:
     try:
         private = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):
-        raise OutputError(f"{key.key} is no PEM private key without a password; expected {_KEYS}") from None
+        raise OutputError(f"{key.key} is not a PEM private key without a password; expected {_KEYS}") from None
     try:
         leaf = load_pem_x509_certificates(certificates.encode())[0]
     except ValueError:
-        raise OutputError(f"{key.certificates} is no PEM certificate chain; expected {_KEYS}") from None
+        raise OutputError(f"{key.certificates} is not a PEM certificate chain; expected {_KEYS}") from None
     now = datetime.datetime.now(datetime.timezone.utc)
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         raise OutputError(

@@ -71,7 +71,7 @@ _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class _Stopped(BaseException):
-    """A signal asked the program to stop. It is no Exception, so that no handler in between swallows it."""
+    """A signal asked the program to stop. It is not an Exception, so that no handler in between swallows it."""
 
     def __init__(self, signum: int) -> None:
         self.exit_code = 128 + signum

@@ -239,7 +239,7 @@ def _pairs(texts: list[str]) -> list[tuple[float, float]]:
         pairs = [tuple(float(number) for number in text.split("=")) for text in texts]
         return [(first, second) for first, second in pairs]
     except ValueError:
-        raise MotionError(f"{' '.join(texts)!r} are no pairs of numbers; expected them as 0.4=0.8 1.2=1.0") from None
+        raise MotionError(f"{' '.join(texts)!r} are not pairs of numbers; expected them as 0.4=0.8 1.2=1.0") from None
 
 
 def _metavar(field: FieldInfo) -> str | None:

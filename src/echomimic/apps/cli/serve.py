@@ -130,7 +130,7 @@ def mcp(
     folders = allow or [Path()]
     for folder in folders:
         if not folder.is_dir():
-            raise OptionError(f"`allow` {folder} is no folder; expected one that exists")
+            raise OptionError(f"`allow` {folder} is not a folder; expected one that exists")
     try:
         from echomimic.apps.mcp import make_server
     except ImportError as error:

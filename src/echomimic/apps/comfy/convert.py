@@ -36,7 +36,7 @@ def _check_image(image: Any) -> None:
 def _pixels(image: Any) -> Picture:
     values = image[..., :3].detach().cpu().float().numpy()
     if not np.isfinite(values).all():
-        raise PictureError("the image holds values that are no numbers; expected 0 to 1: check the node it comes from")
+        raise PictureError("the image holds values that are not numbers; expected 0 to 1: check the node it comes from")
     pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 

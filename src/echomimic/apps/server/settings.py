@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(BaseModel):
-    """Settings in the units of the command line; fields without a description are no flags."""
+    """Settings in the units of the command line; fields without a description have no flag."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -204,7 +204,7 @@ class _FormParser:
         try:
             self._upload.fields[self._name] = self._text.decode()
         except UnicodeDecodeError:
-            raise Problem(422, "not_text", f"field {self._name[:100]!r} is no UTF-8 text") from None
+            raise Problem(422, "not_text", f"field {self._name[:100]!r} is not UTF-8 text") from None
 
     def _finish(self) -> None:
         self._complete = True

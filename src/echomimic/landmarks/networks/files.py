@@ -253,7 +253,7 @@ def _read_path(source: Path, path: str) -> bytes | None:
         return None
     except (zipfile.BadZipFile, FileNotFoundError) as error:
         raise SetupError(
-            f"{source} is no wheel that can be read ({error}); expected that of {WHEEL}", code="models_not_fetched"
+            f"{source} is not a readable wheel ({error}); expected that of {WHEEL}", code="models_not_fetched"
         ) from None
 
 

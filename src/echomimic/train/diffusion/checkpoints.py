@@ -115,7 +115,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise WeightsError(
-            f"{path} is no whole checkpoint; expected a folder of `train run`, such as steps/00001000"
+            f"{path} is not a whole checkpoint; expected a folder of `train run`, such as steps/00001000"
         ) from None
     return state
 

@@ -40,7 +40,7 @@ from echomimic.train.diffusion.trainee import Trainee
 class PhaseGrid:
     """Points from which the student jumps, all (n,) int64, least noise first.
 
-    `start` is the point, `lower` the next point of its phase, `end` the end of the phase; -1 is no noise.
+    `start` is the point, `lower` the next point of its phase, `end` the end of the phase; -1 means no noise.
     """
 
     start: Tensor
@@ -65,13 +65,13 @@ class PhaseGrid:
 
 
 def sampler_edges(steps: int) -> list[tuple[int, int]]:
-    """Start and end of each step of `Sampler("ddim", steps)`, most noise first; below 0 is no noise."""
+    """Start and end of each step of `Sampler("ddim", steps)`, most noise first; below 0 means no noise."""
     length = TIMESTEPS // steps
     return [(t, max(-1, t - length)) for t in Sampler("ddim", steps).timesteps]
 
 
 def jump(schedule: NoiseSchedule, noisy: Tensor, velocity: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """One deterministic step (DDIM) from timesteps `start` to `end` (n,); -1 is no noise."""
+    """One deterministic step (DDIM) from timesteps `start` to `end` (n,); -1 means no noise."""
     clean, noise = schedule.clean(noisy, velocity, start), schedule.noise(noisy, velocity, start)
     alpha, sigma = schedule.at(end.clamp(min=0), noisy)
     whole = (end < 0).view(-1, *[1] * (noisy.ndim - 1))

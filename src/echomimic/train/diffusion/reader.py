@@ -138,7 +138,9 @@ def load_reader(path: Path) -> PoseReader:
             reader = PoseReader(tuple(int(w) for w in geometry["widths"].split()), int(geometry["side"]))
             reader.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
-        raise WeightsError(f"{path} is no pose reader; expected a file that `echomimic train reader` wrote") from None
+        raise WeightsError(
+            f"{path} is not a pose reader; expected a file that `echomimic train reader` wrote"
+        ) from None
     return reader.requires_grad_(False).eval()
 
 

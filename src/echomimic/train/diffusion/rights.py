@@ -94,16 +94,16 @@ def read_rights(path: Path) -> RightsFile:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); expected {EXPECTED}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML ({error}); expected {EXPECTED}") from None
+        raise InputError(f"{path} is not TOML ({error}); expected {EXPECTED}") from None
     unknown = sorted(set(values) - {"defaults", "files"})
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}; expected {EXPECTED}")
     defaults, files = values.get("defaults", {}), values.get("files", {})
     if not isinstance(defaults, dict) or not isinstance(files, dict):
-        raise InputError(f"{path}: defaults and files are no tables; expected {EXPECTED}")
+        raise InputError(f"{path}: defaults and files are not tables; expected {EXPECTED}")
     for name, entry in {"defaults": defaults, **files}.items():
         if not isinstance(entry, dict):
-            raise InputError(f"{path}: the entry {name!r} is no table; expected {EXPECTED}")
+            raise InputError(f"{path}: the entry {name!r} is not a table; expected {EXPECTED}")
     return RightsFile(path, defaults, files)
 
 

@@ -96,7 +96,7 @@ def write_run(folder: Path, settings: TrainSettings, data: DataRecord) -> None:
 
 
 def read_run_settings(run: Path) -> TrainSettings:
-    """The settings of a run. Raises InputError if `run` is no run folder, OptionError if they are broken."""
+    """The settings of a run. Raises InputError if `run` is not a run folder, OptionError if they are broken."""
     if not (run / SETTINGS).is_file():
         what = "is not there" if not run.exists() else f"has no {SETTINGS}"
         raise InputError(f"{run} {what}; expected {ACCEPTED}")

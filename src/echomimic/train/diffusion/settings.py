@@ -342,7 +342,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(
-            f"{path} is no TOML ({error}); expected lines such as rate = 1e-5 under [optimizer]"
+            f"{path} is not TOML ({error}); expected lines such as rate = 1e-5 under [optimizer]"
         ) from None
 
 

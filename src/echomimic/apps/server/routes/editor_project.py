@@ -116,7 +116,7 @@ def write_project(found: Any, path: Path) -> Path:
 def read_project(path: Path, folder: Path, most: int) -> Project:
     """The facts of a project; its files are unpacked into `folder` under names of ours, `most` bytes in all.
 
-    MotionError if it is no project, or a hostile one.
+    MotionError if it is not a project, or a hostile one.
     """
     try:
         with zipfile.ZipFile(path) as archive:
