@@ -1,4 +1,4 @@
-"""Kill renders at random moments and go on with them; what keeping finished parts costs; spans rendered again.
+"""Kill renders at random moments and resume them; what keeping finished parts costs; spans rendered again.
 
     python benchmarks/survival.py kills [--preset mesh|tiny] [--kills 20]
     python benchmarks/survival.py cost [--rounds 5]
@@ -6,7 +6,7 @@
 
 `kills` renders 60 s with mesh at 5 frames a second, or 20 s with tiny at 2, at 64 x 64. Each render is a fork of this
 process, which has everything imported, and is killed (SIGKILL) after a random share of the time of a whole one; another
-fork goes on. Prints how many of the finished videos have the frames of an undisturbed one, and the most work lost:
+fork continues. Prints how many of the finished videos have the frames of an undisturbed one, and the most work lost:
 frames of video, or for tiny, until it decodes, steps of denoising.
 """
 

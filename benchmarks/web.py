@@ -143,7 +143,7 @@ def _moves(page: Any, steps: int = 30) -> str:
 
 
 def crash() -> None:
-    """Seconds until the page says that its server was killed in mid-render, and until the video goes on."""
+    """Seconds until the page says that its server was killed in mid-render, and until the video continues."""
     with running_browser() as browser:
         server = WebServer()
         port = int(server.address.rpartition(":")[2])

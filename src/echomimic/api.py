@@ -80,7 +80,7 @@ def animate(
     with which Content Credentials are signed (default: ECHOMIMIC_SIGN_CERT and ECHOMIMIC_SIGN_KEY); `lora` is a file
     that adapts a diffusion preset to a person; `engine` is one that `load` returned for the same preset, kept for many
     clips, as `inputs` keeps what was read; `work` is how the work folder beside the output is used, from which the same
-    call goes on after a crash, and None for none; `options` are the fields of `Options`. Raises EchoMimicError; the
+    call resumes after a crash, and None for none; `options` are the fields of `Options`. Raises EchoMimicError; the
     output exists completely or not at all.
     """
     began = time.monotonic()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Part:
     """A part of a clip: the frames from `first` up to, but without, `last`; None is the end.
 
-    `work` is where an engine may keep what it has computed, to go on from there in another run. If its `span` is set,
+    `work` is where an engine may keep what it has computed, to resume from in another run. If its `span` is set,
     frames outside of it stay as they were in the finished video that is kept there.
     """
 

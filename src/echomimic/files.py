@@ -13,7 +13,7 @@ TEMPORARY = ".echomimic-part-"
 """Prefix of unfinished files. Only a killed process leaves one behind; it may be deleted."""
 
 WORK = ".echomimic-work-"
-"""Prefix of work folders, from which a render that was cut off goes on."""
+"""Prefix of work folders, from which an interrupted render resumes."""
 _LONGEST = 200
 """Bytes of an output's name that the name of its work folder repeats."""
 

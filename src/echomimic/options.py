@@ -178,7 +178,7 @@ class WorkOptions:
     keep: Annotated[
         bool, Field(description="keep the finished parts of the video beside it, to render a span again")
     ] = False
-    resume: Annotated[bool, Field(description="refuse to begin anew: only go on with a run that was cut off")] = False
+    resume: Annotated[bool, Field(description="only resume an interrupted render; refuse to start over")] = False
     start: Annotated[
         float | None, Field(description="render only a span of a video with kept work again, from this second on")
     ] = None

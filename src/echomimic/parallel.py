@@ -253,7 +253,7 @@ def _start(make: _Make, number: int, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Stop this process when its parent has died, of whatever."""
+    """Stop this process when its parent has died, for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -9,7 +9,7 @@ taken in.
 - Sound arrives early (a synthesiser is faster than speech): it waits, up to `queue_seconds`; more is refused
   (`overflow="hold"`). A microphone must not wait: `overflow="drop"` removes the oldest sound beyond 0.25 s, and silence
   before that.
-- Rendering is late: the last picture is held, the sound goes on. After a stall of a second, the clock starts anew.
+- Rendering is late: the last picture is held, the sound continues. After a stall of a second, the clock starts anew.
 """
 
 import asyncio

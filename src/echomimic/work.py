@@ -1,4 +1,4 @@
-"""The work folder of a render: its finished parts and a journal, so that the same command goes on after a crash.
+"""The work folder of a render: its finished parts and a journal, so that the same command resumes after a crash.
 
 It is a hidden folder beside the output. Every file in it is written under another name, synced and renamed. The journal
 holds the render record; work of another record is not used.
@@ -25,7 +25,7 @@ from echomimic.options import WorkOptions
 from echomimic.provenance import RenderedPart, RenderRecord, differing_inputs, differing_versions
 
 KEEP_DAYS = 14.0
-"""Days after which the work of a render that was cut off, and not begun again, is deleted."""
+"""Days after which the work of an interrupted render is deleted."""
 _JOURNAL, _LOCK = "journal.json", "lock"
 _PARTS = (".npz", ".safetensors")
 
@@ -46,7 +46,7 @@ class Journal:
 
 
 class WorkFolder:
-    """The finished parts of one render. If the disk refuses a part, no more are kept, and the render goes on."""
+    """The finished parts of one render. If the disk refuses a part, no more are kept, and the render continues."""
 
     def __init__(self, path: Path, journal: Journal, lock: Lock) -> None:
         self.path, self.journal = path, journal
@@ -128,7 +128,7 @@ class WorkFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
-        """Keep the folder if the render was cut off after it had finished something, or if it is to be kept."""
+        """Keep the folder if the render was interrupted after it had finished something, or if it is to be kept."""
         has_parts = self.path.is_dir() and any(path.suffix in _PARTS for path in self.path.iterdir())
         if kind is None and self.journal.is_pending:
             self.rewrite(replace(self.journal, is_pending=False))
@@ -136,11 +136,11 @@ class WorkFolder:
         if not has_parts or (kind is None and not self.journal.kept):
             remove(self.path)
         elif kind is not None:
-            note("work_kept", "the finished part is kept: the same command goes on from there")
+            note("work_kept", "the finished part is kept: the same command resumes from there")
 
 
 def open_work(output: Path, record: RenderRecord, options: WorkOptions) -> WorkFolder | None:
-    """The work folder of a render: that of a run of the same command that was cut off, or a new one.
+    """The work folder of a render: that of an interrupted run of the same command, or a new one.
 
     None, after a note, if there can be no folder, or another process uses it. With `resume` or a span, raises
     OutputError if there is no work to use.
@@ -210,16 +210,16 @@ class _Wanted:
         return [*differing_inputs(before, now), *differing_versions(before, now), *parts]
 
     def _go_on(self, work: WorkFolder) -> WorkFolder:
-        """Say where the render goes on."""
+        """Report where the render resumes."""
         work.rewrite(replace(work.journal, kept=work.journal.kept or self.options.keep))
         missing, frames = work.missing(), work.record.frames
         first = missing[0][0] if missing else frames
         if first:
-            note("render_resumed", "goes on at frame {frame} of {frames}", frame=first, frames=frames)
+            note("render_resumed", "resumes at frame {frame} of {frames}", frame=first, frames=frames)
         return work
 
     def _begin_span(self, work: WorkFolder) -> None:
-        """Drop the segments of the span, unless a run that did so was cut off. Raises OptionError, OutputError."""
+        """Drop the segments of the span, unless an interrupted run did so already. Raises OptionError, OutputError."""
         record, fps = self.record, self.record.fps
         start, end = self.options.span(record.frames / fps)
         first, last = (
@@ -254,7 +254,7 @@ class _Wanted:
             )
         if self.options.resume:
             raise OutputError(
-                f"{reason}; expected the work of this command, cut off before: leave out `resume` to begin",
+                f"{reason}; expected work that this command left when it was interrupted: leave out `resume` to begin",
                 code="nothing_to_resume",
             )
         note("work_not_used", "{reason}: {then}", reason=reason, then=then)
@@ -271,13 +271,13 @@ def _read_journal(path: Path) -> Journal:
 def _note_unusable(fault: OSError) -> None:
     note(
         "no_work_folder",
-        "finished parts cannot be kept beside the output ({reason}): if this render is cut off, it begins again",
+        "finished parts cannot be kept beside the output ({reason}): if this render is interrupted, it starts over",
         reason=fault.strerror or str(fault),
     )
 
 
 def remove_old(folder: Path, days: float = KEEP_DAYS) -> None:
-    """Delete the work folders in `folder` that nobody has touched for some days, but for those kept on purpose."""
+    """Delete the work folders in `folder` that nobody has touched for some days, except those kept on purpose."""
     before = time.time() - days * 86_400
     for path in folder.glob(f"{WORK}*"):
         with suppress(OSError):

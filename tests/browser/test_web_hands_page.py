@@ -147,7 +147,7 @@ def test_a_portrait_without_shoulders_says_why(tab: Tab, portrait_file: Path, vo
     assert page.is_disabled("#preset [value=v2]")
     page.click("#fixes summary")
     assert "no shoulders" in page.inner_text("#fixes")
-    page.press("body", "m")  # the face goes on as before
+    page.press("body", "m")  # the face continues as before
     count(tab, 1)
 
 

@@ -105,7 +105,7 @@ class Server:
         return self.until(self.post(seed=str(HOLD), frames=str(frames), **parts).json, "running")
 
     def release(self, job: Any) -> None:
-        """Let a held job go on."""
+        """Let a held job continue."""
         release_file(self.settings.data, job["id"]).touch()
 
     def _once(self, job: Any, *states: str) -> Any:

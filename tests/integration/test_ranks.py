@@ -139,7 +139,7 @@ def test_a_render_of_one_process_goes_on_with_two_and_its_span_is_rendered_again
     work = WorkOptions(keep=True)
     by_threads(2, render)
     api.animate(head_file, voice_file, output=whole, engine=engine(Ranks()), work=work, **TINY)
-    assert "goes on after step 1 of 2" in notes
+    assert "resumes after step 1 of 2" in notes
     assert compare_videos(whole, output) == (None, 0.0)
     work, changes["seed"] = WorkOptions(start=1), 5
     by_threads(2, render)
@@ -197,7 +197,7 @@ def test_a_process_that_dies_ends_the_others_in_one_line_and_one_process_goes_on
     assert not output.exists() and (work_path(output) / "segment-000000.npz").exists()
     engine = DiffusionEngine(find_preset("tiny"), networks=networks)
     clip = api.animate(head_file, voice_file, output=output, engine=engine, **TINY)
-    assert "goes on at frame 10 of 18" in clip.notes
+    assert "resumes at frame 10 of 18" in clip.notes
     api.animate(head_file, voice_file, output=whole, engine=engine, **TINY)
     mean = compare_videos(whole, output)[1]
     assert mean is not None and mean <= 0.01

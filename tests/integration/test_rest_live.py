@@ -108,7 +108,7 @@ async def _story(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.wait_for(until(lambda: not sessions.sessions), PATIENCE)
         assert (await client.get(session["links"]["self"])).status_code == 404
         again = await client.post("/v1/live", files=PORTRAIT, data={"size": "64"})
-        assert again.status_code == 201, "the server goes on"
+        assert again.status_code == 201, "the server continues"
         await peer.close()
 
 

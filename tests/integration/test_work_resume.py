@@ -1,4 +1,4 @@
-"""Renders that are cut off, by kill -9 or in the middle of a step, go on to the same bytes; spans rendered again."""
+"""Renders interrupted by kill -9 or in the middle of a step resume to the same bytes; spans are rendered again."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def test_a_mesh_render_that_is_killed_and_then_stopped_has_the_same_bytes(
     with pytest.raises(CutOff):
         api.animate(*inputs, output=made, progress=stop, **MESH)
     clip = api.animate(*inputs, output=made, work=WorkOptions(resume=True), **MESH)
-    assert "goes on at frame 30 of 44" in clip.notes and clip.frames == 44
+    assert "resumes at frame 30 of 44" in clip.notes and clip.frames == 44
     api.animate(*inputs, output=whole, **MESH)
     np.testing.assert_array_equal(frames_of(made), frames_of(whole))  # the records name other loaded libraries
     assert {path.name for path in tmp_path.iterdir()} == {"made.mp4", "whole.mp4"}
@@ -110,7 +110,7 @@ def test_a_gif_and_a_folder_of_pictures_go_on(inputs: tuple[Path, Path], tmp_pat
     with pytest.raises(CutOff):
         api.animate(*inputs, output=made, progress=stop, **mesh)
     assert not made.exists()
-    assert "goes on at frame 20 of 32" in api.animate(*inputs, output=made, **mesh).notes
+    assert "resumes at frame 20 of 32" in api.animate(*inputs, output=made, **mesh).notes
     api.animate(*inputs, output=whole, **mesh)
     assert compare_videos(whole, made) == (None, 0.0)
     assert {path.name for path in tmp_path.iterdir()} == {made.name, whole.name}
@@ -133,7 +133,7 @@ def test_a_diffusion_render_goes_on_after_a_step_and_after_a_segment(
             api.animate(*inputs, output=made, progress=cut_off, **tiny)
         assert [path.name for path in work_path(made).glob("segment-*")] == ["segment-000000.npz"] * (stop == 12)
     clip = api.animate(*inputs, output=made, **tiny)
-    assert {"goes on after step 3 of 3", "goes on at frame 10 of 12"} <= {*clip.notes}
+    assert {"resumes after step 3 of 3", "resumes at frame 10 of 12"} <= {*clip.notes}
     assert made.read_bytes() == whole.read_bytes()
     assert not work_path(made).exists()
 

@@ -93,7 +93,7 @@ def test_every_fault_is_one_line_with_its_row(home: Path) -> None:
         manifest = csv(home, "portrait,speech,voice", "a.png,v.wav,1", "b.png,none.wav,")
         read_batch(manifest, home / "out", {}, further.append)
     assert [line.split(";")[0] for line in further] == ["row 2: speech 'none.wav' is not there"]
-    with pytest.raises(InputError, match=r"its output lies in that of row 1"):
+    with pytest.raises(InputError, match=r"its output is inside that of row 1"):
         read_batch(csv(home, "portrait,speech,output", "a.png,v.wav,x", "a.png,w.wav,x/y.mp4"), home / "out", {})
     with pytest.raises(InputError, match=r"'m\.npz' is also an input"):
         read_batch(csv(home, "portrait,speech,motion,save_motion", "a.png,v.wav,m.npz,m.npz"), home, {})

@@ -1,4 +1,4 @@
-"""Running jobs in this process: kept engines, limits, previews, and going on with what was cut off."""
+"""Running jobs in this process: kept engines, limits, previews, and resuming what was interrupted."""
 
 import asyncio
 import json
@@ -162,13 +162,13 @@ def test_a_job_that_was_cut_off_goes_on_in_its_folder(
         return [note["text"] for note in end["result"]["notes"]]
 
     whole = submit()
-    assert not any("goes on" in note for note in attempt())
+    assert not any("resumes" in note for note in attempt())
     folder = submit()
     with cutting_off():
         attempt()
     assert not (folder / "result.mp4").exists()
     queue.store.requeue_interrupted(20, {})
-    assert "goes on at frame 30 of 44" in attempt()
+    assert "resumes at frame 30 of 44" in attempt()
     assert (folder / "result.mp4").read_bytes() == (whole / "result.mp4").read_bytes()
     assert {path.name for path in folder.iterdir()} == {"portrait", "speech", "result.mp4", "live-2.mp4"}
     queue.store.close()
@@ -181,5 +181,5 @@ def test_a_row_of_a_batch_that_was_cut_off_goes_on(tmp_path: Path, head_file: Pa
     with cutting_off():
         worker.run(json.dumps(asdict(row)))
     result = json.loads(worker.run(json.dumps(asdict(row))))
-    assert result["status"] == "made" and "goes on at frame 30 of 44" in result["notes"]
+    assert result["status"] == "made" and "resumes at frame 30 of 44" in result["notes"]
     assert [path.name for path in (tmp_path / "clips").iterdir()] == ["1.mp4"]

@@ -129,7 +129,7 @@ def output(tmp_path: Path) -> Path:
 def test_the_same_command_goes_on_and_the_folder_goes_when_it_is_done(output: Path) -> None:
     path = cut_off(output)
     folder, notes = opened(output, resume=True)
-    assert notes == ["goes on at frame 50 of 60"]
+    assert notes == ["resumes at frame 50 of 60"]
     assert folder is not None and folder.missing() == [(50, 60)] and folder.load(0) == SEGMENT
     assert str(output.parent) not in (path / "journal.json").read_text()
     with folder:
@@ -156,7 +156,7 @@ def test_a_damaged_segment_is_made_again(output: Path) -> None:
     (path / "segment-000001.npz").write_bytes(data)
     folder, notes = opened(output)
     assert folder is not None and folder.missing() == [(25, 60)]
-    assert notes == ["goes on at frame 25 of 60"]
+    assert notes == ["resumes at frame 25 of 60"]
 
 
 def changed(**values: object) -> RenderRecord:
@@ -205,7 +205,7 @@ def test_nothing_to_resume_and_a_folder_in_use(output: Path) -> None:
 def test_a_disk_that_refuses_is_named_once(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work_path(output).write_text("a file in the place of the folder")
     folder, notes = opened(output)
-    assert folder is None and len(notes) == 1 and "if this render is cut off, it begins again" in notes[0]
+    assert folder is None and len(notes) == 1 and "if this render is interrupted, it starts over" in notes[0]
     work_path(output).unlink()
 
     def full(_: Path) -> None:

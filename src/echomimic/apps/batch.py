@@ -155,7 +155,7 @@ def _outputs(row: BatchRow) -> Iterator[tuple[str, Callable[[Path], object]]]:
 
 def _fault_of_output(name: str, path: Path, folder: Path, check: Callable[[Path], object]) -> str | None:
     if folder not in path.parents:
-        return f"output {name!r} lies outside of {folder}; expected a name in it"
+        return f"output {name!r} is outside {folder}; expected a name in it"
     try:
         check(path if path.parent.is_dir() else folder / path.name)  # folders in between are made later
     except EchoMimicError as error:
@@ -169,13 +169,13 @@ def _nested(taken: Mapping[Path, int]) -> list[tuple[int, str]]:
     for path, number in taken.items():
         above = next((parent for parent in path.parents if parent in taken), None)
         if above is not None:
-            found.append((number, f"its output lies in that of row {taken[above]}; expected another folder"))
+            found.append((number, f"its output is inside that of row {taken[above]}; expected another folder"))
     return found
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """What became of a row: `status` is made, known (it was there already) or failed.
+    """The result of a row: `status` is made, known (it existed already) or failed.
 
     `frames` and `seconds` are the length of the clip, `took` is seconds of work.
     """
@@ -195,7 +195,7 @@ class RowResult:
 class BatchWorker(Worker):
     """Makes clips in `folder`, with checkpoints of `weights`, signed with the files `sign`.
 
-    A clip whose output is there already, made from the same inputs and options, is not made again.
+    A clip whose output exists already, made from the same inputs and options, is not made again.
     """
 
     items_per_process: ClassVar[int] = 500
@@ -286,7 +286,7 @@ OnResult = Callable[[RowResult, "BatchStatus"], None]
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """Where a batch stands: rows by what became of them, seconds of video made, and seconds since the start."""
+    """Where a batch stands: rows by their results, seconds of video made, and seconds since the start."""
 
     total: int
     made: int = 0
@@ -298,7 +298,7 @@ class BatchStatus:
 
     @property
     def done(self) -> int:
-        """Rows that are finished, in whatever way."""
+        """Rows that are finished: made, kept or failed."""
         return self.made + self.known + self.failed
 
     @property

@@ -19,7 +19,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _INSTRUCTIONS = (
     "echomimic makes a video of a portrait speaking a voice. Call plan first: it is fast and says how large the video "
-    "will be. Paths must lie in the allowed folders: {folders}. Relative paths start in the first of them."
+    "will be. Paths must be inside the allowed folders: {folders}. Relative paths start in the first of them."
 )
 
 
@@ -40,7 +40,7 @@ class _Folders:
         return None if text is None else self.input(text)
 
     def output(self, text: str) -> Path:
-        """Where a new file may be written. Raises OutputError if something is there already."""
+        """Where a new file may be written. Raises OutputError if something exists there already."""
         path = self._inside(text, OutputError)
         if path.exists():
             raise OutputError(f"{text} exists; expected a new name: nothing is overwritten")

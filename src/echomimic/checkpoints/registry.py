@@ -261,7 +261,7 @@ def _report(progress: Progress, before: int, total: int, size: int) -> None:
 def _fetch_one(file: WeightFile, published: Published, folder: Path, say: Say, hub: Hub, report: Report | None) -> Path:
     target = target_of(file, folder)
     if target.is_file() and target.stat().st_size == published.size:
-        say(f"{file.name}: here already ({published.size / 1e6:.0f} MB)")
+        say(f"{file.name}: already present ({published.size / 1e6:.0f} MB)")
         return target
     say(f"{file.name}: {published.size / 1e6:.0f} MB")
     home = folder / (file.family or file.name)

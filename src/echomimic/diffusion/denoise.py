@@ -118,7 +118,7 @@ class Denoiser:
     ) -> Iterator[Tensor]:
         """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
 
-        `keep` receives the state after every step, and `start` is that of an earlier run, to go on from there; of
+        `keep` receives the state after every step, and `start` is that of an earlier run, to resume from; of
         `held` latents only a span is denoised.
         `progress` counts windows. Raises DeviceError if not even a short window fits the device.
         """

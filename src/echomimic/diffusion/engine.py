@@ -200,7 +200,7 @@ class DiffusionRender:
         store = LatentStore(part.work, run.config.steps, ranks)
         start = store.load()
         if start is not None:
-            note("denoising_resumed", "goes on after step {step} of {steps}", step=start.step, steps=run.config.steps)
+            note("denoising_resumed", "resumes after step {step} of {steps}", step=start.step, steps=run.config.steps)
         if start is not None and start.step == run.config.steps:
             latents = start.latents.to(self.device)
         else:

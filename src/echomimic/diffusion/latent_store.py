@@ -1,4 +1,4 @@
-"""Keep the latents of a clip in its work folder after every step, so that another run goes on from there."""
+"""Keep the latents of a clip in its work folder after every step, so that another run can resume from there."""
 
 import json
 from contextlib import suppress
@@ -84,7 +84,7 @@ class LatentStore:
         self._work, self._steps, self._ranks = work, steps, ranks
 
     def load(self) -> DenoiserState | None:
-        """Where a run that was cut off stood."""
+        """The state of an interrupted run."""
         return self._read(0)
 
     def held(self, noise: Tensor, ramp: int) -> Held | None:

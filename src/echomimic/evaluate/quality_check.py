@@ -1,4 +1,4 @@
-"""A quick check of a new clip: figures in a file beside it, and warnings in words."""
+"""A quick check of a new clip: figures in a file beside it, and warnings in plain text."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def check_clip(path: str | Path) -> QualityCheck:
 
 
 def warn(metrics: Mapping[str, float | None]) -> list[Note]:
-    """Warnings in words about unusual figures."""
+    """Warnings in plain text about unusual figures."""
     found = [rule(metrics) for rule in _RULES]
     return [text for text in found if text]
 

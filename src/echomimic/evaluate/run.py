@@ -85,7 +85,7 @@ def measure_clips(
             try:
                 found: Measured | InputError
                 found = measure(clip.source, run.settings, run.networks, progress if len(chosen) == 1 else None)
-            except InputError as fault:  # the others go on
+            except InputError as fault:  # the others continue
                 found = fault
             part.write(json.dumps(_record(run, clip, found), sort_keys=True) + "\n")
             part.flush()

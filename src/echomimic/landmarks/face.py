@@ -283,7 +283,7 @@ def _picture_fault(pixels: Picture) -> str:
     rows = small.std(axis=1).max(axis=1) < 1
     same = int(np.argmin(rows[::-1])) if not rows.all() else 0
     if same >= 16:
-        return f"its lower {same / 64:.0%} is one colour, as of a file that is cut off"
+        return f"its lower {same / 64:.0%} is one colour, as in a truncated file"
     height, width = (min(side, 512) for side in pixels.shape[:2])
     grey = pixels[:height, :width].astype(np.float32).mean(axis=2)
     steps = np.abs(np.diff(grey, axis=1)).mean()
@@ -318,7 +318,7 @@ def _note_doubts(portrait: Portrait, face: Face, quality: FaceQuality) -> None:
     elif quality.is_doubtful:
         note(
             "face_doubtful",
-            "the face in {name} is hard to make out and may be no human face; mouth and eyes may be in the wrong "
+            "the face in {name} is hard to make out and may not be a human face; mouth and eyes may be in the wrong "
             "place: a photo from the front works better, or say where the face is with `face_box` x,y,w,h",
             name=portrait.name,
         )

@@ -101,7 +101,7 @@ class FaceQuality:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether this may be no human face, or one that is half hidden."""
+        """Whether this may not be a human face, or one that is half hidden."""
         return (
             abs(self.roll) > STEEPEST_ROLL
             or self.is_faint

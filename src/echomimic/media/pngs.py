@@ -32,7 +32,7 @@ def write_pngs(
     for kind, data, *_ in info.chunks:
         PngImagePlugin.putchunk(text, kind, data)
     with writing():
-        remove(folder)  # that of a run that was cut off
+        remove(folder)  # that of an interrupted run
         folder.mkdir()
     number = 0
     for number, (data, _) in enumerate(_encoded(frames, fps, store), start=1):

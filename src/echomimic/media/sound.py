@@ -102,7 +102,7 @@ def _audible_track(path: Path) -> tuple[_Scan, int]:
             raise SoundError(f"{path} is {what}; expected {ACCEPTED}")
         known = [stream for stream in sound_streams(container) if stream.codec_context is not None]
         if not known:
-            raise SoundError(f"{path} has sound of a kind that is not known here; expected {ACCEPTED}")
+            raise SoundError(f"{path} has sound of an unknown kind; expected {ACCEPTED}")
         tracks = [list(container.streams.audio).index(stream) for stream in known]
     scans = []
     for track in tracks:
@@ -220,7 +220,7 @@ def _note_faults(path: Path, scan: _Scan) -> None:
     if scan.mixed < SILENCE <= scan.peak:
         note(
             "channels_cancel",
-            "the channels of {name} cancel each other out, so nothing is heard of the voice: give a mono file",
+            "the channels of {name} cancel each other out, so the voice is lost: give a mono file",
             name=path.name,
         )
     elif scan.mixed < SILENCE:

@@ -149,7 +149,7 @@ def open_media(path: str | Path, wanted: str, error: type[InputError]) -> "Itera
                 buffer_size=1 << 18,
             )
         except (FFmpegError, ValueError):
-            what = "a picture" if is_picture(path) else "damaged, cut off, or of a kind that is not known"
+            what = "a picture" if is_picture(path) else "damaged, truncated, or of an unknown kind"
             raise error(f"{path} is {what}; expected {wanted}") from None
         with container:
             yield container

@@ -48,7 +48,7 @@ _HISS_FROM = 28
 _SOUND, _LIPS, _LEVEL = 1.0, 2.0, 1.0
 """Weights of the mel bands, the network's outputs, and loudness, in the distance of two frames."""
 _STEP = 0.15
-"""Cost of staying at a frame of one of the two, against going on in both."""
+"""Cost of staying at a frame of one of the two, against advancing in both."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _attached(colour: Floats, hole: Hole) -> Hole:
     joined = cv2.morphologyEx(standing | hole.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, label = cv2.connectedComponents(joined * (~hole).astype(np.uint8))
     touching = np.unique(label[(away > 0) & (away < 2)])
-    # what goes on further away is a part of the background
+    # what continues further away is a part of the background
     far = np.unique(label[(away >= 0.9 * ATTACHED * side)])
     kept = np.isin(np.arange(count), np.setdiff1d(touching, [0, *far]))
     kept &= np.bincount(label.ravel(), minlength=count) < ATTACHED_AREA * hole.size

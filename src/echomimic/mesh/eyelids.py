@@ -261,7 +261,7 @@ def _line(place: _Place) -> npt.NDArray[np.bool_]:
 
 
 def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
-    """(h, w) uint8: hair and glasses over the lid: dark, and going on far beyond the eye. They stay where they are."""
+    """(h, w) uint8: hair and glasses over the lid: dark, and reaching far beyond the eye. They do not move."""
     dark = ((skin - crop) / np.maximum(skin, 8)).max(2)
     found = ((dark > 0.3) | (_thinness(crop, _FINE * place.width) > 0.3)).astype(np.uint8)
     eye = (place.over < STRIP + 0.02) & (place.under < 0.1) & (np.abs(place.along - 0.5) < 0.54)

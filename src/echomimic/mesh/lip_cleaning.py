@@ -100,7 +100,7 @@ def _not_lip(lips: _Lips) -> Mask:
 
 
 def _corner_shadows(lips: _Lips, landmarks: Array, width: float) -> Mask:
-    """Dark pixels at the corners of the mouth: their shadow goes on into the skin, so it must stay whole."""
+    """Dark pixels at the corners of the mouth: their shadow continues into the skin, so it must stay whole."""
     place = Grid(lips.box[0], lips.box[1], 1, lips.inner.shape[1], lips.inner.shape[0]).points()
     ends = landmarks[[mesh.MOUTH_LEFT, mesh.MOUTH_RIGHT], :2]
     away = np.linalg.norm(place[:, :, None] - ends, axis=3).min(2)

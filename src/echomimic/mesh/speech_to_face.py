@@ -106,7 +106,7 @@ class SpeechFeatures:
 def predict_curves(speech: Speech, options: Options, frames: int, features: SpeechFeatures | None = None) -> Curves:
     """All 18 curves of `frames` frames at `options.fps`: the mouth from the voice, the rest from seed and rhythm.
 
-    The mouth rests after the end of the voice, and shuts before the last frame if the voice goes on. The same voice,
+    The mouth rests after the end of the voice, and shuts before the last frame if the voice continues. The same voice,
     options and count give the same curves. `features` are those of the voice, if it was analyzed before.
     """
     features = _first(

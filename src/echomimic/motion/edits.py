@@ -465,7 +465,7 @@ def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
     """As `read_edit`, for several. MotionError if there are more than `MAX_EDITS`."""
     if len(values) > MAX_EDITS:
         raise MotionError(
-            f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and go on from it"
+            f"{len(values)} edits were given; expected at most {MAX_EDITS}: save the track and continue from it"
         )
     edits = tuple(read_edit(value) for value in values)
     if (count := count_edits(edits)) > MAX_EDITS:

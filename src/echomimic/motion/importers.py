@@ -384,7 +384,7 @@ def _motion(
         fps = DEFAULT_FPS
         note(
             "frame_rate_assumed",
-            "{where} holds no frame rate; {fps:g} frames a second were taken, as V1 and V2 have it",
+            "{where} holds no frame rate; {fps:g} frames a second are assumed, the rate of V1 and V2",
             where=where,
             fps=fps,
         )

@@ -82,8 +82,8 @@ def _faults_of_length(motion: Motion, seconds: float | None) -> Iterator[Note]:
     if seconds is not None and length < seconds - 0.5 / motion.fps:
         yield Note.make(
             "motion_shorter_than_voice",
-            "the motion lasts {motion:.1f} s and the voice {voice:.1f} s: it will be run back and forth; loop, stretch "
-            "or join it to have it otherwise",
+            "the motion lasts {motion:.1f} s and the voice {voice:.1f} s: it will be played back and forth; loop, "
+            "stretch or join it to change that",
             motion=length,
             voice=seconds,
         )

@@ -197,7 +197,7 @@ def _algorithm(certificates: str, pem: str, key: SigningKey) -> str:
         return "ps256"
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
-    raise OutputError(f"{key.key} is a key of a kind that C2PA does not know; expected EC, RSA or Ed25519: {_KEYS}")
+    raise OutputError(f"{key.key} is a key of a kind that C2PA does not support; expected EC, RSA or Ed25519: {_KEYS}")
 
 
 def _library() -> "ModuleType":

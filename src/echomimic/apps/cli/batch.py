@@ -33,7 +33,7 @@ def batch(
 ) -> None:
     """Make a clip of each row of MANIFEST: columns portrait, speech, motion, preset, output, and any option below.
 
-    Clips that are there already are kept. A row that fails is a line of the report; the exit code is then 1.
+    Clips that exist already are kept. A row that fails is a line of the report; the exit code is then 1.
     """
     if str(output) == "-":
         raise OptionError("stdout cannot hold a batch; expected the name of a folder: give one with `output`")

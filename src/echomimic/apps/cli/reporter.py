@@ -180,7 +180,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print one line on stderr; if it cannot be written, the work goes on without it."""
+    """Print one line on stderr; if it cannot be written, the work continues without it."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -1,7 +1,7 @@
 """Graphs of ComfyUI in both file formats: workflows of the page (values by position), prompts of the API (by name).
 
 `read_graphs` gives nodes with their links by input name; `write` of their format brings the file's content up to date.
-Fields of nodes that nobody changed stay as they are.
+Fields of unchanged nodes stay as they are.
 """
 
 import copy

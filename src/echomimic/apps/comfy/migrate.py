@@ -1,6 +1,6 @@
 """Migration of workflows of every release of ComfyUI_EchoMimic to the nodes of the published page, which are ours.
 
-Values move by name, three nodes become two, and what has no counterpart is listed in words.
+Values move by name, three nodes become two, and what has no counterpart is listed in plain text.
 """
 
 from collections.abc import Iterator, Mapping

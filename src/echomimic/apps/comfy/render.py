@@ -148,7 +148,7 @@ def render(
             preset=model.preset.name,
             weights=model.weights,
             options=given,
-            work=None,  # the name of the output is new each time, so no other run could go on from a work folder
+            work=None,  # the name of the output is new each time, so no other run could resume from a work folder
         )
         engine = TappedEngine(model.engine, tap, align=driver is not None and driver.align)
         clip = run_job(job, reporter, engine=engine)

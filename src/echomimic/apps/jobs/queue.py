@@ -315,7 +315,7 @@ class JobQueue:
                 try:
                     await self._serve_one(slot)
                 except Exception:  # no job may end the loop that all others wait for
-                    _log.exception("a worker's loop failed; it goes on")
+                    _log.exception("a worker's loop failed and continues")
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
             await slot.worker.stop()

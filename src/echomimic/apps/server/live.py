@@ -137,7 +137,7 @@ class LiveSession:
         return max((stats.packetsReceived for stats in report.values() if stats.type == "transport"), default=0)
 
     async def disconnect(self) -> None:
-        """End the connection to the peer, if there is one; the stream goes on."""
+        """End the connection to the peer, if there is one; the stream continues."""
         peer, self._peer = self._peer, None
         for task in list(self._tasks):
             task.cancel()

@@ -60,7 +60,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, **given: Any) -> "Settings":
-        """The given settings, and those of ECHOMIMIC_PORT and its like for the others. Raises ValidationError."""
+        """The given settings; the others from environment variables such as ECHOMIMIC_PORT. Raises ValidationError."""
         names = {name: f"ECHOMIMIC_{name.upper()}" for name in cls.model_fields if name != "worker_command"}
         found = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
         return cls(**{**found, **given})

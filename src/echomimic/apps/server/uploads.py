@@ -25,7 +25,7 @@ _QUOTA_STEP = 4_000_000
 
 @dataclass
 class Upload:
-    """A received form: `files` lie in `folder` under the names of their fields; `filenames` is what they were called.
+    """A received form: `files` are in `folder` under the names of their fields; `filenames` is what they were called.
 
     The client's names are for display only. `digest` identifies the content of the files.
     """

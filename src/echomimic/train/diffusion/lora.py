@@ -10,7 +10,7 @@ that it never saw:
     average = train(trainee_with_the_weights_of_the_mini, samples_of_the_new_clips, settings, folder)
     lora = lora_of(average, "v1-landmarks", settings.model, subject="person-4", consent="written")
     write_lora(folder / "person-4.safetensors", lora)   # checkpoints.write_lora; `--lora` of `animate` takes the file
-    merge_layers(trainee)                               # or go on with ordinary layers that contain the change
+    merge_layers(trainee)                               # or continue with ordinary layers that contain the change
 """
 
 import math

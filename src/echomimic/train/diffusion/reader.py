@@ -165,7 +165,7 @@ class PosePairs:
 
 
 def open_half_bodies(folder: Path) -> Clips:
-    """The training clips of a data set of half bodies, of whatever size. Raises InputError."""
+    """The training clips of a data set of half bodies, of any size. Raises InputError."""
     return open_clips(folder, half_body_settings(folder))[0]
 
 

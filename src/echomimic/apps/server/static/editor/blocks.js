@@ -149,7 +149,7 @@ function drag(made, block, event) {
 
 /** @param {Block} shown @param {KeyboardEvent} event */
 function onKey(shown, event) {
-  // the next press may come before the change of the last one is drawn: it goes on from that change
+  // the next press may come before the change of the last one is drawn: it continues from that change
   const block = shown.record && changed?.from === shown.record && chosen[0]?.record ? chosen[0] : shown
   const one = 1 / state.doc.fps
   if (block === shown) changed = null
