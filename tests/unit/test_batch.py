@@ -75,7 +75,7 @@ FAULTS = {
     ",v.wav,x.mp4,,": "no portrait",
     "a.png,v.wav,ok.mp4,,": "output 'ok.mp4' is also that of row 1",
     "a.png,v.wav,OK.mp4/../ok.mp4,,": "output 'OK.mp4/../ok.mp4' is also that of row 1",
-    "a.png,v.wav,../x.mp4,,": "lies outside of",
+    "a.png,v.wav,../x.mp4,,": "is outside",
     "a.png,v.wav,x.avi,,": "no known format",
     "a.png,v.wav,x.mp4,,,,": "more cells than columns",
 }

@@ -281,7 +281,7 @@ def test_fetch_shows_licences_checks_and_does_not_fetch_twice(tmp_path) -> None:
     assert hub.downloads == 1
     assert locate(LOCATOR, [tmp_path / "here"]) == path
     assert said[0] == "https://huggingface.co/BadToBest/EchoMimic  licence: apache-2.0"
-    assert "here already" in said[-1]
+    assert "already present" in said[-1]
 
 
 def test_fetch_refuses_what_was_not_published(tmp_path) -> None:

@@ -188,7 +188,7 @@ def test_other_work_is_not_used_and_the_line_names_what_differs(
         opened(output, record or RECORD, resume=True)
     assert what in str(refused.value) and "\n" not in str(refused.value)
     folder, notes = opened(output, record or RECORD)
-    assert len(notes) == 1 and what in notes[0] and notes[0].endswith("it begins again")
+    assert len(notes) == 1 and what in notes[0] and notes[0].endswith("it starts over")
     assert folder is not None and folder.missing() == [(0, 60)]
 
 
