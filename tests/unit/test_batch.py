@@ -76,7 +76,7 @@ FAULTS = {
     "a.png,v.wav,ok.mp4,,": "output 'ok.mp4' is also that of row 1",
     "a.png,v.wav,OK.mp4/../ok.mp4,,": "output 'OK.mp4/../ok.mp4' is also that of row 1",
     "a.png,v.wav,../x.mp4,,": "is outside",
-    "a.png,v.wav,x.avi,,": "no known format",
+    "a.png,v.wav,x.avi,,": "not a known format",
     "a.png,v.wav,x.mp4,,,,": "more cells than columns",
 }
 

@@ -186,7 +186,7 @@ def write_bad(folder: Path, kind: str) -> Path:
     ("kind", "words"),
     [
         ("pointer", "is a Git LFS pointer of"),
-        ("truncated", "is truncated or no checkpoint"),
+        ("truncated", "is truncated or not a checkpoint"),
         ("truncated safetensors", "is truncated or no safetensors file"),
         ("noise safetensors", "is truncated or no safetensors file"),
         ("noise", "face_locator.pth is"),

@@ -191,10 +191,10 @@ BAD = {
     "cut before the sound": (_cut, "damaged"),
     "no samples": (lambda path: write_wav(path, np.zeros((0, 1), np.float32)), "no sound in it"),
     "one sample": (lambda path: write_wav(path, np.ones((1, 1), np.float32)), "no sound in it"),
-    "not a number": (lambda path: write_wav(path, tone() * np.nan, kind="f32"), "no numbers"),
+    "not a number": (lambda path: write_wav(path, tone() * np.nan, kind="f32"), "not numbers"),
     "one not a number": (
         lambda path: write_wav(path, np.append(tone(), [[np.inf]], 0), kind="f32"),
-        "no numbers",
+        "not numbers",
     ),
     "integers as floats": (lambda path: write_wav(path, tone() * 32768, kind="f32"), "expected -1 to 1"),
 }
@@ -233,7 +233,7 @@ def test_a_speech_made_by_hand_streams_too() -> None:
         (np.zeros((2, 48000)), "transpose"),
         (np.zeros((3, 3, 3)), "shape"),
         (np.zeros(5), "0.02 s or more"),
-        (np.full(9999, np.nan), "no numbers"),
+        (np.full(9999, np.nan), "not numbers"),
     ],
 )
 def test_bad_samples_in_memory_get_one_line(samples: np.ndarray, words: str) -> None:

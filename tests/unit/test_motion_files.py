@@ -103,14 +103,14 @@ def _rewrite(path: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "other"}, "no motion file of this program"),
+        ({"format": "other"}, "not a motion file of this program"),
         ({"version": 99}, "version 99"),
         ({"kind": "dance"}, "'dance'"),
         ({"fps": 0.0}, "frames a second"),
         ({"fps": float("nan")}, "frames a second"),
-        ({"fps": "fast"}, "no number"),
+        ({"fps": "fast"}, "not a number"),
         ({"canvas": [0, 512]}, "canvas"),
-        ({"canvas": [512]}, "no number"),
+        ({"canvas": [512]}, "not a number"),
         ({"points": None}, "no 'points'"),
         ({"points": np.zeros((4, 470, 3), np.float32)}, "expected (4, 478, 3)"),
         ({"points": np.zeros((0, 478, 3), np.float32), "valid": np.ones(0, bool)}, "no frames"),
@@ -180,9 +180,9 @@ def test_other_curve_columns_are_read_by_name(tmp_path: Path) -> None:
     [
         (lambda v: v | {"frames": []}, "no list of frames"),
         (lambda v: v | {"fps": 0}, "frames a second"),
-        (lambda v: v | {"canvas": "big"}, "no number"),
+        (lambda v: v | {"canvas": "big"}, "not a number"),
         (lambda v: v | {"frames": [*v["frames"][:2], {"points": [[1, 2]], "valid": True}]}, "frame 2"),
-        (lambda v: v | {"frames": [{"points": "x"}]}, "no number"),
+        (lambda v: v | {"frames": [{"points": "x"}]}, "not a number"),
         (lambda v: {k: w for k, w in v.items() if k != "fps"}, "no 'fps'"),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_wrong_json_is_refused_in_one_line(tmp_path: Path, change: object, wor
         (lambda lines: lines[:2], "no frames"),
         (lambda lines: [*lines[:3], "1,2,3"], "3 cells"),
         (lambda lines: [lines[0], lines[1], lines[2].replace("0,", "x,", 1)], "number"),
-        (lambda lines: lines[1:], "no motion table"),
+        (lambda lines: lines[1:], "not a motion table"),
     ],
 )
 def test_a_wrong_csv_is_refused_in_one_line(tmp_path: Path, change: object, words: str) -> None:

@@ -197,7 +197,7 @@ def test_keys_that_cannot_sign_are_refused_before_any_work(tmp_path: Path, monke
     swapped = replace(keys, certificates=keys.key, key=keys.certificates)
     for output, given, words in (
         ("a.webm", keys, r"cannot hold a signature; expected a name that ends in \.mp4, \.gif"),
-        ("a.mp4", swapped, "no PEM private key without a password"),
+        ("a.mp4", swapped, "not a PEM private key without a password"),
         ("a.mp4", replace(keys, certificates=keys.key), "is not a PEM certificate chain"),
         ("a.mp4", replace(keys, key=other.key), "is not the key of the first certificate"),
         ("a.mp4", expired, "expected one that is valid today: renew it"),

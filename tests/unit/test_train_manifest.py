@@ -134,7 +134,7 @@ def test_rights_have_defaults_and_entries_by_name(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (None, "cannot be read"),
-        ("[defaults", "no TOML"),
+        ("[defaults", "not TOML"),
         ("[default]\n", "unknown key 'default'"),
         ("[defaults]\nlicence = 'CC0'\n", "consent"),
         ("[defaults]\nlicence = ''\nconsent = 'written'\n", "licence"),

@@ -117,7 +117,7 @@ def _read(path: Path, *, tensors: bool) -> "tuple[dict[str, str], dict[str, Tens
         with opener(path, framework="pt" if tensors else "np") as file:
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError):
-        raise WeightsError(f"{path} is truncated or no safetensors file; {EXPECTED}") from None
+        raise WeightsError(f"{path} is truncated or not a safetensors file; {EXPECTED}") from None
 
 
 def _parse_metadata(path: Path, values: Mapping[str, str]) -> LoraMetadata:

@@ -105,7 +105,7 @@ def _read_safetensors(path: Path) -> "dict[str, Tensor]":
     try:
         return dict(load_file(path))
     except (SafetensorError, ValueError, OSError) as error:
-        raise WeightsError(f"{path} is truncated or no safetensors file ({_first_line(error)}); {AGAIN}") from None
+        raise WeightsError(f"{path} is truncated or not a safetensors file ({_first_line(error)}); {AGAIN}") from None
 
 
 def _read_pickle(path: Path) -> "dict[str, Tensor]":
@@ -121,7 +121,7 @@ def _read_pickle(path: Path) -> "dict[str, Tensor]":
             f"code: {AGAIN}"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise WeightsError(f"{path} is truncated or no checkpoint ({_first_line(error)}); {AGAIN}") from None
+        raise WeightsError(f"{path} is truncated or not a checkpoint ({_first_line(error)}); {AGAIN}") from None
     for key in ("model_state_dict", "state_dict"):
         held = held.get(key, held) if isinstance(held, dict) else held
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
