@@ -67,7 +67,7 @@ def _json_rows(text: str, path: Path, accepted: str) -> list[tuple[int, Mapping[
         if isinstance(row, dict):
             rows.append((number, row))
         elif line:
-            raise InputError(f"row {number} of {path} is {line!r:.60}, no object of JSON; expected {accepted}")
+            raise InputError(f"row {number} of {path} is {line!r:.60}, not a JSON object; expected {accepted}")
     return rows
 
 

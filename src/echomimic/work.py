@@ -185,7 +185,7 @@ class _Wanted:
             try:
                 work = WorkFolder(path, _read_journal(path), lock)
             except (OSError, ValidationError):
-                self.refuse(f"the journal of the work for {self.name} is damaged", "it begins again")
+                self.refuse(f"the journal of the work for {self.name} is damaged", "it starts over")
             else:
                 if self.options.is_span:
                     self._begin_span(work)
@@ -193,7 +193,7 @@ class _Wanted:
                 differences = self._differences(work.record)
                 if not differences:
                     return self._go_on(work)
-                self.refuse(f"the work for {self.name} has {', '.join(differences)}", "it begins again")
+                self.refuse(f"the work for {self.name} has {', '.join(differences)}", "it starts over")
         except BaseException:
             lock.close()
             raise

@@ -187,8 +187,8 @@ def write_bad(folder: Path, kind: str) -> Path:
     [
         ("pointer", "is a Git LFS pointer of"),
         ("truncated", "is truncated or not a checkpoint"),
-        ("truncated safetensors", "is truncated or no safetensors file"),
-        ("noise safetensors", "is truncated or no safetensors file"),
+        ("truncated safetensors", "is truncated or not a safetensors file"),
+        ("noise safetensors", "is truncated or not a safetensors file"),
         ("noise", "face_locator.pth is"),
         ("empty", "is empty"),
         ("html", "is a web page"),

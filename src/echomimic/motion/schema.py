@@ -79,7 +79,7 @@ class MotionHeader(BaseModel):
             name = str(first["loc"][0])
             if name not in values:
                 raise MotionError(f"{where} has no '{name}'; expected a motion file of this program") from None
-            raise MotionError(f"{where}: {name} is {str(first['input'])[:60]!r}, no number; expected numbers") from None
+            raise MotionError(f"{where}: {name} is {str(first['input'])[:60]!r}; expected numbers") from None
 
     def as_dict(self) -> dict[str, Any]:
         """The header as plain data, with each edit as its record."""
