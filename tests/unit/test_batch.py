@@ -97,7 +97,7 @@ def test_every_fault_is_one_line_with_its_row(home: Path) -> None:
         read_batch(csv(home, "portrait,speech,output", "a.png,v.wav,x", "a.png,w.wav,x/y.mp4"), home / "out", {})
     with pytest.raises(InputError, match=r"'m\.npz' is also an input"):
         read_batch(csv(home, "portrait,speech,motion,save_motion", "a.png,v.wav,m.npz,m.npz"), home, {})
-    for text, expected in (("", "names no clips"), ('{"portrait": 1', "row 1 .* no object")):
+    for text, expected in (("", "names no clips"), ('{"portrait": 1', "row 1 .* not a JSON object")):
         (home / "n.jsonl").write_text(text)
         with pytest.raises(InputError, match=expected):
             read_batch(home / "n.jsonl", home / "out", {})
