@@ -24,7 +24,7 @@ from echomimic.diffusion.attention import KeysValues, SpatialBlock
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
 from echomimic.diffusion.kernels import PLAIN, Kernels, measure_kernels
 from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta, use_kernels
-from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
+from echomimic.diffusion.unet import DENOISING, REFERENCE, DeepFeatures, UNet
 
 FRAMES = 12
 
@@ -93,11 +93,16 @@ def count() -> None:
             x, audio, condition = inputs(side, torch.float32, torch.device("meta"))
             portrait, t = reference.features(x[:1]), torch.zeros(1)
             projected = unet.project(portrait)
-            steered = tflop(lambda: unet(x, t, audio, condition, projected))  # noqa: B023 - called at once
-            free = tflop(lambda: unet(x, t))  # noqa: B023
+            deep = DeepFeatures(), DeepFeatures()
+            steered, steered_outer = (  # the second call has deep features
+                tflop(lambda: unet(x, t, audio, condition, projected, deep=deep[0]))  # noqa: B023 - called at once
+                for _ in range(2)
+            )
+            free, free_outer = (tflop(lambda: unet(x, t, deep=deep[1])) for _ in range(2))  # noqa: B023
             once = tflop(lambda: reference.features(x[:1])), tflop(lambda: unet.project(portrait))  # noqa: B023
             print(
                 f"{side}²: guided call {steered + free:.2f} TFLOP ({steered:.2f} steered + {free:.2f} free), "
+                f"with deep features {steered_outer:.3f} + {free_outer:.3f}, "
                 f"once a portrait {once[0]:.2f} + {once[1]:.3f}"
             )
 

@@ -130,6 +130,20 @@ class Options:
         ),
     ] = 0.1
     exact: Annotated[bool, _option("diffusion", "reproduce the published pipelines, including their faults")] = False
+    cache: Annotated[
+        int,
+        _option(
+            "diffusion",
+            "compute the inner layers of the network in one of so many steps: faster, less exact; 1 is off",
+            low=1,
+            high=10,
+            step=1,
+        ),
+    ] = 1
+    cache_schedule: Annotated[
+        Literal["uniform", "quadratic"],
+        _option("diffusion", "with cache, which steps compute all layers: evenly spaced, or denser in the first half"),
+    ] = "uniform"
     device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], _option("machine", "number format of the network")
@@ -237,6 +251,8 @@ class OptionsDict(TypedDict, total=False):
     motion_end: Literal["loop", "hold", "stop"] | None
     mask_margin: float | None
     exact: bool | None
+    cache: int | None
+    cache_schedule: Literal["uniform", "quadratic"] | None
     device: str | None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
     offload: bool | None

@@ -153,7 +153,7 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
     sizes = []
 
     class Small(torch.nn.Module):
-        def forward(self, x, t, audio, condition, portrait, frames):
+        def forward(self, x, t, audio, condition, portrait, frames, **_):
             sizes.append(len(x) // frames)
             if len(x) > 2 * frames:
                 raise torch.OutOfMemoryError("out of memory")
@@ -168,7 +168,7 @@ def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
     monkeypatch.setattr(loop, "is_out_of_memory", lambda _: True)
 
     class Never(torch.nn.Module):
-        def forward(self, *_):
+        def forward(self, *_, **__):
             raise RuntimeError("out of memory")
 
     with pytest.raises(DeviceError, match="a window of 4 frames does not fit"):
@@ -179,7 +179,7 @@ def test_windows_that_do_not_fit_become_shorter() -> None:
     sizes = []
 
     class Small(torch.nn.Module):
-        def forward(self, x, t, audio, condition, portrait, frames):
+        def forward(self, x, t, audio, condition, portrait, frames, **_):
             sizes.append(frames)
             if frames > 6:
                 raise torch.OutOfMemoryError("out of memory")
@@ -261,6 +261,21 @@ def test_exact_is_the_published_loop() -> None:
     config = sampling_config(options, find_preset("v1"))
     assert (config.windows, config.divide, config.shift) == ("closed", False, 2)
     assert sampling_config(options, find_preset("v1-acc")).divide
+
+
+def test_what_a_cache_saves_is_said_and_exact_renders_do_not_use_it(engine, portrait, speech) -> None:
+    def prepared(**given):
+        return engine.prepare(
+            portrait, speech, None, make_options({"device": "cpu", "frames": 4, **given}, TINY.defaults)
+        )
+
+    usual, cached = prepared(), prepared(cache=2)
+    (said,) = cached.warnings
+    assert said.code == "cache_saves" and 0.5 < said.values["done"] / said.values["whole"] < 0.7
+    assert cached.memory_mb >= usual.memory_mb
+    (said,) = prepared(cache=2, exact=True).warnings
+    assert said.code == "cache_not_exact"
+    assert sampling_config(prepared(cache=2, exact=True).options, TINY).cache == 1
 
 
 def test_devices_are_named_in_the_error() -> None:

@@ -116,11 +116,12 @@ def test_a_gif_and_a_folder_of_pictures_go_on(inputs: tuple[Path, Path], tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {made.name, whole.name}
 
 
+@pytest.mark.parametrize("given", [{"sampler": "unipc"}, {"cache": 2}])
 def test_a_diffusion_render_goes_on_after_a_step_and_after_a_segment(
-    inputs: tuple[Path, Path], tmp_path: Path, tiny: dict[str, Any]
+    inputs: tuple[Path, Path], tmp_path: Path, tiny: dict[str, Any], given: dict[str, Any]
 ) -> None:
     made, whole = tmp_path / "made.mp4", tmp_path / "whole.mp4"
-    tiny["sampler"] = "unipc"
+    tiny |= given
     api.animate(*inputs, output=whole, **tiny)
     for stop in (3, 12):  # in the last of three steps; then, after that step and ten frames, in the second segment
         calls = count(1)

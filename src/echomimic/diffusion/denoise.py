@@ -1,8 +1,9 @@
 """The denoising loop of every preset, from noise to clean latents."""
 
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from echomimic.diffusion.attention import KeysValues
 from echomimic.diffusion.context import Window, closed_windows, open_windows, shifted
+from echomimic.diffusion.deep_cache import FEATURE_BYTES, CacheSchedule, full_steps
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.latent_store import DenoiserState, Held
 from echomimic.diffusion.ranks import SINGLE, Ranks
 from echomimic.diffusion.schedule import Sampler, SamplerName
-from echomimic.diffusion.unet import UNet
+from echomimic.diffusion.unet import DeepFeatures, UNet
 from echomimic.errors import DeviceError
 from echomimic.notes import note
 from echomimic.types import Progress
@@ -49,6 +51,7 @@ class SamplingConfig:
 
     `divide` false leaves the sum over overlapping windows undivided, as the first pipeline did at guidance ≤ 1.
     `min_size` is how short windows may become if memory runs out; `span` limits the windows to those that touch it.
+    One of `cache` steps computes all layers of the network; the windows stay until the next such step.
     """
 
     steps: int
@@ -63,6 +66,13 @@ class SamplingConfig:
     divide: bool = True
     min_size: int = MIN_WINDOW
     span: tuple[int, int] | None = None
+    cache: int = 1
+    cache_schedule: CacheSchedule = "uniform"
+
+    @cached_property
+    def full_steps(self) -> list[int]:
+        """The steps that compute all layers of the network."""
+        return full_steps(self.steps, self.cache, self.cache_schedule)
 
     def at(self, step: int, frames: int) -> list[Window]:
         """The windows of one step."""
@@ -70,9 +80,10 @@ class SamplingConfig:
         return [window for window in self._all(step, frames) if any(first <= frame < last for frame in window)]
 
     def _all(self, step: int, frames: int) -> list[Window]:
+        shift = self.shift * (bisect(self.full_steps, step) - 1)
         if self.windows == "open":
-            return open_windows(frames, self.size, self.overlap, self.shift * step)
-        return shifted(closed_windows(frames, self.size, self.overlap, self.stride), self.shift * step, frames)
+            return open_windows(frames, self.size, self.overlap, shift)
+        return shifted(closed_windows(frames, self.size, self.overlap, self.stride), shift, frames)
 
     def calls(self, frames: int, first: int = 0) -> int:
         """Number of windows that are denoised from step `first` on."""
@@ -106,6 +117,8 @@ class Denoiser:
     ) -> None:
         self.unet, self.conditions, self.config, self.dtype = unet, conditions, config, dtype
         self.batch, self.ranks = config.batch, ranks
+        self._deep: dict[object, DeepFeatures] = {}
+        self._is_caching = config.cache > 1
 
     def run(
         self,
@@ -118,8 +131,8 @@ class Denoiser:
     ) -> Iterator[Tensor]:
         """Yield the latents (frames, 4, h, w) float32 after every step; the last are the result.
 
-        `keep` receives the state after every step, and `start` is that of an earlier run, to resume from; of
-        `held` latents only a span is denoised.
+        `keep` receives the state after every step, with `cache` only before full steps, and `start` is that of an
+        earlier run, to resume from; of `held` latents only a span is denoised.
         `progress` counts windows. Raises DeviceError if not even a short window fits the device.
         """
         sampler = Sampler(self.config.sampler, self.config.steps)
@@ -129,7 +142,10 @@ class Denoiser:
             self.config = replace(self.config, size=start.size, overlap=start.overlap)
             sampler.restore(start.sampler, noise)
             before = self.config.calls(len(noise)) - self.config.calls(len(noise), first)
+        states = {*self.config.full_steps, self.config.steps}
         for step, t in [*enumerate(sampler.timesteps)][first:]:
+            if step in states:
+                self._deep.clear()
             velocity, count = self._summed(latents, t, step, before, progress)
             count = count.clamp(min=1)
             before += len(self.config.at(step, len(latents)))
@@ -141,7 +157,7 @@ class Denoiser:
                 latents = held.blend(
                     latents, sampler.noised(held.latents, held.noise, later[0]) if later else held.latents
                 )
-            if keep:
+            if keep and step + 1 in states:
                 keep(DenoiserState(step + 1, latents, sampler.history(), self.config.size, self.config.overlap))
             yield latents
 
@@ -208,7 +224,7 @@ class Denoiser:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(len(some))
+                self._make_room(len(some))
                 continue
             start += len(some)
             yield some, predictions
@@ -228,6 +244,23 @@ class Denoiser:
             tried=tried,
             frames=config.size,
         )
+
+    def _features(self, key: object) -> DeepFeatures | None:
+        """The deep features of a call; None if they are not kept."""
+        if self._is_caching and key not in self._deep:
+            held = sum(0 if deep.value is None else deep.value.nbytes for deep in self._deep.values())
+            if held < FEATURE_BYTES:
+                self._deep[key] = DeepFeatures()
+        return self._deep.get(key)
+
+    def _make_room(self, tried: int) -> None:
+        """Give up the cache, or else halve the batch."""
+        if not self._deep:
+            self._halve(tried)
+            return
+        self._deep.clear()
+        self._is_caching = False
+        note("cache_dropped", "the features of `cache` do not fit the device's memory; continuing without")
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
@@ -251,11 +284,13 @@ class Denoiser:
         conditions = self.conditions(index)
         timestep = torch.tensor([t], device=x.device)
 
-        def velocity(given: Conditions) -> Tensor:
-            out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]))
+        def velocity(half: _Half) -> Tensor:
+            given = conditions.null() if half == "null" else conditions
+            deep = self._features((half, *map(tuple, windows)))
+            out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]), deep=deep)
             return out.float().unflatten(0, (len(windows), -1))
 
         if half is not None or self.config.guidance_scale <= 1:
-            return velocity(conditions.null() if half == "null" else conditions)
-        conditional, null = velocity(conditions), velocity(conditions.null())
+            return velocity(half)
+        conditional, null = velocity("conditional"), velocity("null")
         return null + self.config.guidance_scale * (conditional - null)

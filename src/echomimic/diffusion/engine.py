@@ -20,6 +20,7 @@ from echomimic.diffusion.conditioning import (
     prepare_reference,
     still_track,
 )
+from echomimic.diffusion.deep_cache import CachePlan, plan_cache
 from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
 from echomimic.diffusion.device import choose_device, choose_dtype, resident
 from echomimic.diffusion.latent_store import DenoiserState, LatentStore
@@ -27,6 +28,7 @@ from echomimic.diffusion.lora import merge_lora_file
 from echomimic.diffusion.networks import (
     Networks,
     compile_regions,
+    denoising_config,
     fuse_projections,
     load_networks,
     peak_megabytes,
@@ -88,6 +90,8 @@ class DiffusionEngine:
             if motion is not None:
                 motion = fit_motion(motion, frame, options, self.preset, align=align)
             num_frames = self._num_frames(speech, motion, options)
+            if options.cache > 1:
+                self._note_saving(options, num_frames, frame.size, choose_dtype(options.dtype, device))
         self.ranks.join(device)
         return DiffusionRender(self, speech, motion, options, device, frame, num_frames, tuple(notes))
 
@@ -97,6 +101,33 @@ class DiffusionEngine:
             return clip_length(speech, motion, options)
         mel = log_mel(sound_blocks(speech, RATE))
         return original_frames(feature_rows(mel.shape[1]), options.fps)
+
+    def cache_plan(
+        self, options: Options, num_frames: int, size: tuple[int, int], dtype: torch.dtype
+    ) -> CachePlan | None:
+        """What `cache` saves and takes; None if it is off."""
+        config = sampling_config(options, self.preset)
+        if config.cache == 1:
+            return None
+        unet = (
+            self._given.denoising.config if self._given else denoising_config(self.preset, search_paths(self._weights))
+        )
+        return plan_cache(unet, config, num_frames, (size[1] // FACTOR, size[0] // FACTOR), dtype.itemsize)
+
+    def _note_saving(self, options: Options, num_frames: int, size: tuple[int, int], dtype: torch.dtype) -> None:
+        """Say how much less is computed because deep features are kept."""
+        planned = self.cache_plan(options, num_frames, size, dtype)
+        if planned is None:
+            note("cache_not_exact", "`cache` is not used with `exact`: every step computes all layers of the network")
+            return
+        note(
+            "cache_saves",
+            "with `cache` {cache} denoising takes {done:.2f} of {whole:.2f} TFLOP ({share:.0%})",
+            cache=options.cache,
+            done=planned.flops / 1e12,
+            whole=planned.whole_flops / 1e12,
+            share=planned.flops / planned.whole_flops,
+        )
 
     def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
@@ -157,7 +188,9 @@ class DiffusionRender:
     @property
     def memory_mb(self) -> int:
         """Estimated peak memory of the device in megabytes."""
-        return peak_megabytes(self.engine.preset, self.options, self.device, self.frame.size)
+        planned = self.engine.cache_plan(self.options, self.num_frames, self.frame.size, self.dtype)
+        features = planned.feature_bytes >> 20 if planned else 0
+        return features + peak_megabytes(self.engine.preset, self.options, self.device, self.frame.size)
 
     @cached_property
     def motion(self) -> Motion:
@@ -379,6 +412,8 @@ def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
         min_size=options.context_frames if options.exact else MIN_WINDOW,
+        cache=1 if options.exact else options.cache,
+        cache_schedule=options.cache_schedule,
         divide=not options.exact or options.guidance_scale > 1 or preset.name.endswith("-acc"),
     )
 

@@ -9,7 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from echomimic.checkpoints import FILES, Geometry, WeightFile, read_geometry, read_tensors, release_pages, require
+from echomimic.checkpoints import (
+    FILES,
+    Geometry,
+    WeightFile,
+    locate,
+    read_geometry,
+    read_tensors,
+    release_pages,
+    require,
+)
 from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule, SpatialTransformer, UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
@@ -26,6 +35,7 @@ Module = TypeVar("Module", bound=nn.Module)
 Built = TypeVar("Built")
 Shapes = Mapping[str, tuple[int, ...]]
 TINY_WIDTHS = (32, 64, 96, 96)
+TINY_DENOISING = replace(DENOISING, channels=TINY_WIDTHS)
 TINY_VAE: dict[str, Any] = {
     **SD_VAE,
     "block_out_channels": (16, 16, 32, 32),
@@ -65,7 +75,7 @@ def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Network
         return nn.Module.to(network.requires_grad_(False).eval(), dtype)  # diffusers' own `to` warns
 
     return Networks(
-        fill(UNet(replace(DENOISING, channels=TINY_WIDTHS))),
+        fill(UNet(TINY_DENOISING)),
         fill(UNet(replace(REFERENCE, channels=TINY_WIDTHS))),
         fill(ConditionEncoder(condition_channels(preset), TINY_WIDTHS[0])),
         fill(build_vae(TINY_VAE)),
@@ -107,7 +117,19 @@ def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
     """Networks of the published sizes or of `geometry`, whose condition pictures have `channels` channels."""
     if geometry is None:
         return Networks(UNet(DENOISING), UNet(REFERENCE), ConditionEncoder(channels), build_vae(), SpeechEncoder())
-    config = UNetConfig(
+    config = _config_of(geometry)
+    return Networks(
+        UNet(config),
+        UNet(replace(config, audio_dim=None, motion=False, head=False)),
+        ConditionEncoder(channels, geometry.channels[0], geometry.encoder_widths),
+        LinearCodec() if geometry.codec == "linear" else build_vae(),
+        MelSpeech() if geometry.speech == "mel" else SpeechEncoder(),
+    )
+
+
+def _config_of(geometry: Geometry) -> UNetConfig:
+    """The denoising network of a geometry."""
+    return UNetConfig(
         channels=geometry.channels,
         layers=geometry.layers,
         heads=geometry.heads,
@@ -116,13 +138,15 @@ def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
         audio_dim=geometry.audio_dim,
         max_frames=geometry.max_frames,
     )
-    return Networks(
-        UNet(config),
-        UNet(replace(config, audio_dim=None, motion=False, head=False)),
-        ConditionEncoder(channels, geometry.channels[0], geometry.encoder_widths),
-        LinearCodec() if geometry.codec == "linear" else build_vae(),
-        MelSpeech() if geometry.speech == "mel" else SpeechEncoder(),
-    )
+
+
+def denoising_config(preset: Preset, places: list[Path]) -> UNetConfig:
+    """The denoising network of a preset, without its weights; the published one if its file is not in `places`."""
+    if not preset.files:
+        return TINY_DENOISING
+    path = locate(FILES[preset.files["denoising"]], places)
+    geometry = read_geometry(path) if path else None
+    return DENOISING if geometry is None else _config_of(geometry)
 
 
 def use_kernels(network: nn.Module, kernels: Kernels) -> None:

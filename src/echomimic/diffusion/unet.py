@@ -75,6 +75,20 @@ class ResampleConv(nn.Module):
         return cast(Tensor, self.conv(x if size is None else F.interpolate(x, size=size, mode="nearest")))
 
 
+OUTER_LAYERS = 2
+"""Layers at the end of the network that are computed in every step if deep features are kept; one less at its start."""
+
+
+@dataclass
+class DeepFeatures:
+    """What the outer layers of the network read from the deeper ones, to be used again in later steps.
+
+    Deep features change little from step to step (DeepCache: Ma et al., 2023). A call fills `value` if it is None.
+    """
+
+    value: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class StageInputs:
     """The inputs of all layers besides the latents: see `UNet.forward`. `portrait` yields in layer order."""
@@ -145,9 +159,16 @@ class UpStage(Stage):
         if not last:
             self.upsamplers = nn.ModuleList([ResampleConv(width, 1)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], inputs: StageInputs) -> Tensor:
-        """Takes its skips from the end of `skips`; the size of the next skip there is its output size."""
-        for i in range(len(self.resnets)):
+    def forward(self, x: Tensor, skips: list[Tensor], inputs: StageInputs, deep: DeepFeatures | None = None) -> Tensor:
+        """Takes its skips from the end of `skips`; the size of the next skip there is its output size.
+
+        What the outer layers read is left in `deep`; if it is there already, it replaces `x` and the other layers.
+        """
+        outer = len(self.resnets) - OUTER_LAYERS
+        known = None if deep is None else deep.value
+        for i in range(0 if known is None else outer, len(self.resnets)):
+            if deep is not None and i == outer:
+                x = deep.value = x if known is None else known
             x = self.layer(i, torch.cat([x, skips.pop()], dim=1), inputs)
         return self.upsamplers[0](x, skips[-1].shape[-2:]) if hasattr(self, "upsamplers") else x
 
@@ -187,6 +208,7 @@ class UNet(nn.Module):
         frames: int | None = None,
         keep: list[Tensor] | None = None,
         audio_mask: Tensor | None = None,
+        deep: DeepFeatures | None = None,
     ) -> Tensor:
         """Predict the velocity of one or more windows of noisy latents.
 
@@ -200,17 +222,26 @@ class UNet(nn.Module):
             keep: receives the attention layers' normed inputs, in network order.
             audio_mask: where the speech is heard (windows · frames, 1, h, w) in 0..1, pooled to every resolution; None
                 is everywhere. Only training V2 uses it.
+            deep: deep features of an earlier step, with which only the outer layers are computed; None computes all.
         """
         emb = self.time_embedding(timestep_embedding(t, self.config.channels[0]).to(x.dtype))
+        known = deep is not None and deep.value is not None
+        if known and portrait is not None:
+            portrait = [*portrait[: OUTER_LAYERS - 1], *portrait[-OUTER_LAYERS:]]
         source = iter(portrait) if portrait is not None else repeat(None)
         inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask)
         x = self.conv_in(x)
         skips = [x if condition is None else x + condition]
-        for stage in self.down_blocks:
-            skips += stage(skips[-1], inputs)
-        x = self.mid_block(skips[-1], inputs)
-        for stage in self.up_blocks:
-            x = stage(x, skips, inputs)
+        if known:
+            for i in range(OUTER_LAYERS - 1):
+                skips.append(cast(Stage, self.down_blocks[0]).layer(i, skips[-1], inputs))
+            x = self.up_blocks[-1](x, skips, inputs, deep)
+        else:
+            for stage in self.down_blocks:
+                skips += stage(skips[-1], inputs)
+            x = self.mid_block(skips[-1], inputs)
+            for stage in self.up_blocks:
+                x = stage(x, skips, inputs, deep if stage is self.up_blocks[-1] else None)
         return self.conv_out(F.silu(self.conv_norm_out(x))) if self.config.head else x
 
     def features(self, latents: Tensor) -> list[Tensor]:
