@@ -72,4 +72,4 @@ def resident(module: nn.Module, device: torch.device, offload: bool) -> Iterator
     finally:
         if offload and device.type != "cpu":
             module.to("cpu")
-            torch.accelerator.empty_cache()
+            torch.get_device_module(device).empty_cache()  # torch.accelerator has none for Apple's GPUs
