@@ -231,8 +231,8 @@ def test_tooltips_say_what_leaves_an_option_as_it_is(host: Host) -> None:
     nodes = load_nodes()
     slots = {each.id: each.more for each in nodes["EchoMimicSampler"].define_schema().inputs}
     assert slots["face"]["tooltip"].endswith("starting at 1; 0: the largest")
-    assert slots["guidance"]["tooltip"].endswith("; -1: as the preset has it")
-    assert slots["size"]["tooltip"].endswith("; 0: as the preset has it, else the picture's own, at most 1024")
+    assert slots["guidance"]["tooltip"].endswith("; -1: the preset's default")
+    assert slots["size"]["tooltip"].endswith("; 0: the preset's default, else the picture's own, at most 1024")
     own = {each.id: each.more["tooltip"] for each in nodes["EchoMimicPortrait"].define_schema().inputs if each.more}
     assert own["size"].endswith(f"; 0: {CROP}")
 

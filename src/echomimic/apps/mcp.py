@@ -155,5 +155,5 @@ def _failing_in_words(tool: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass or a dict of them as JSON has it: paths as text, tuples as lists."""
+    """A dataclass or a dict of them in types of JSON: paths as text, tuples as lists."""
     return to_jsonable_python(value, fallback=str)

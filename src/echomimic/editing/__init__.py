@@ -189,7 +189,7 @@ class FaceEditor:
         return find_handles(self.prepared.scene.landmarks, row, self.head if close else (0, 0, *self.size))
 
     def load(self, loaded: LandmarkTrack, edits: Step) -> None:
-        """Go on with a saved track; its edits can be undone if they made it from this very voice."""
+        """Continue with a saved track; its edits can be undone if they made it from this very voice."""
         with collect_notes() as notes:
             fitted = self._track(loaded)
         self.load_notes = tuple(notes)
@@ -262,7 +262,7 @@ class HandsEditor:
         return _overlaid(photo, draw_motion(track, number, self.size))
 
     def load(self, loaded: PoseTrack, edits: Step) -> None:
-        """Go on with a saved track; its edits can be undone if they made it from this very voice."""
+        """Continue with a saved track; its edits can be undone if they made it from this very voice."""
         size = self._portrait.width, self._portrait.height
         with collect_notes() as notes:
             frames = clip_length(self._speech, loaded, self._options)
@@ -412,7 +412,7 @@ class EditingSession:
         return (unused, *(self.face.notes if takes == "face" else ()))
 
     def load(self, path: Path) -> Kind:
-        """Go on with a saved track, of a face or of hands; gives which of them it was."""
+        """Continue with a saved track, of a face or of hands; gives which of them it was."""
         loaded, edits = motion.load_with_edits(path)
         if isinstance(loaded, LandmarkTrack):
             self.face.load(loaded, edits)

@@ -142,7 +142,7 @@ class EditHistory(Generic[Track]):
             self._set(self._applied(self.base, _flat(after)), after, (*self.past, self.steps), tuple(undone))
 
     def load(self, predicted: Track, loaded: Track, edits: Step, same: Callable[[Track, Track], bool]) -> None:
-        """Go on from a loaded track.
+        """Continue from a loaded track.
 
         Its edits can be undone if they give the same from `predicted`, the track of this very voice, within a second.
         """

@@ -114,7 +114,7 @@ def _spans(crops: Iterable[Picture]) -> Iterator[npt.NDArray[np.uint8]]:
 def sync_scores(lips: Floats, voice: Floats, lag: int) -> Values:
     """From embeddings (n, d): mean distance for each lag, its minimum (D), median minus minimum (C), and its lag.
 
-    Beyond its ends the voice is taken for zeros, as the published code has it.
+    Beyond its ends the voice is taken for zeros, as in the published code.
     """
     padded = np.pad(voice.astype(np.float64), ((lag, lag), (0, 0)))
     seen = lips.astype(np.float64)

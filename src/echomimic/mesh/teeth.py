@@ -123,7 +123,7 @@ class Projection:
 
 
 def tooth_row(upper: bool, fine: float, colour: Floats, gum: Floats, draw: np.random.Generator) -> ToothRow:
-    """Draw a row with `fine` pixels to a mouth width; every tooth differs a little, as `draw` has it."""
+    """Draw a row with `fine` pixels to a mouth width; every tooth differs a little, by `draw`."""
     widths = np.array(UPPER_WIDTHS if upper else LOWER_WIDTHS) * draw.uniform(0.96, 1.04, 7)
     lengths = np.array(UPPER_LENGTHS if upper else LOWER_LENGTHS)
     half = float(widths.sum())

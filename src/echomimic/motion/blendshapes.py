@@ -33,7 +33,7 @@ _EYE_RANGE = 25.0
 
 
 def arkit_weights(curves: Curves) -> dict[str, Floats]:
-    """Weights 0..1 (T,) by ARKit's name; a jaw that is open behind shut lips becomes `mouthClose`, as Apple has it."""
+    """Weights 0..1 (T,) by ARKit's name; a jaw open behind shut lips becomes `mouthClose`, as Apple defines it."""
     jaw, shut, spread = curves["jaw"], curves["closure"], curves["spread"]
     narrow, wide = np.maximum(-spread, 0), np.maximum(spread, 0)
     smile, brow = curves["smile"], curves["brow"]

@@ -100,5 +100,5 @@ def _tooltip(spec: OptionSpec, unset: object) -> str:
         return spec.help
     text, _, default = spec.help.partition("; default: ")
     value = unset if isinstance(unset, str) else f"{unset:g}"
-    meaning = [*(["as the preset has it"] if spec.name in SET_BY_PRESETS else []), *([default] if default else [])]
+    meaning = [*(["the preset's default"] if spec.name in SET_BY_PRESETS else []), *([default] if default else [])]
     return f"{text}; {value}: {', else '.join(meaning)}"

@@ -287,7 +287,7 @@ def _fork(found: OpenSession, upload: Upload, hearing: Progress) -> Any:
 
 
 def _load(session: Any, upload: Upload) -> Kind:
-    """Go on with an uploaded motion of a face or of hands; returns which of them it was."""
+    """Continue with an uploaded motion of a face or of hands; returns which of them it was."""
     with session.lock:
         return str(session.load(upload.file("motion")))
 
