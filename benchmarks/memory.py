@@ -35,16 +35,24 @@ def main() -> None:
     print(f"ten minutes over one: {peaks[10] / peaks[1]:.3f}")
 
 
-def repeat_voice(path: Path, seconds: int) -> None:
-    """The bundled voice over and over, as 16-bit mono."""
+def repeat_voice(path: Path, seconds: int, click: float | None = None) -> None:
+    """The bundled voice over and over, as 16-bit mono; with a `click`, silence from a second before it, and the click.
+
+    `click` is in seconds from the start.
+    """
     with av.open(str(demo_voice())) as source:
         blocks = [frame.to_ndarray().reshape(-1) for frame in source.decode(audio=0)]
         rate = source.streams.audio[0].rate
-    samples = np.resize(np.concatenate(blocks), seconds * rate).astype(np.int16)
+    voice = np.concatenate(blocks).astype(np.int16)
     with av.open(str(path), "w", format="wav") as target:
         stream = target.add_stream("pcm_s16le", rate=rate, layout="mono")
-        for start in range(0, len(samples), rate):
-            frame = av.AudioFrame.from_ndarray(samples[None, start : start + rate], format="s16", layout="mono")
+        for start in range(0, seconds * rate, rate):
+            at = np.arange(start, start + rate)
+            samples = voice[at % len(voice)]
+            if click is not None:
+                samples[at > (click - 1) * rate] = 0
+                samples[np.abs(at - round(click * rate)) < rate // 1000] = 30_000
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
             frame.sample_rate, frame.pts = rate, start
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))

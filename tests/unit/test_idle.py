@@ -159,12 +159,12 @@ def test_find_cues_hears_loud_syllables_and_phrase_ends():
 def test_steps_add_up_and_hold_their_level() -> None:
     times = np.arange(400) / 25
     steps = [(0.5 + 1.5 * i, 0.05 + 0.1 * i, float((-1) ** i * (i + 1))) for i in range(10)]
-    curve = idle._steps(times, steps)
+    curve = idle._steps(times, np.array(steps))
     for i, (at, takes, _) in enumerate(steps):
         held = (times > at + takes) & (times < at + 1.5)
         assert np.allclose(curve[held], sum(change for _, _, change in steps[: i + 1]))
     assert curve[times < 0.5].tolist() == [0.0] * 13
-    assert idle._steps(times, []).tolist() == [0.0] * 400
+    assert idle._steps(times, np.zeros((0, 3))).tolist() == [0.0] * 400
 
 
 @pytest.mark.parametrize(("at", "expected"), [(0.0, 1.0), (1.4, 1.0), (1.6, 2.0), (9.0, 7.0), (5.0, 5.0)])

@@ -22,7 +22,7 @@ from echomimic.cancellation import cancellable
 from echomimic.errors import Cancelled, InputError
 from echomimic.media import speech_from_samples
 from echomimic.media.segments import Segment
-from echomimic.mesh.speech_to_face import predict_curves
+from echomimic.mesh.speech_curves import predict_curves
 from echomimic.options import Options
 from echomimic.presets import Preset
 from echomimic.work import WorkFolder

@@ -267,7 +267,7 @@ def test_the_custom_operators_of_the_face_network() -> None:
 
 
 @needs_files
-def test_networks_may_be_called_from_several_threads() -> None:
+def test_networks_may_be_called_from_several_threads_and_released() -> None:
     (alone,) = FaceMesh(confidence=0.4)(ASTRONAUT)
     found: list[list[Floats]] = []
     threads = [threading.Thread(target=lambda: found.append(FaceMesh(confidence=0.4)(ASTRONAUT))) for _ in range(4)]
@@ -275,7 +275,9 @@ def test_networks_may_be_called_from_several_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
+    detectors.release_networks()
+    found.append(FaceMesh(confidence=0.4)(ASTRONAUT))
+    assert len(found) == 5
     assert all(np.array_equal(faces[0], alone) for faces in found)
 
 

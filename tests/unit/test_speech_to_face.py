@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from echomimic.data import data_path
-from echomimic.mesh import speech_to_face
-from echomimic.mesh.engine import own_options
+from echomimic.engines import Part
+from echomimic.media import speech_from_samples
+from echomimic.mesh import engine, speech_curves, speech_to_face
+from echomimic.mesh.engine import MeshRender, PreparedPortrait, own_options
 from echomimic.mesh.mouth_range import jaw_of, spread_of
+from echomimic.mesh.speech_curves import predict_curves
 from echomimic.mesh.speech_to_face import (
     SAMPLE_RATE,
     SpeechFeatures,
@@ -16,7 +19,6 @@ from echomimic.mesh.speech_to_face import (
     load_network,
     mel_blocks,
     normalized_log_mel,
-    predict_curves,
     predict_mouth,
     shape_mouth,
     with_mouth,
@@ -258,3 +260,20 @@ def test_every_picture_and_voice_has_its_own_head_path():
     assert len(seeds) == 4
     assert own_options(options, one, tone(2.0)) == own_options(options, Portrait(picture.copy()), tone(2.0))
     assert own_options(Options(seed=1), one, tone(2.0)) != own_options(options, one, tone(2.0))
+
+
+def test_a_long_voice_has_the_same_curves_stretch_by_stretch(
+    voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = np.zeros(5 * SAMPLE_RATE, np.float32)
+    speech = speech_from_samples(np.concatenate([voice, pause, voice, 1e-3 * voice[::-1]]), SAMPLE_RATE)
+    frames, portrait = speech.frames(29.97) + 400, Portrait(np.zeros((64, 64, 3), np.uint8))
+    prepared = PreparedPortrait(portrait, None, None, False)  # type: ignore[arg-type]
+    render = MeshRender(prepared, speech, None, Options(fps=29.97, seed=3), frames)
+    whole = render.curves.values
+    for module in (engine, speech_curves):
+        monkeypatch.setattr(module, "LONG", 10.0)
+    monkeypatch.setattr(speech_curves, "STRETCH", 7)
+    for part in (Part(), Part(413, 420), Part(700, 1000)):
+        rows = MeshRender(prepared, speech, None, Options(fps=29.97, seed=3), frames)._rows(part)
+        np.testing.assert_array_equal(np.stack(list(rows)), whole[part.first : part.end(frames)])

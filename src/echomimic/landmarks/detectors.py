@@ -10,8 +10,8 @@ This is the only module that depends on the runtime (`landmarks.networks`, on ai
 
 `pixels` is (H, W, 3) uint8 RGB of any size. The landmarkers return a function; with `video=True` it tracks from one
 call to the next, otherwise each call stands alone. Coordinates are fractions of the picture's width and height (z: of
-its width), but faces are in pixels. A network is loaded at its first use and kept for the life of the process;
-SetupError if its file is missing.
+its width), but faces are in pixels. A network is loaded at its first use and kept until `release_networks`; SetupError
+if its file is missing.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,7 @@ from echomimic.landmarks.networks.detection import (
 )
 from echomimic.landmarks.networks.face_mesh import FaceMesh
 from echomimic.landmarks.networks.hands import HandLandmarks, find_hands
+from echomimic.landmarks.networks.runtime import release_networks
 from echomimic.types import Floats, Picture
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "detect_faces",
     "face_landmarker",
     "hand_landmarker",
+    "release_networks",
     "selfie_mask",
 ]
 

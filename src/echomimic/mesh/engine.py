@@ -3,8 +3,9 @@
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,13 +17,15 @@ from echomimic.cancellation import check_cancelled
 from echomimic.engines import WHOLE, Part
 from echomimic.errors import MotionError
 from echomimic.landmarks.crop import Crop, frame_portrait
+from echomimic.landmarks.detectors import release_networks
 from echomimic.landmarks.face import Face, LocatedFace, locate_face
 from echomimic.landmarks.topology import EYES
 from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.eyelids import open_eyes
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.renderer import Renderer
-from echomimic.mesh.speech_to_face import SpeechFeatures, predict_curves
+from echomimic.mesh.speech_curves import LONG, SpeechCurves, predict_curves, stretches
+from echomimic.mesh.speech_to_face import SpeechFeatures
 from echomimic.motion.spatial_edits import combine_curves
 from echomimic.motion.time_edits import clip_length, clip_times
 from echomimic.notes import Note, collect_notes, emit, note
@@ -158,8 +161,25 @@ class MeshRender:
     @cached_property
     def curves(self) -> Curves:
         """The curves that are rendered."""
-        options = own_options(self.options, self.prepared.portrait, self.speech)
-        return clip_curves(self.speech, self.given, options, self.num_frames)
+        return clip_curves(self.speech, self.given, self._own_options(), self.num_frames)
+
+    def _rows(self, part: Part) -> Iterator[Floats]:
+        """The rows of curves of a part; those of a long voice are computed as they are needed."""
+        end = part.end(self.num_frames)
+        if self.given is not None or self.num_frames / self.fps <= LONG or "curves" in vars(self):
+            yield from self.curves.values[part.first : end]
+            return
+        release_networks()  # nothing needs them for the minutes or hours to come
+        for first, last in stretches(self.num_frames, self.fps, part.first):
+            if first < end:
+                yield from self._speech_curves.stretch(first, last).values[max(0, part.first - first) : end - first]
+
+    @cached_property
+    def _speech_curves(self) -> SpeechCurves:
+        return SpeechCurves(self.speech, self._own_options(), self.num_frames)
+
+    def _own_options(self) -> Options:
+        return own_options(self.options, self.prepared.portrait, self.speech)
 
     @cached_property
     def motion(self) -> LandmarkTrack:
@@ -173,8 +193,13 @@ class MeshRender:
 
     def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield (H, W, 3) frames of the portrait speaking."""
-        curves, scene = self.curves, self.prepared.scene
-        yield from _render(scene, curves, part, self.options.workers or os.cpu_count() or 1, progress)
+        workers = self.options.workers or os.cpu_count() or 1
+        rows, scene = self._rows(part), self.prepared.scene
+        with closing(_render(scene, rows, workers)) as frames:
+            for done, frame in enumerate(frames, part.first + 1):
+                yield frame
+                if progress:
+                    progress(done, self.num_frames)
 
 
 def load_engine(*_: object) -> MeshEngine:
@@ -227,23 +252,19 @@ def _sample_curves(curves: Curves, when: npt.NDArray[np.float64], fps: float) ->
     return Curves(sample_at(curves.values.astype(np.float64), when).astype(np.float32), fps)
 
 
-def _render(scene: Renderer, curves: Curves, part: Part, workers: int, progress: Progress | None) -> Iterator[Picture]:
+def _render(scene: Renderer, rows: Iterator[Floats], workers: int) -> Generator[Picture]:
     """Frames in order from a few threads, never more than a few ahead of the consumer."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one frame per thread beats one frame on many threads
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mesh")
     waiting: deque[Future[Picture]] = deque()
-    total, sent, done = len(curves), part.first, part.first
-    end = part.end(total)
     try:
-        while done < end:
-            while sent < end and len(waiting) < QUEUED * workers:
-                waiting.append(pool.submit(scene.frame, curves.values[sent]))
-                sent += 1
+        while True:
+            while len(waiting) < QUEUED * workers and (row := next(rows, None)) is not None:
+                waiting.append(pool.submit(scene.frame, row))
+            if not waiting:
+                break
             yield waiting.popleft().result()
-            done += 1
-            if progress:
-                progress(done, total)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)

@@ -6,7 +6,7 @@ twelve minutes of filmed speakers: a blink about every 3.8 s, 0.32 s long; stand
 of 4.1, 3.5 and 2.9 degrees in yaw, pitch and roll, of which half suits a warped photo, nearly all power below 1 Hz.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,6 +17,8 @@ from echomimic.cancellation import check_cancelled
 from echomimic.types import Floats
 
 _Times = npt.NDArray[np.float64]
+_Events = npt.NDArray[np.float64]
+"""A row for each event, in order of time; the first column is its time in seconds."""
 
 HEAD_SPREAD = {"yaw": 2.4, "pitch": 2.7, "roll": 1.6}
 """Standard deviations in degrees at motion strength 1, without the nods on stressed syllables."""
@@ -31,6 +33,7 @@ _BLINK_LENGTHS, _HALF_BLINKS, _HALF_DEPTH = (0.8, 1.25), 0.15, (0.45, 0.7)
 """Factors of a blink's length, the fraction of blinks that do not shut the eye, and how far those go."""
 _BREATHS_PER_SECOND = 0.27
 _EASE_IN, _EASE_OUT = 0.8, 1.0
+_BLOCK = 1 << 14
 _STEADY_EYES = 0.7
 """Fraction of a head rotation that the eyes compensate, to keep the gaze on the viewer."""
 
@@ -61,19 +64,63 @@ def idle_motion(
 
     Without `eased` the head neither starts nor ends at rest, and moves as much in silence as in speech.
     """
-    times = np.arange(frames) / fps
-    cues = cues or Cues(np.zeros(frames, np.float32))
-    envelope = np.full(frames, strength)
-    if eased:
-        envelope = envelope * _envelope(times, frames / fps) * (0.7 + 0.3 * _mean_over(cues.voice, 1.2, fps))
-    head = _head(times, seed, cues)
-    saccades = _saccades(seed, frames / fps)
-    curves = {name: column * envelope for name, column in head.items()}
-    curves |= _gaze(times, saccades, curves["yaw"], curves["pitch"])
-    blinks = _blink_times(seed, frames / fps, blink_rate, cues, saccades)
-    curves["blink"] = _lids(times, blinks, _draw(seed, "lids"))
-    curves["breath"] = strength * _breath(times, seed)
-    return {name: column.astype(np.float32) for name, column in curves.items()}
+    return IdleMotion(frames, fps, seed, strength, blink_rate, cues, eased=eased).curves(0, frames)
+
+
+class IdleMotion:
+    """The curves of `idle_motion` for any frames of a clip: the events are generated once, the frames on demand."""
+
+    def __init__(
+        self,
+        frames: int,
+        fps: float,
+        seed: int,
+        strength: float = 1.0,
+        blink_rate: float = 16.0,
+        cues: Cues | None = None,
+        *,
+        eased: bool = True,
+    ) -> None:
+        cues = cues or Cues(np.zeros(frames, np.float32))
+        self._fps, self._seed, self._strength, self._seconds = fps, seed, strength, frames / fps
+        self._voice = _mean_over(cues.voice, 1.2, fps) if eased else None
+        last = max(0, frames - 1) / fps
+        self._nods, self._raises = _accents(cues.stresses, _draw(seed, "accents"))
+        self._postures = {name: _postures(last, seed, name) for name in (*HEAD_SPREAD, "brow")}
+        saccades = _saccades(seed, self._seconds)
+        self._across, self._down = _gaze_steps(saccades)
+        self._blinks = _blinks(_blink_times(seed, self._seconds, blink_rate, cues, saccades), _draw(seed, "lids"))
+        self._breaths = _breaths(last, _draw(seed, "breath"))
+
+    def curves(self, first: int, last: int) -> dict[str, Floats]:
+        """Curves (last - first,) by name of the frames from `first` up to `last`, without it."""
+        times = np.arange(first, last) / self._fps
+        envelope = np.full(last - first, self._strength)
+        if self._voice is not None:
+            envelope = envelope * _envelope(times, self._seconds) * (0.7 + 0.3 * self._voice[first:last])
+        curves = {name: column * envelope for name, column in self._head(times).items()}
+        curves["gaze_x"] = _steps(times, self._across) - _STEADY_EYES * curves["yaw"]
+        curves["gaze_y"] = _steps(times, self._down) - _STEADY_EYES * curves["pitch"]
+        curves["blink"] = _lids(times, self._blinks)
+        curves["breath"] = self._strength * _breath(times, self._breaths)
+        return {name: column.astype(np.float32) for name, column in curves.items()}
+
+    def _head(self, times: _Times) -> dict[str, Floats]:
+        """Head, brows, smile, shift and sway at full strength: held postures with waves added."""
+        seed, nods = self._seed, _bumps(times, self._nods)
+        postures = {name: _steps(times, steps) for name, steps in self._postures.items()}
+        head: dict[str, Floats] = {
+            name: spread * _soft_limit(1.03 * postures[name] + 0.7 * _waves(times, seed, name), 3.5)
+            for name, spread in HEAD_SPREAD.items()
+        }
+        return head | {
+            "pitch": head["pitch"] + nods,
+            "brow": _bumps(times, self._raises) + 0.07 * postures["brow"] + 0.04 * _waves(times, seed, "brow"),
+            "smile": 0.04 * _waves(times, seed, "smile", 0.2),
+            "shift_x": 0.0015 * head["yaw"] + 0.006 * _waves(times, seed, "shift_x"),
+            "shift_y": 0.0015 * (head["pitch"] + nods) + 0.004 * _waves(times, seed, "shift_y"),
+            "sway": 0.08 * head["roll"] + 0.2 * _waves(times, seed, "sway", 0.25),
+        }
 
 
 def find_cues(voice: Floats, loudness: Floats, rate: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -95,28 +142,28 @@ def _draw(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, *name.encode()])
 
 
-def _head(times: _Times, seed: int, cues: Cues) -> dict[str, Floats]:
-    """Head, brows, smile, shift and sway at full strength: held postures with waves added."""
-    draw = _draw(seed, "accents")
-    nods, raises = np.zeros_like(times), np.zeros_like(times)
-    for at in cues.stresses:
+def _accents(stresses: Sequence[float], draw: np.random.Generator) -> tuple[_Events, _Events]:
+    """Nods and raised brows on stressed syllables: rows of time and size."""
+    nods, raises = list[tuple[float, float]](), list[tuple[float, float]]()
+    for at in stresses:
         nod, brow, chance = draw.uniform(*NODS), draw.uniform(*RAISES), draw.random()
         if chance < _NODDED:
-            _add_bump(nods, times, at, nod)
+            nods.append((at, nod))
         if chance < _RAISED:
-            _add_bump(raises, times, at, brow)
-    head: dict[str, Floats] = {
-        name: spread * _soft_limit(1.03 * _postures(times, seed, name) + 0.7 * _waves(times, seed, name), 3.5)
-        for name, spread in HEAD_SPREAD.items()
-    }
-    return head | {
-        "pitch": head["pitch"] + nods,
-        "brow": raises + 0.07 * _postures(times, seed, "brow") + 0.04 * _waves(times, seed, "brow"),
-        "smile": 0.04 * _waves(times, seed, "smile", 0.2),
-        "shift_x": 0.0015 * head["yaw"] + 0.006 * _waves(times, seed, "shift_x"),
-        "shift_y": 0.0015 * (head["pitch"] + nods) + 0.004 * _waves(times, seed, "shift_y"),
-        "sway": 0.08 * head["roll"] + 0.2 * _waves(times, seed, "sway", 0.25),
-    }
+            raises.append((at, brow))
+    return _events(nods, 2), _events(raises, 2)
+
+
+def _events(rows: Sequence[tuple[float, ...]], columns: int) -> _Events:
+    return np.array(rows, np.float64).reshape(-1, columns)
+
+
+def _during(events: _Events, times: _Times, longest: float) -> tuple[int, int]:
+    """The range of those events, in order of time, that may touch the frames; they last up to `longest` seconds."""
+    if not len(times):
+        return 0, 0
+    first, last = np.searchsorted(events[:, 0], [times[0] - longest, times[-1] + longest])
+    return int(first), int(last)
 
 
 def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
@@ -132,44 +179,47 @@ def _waves(times: _Times, seed: int, name: str, corner: float = 0.5) -> _Times:
     return total
 
 
-def _postures(times: _Times, seed: int, name: str) -> _Times:
-    """Poses of about unit variance, each held for some seconds, with smooth transitions of 0.5 to 1.1 s."""
+def _postures(until: float, seed: int, name: str) -> _Events:
+    """Poses of about unit variance, each held for some seconds, with smooth transitions of 0.5 to 1.1 s, as steps."""
     draw = _draw(seed, f"postures {name}")
-    value, steps, at = 0.0, [], draw.uniform(0.2, 0.8)
-    until = times[-1] if len(times) else 0.0
+    value, steps, at = 0.0, list[tuple[float, float, float]](), draw.uniform(0.2, 0.8)
     while at < until:
         target, takes = 0.25 * value + 1.1 * draw.standard_normal(), draw.uniform(0.5, 1.1)
         target = min(max(target, -2.2), 2.2)
         steps.append((at, takes, target - value))
         value = target
         at += takes + draw.gamma(2.0, 0.6)
-    return _steps(times, steps)
+    return _events(steps, 3)
 
 
-def _steps(times: _Times, steps: list[tuple[float, float, float]]) -> _Times:
+def _steps(times: _Times, steps: _Events) -> _Times:
     """A curve (T,) that starts at 0 and makes steps (start, duration, change) of least jerk (Flash and Hogan 1985).
 
     A step must end before the next begins; then the time is linear in frames and steps.
     """
     total = np.zeros_like(times)
-    if not steps:
+    if not len(steps) or not len(times):
         return total
-    starts, durations = np.array(steps)[:, :2].T
+    begin, end = np.searchsorted(steps[:, 0], times[[0, -1]], "right")
+    begin = max(0, begin - 1)
+    levels = np.concatenate([[0.0], np.cumsum(steps[:, 2])])[begin:]
+    starts, durations, changes = steps[begin:end].T
     first, last = np.searchsorted(times, starts), np.searchsorted(times, starts + durations)
-    level = 0.0
-    for i, (at, takes, change) in enumerate(steps):
+    for i, (at, takes, change) in enumerate(zip(starts, durations, changes, strict=True)):
         x = (times[first[i] : last[i]] - at) / takes
-        total[first[i] : last[i]] = level + change * x**3 * (10 - 15 * x + 6 * x**2)
-        level += change
-        total[last[i] : first[i + 1] if i + 1 < len(steps) else None] = level
+        total[first[i] : last[i]] = levels[i] + change * x**3 * (10 - 15 * x + 6 * x**2)
+        total[last[i] : first[i + 1] if i + 1 < len(starts) else None] = levels[i + 1]
     return total
 
 
-def _add_bump(total: _Times, times: _Times, at: float, size: float) -> None:
-    """Add a rise of 0.16 s that peaks at `at`, and a slower fall."""
-    first, last = np.searchsorted(times, [at - 0.2, at + 0.45])
-    x = times[first:last] - at
-    total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.2, 0.45), -1, 1) * np.pi / 2) ** 2
+def _bumps(times: _Times, bumps: _Events) -> _Times:
+    """The sum (T,) of rises of 0.16 s that peak at a time with a size, each with a slower fall."""
+    total = np.zeros_like(times)
+    for at, size in bumps[slice(*_during(bumps, times, 0.5))]:
+        first, last = np.searchsorted(times, [at - 0.2, at + 0.45])
+        x = times[first:last] - at
+        total[first:last] += size * np.cos(np.clip(x / np.where(x < 0, 0.2, 0.45), -1, 1) * np.pi / 2) ** 2
+    return total
 
 
 @dataclass(frozen=True)
@@ -193,15 +243,14 @@ def _saccades(seed: int, seconds: float) -> list[_Saccade]:
     return saccades
 
 
-def _gaze(times: _Times, saccades: list[_Saccade], yaw: Floats, pitch: Floats) -> dict[str, Floats]:
-    """Gaze relative to the head: fixations minus most of the head rotation."""
-    across, down = [], []
+def _gaze_steps(saccades: list[_Saccade]) -> tuple[_Events, _Events]:
+    """The steps of the gaze across and down."""
+    across, down = list[tuple[float, float, float]](), list[tuple[float, float, float]]()
     for before, saccade in pairwise(saccades):
         takes = 0.03 + 0.0024 * float(np.hypot(saccade.x - before.x, saccade.y - before.y))
         across.append((saccade.at, takes, saccade.x - before.x))
         down.append((saccade.at, takes, saccade.y - before.y))
-    x, y = _steps(times, across), _steps(times, down)
-    return {"gaze_x": x - _STEADY_EYES * yaw, "gaze_y": y - _STEADY_EYES * pitch}
+    return _events(across, 3), _events(down, 3)
 
 
 def _blink_times(seed: int, seconds: float, rate: float, cues: Cues, saccades: list[_Saccade]) -> list[float]:
@@ -235,30 +284,45 @@ def _nearest(marks: _Times, at: float, reach: float, otherwise: float) -> float:
     return best if abs(best - at) < reach else otherwise
 
 
-def _lids(times: _Times, blinks: list[float], draw: np.random.Generator) -> _Times:
-    """Lids close in two or three frames, stay shut for a moment and open more slowly; some only close by half."""
-    lids = np.zeros_like(times)
-    for at in blinks:
+def _blinks(starts: list[float], draw: np.random.Generator) -> _Events:
+    """Blinks as rows of start, factor of their length, and depth; some only close by half."""
+    blinks = []
+    for at in starts:
         slower, half, part = draw.uniform(*_BLINK_LENGTHS), draw.random() < _HALF_BLINKS, draw.uniform(*_HALF_DEPTH)
+        blinks.append((at, slower, part if half else 1.0))
+    return _events(blinks, 3)
+
+
+def _lids(times: _Times, blinks: _Events) -> _Times:
+    """Lids close in two or three frames, stay shut for a moment and open more slowly."""
+    lids = np.zeros_like(times)
+    for at, slower, depth in blinks[slice(*_during(blinks, times, 1.0))]:
         takes, down, shut = slower * BLINK_SECONDS, slower * _LID_DOWN, slower * _LID_SHUT
         first, last = np.searchsorted(times, [at, at + takes])
         x = times[first:last] - at
         rise = np.clip((takes - x) / (takes - down - shut), 0, 1)
-        lid = (part if half else 1.0) * _ease(np.minimum(np.clip(x / down, 0, 1), rise))
+        lid = depth * _ease(np.minimum(np.clip(x / down, 0, 1), rise))
         lids[first:last] = np.maximum(lids[first:last], lid)
     return lids
 
 
-def _breath(times: _Times, seed: int) -> _Times:
-    """Breaths of varying length and depth, 0 (as in the portrait) to about 0.8; inhaling takes 0.4 of the time."""
-    draw, at, total = _draw(seed, "breath"), 0.0, np.zeros_like(times)
-    until = times[-1] if len(times) else 0.0
+def _breaths(until: float, draw: np.random.Generator) -> _Events:
+    """Breaths of varying length and depth as rows of start, duration and depth."""
+    breaths, at = list[tuple[float, float, float]](), 0.0
     while at <= until:
         takes, depth = float(np.clip(draw.normal(1, 0.1), 0.7, 1.3)) / _BREATHS_PER_SECOND, draw.uniform(0.6, 0.9)
+        breaths.append((at, takes, depth))
+        at += takes
+    return _events(breaths, 3)
+
+
+def _breath(times: _Times, breaths: _Events) -> _Times:
+    """0 (as in the portrait) to about 0.8; inhaling takes 0.4 of the time."""
+    total = np.zeros_like(times)
+    for at, takes, depth in breaths[slice(*_during(breaths, times, 10.0))]:
         first, last = np.searchsorted(times, [at, at + takes])
         x = (times[first:last] - at) / takes
         total[first:last] = depth * _ease(np.where(x < 0.4, x / 0.4, (1 - x) / 0.6))
-        at += takes
     return total
 
 
@@ -272,9 +336,12 @@ def _mean_over(values: Floats, seconds: float, rate: float) -> Floats:
     """Moving average (T,) over `seconds` around each frame."""
     half = max(0, round(seconds * rate / 2))
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    at = np.arange(len(values))
-    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
-    return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
+    means = np.empty(len(values), np.float32)
+    for start in range(0, len(values), _BLOCK):  # a long voice would need four arrays of its length
+        at = np.arange(start, min(start + _BLOCK, len(values)))
+        first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
+        means[at] = (sums[last] - sums[first]) / (last - first)
+    return means
 
 
 def _soft_limit(values: _Times, limit: float) -> _Times:

@@ -1,16 +1,16 @@
-"""Speech to face curves on a CPU: log-mel features, a small convolutional network, mouth shaping, idle motion.
+"""Speech to mouth curves on a CPU: log-mel features, a small convolutional network, mouth shaping.
 
 The weights come from `python -m echomimic.train.articulation`, which trains on synthesised speech only. Sound is
 processed as a stream: only the resulting curves grow with its length.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,9 @@ from safetensors import safe_open
 
 from echomimic.data import data_path
 from echomimic.media.loudness import level_loudness
-from echomimic.media.sound import sound_blocks
-from echomimic.mesh.idle import Cues, find_cues, idle_motion
 from echomimic.mesh.mouth_range import jaw_of, spread_of, upper_lip_of
-from echomimic.options import Options
 from echomimic.signals import gaussian_smooth, runs
-from echomimic.types import MOUTH_CURVES, Curves, Floats, Speech
+from echomimic.types import MOUTH_CURVES, Curves, Floats
 
 _Doubles = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
@@ -45,15 +42,16 @@ PRE_EMPHASIS = 0.97
 
 CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "closure")
 """Outputs of the network; `closure` is a logit."""
+FEATURES = len(CHANNELS) + 2
 FEATURE_RATE = 50
 """Outputs per second."""
+EDGE = 50
+"""Outputs of silence at both ends: the network was trained with the onset and offset of speech."""
 CLOSURE_THRESHOLD = 0.5
 """Probability of a labial from which the lips shut."""
 _CHUNK = 40 * BIN
 _MARGIN = (2 * REACH + 2) * BIN
 _TRACT_WARPS = (0.95, 1.0, 1.05)
-_EDGE = BIN
-"""Frames of silence added at both ends: the network was trained with the onset and offset of speech."""
 
 _SPEECH_THRESHOLD, _SPEECH_LEVEL = 0.5, 1.5
 _PAUSE = 0.15
@@ -102,26 +100,20 @@ class SpeechFeatures:
     def __len__(self) -> int:
         return len(self.gap)
 
-
-def predict_curves(speech: Speech, options: Options, frames: int, features: SpeechFeatures | None = None) -> Curves:
-    """All 18 curves of `frames` frames at `options.fps`: the mouth from the voice, the rest from seed and rhythm.
-
-    The mouth rests after the end of the voice, and shuts before the last frame if the voice continues. The same voice,
-    options and count give the same curves. `features` are those of the voice, if it was analyzed before.
-    """
-    features = _first(
-        features or analyze_speech(sound_blocks(speech, SAMPLE_RATE)), math.ceil(frames / options.fps * FEATURE_RATE)
-    )
-    voice = speech_flags(features).astype("float32")
-    cues = Cues(to_frames(voice, frames, options.fps), *find_cues(voice, features.loudness, FEATURE_RATE))
-    idle = idle_motion(frames, options.fps, options.seed, options.motion_strength, options.blink_rate, cues)
-    curves = Curves.rest(frames, options.fps).replace(**idle)
-    return with_mouth(curves, shape_mouth(features, frames, options.fps, options.mouth_strength))
+    def cut(self, first: int, last: int) -> "SpeechFeatures":
+        """The features from `first` up to `last`, without it."""
+        return SpeechFeatures(**{name: values[first:last] for name, values in vars(self).items()})
 
 
-def _first(features: SpeechFeatures, count: int) -> SpeechFeatures:
-    """The first `count` values of all features."""
-    return SpeechFeatures(**{name: values[:count] for name, values in vars(features).items()})
+class Stretch(NamedTuple):
+    """Where a piece of a long clip lies: its first frame, its first feature, and the number of all features."""
+
+    frame: int = 0
+    feature: int = 0
+    features: int | None = None
+
+
+_WHOLE = Stretch()
 
 
 def analyze_speech(
@@ -131,19 +123,26 @@ def analyze_speech(
 
     Each of the `threads` works on 40 s of a long recording at a time.
     """
+    pieces = feature_rows(blocks, network, threads)
+    return SpeechFeatures.from_rows(np.concatenate([np.zeros((0, FEATURES), np.float32), *pieces])[EDGE:-EDGE])
+
+
+def feature_rows(
+    blocks: Iterable[Floats], network: "ArticulationNetwork | None" = None, threads: int = 1
+) -> Iterator[Floats]:
+    """The rows (n, 9) of `SpeechFeatures.from_rows` piece by piece, with `EDGE` more at the start and at the end."""
     network = network or _shipped()[0]
     windows = _windows(_with_edges(mel_blocks(level_loudness(blocks, SAMPLE_RATE))))
-    pieces: list[Floats] = []
 
     def run(window: tuple[Floats, int, int]) -> Floats:
-        power, start, stop = window
-        return _run_network(power, start, stop, network)
+        return _run_network(*window, network)
 
+    if threads == 1:
+        yield from map(run, windows)
+        return
     with ThreadPoolExecutor(threads) as pool:
         while some := list(islice(windows, threads)):  # never all: a window of power is larger than its features
-            pieces += pool.map(run, some)
-    joined = np.concatenate([np.zeros((0, len(CHANNELS) + 2), np.float32), *pieces])[_EDGE // 2 : -_EDGE // 2]
-    return SpeechFeatures.from_rows(joined)
+            yield from pool.map(run, some)
 
 
 def predict_mouth(blocks: Iterable[Floats], frames: int, fps: float, strength: float = 1.0) -> Floats:
@@ -348,7 +347,7 @@ def _shipped() -> tuple[ArticulationNetwork, dict[str, str]]:
 
 
 def _with_edges(powers: Iterable[Floats]) -> Iterator[Floats]:
-    silence = np.zeros((_EDGE, BANDS), np.float32)
+    silence = np.zeros((2 * EDGE, BANDS), np.float32)
     yield silence
     yield from powers
     yield silence
@@ -418,31 +417,37 @@ def labials(features: SpeechFeatures) -> list[tuple[int, int]]:
     return runs((features.closure > CLOSURE_THRESHOLD) & (features.level > _SPEECH_LEVEL))
 
 
-def shape_mouth(features: SpeechFeatures, frames: int, fps: float, strength: float = 1.0) -> Floats:
-    """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound."""
-    gate = _gate(speech_flags(features), features.loudness < _SILENT)
+def shape_mouth(
+    features: SpeechFeatures, frames: int, fps: float, strength: float = 1.0, at: Stretch = _WHOLE
+) -> Floats:
+    """Mouth curves (frames, 6) at `fps`: jaw, spread, upper lip, tuck, closure, tongue; at rest beyond the sound.
+
+    Of a stretch of a clip, `features` reach 2 s further on both sides, unless it ends there.
+    """
+    gate = _gate(speech_flags(features), features.loudness < _SILENT, at)
     firm = gate * min(1.0, strength)
     wide = gate * np.float32(strength)
     loud = np.clip(1 + _smooth(features.loudness, 0.03) / 25, 0, 1.2)
     jaw = jaw_of(features.gap) * (1 - _LOUDNESS_FRACTION + _LOUDNESS_FRACTION * loud)
     columns = [
-        to_frames(jaw * wide, frames, fps),
-        to_frames(spread_of(_smooth(features.width, _CORNER_SMOOTHING)) * wide, frames, fps),
-        to_frames(upper_lip_of(features.upper_lip) * wide, frames, fps),
-        to_frames(np.clip((features.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps),
-        _peaks(_closures(features.closure) * firm, frames, fps),
-        to_frames(np.clip(features.tongue / 0.8, 0, 1) * firm, frames, fps),
+        to_frames(jaw * wide, frames, fps, at),
+        to_frames(spread_of(_smooth(features.width, _CORNER_SMOOTHING)) * wide, frames, fps, at),
+        to_frames(upper_lip_of(features.upper_lip) * wide, frames, fps, at),
+        to_frames(np.clip((features.tuck - 0.15) / 0.5, 0, 1) * firm, frames, fps, at),
+        _peaks(_closures(features.closure) * firm, frames, fps, at),
+        to_frames(np.clip(features.tongue / 0.8, 0, 1) * firm, frames, fps, at),
     ]
     result: Floats = np.stack(columns, axis=1)
     return result.clip(np.array([0, -1, 0, 0, 0, 0], np.float32), np.float32(1), out=result)
 
 
-def to_frames(values: Floats, frames: int, fps: float) -> Floats:
+def to_frames(values: Floats, frames: int, fps: float, at: Stretch = _WHOLE) -> Floats:
     """Sample a curve (T,) at 50 Hz in the middle of each video frame (frames,), averaged over frames above 20 ms."""
     points = max(1, int(np.ceil(FEATURE_RATE / fps)))
     total, known = np.zeros(frames, np.float32), np.append(values, np.float32(0))
+    numbers, places = np.arange(at.frame, at.frame + frames), np.arange(at.feature, at.feature + len(known))
     for offset in (np.arange(points) + 0.5) / points:
-        total += np.interp((np.arange(frames) + offset) * (FEATURE_RATE / fps), np.arange(len(known)), known)
+        total += np.interp((numbers + offset) * (FEATURE_RATE / fps), places, known)
     return total / np.float32(points)
 
 
@@ -455,8 +460,11 @@ def _without_short_runs(flags: _Flags, length: int, value: bool) -> _Flags:
     return result
 
 
-def _gate(speaks: _Flags, silent: _Flags) -> Floats:
-    """1 during speech and short pauses; in longer ones and at both ends closed (T,)."""
+def _gate(speaks: _Flags, silent: _Flags, at: Stretch) -> Floats:
+    """1 during speech and short pauses; in longer ones and at both ends closed (T,).
+
+    At the ends of a stretch that are no ends of the clip only the features beyond it are affected.
+    """
     active = speaks | ~silent
     for start, stop in runs(~active):
         if start > 0 and stop < len(speaks) and stop - start < _PAUSE * FEATURE_RATE:
@@ -464,7 +472,7 @@ def _gate(speaks: _Flags, silent: _Flags) -> Floats:
     for start, stop in runs(~speaks):
         if start == 0 or stop == len(speaks) or stop - start >= _NOISY_PAUSE * FEATURE_RATE:
             active[start:stop] = False
-    times = np.arange(len(active)) / FEATURE_RATE
+    times = np.arange(at.feature, at.feature + len(active)) / FEATURE_RATE
     spoken = np.flatnonzero(active)
     if not len(spoken):
         return np.zeros(len(active), np.float32)
@@ -476,7 +484,8 @@ def _gate(speaks: _Flags, silent: _Flags) -> Floats:
     falling = np.clip(1 - since / haste / _FALL, 0, 1)
     rise = np.where(times < times[spoken[0]], min(_RISE, max(times[spoken[0]], 1e-3)), _RISE)
     rising = np.clip(1 - until / rise, 0, 1)
-    ends = np.minimum(times, times[-1] - times - _LAST) / _ENDS
+    end = times[-1] if at.features is None else (at.features - 1) / FEATURE_RATE
+    ends = np.minimum(times, end - times - _LAST) / _ENDS
     return _ease(np.clip(ends, 0, 1) * np.maximum(falling, rising))
 
 
@@ -505,12 +514,12 @@ def _ease(x: Floats) -> Floats:
     return (x * x * (3 - 2 * x)).astype(np.float32)
 
 
-def _peaks(values: Floats, frames: int, fps: float) -> Floats:
+def _peaks(values: Floats, frames: int, fps: float, at: Stretch) -> Floats:
     """The largest value of a curve (T,) within each video frame (frames,), so that no short closure is lost."""
     known = np.append(values, np.float32(0))
-    edges = np.arange(frames + 1) / fps * FEATURE_RATE
+    edges = np.arange(at.frame, at.frame + frames + 1) / fps * FEATURE_RATE
     first = np.ceil(edges[:-1]) if fps < FEATURE_RATE else np.floor(edges[:-1])
-    first = np.minimum(first.astype(int), len(known) - 1)
-    last = np.minimum(np.ceil(edges[1:]).astype(int), len(known))
+    first = np.minimum(first.astype(int) - at.feature, len(known) - 1)
+    last = np.minimum(np.ceil(edges[1:]).astype(int) - at.feature, len(known))
     spans = np.stack([first, np.maximum(last, first + 1)], axis=1).ravel()  # reduceat: from each index to the next
     return np.maximum.reduceat(np.append(known, np.float32(0)), spans)[::2]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -47,6 +48,21 @@ class Network:
         self._write = [model.tensor(detail["index"]) for detail in model.get_input_details()]
         self._read = [model.tensor(detail["index"]) for detail in model.get_output_details()]
         self._model = model
+        _loaded.add(self)
+
+    def release(self) -> None:
+        """Free the memory of the network until its next call."""
+        with self._lock:
+            self._model, self._read, self._write = None, [], []
+
+
+_loaded: WeakSet[Network] = WeakSet()
+
+
+def release_networks() -> None:
+    """Free the memory of all networks, some 40 MB; each is loaded again at its next call."""
+    for loaded in list(_loaded):
+        loaded.release()
 
 
 @cache
