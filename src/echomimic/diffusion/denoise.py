@@ -12,7 +12,7 @@ from torch import Tensor
 from echomimic.diffusion.attention import KeysValues
 from echomimic.diffusion.context import Window, closed_windows, open_windows, shifted
 from echomimic.diffusion.deep_cache import FEATURE_BYTES, CacheSchedule, full_steps
-from echomimic.diffusion.device import is_out_of_memory
+from echomimic.diffusion.device import indices_on, is_out_of_memory
 from echomimic.diffusion.latent_store import DenoiserState, Held
 from echomimic.diffusion.ranks import SINGLE, Ranks
 from echomimic.diffusion.schedule import Sampler, SamplerName
@@ -110,7 +110,10 @@ StepCallback = Callable[[Tensor], None]
 
 
 class Denoiser:
-    """Denoises clips; `config` and `batch` are reduced as memory runs out. Windows are dealt to the `ranks`."""
+    """Denoises clips; `config` and `batch` are reduced as memory runs out. Windows are dealt to the `ranks`.
+
+    Within a step the host does not wait for the device.
+    """
 
     def __init__(
         self, unet: UNet, conditions: ConditionsOf, config: SamplingConfig, dtype: torch.dtype, ranks: Ranks = SINGLE
@@ -181,8 +184,9 @@ class Denoiser:
                 self._shorten(len(latents))
                 return self._summed(latents, t, step, before, progress)
             for window, prediction in predictions:  # in the order of one process, so that the sums are the same
-                velocity[window] += prediction
-                count[window] += 1
+                places = indices_on(latents.device, window)
+                velocity[places] += prediction
+                count[places] += 1
         return velocity, count
 
     def _shared(
@@ -200,9 +204,10 @@ class Denoiser:
             for place, half in enumerate(halves):
                 mine = [number for number in range(count) if self.ranks.owns(place * count + number)]
                 done = 0
-                for some, predictions in self._predict(latents, t, [windows[number] for number in mine], half):
-                    found[place, mine[done : done + len(some)]] = predictions
-                    done += len(some)
+                for predictions in self._predict(latents, t, [windows[number] for number in mine], half):
+                    for prediction in predictions:
+                        found[place, mine[done]] = prediction
+                        done += 1
                     report(mine[done - 1] + 1)
         except _WindowError:
             failed = True
@@ -212,10 +217,8 @@ class Denoiser:
         guided = found[0] if len(halves) == 1 else found[1] + scale * (found[0] - found[1])
         return list(zip(windows, guided, strict=True))
 
-    def _predict(
-        self, latents: Tensor, t: int, windows: list[Window], half: _Half
-    ) -> Iterator[tuple[list[Window], Tensor]]:
-        """Windows with their velocities (windows, frames, 4, h, w), as many at a time as memory allows."""
+    def _predict(self, latents: Tensor, t: int, windows: list[Window], half: _Half) -> Iterator[Tensor]:
+        """The velocities of the windows (windows, frames, 4, h, w), as many at a time as memory allows."""
         start = 0
         while start < len(windows):
             some = windows[start : start + self.batch]
@@ -227,7 +230,7 @@ class Denoiser:
                 self._make_room(len(some))
                 continue
             start += len(some)
-            yield some, predictions
+            yield predictions
 
     def _shorten(self, frames: int) -> None:
         config, tried = self.config.smaller(frames), min(self.config.size, frames)
@@ -280,9 +283,9 @@ class Denoiser:
         """
         index = [i for window in windows for i in window]
         # channels last: faster convolutions, and tokens become views
-        x = latents[index].to(self.dtype, memory_format=torch.channels_last)
+        x = latents[indices_on(latents.device, index)].to(self.dtype, memory_format=torch.channels_last)
         conditions = self.conditions(index)
-        timestep = torch.tensor([t], device=x.device)
+        timestep = torch.full((1,), t, device=x.device)
 
         def velocity(half: _Half) -> Tensor:
             given = conditions.null() if half == "null" else conditions

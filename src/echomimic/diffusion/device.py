@@ -1,6 +1,6 @@
 """The device and number format of the networks, and moving them on and off the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -47,6 +47,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def _cpu_has_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))
+
+
+def indices_on(device: torch.device, indices: Sequence[int]) -> torch.Tensor:
+    """Indices as a tensor on the device; the host does not wait for the device, as it does to index with a list."""
+    return torch.tensor(indices).to(device, non_blocking=True)
 
 
 def picture_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -35,7 +35,6 @@ Module = TypeVar("Module", bound=nn.Module)
 Built = TypeVar("Built")
 Shapes = Mapping[str, tuple[int, ...]]
 TINY_WIDTHS = (32, 64, 96, 96)
-TINY_DENOISING = replace(DENOISING, channels=TINY_WIDTHS)
 TINY_VAE: dict[str, Any] = {
     **SD_VAE,
     "block_out_channels": (16, 16, 32, 32),
@@ -75,7 +74,7 @@ def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Network
         return nn.Module.to(network.requires_grad_(False).eval(), dtype)  # diffusers' own `to` warns
 
     return Networks(
-        fill(UNet(TINY_DENOISING)),
+        fill(UNet(replace(DENOISING, channels=TINY_WIDTHS))),
         fill(UNet(replace(REFERENCE, channels=TINY_WIDTHS))),
         fill(ConditionEncoder(condition_channels(preset), TINY_WIDTHS[0])),
         fill(build_vae(TINY_VAE)),
@@ -143,7 +142,7 @@ def _config_of(geometry: Geometry) -> UNetConfig:
 def denoising_config(preset: Preset, places: list[Path]) -> UNetConfig:
     """The denoising network of a preset, without its weights; the published one if its file is not in `places`."""
     if not preset.files:
-        return TINY_DENOISING
+        return replace(DENOISING, channels=TINY_WIDTHS)
     path = locate(FILES[preset.files["denoising"]], places)
     geometry = read_geometry(path) if path else None
     return DENOISING if geometry is None else _config_of(geometry)

@@ -64,6 +64,8 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
+        if self.count == 1:
+            return flag
         total = torch.tensor([float(flag)])
         self.add_up(total)
         return bool(total.item() > 0)

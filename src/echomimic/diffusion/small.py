@@ -98,5 +98,5 @@ class MelSpeech(nn.Module):
     def tokens(self, features: Tensor, frames: Sequence[int], fps: float) -> Tensor:
         """What the network hears at video frames: (frames, 10, 88)."""
         windows = windows_of_frames(features, frames, fps)
-        positions = self.positions.to(windows)
+        positions = self.positions.to(windows, non_blocking=True)
         return torch.cat([windows, positions.expand(len(windows), -1, -1)], dim=-1)

@@ -49,7 +49,7 @@ def modern_names(name: str) -> str:
 
 def picture_tensor(pictures: Picture, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(frames, H, W, channels) uint8 to (frames, channels, H, W) in 0..1."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).to(dtype) / 255
 
 

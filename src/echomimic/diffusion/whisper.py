@@ -185,7 +185,7 @@ def rows_of_frames(indices: Sequence[int], fps: float, rows: int) -> npt.NDArray
 
 def windows_of_frames(features: Tensor, indices: Sequence[int], fps: float) -> Tensor:
     """The speech tokens of these video frames: (frames, 50, 384), ordered by time, then by state."""
-    rows = torch.from_numpy(rows_of_frames(indices, fps, len(features))).to(features.device)
+    rows = torch.from_numpy(rows_of_frames(indices, fps, len(features))).to(features.device, non_blocking=True)
     return features[rows].flatten(1, 2)
 
 
