@@ -321,9 +321,7 @@ def run_ray(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(items))),
             num_cpus=threads,
             num_gpus=gpus or None,
-            max_restarts=-1,
-            max_task_retries=MOST_ATTEMPTS + 1,
-        )
+        )  # actors that die are restarted; each counts the attempts of an item in the shared folder
         try:
             yield from (row["outcome"] for row in outcomes.iter_rows())
         except ray.exceptions.RayError as error:

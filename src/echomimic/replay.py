@@ -10,7 +10,7 @@ import numpy as np
 from echomimic import api
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import InputError, VideoError
-from echomimic.media import read_frames, read_video
+from echomimic.media import check_not_input, read_frames, read_video
 from echomimic.provenance import differing_versions, digest, read_record
 from echomimic.types import Clip, Picture, Progress
 
@@ -20,7 +20,7 @@ class Replay:
     """A video that was made again. `equal` is whether all frames are the same as decoded from both files.
 
     `first_difference` is the number of the first other frame, from 0; `mean_difference` is over all frames, in grey
-    values, None if number or size of the frames differ; `reasons` are versions and weights in which the two differ.
+    values, None if number or size of the frames differ; `reasons` are differing versions, weights and formats.
     """
 
     clip: Clip
@@ -45,6 +45,7 @@ def replay(
 
     Raises VideoError for a file without a record, InputError for other inputs than those of the record.
     """
+    check_not_input(output, video)
     record = read_record(video)
     if record is None:
         raise VideoError(f"{video} has no render record; expected a file that echomimic wrote")
@@ -66,7 +67,9 @@ def replay(
     made = read_record(output)
     assert made is not None  # animate has just written it
     parts = [f"frames {part.first} to {part.last - 1} were rendered again with other settings" for part in record.parts]
-    return Replay(clip, first is None, first, mean, (*differing_versions(record, made), *parts))
+    other = video.suffix.lower() != output.suffix.lower()
+    formats = ["another format, which stores other colours"] if other else []
+    return Replay(clip, first is None, first, mean, (*differing_versions(record, made), *parts, *formats))
 
 
 def _check_input(video: Path, name: str, path: Path | None, recorded: str | None) -> None:

@@ -4,6 +4,8 @@ It is a hidden folder beside the output. Every file in it is written under anoth
 holds the render record; work of another record is not used.
 """
 
+import errno
+import os
 import secrets
 import shutil
 import time
@@ -27,6 +29,8 @@ from echomimic.provenance import RenderedPart, RenderRecord, differing_inputs, d
 KEEP_DAYS = 14.0
 """Days after which the work of an interrupted render is deleted."""
 _JOURNAL, _LOCK = "journal.json", "lock"
+_SOUND = 24_000
+"""Bytes of sound in a second of video, at most."""
 _PARTS = (".npz", ".safetensors")
 
 
@@ -51,6 +55,7 @@ class WorkFolder:
     def __init__(self, path: Path, journal: Journal, lock: Lock) -> None:
         self.path, self.journal = path, journal
         self._lock, self._is_usable = lock, True
+        self._saved: dict[int, int] = {}  # bytes of the segments that this run has kept
         self.segments = segment_count(journal.record.frames, journal.record.fps)
         self._stored = {number for number in range(self.segments) if Segment.read(self._segment(number))}
 
@@ -100,8 +105,23 @@ class WorkFolder:
         return Segment.read(self._segment(number)) if number in self._stored else None
 
     def save(self, number: int, segment: Segment) -> None:
-        """Keep a finished segment."""
-        self.write(self._segment(number).name, segment.to_bytes())
+        """Keep a finished segment, unless the disk then lacks room for the video; then those kept are given up."""
+        content = segment.to_bytes()
+        if self._is_usable and self._takes_room(number, len(content)):
+            self._is_usable = False
+            for given_up in self._saved:
+                remove(self._segment(given_up))
+            _note_unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        self.write(self._segment(number).name, content)
+        self._saved[number] = len(content)
+
+    def _takes_room(self, number: int, size: int) -> bool:
+        """Whether the disk has room for the rest of the video, but not for its segments too."""
+        with suppress(OSError):
+            free = shutil.disk_usage(self.path).free
+            rest = (size + _SOUND) * (self.segments - number)
+            return free < 2 * rest and rest <= free + sum(self._saved.values())
+        return False
 
     def _segment(self, number: int) -> Path:
         return self.path / f"segment-{number:06d}.npz"

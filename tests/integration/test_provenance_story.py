@@ -55,6 +55,8 @@ def test_replay_makes_the_same_frames_and_refuses_other_inputs(
     again = ["replay", str(signed), "--speech", str(demo_voice()), "-o", str(tmp_path / "b.mp4")]
     assert run([*again, "--portrait", str(demo_portrait())]) == 0
     assert "the 60 frames are the same" in capsys.readouterr().out
+    assert run([*again[:-1], str(signed), "--portrait", str(demo_portrait())]) == 2
+    assert "is also an input" in capsys.readouterr().err
     assert run([*again, "--portrait", str(demo_voice())]) == 2
     assert "is not the portrait of" in capsys.readouterr().err
     assert run(["replay", str(demo_voice()), *again[2:], "--portrait", str(demo_portrait())]) == 2

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -220,6 +221,21 @@ def test_a_disk_that_refuses_is_named_once(output: Path, monkeypatch: pytest.Mon
         folder.save(2, SEGMENT)
     assert len(said) == 1 and "No space left on device" in said[0]
     assert sorted(path.name for path in folder.path.iterdir() if path.suffix == ".npz") == ["segment-000000.npz"]
+
+
+@pytest.mark.parametrize(("free", "kept"), [(150_000, [0, 1]), (60_000, []), (20_000, [0, 1])])
+def test_segments_leave_the_room_that_the_video_needs(
+    output: Path, monkeypatch: pytest.MonkeyPatch, free: int, kept: list[int]
+) -> None:
+    """Of three segments, two are kept if the disk has room for both, or not even for the video."""
+    folder, _ = opened(output)
+    assert folder is not None
+    folder.save(0, SEGMENT)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with collect_notes() as said:
+        folder.save(1, SEGMENT)
+    assert [path.name for path in sorted(folder.path.glob("*.npz"))] == [f"segment-00000{n}.npz" for n in kept]
+    assert [note.code for note in said] == ["no_work_folder"] * (not kept)
 
 
 def test_old_work_is_deleted_but_for_that_kept_on_purpose(tmp_path: Path) -> None:
