@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from echomimic.data import demo_portrait, demo_voice
-from helpers.web_browser import Tab, WebServer, ask, jobs_of, running_browser, running_server
+from helpers.web_browser import Tab, WebServer, ask, delete_jobs, jobs_of, running_browser, running_server
 
 PLAYS = "document.querySelector('#jobs video')?.currentTime > 0.05"
 PLAYED = """async () => {
@@ -168,41 +168,64 @@ def crash() -> None:
         server.stop()
 
 
-def sustained() -> None:
-    """Memory of the server while many editors are used and closed, and videos are rendered."""
-    portrait, voice = demo_portrait().read_bytes(), demo_voice().read_bytes()
-    with served() as server:
+def use() -> None:
+    """Memory of the server in the use of 45 minutes, without the pauses: editors stay open, videos are rendered.
+
+    Prints what is left afterwards: lines of the log, and folders in the server's data once its jobs are deleted.
+    """
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w") as log:
+        server = WebServer("--data", f"{folder}/data", log=log)
         began, sizes = time.monotonic(), [megabytes(server.process.pid)]
         for number in range(ROUNDS):
-            _use_editor(server.address, portrait, voice, number)
-            sizes.append(megabytes(server.process.pid))
-        shown = ", ".join(f"{sizes[each]}" for each in range(0, len(sizes), max(1, len(sizes) // 10)))
-        minutes = (time.monotonic() - began) / 60
-        renders = len(jobs_of(server.address))
-        print(f"{ROUNDS} editors in {minutes:.0f} min, {renders} renders: {shown} MB, highest {max(sizes)}")
+            _use_editor(server.address, number, watch=lambda: sizes.append(megabytes(server.process.pid)))
+        renders, minutes = len(jobs_of(server.address)), (time.monotonic() - began) / 60
+        shown = ", ".join(str(each) for each in sizes[:: max(1, len(sizes) // 15)])
+        print(f"{ROUNDS} editors left open in {minutes:.1f} min, {renders} renders: {shown} MB, highest {max(sizes)}")
+        while any(job["status"] in ("queued", "running") for job in jobs_of(server.address)):
+            time.sleep(1)
+        print(f"all rendered: {[job['status'] for job in jobs_of(server.address)].count('succeeded')} of {renders}")
+        delete_jobs(server.address)
+        server.stop()
+        left = [str(each.relative_to(folder)) for each in Path(folder, "data").rglob("*") if each.is_file()]
+        print(f"log: {Path(folder, 'log').read_text().splitlines() or 'empty'}; files left: {left}")
 
 
-def _use_editor(address: str, portrait: bytes, voice: bytes, number: int) -> None:
-    """Open an editor: 30 frames, 10 edits, a close-up, the blocks; every third time a render."""
+def _use_editor(address: str, number: int, watch: Callable[[], None]) -> None:
+    """A video on the page, then an editor: 60 frames, previews, 10 edits, hands, blocks; every third time a render."""
     import httpx
 
+    portrait, voice = _picture(number), demo_voice().read_bytes()
     with httpx.Client(base_url=address, timeout=600) as client:
+        client.post("/ui/portraits", files={"portrait": portrait}).raise_for_status()
+        client.post("/ui/voices", files={"speech": voice}).raise_for_status()
         name = client.post("/editor/sessions", files={"portrait": portrait, "speech": voice}).json()["id"]
         here = f"/editor/sessions/{name}"
         for path in ("", "/stretches", "/hands", "/voice"):
-            client.get(here + path)
-        for frame in random.Random(number).sample(range(160), 30):
-            client.get(f"{here}/face/frame/{frame}?close={str(frame % 3 == 0).lower()}")
+            client.get(here + path).raise_for_status()
+        for frame in random.Random(number).sample(range(160), 60):
+            kind = "hands" if frame % 4 == 0 else "face"
+            client.get(f"{here}/{kind}/frame/{frame}?close={str(frame % 3 == 0).lower()}").raise_for_status()
+            watch()
         for curve in ("jaw", "yaw", "smile", "brow", "blink") * 2:
-            record = {"op": "scale_curve", "curve": curve, "gain": 1.1}
-            client.post(f"{here}/face/edits", json={"edits": [record], "at": 3}).raise_for_status()
+            edits = {"edits": [{"op": "scale_curve", "curve": curve, "gain": 1.1}], "at": 3}
+            for path in ("preview", "edits"):
+                client.post(f"{here}/face/{path}", json=edits).raise_for_status()
+        client.get(f"{here}/project").raise_for_status()
         if number % 3 == 0:
             client.post(f"{here}/render", json={"options": {"size": "256"}}).raise_for_status()
+        watch()
 
 
-ROWS: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (first_page, start, playing, cursor, crash, sustained)
-}
+def _picture(number: int) -> bytes:
+    """The example's portrait as a photo of another size each time, up to 12 million pixels."""
+    import cv2
+
+    side = (512, 1024, 2048, 3464)[number % 4]
+    pixels = cv2.resize(cv2.imread(str(demo_portrait())), (side + number, side), interpolation=cv2.INTER_CUBIC)
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
+
+
+ROWS: dict[str, Callable[[], None]] = {each.__name__: each for each in (first_page, start, playing, cursor, crash, use)}
 
 
 def main() -> None:

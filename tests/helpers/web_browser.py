@@ -32,12 +32,12 @@ PICTURES = Path(os.environ["ECHOMIMIC_PICTURES"]) if "ECHOMIMIC_PICTURES" in os.
 
 
 class WebServer:
-    """`echomimic web`, or `serve`, in a process of its own, with its address."""
+    """`echomimic web`, or `serve`, in a process of its own, with its address; `log` receives what it reports."""
 
-    def __init__(self, *extra: str, port: int = 0, command: str = "web") -> None:
+    def __init__(self, *extra: str, port: int = 0, command: str = "web", log: Any = subprocess.DEVNULL) -> None:
         quiet = ["--no-browser"] if command == "web" else []
         words = [sys.executable, "-m", "echomimic", command, "--port", str(port), *quiet, *extra]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         self.address = next(word for word in line.split() if word.startswith("http://"))

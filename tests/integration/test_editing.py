@@ -118,4 +118,4 @@ def test_a_saved_track_holds_landmarks_where_its_curves_put_them(session: Editin
     saved: Any = motion.load_motion(session.face.save(tmp_path / "t.npz"))
     assert saved.image_size == session.face.size
     rows = session.face.curves().values
-    np.testing.assert_allclose(saved.points[5], session.face.prepared.scene.landmarks(rows[5]), atol=1e-3)
+    np.testing.assert_allclose(saved.points[5], session.face.view.rig.points(rows[5]), atol=1e-3)

@@ -132,7 +132,7 @@ def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tm
     session.apply({"hands": [EDIT]})
     saved = motion.load_motion(hands.save(tmp_path / "hands.npz"))
     options = make_options({"size": 256}, preset.defaults)
-    reference = conditioning.prepare_reference(session.portrait, options, preset)
+    reference = conditioning.prepare_reference(session.read_portrait(), options, preset)
     given = fit_to_clip(saved, len(hands.history.track), options)
     shown = conditioning.DrivingFrames(preset, reference, given, options).pictures([0, 12])
     for picture, frame in zip(shown, (0, 12), strict=True):

@@ -17,6 +17,7 @@ from echomimic.apps.server.app import create_app
 from echomimic.apps.server.routes import editor, editor_state
 from echomimic.apps.server.settings import Settings
 from echomimic.editing import EditingSession, _peaks
+from echomimic.editing.views import PortraitView
 from echomimic.media import read_speech, sound_blocks
 from echomimic.types import LandmarkTrack, PoseTrack
 from helpers.waiting import PATIENCE
@@ -144,6 +145,34 @@ def test_an_idle_session_is_closed_and_its_files_are_deleted(
     while folders(tmp_path):
         client.get("/healthz")
     assert client.get(f"{here}/alive").json()["code"] == "session_gone"
+
+
+def test_what_nobody_looks_at_is_released_and_drawn_again(
+    client: TestClient, portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[PortraitView] = []
+    release = PortraitView.release
+
+    def spied(view: PortraitView) -> None:
+        released.append(view)
+        release(view)
+
+    monkeypatch.setattr(PortraitView, "release", spied)
+    monkeypatch.setattr(editor, "_MAX_VIEW_BYTES", 1)
+    first, second = begin(client, portrait_file, voice_file), begin(client, portrait_file, voice_file)
+
+    def drawn(here: str) -> list[bytes]:
+        return [client.get(f"{here}/{kind}/frame/3").content for kind in ("face", "hands")]
+
+    before = drawn(first)
+    assert drawn(second) == before
+    client.post(f"{first}/face/edits", json={"edits": [MUTE]})
+    client.post(f"{first}/face/undo", json={})
+    assert drawn(first) == before
+    assert client.get(f"{second}/face/motion").status_code == 200
+    views = list(dict.fromkeys(released))
+    assert len(released) > len(views) > 1
+    assert sum(view.held_bytes > 0 for view in views) <= 1
 
 
 def test_names_of_any_length_are_only_shown(client: TestClient, head_file: Path, voice_file: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import threading
 import wave
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ from echomimic import motion
 from echomimic.diffusion.condition_images import draw_motion
 from echomimic.editing.handles import Handle, find_handles
 from echomimic.editing.history import EditHistory, Step, curves_of, edit_motion
+from echomimic.editing.views import PortraitView
 from echomimic.errors import FaceError
 from echomimic.landmarks.body import Body, find_body
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
 from echomimic.mesh.alignment import Stretch, Word, align_transcript, find_stretches
-from echomimic.mesh.engine import MeshEngine, PreparedPortrait, clip_curves, own_options
+from echomimic.mesh.engine import clip_curves, own_options
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, SpeechFeatures, analyze_speech
 from echomimic.motion.edits import read_edits
 from echomimic.motion.gestures import portrait_gestures
@@ -90,19 +91,20 @@ class FaceEditor:
         options: Options,
         progress: Progress | None = None,
         features: SpeechFeatures | None = None,
+        read: Callable[[], Portrait] | None = None,
     ) -> None:
-        self._portrait, self._speech, self._options, self._features = portrait, speech, options, features
-        self._engine = MeshEngine()
+        self._speech, self._features = speech, features
+        self.read = read or (lambda: portrait)
         self.load_notes: tuple[Note, ...] = ()
-        self.prepared: PreparedPortrait = self._engine.prepare_portrait(portrait, options)
+        self.view = PortraitView(portrait, options, self.read)
+        self._options = own_options(options, self.view.portrait, speech)
         self.predicted = self._track(None)
         """The track that is predicted from the voice, without edits."""
         self.history: EditHistory[LandmarkTrack] = EditHistory(self.predicted, progress)
 
     def _track(self, loaded: LandmarkTrack | None) -> LandmarkTrack:
         frames = clip_length(self._speech, loaded, self._options)
-        options = own_options(self._options, self.prepared.portrait, self._speech)
-        curves = clip_curves(self._speech, loaded, options, frames, self._features)
+        curves = clip_curves(self._speech, loaded, self._options, frames, self._features)
         points = np.zeros((len(curves), 0, 3), np.float32)
         parts = None if loaded is None else loaded.parts
         return LandmarkTrack(points, self.size, curves.fps, np.ones(len(curves), bool), curves, parts)
@@ -110,7 +112,7 @@ class FaceEditor:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a frame."""
-        return self.prepared.crop.width, self.prepared.crop.height
+        return self.view.size
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -147,19 +149,19 @@ class FaceEditor:
 
     def picture(self, number: int, close: bool = False, track: LandmarkTrack | None = None) -> Picture:
         """(H, W, 3) uint8: a frame of the track, as the mesh engine renders it; with `close` the head alone."""
-        frame = self.render(self.prepared, number, track)
+        frame = self.render(self.view, number, track)
         left, top, right, bottom = self.head if close else (0, 0, *self.size)
         return frame[top:bottom, left:right]
 
-    def render(self, prepared: PreparedPortrait, number: int, track: LandmarkTrack | None = None) -> Picture:
-        """The frame of that number of this portrait, prepared with any crop."""
+    def render(self, view: PortraitView, number: int, track: LandmarkTrack | None = None) -> Picture:
+        """The frame of that number of this portrait, in any crop."""
         curves = self.curves(track)
-        return prepared.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
+        return view.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
 
     @cached_property
     def head(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of a close-up, in pixels of a frame."""
-        points = self.prepared.crop.points(self.prepared.face.landmarks)[:, :2]
+        points = self.view.crop.points(self.view.face.landmarks)[:, :2]
         low, high = points.min(axis=0), points.max(axis=0)
         margin = _MARGIN * (high - low).max()
         left, top = np.clip(low - margin, 0, self.size).astype(int)
@@ -186,7 +188,7 @@ class FaceEditor:
         """The parts of the face that can be dragged in the picture of that frame."""
         curves = self.curves()
         row = curves.values[int(np.clip(number, 0, len(curves) - 1))]
-        return find_handles(self.prepared.scene.landmarks, row, self.head if close else (0, 0, *self.size))
+        return find_handles(self.view.rig.points, row, self.head if close else (0, 0, *self.size))
 
     def load(self, loaded: LandmarkTrack, edits: Step) -> None:
         """Continue with a saved track; its edits can be undone if they made it from this very voice."""
@@ -202,12 +204,9 @@ class FaceEditor:
 
     def save(self, path: Path, options: Options | None = None) -> Path:
         """Write the track with its edits; with `options`, framed as they ask for."""
-        prepared = self.prepared if options is None else MeshEngine().prepare_portrait(self._portrait, options)
-        image_size = (prepared.crop.width, prepared.crop.height)
-        resolved = replace(self.history.track, curves=self.curves(), image_size=image_size)
-        return motion.save_motion(
-            path, motion.follow_curves(resolved, prepared.scene.landmarks), self.history.all_edits
-        )
+        view = self.view if options is None else PortraitView(self.read(), options, self.read)
+        resolved = replace(self.history.track, curves=self.curves(), image_size=view.size)
+        return motion.save_motion(path, motion.follow_curves(resolved, view.rig.points), self.history.all_edits)
 
 
 class HandsEditor:
@@ -224,9 +223,13 @@ class HandsEditor:
     def __init__(
         self, portrait: Portrait, speech: Speech, options: Options, face: FaceEditor, frame_options: Options
     ) -> None:
-        self._portrait, self._speech, self._options = portrait, speech, options
-        self._face, self._frame_options = face, frame_options
+        self._speech, self._options, self._face = speech, options, face
+        self._portrait_size = portrait.width, portrait.height
         self._body = visible_body(portrait)
+        self.view = face.view
+        """The whole picture, as V2 sees it; the face's own if that shows it already."""
+        if frame_options.framing != "full":
+            self.view = PortraitView(portrait, replace(frame_options, framing="full"), face.read, face.view.face)
         with collect_notes() as notes:
             self.predicted = portrait_gestures(portrait, speech, options, self._body)
         self.load_notes = tuple(notes)
@@ -237,18 +240,10 @@ class HandsEditor:
         """Notes about the track, one line each: how it was loaded, and hands that move too fast to be drawn well."""
         return tuple(dict.fromkeys((*self.load_notes, *motion.preflight(self.history.track))))
 
-    @cached_property
-    def prepared(self) -> PreparedPortrait:
-        """The whole picture, as V2 sees it; the face's own if that shows it already."""
-        if self._frame_options.framing == "full":
-            return self._face.prepared
-        options = replace(self._frame_options, framing="full")
-        return MeshEngine().prepare_portrait(self._portrait, options, self._face.prepared.face)
-
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a frame."""
-        return self.prepared.crop.width, self.prepared.crop.height
+        return self.view.size
 
     def values(self, track: PoseTrack | None = None) -> dict[str, Floats]:
         """The curves (T,) by name."""
@@ -258,16 +253,15 @@ class HandsEditor:
         """(H, W, 3) uint8: the mesh engine's frame at that moment, and over it the hands as the network sees them."""
         track = track or self.history.track
         number = int(np.clip(number, 0, len(track) - 1))
-        photo = self._face.render(self.prepared, round(number / track.fps * self._face.history.track.fps))
+        photo = self._face.render(self.view, round(number / track.fps * self._face.history.track.fps))
         return _overlaid(photo, draw_motion(track, number, self.size))
 
     def load(self, loaded: PoseTrack, edits: Step) -> None:
         """Continue with a saved track; its edits can be undone if they made it from this very voice."""
-        size = self._portrait.width, self._portrait.height
         with collect_notes() as notes:
             frames = clip_length(self._speech, loaded, self._options)
             fitted = frames_at(loaded, clip_times(loaded, frames, self._options), self._options.fps)
-        self.load_notes = (*notes, *motion.preflight(loaded, size=size, body=self._body))
+        self.load_notes = (*notes, *motion.preflight(loaded, size=self._portrait_size, body=self._body))
         self.history.load(self.predicted, fitted, edits, _same_hands)
 
     def save(self, path: Path, _options: Options | None = None) -> Path:
@@ -325,14 +319,24 @@ class EditingSession:
 
     def __post_init__(self) -> None:
         self.portrait_file, self.voice_file = Path(self.portrait_file), Path(self.voice_file)
-        self.portrait = read_picture(self.portrait_file)
+        portrait = self.read_portrait()
         self.speech = read_speech(self.voice_file)
-        longer = max(self.portrait.pixels.shape[:2])
-        size = {} if self.given.get("size") or longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
+        self.longer = max(portrait.pixels.shape[:2])
+        """The longer side of the portrait in pixels."""
+        size = {} if self.given.get("size") or self.longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
         self.options: Options = make_options({**self.given, **size})
         self._features = analyze_speech(self._heard(), threads=min(os.cpu_count() or 1, _MOST_THREADS))
-        self.face = FaceEditor(self.portrait, self.speech, self.options, self.progress, self._features)
+        self.face = FaceEditor(portrait, self.speech, self.options, self.progress, self._features, self.read_portrait)
         self._hands: HandsEditor | FaceError | None = None
+
+    def read_portrait(self) -> Portrait:
+        """The picture of the file; it is not kept, since a large one takes more memory than all else."""
+        return read_picture(self.portrait_file)
+
+    @property
+    def views(self) -> list[PortraitView]:
+        """What frames are drawn from, which may be released at any time."""
+        return [self.face.view, *([self._hands.view] if isinstance(self._hands, HandsEditor) else [])]
 
     def _heard(self) -> Iterator[Floats]:
         """The sound of the voice, reported to `hearing` as it is analyzed."""
@@ -350,9 +354,7 @@ class EditingSession:
             if self._hands is None:
                 options = make_options(self.given, find_preset("v2").defaults)
                 try:
-                    self._hands = HandsEditor(
-                        self.face.prepared.portrait, self.speech, options, self.face, self.options
-                    )
+                    self._hands = HandsEditor(self.face.view.portrait, self.speech, options, self.face, self.options)
                 except FaceError as error:
                     self._hands = error
         if isinstance(self._hands, FaceError):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from echomimic.errors import SoundError
 from echomimic.media.espeak import speak_text
@@ -123,8 +122,7 @@ def align_words(speech: Speech, text: str, voice: str = "en-us") -> list[Word]:
     said = speak_text(text, voice)
     if not said.words or len(said.samples) > 2 * LONGEST * said.rate:
         raise SoundError("espeak-ng says nothing of the transcript, or for too long; expected words, at most 3 minutes")
-    samples = resample_poly(said.samples, SAMPLE_RATE, said.rate).astype(np.float32)
-    times = warp(_frames(speech_from_samples(samples, SAMPLE_RATE)), _frames(speech))
+    times = warp(_frames(speech_from_samples(said.samples, said.rate)), _frames(speech))
     return _words(text, said.words, said.phones, len(said.samples) / said.rate, times)
 
 

@@ -23,7 +23,8 @@ from echomimic.landmarks.topology import EYES
 from echomimic.mesh.background import inpaint_background, person_matte
 from echomimic.mesh.eyelids import open_eyes
 from echomimic.mesh.landmarks_to_curves import read_curves
-from echomimic.mesh.renderer import Renderer
+from echomimic.mesh.renderer import Renderer, fitted_rig
+from echomimic.mesh.rig import Rig
 from echomimic.mesh.speech_curves import LONG, SpeechCurves, predict_curves, stretches
 from echomimic.mesh.speech_to_face import SpeechFeatures
 from echomimic.motion.spatial_edits import combine_curves
@@ -51,6 +52,11 @@ class PreparedPortrait:
     crop: Crop
     still_background: bool
     notes: tuple[Note, ...] = ()
+
+    @cached_property
+    def rig(self) -> Rig:
+        """The rig of the face, in pixels of the video; made sooner than the renderer, which has the same."""
+        return fitted_rig(self.crop.cut(self.portrait.pixels), self.crop.points(self.face.landmarks))
 
     @cached_property
     def scene(self) -> Renderer:
@@ -189,7 +195,7 @@ class MeshRender:
 
     def _landmarks(self, row: Floats) -> Floats:
         check_cancelled()
-        return self.prepared.scene.landmarks(row)
+        return self.prepared.rig.points(row)
 
     def frames(self, progress: Progress | None = None, part: Part = WHOLE) -> Iterator[Picture]:
         """Yield (H, W, 3) frames of the portrait speaking."""

@@ -29,6 +29,11 @@ _REACH = 0.35
 """Distance that a frame may move the person outside their outline in the portrait, in face widths."""
 
 
+def fitted_rig(pixels: Picture, landmarks: Floats) -> Rig:
+    """The rig of the face at `landmarks` (478, 3) in a picture (H, W, 3), stiff round the eyes if it has glasses."""
+    return Rig(landmarks, covers_bridge(pixels, np.asarray(landmarks, np.float64)))
+
+
 class Renderer:
     """Renders a portrait of any size with the face at `landmarks` (478, 3) pixels.
 
@@ -41,7 +46,7 @@ class Renderer:
     ) -> None:
         self.pixels = np.ascontiguousarray(pixels)
         self.size = (pixels.shape[1], pixels.shape[0])
-        self.rig = Rig(landmarks, covers_bridge(self.pixels, np.asarray(landmarks, np.float64)))
+        self.rig = fitted_rig(self.pixels, landmarks)
         layered = matte is not None and background is not None
         self.around = Surroundings(self.rig.solid, self.rig.frame, self.size, matte if layered else None)
         self._flat = self.rig.landmarks[:, :2]

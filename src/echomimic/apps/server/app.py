@@ -1,5 +1,6 @@
 """The HTTP application: the API under /v1, the page at / and the editor at /editor."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from echomimic import __version__
 from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import JOB_TYPES
+from echomimic.apps.server.memory import tidy_forever
 from echomimic.apps.server.middleware import CONTENT_TYPE, Metrics, SecurityMiddleware
 from echomimic.apps.server.openapi import describe_api, files_of, make_page, problems
 from echomimic.apps.server.routes import AppState, editor, ui
@@ -33,10 +35,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(tidy_forever())
         async with queue.open():
             yield
             for close in closing:
                 await close()
+        tidying.cancel()
 
     app = FastAPI(
         title="echomimic",

@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +18,10 @@ from echomimic.types import Floats
 
 
 class Network:
-    """A network of `files.FILES`: tensors in, tensors out. It is loaded at its first call; calls are serialized.
+    """A network of `files.FILES`: tensors in, tensors out. It is loaded when it is called, and can be released.
 
-    With `outputs` (tensor numbers of the file) only the operators that lead from `inputs` to them are kept.
+    Calls are serialized. With `outputs` (tensor numbers of the file) only the operators that lead from `inputs` to them
+    are kept.
     """
 
     def __init__(self, name: str, inputs: Sequence[int] = (), outputs: Sequence[int] = ()) -> None:
@@ -28,6 +30,7 @@ class Network:
         self._model: Any = None
         self._read: list[Callable[[], Floats]] = []
         self._write: list[Callable[[], Floats]] = []
+        self._used = 0.0
 
     def __call__(self, *tensors: Floats) -> list[Floats]:
         """The output tensors, in the order of the file or of `outputs`; float32."""
@@ -37,7 +40,16 @@ class Network:
             for write, tensor in zip(self._write, tensors, strict=True):
                 write()[...] = tensor
             self._model.invoke()
+            self._used = time.monotonic()
             return [read().copy() for read in self._read]
+
+    def release(self, unused: float) -> bool:
+        """Free the memory of the network if it has not been called for so many seconds; gives whether it was."""
+        with self._lock:
+            is_idle = self._model is not None and time.monotonic() - self._used >= unused
+            if is_idle:
+                self._model, self._read, self._write = None, [], []
+            return is_idle
 
     def _load(self) -> None:
         content = read_file(self.name)
@@ -50,19 +62,16 @@ class Network:
         self._model = model
         _loaded.add(self)
 
-    def release(self) -> None:
-        """Free the memory of the network until its next call."""
-        with self._lock:
-            self._model, self._read, self._write = None, [], []
-
 
 _loaded: WeakSet[Network] = WeakSet()
 
 
-def release_networks() -> None:
-    """Free the memory of all networks, some 40 MB; each is loaded again at its next call."""
-    for loaded in list(_loaded):
-        loaded.release()
+def release_networks(unused: float = 0.0) -> int:
+    """Free the memory of the networks that have not been called for so many seconds, some 140 MB together.
+
+    Gives how many were freed; each is loaded again at its next call.
+    """
+    return sum(each.release(unused) for each in list(_loaded))
 
 
 @cache

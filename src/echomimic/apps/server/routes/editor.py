@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.server.memory import trim_memory
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.routes.editor_project import add_projects
 from echomimic.apps.server.routes.editor_state import (
@@ -46,6 +47,11 @@ once a minute."""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
 _SWEEP_SECONDS = 60.0
+_MAX_VIEW_BYTES = 80_000_000
+"""Memory of all that frames are drawn from; if it is more, what has not been drawn for the longest time is released,
+and made again with the next frame, which takes about a second."""
+_UNSEEN_SECONDS = 300.0
+"""What has not been drawn for so long is released in any case."""
 
 
 @dataclass
@@ -94,6 +100,21 @@ class EditorSessions:
             with self._lock:
                 found.users -= 1
                 found.used = time.monotonic()
+            self._release_views()
+
+    def _release_views(self) -> None:
+        """Release the views that have not been drawn for a long time, and those that are too many."""
+        with self._lock:
+            views = [view for each in self._sessions.values() for view in set(each.session.views) if view.held_bytes]
+        views.sort(key=lambda view: -view.drawn)
+        held, old, released = 0, time.monotonic() - _UNSEEN_SECONDS, False
+        for number, view in enumerate(views):
+            held += view.held_bytes
+            if view.drawn < old or (number and held > _MAX_VIEW_BYTES):
+                view.release()
+                released = True
+        if released:
+            trim_memory()
 
     @contextmanager
     def hearing(self, upload: Upload) -> Iterator[Progress]:
@@ -155,6 +176,7 @@ class EditorSessions:
                 closed = [each for each in self._oldest_first() if self._close_if_unused(each, _IDLE_SECONDS)]
             for each in closed:
                 await self._state.uploads.discard(each.upload)
+            await run_in_threadpool(self._release_views)
 
 
 Tolerance = Annotated[float, Field(ge=0.01, le=0.9)]

@@ -28,7 +28,7 @@ def session_state(found: Any) -> dict[str, Any]:
         "closures": session.face.closures,
         "edits": {kind: _records(edits) for kind, edits in session.edits.items()},
         "given": dict(session.given),
-        "longer": max(session.portrait.pixels.shape[:2]),
+        "longer": session.longer,
         "first": session.kind,
         "takes": [take.model_dump(mode="json") for take in found.takes],
         "regions": CURVES_OF,
