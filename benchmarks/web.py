@@ -21,17 +21,21 @@ from echomimic.data import demo_portrait, demo_voice
 from helpers.web_browser import Tab, WebServer, ask, delete_jobs, jobs_of, running_browser, running_server
 
 PLAYS = "document.querySelector('#jobs video')?.currentTime > 0.05"
-PLAYED = """async () => {
+MOVED = """async (key) => {
     const began = performance.now(), frame = document.querySelector('#frame')
     const shown = new Promise((done) => {
         new MutationObserver(done).observe(frame, { attributeFilter: ["data-shown"] })
     })
-    document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }))
+    document.body.dispatchEvent(new KeyboardEvent('keydown', { ...key, bubbles: true }))
     await shown; await frame.decode()
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))
     return performance.now() - began
 }"""
-"""Milliseconds from a key press to the painted frame, measured in the page."""
+"""Milliseconds from a press of a key to the painted frame, measured in the page."""
+WAYS: dict[str, tuple[dict[str, object], ...]] = {
+    "frame by frame": ({"key": "ArrowRight"},),
+    "jumps": ({"key": "ArrowRight", "shiftKey": True}, {"key": "ArrowLeft"}),
+}
 RATE, LATENCY = 50_000, 400
 """Bytes a second and milliseconds of a slow connection."""
 LOAD = 10
@@ -114,30 +118,33 @@ def playing() -> None:
 
 
 def cursor() -> None:
-    """Milliseconds from moving the cursor to the painted frame, as the machine is and with `LOAD` busy processes."""
+    """Milliseconds from moving the cursor to the painted frame, as the machine is and with `LOAD` busy processes.
+
+    Frame by frame, where the page asks for the next one beforehand, and by jumps to and fro.
+    """
     with running_server() as address, running_browser() as browser:
-        tab = Tab(browser, address)
-        page = tab.open("/editor")
-        page.wait_for_selector("body[data-ready]")
-        page.click("#example")
-        page.wait_for_selector("#frame[data-shown]")
-        for kind in ("face", "hands"):
-            if kind == "hands":
-                page.press("body", "h")
-                page.wait_for_selector("#frame[data-kind=hands]")
-            print(f"{kind}: cursor -> frame: {_moves(page)}")
-            busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
-            try:
-                print(f"{kind}: cursor -> frame with {LOAD} busy processes: {_moves(page)}")
-            finally:
-                for each in busy:
-                    each.kill()
-                    each.wait()
+        for kind, load in (("face", 0), ("face", LOAD), ("hands", 0), ("hands", LOAD)):
+            for way, keys in WAYS.items():
+                tab = Tab(browser, address)  # with a session of its own, whose frames the browser has not seen
+                page = tab.open("/editor")
+                page.wait_for_selector("body[data-ready]")
+                page.click("#example")
+                page.wait_for_selector("#frame[data-shown]")
+                if kind == "hands":
+                    page.press("body", "h")
+                    page.wait_for_selector("#frame[data-kind=hands]")
+                busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(load)]
+                try:
+                    print(f"{kind}, {way}, {load} busy processes: cursor -> frame: {_moves(page, keys)}")
+                finally:
+                    for each in busy:
+                        each.kill()
+                        each.wait()
+                tab.context.close()
 
 
-def _moves(page: Any, steps: int = 30) -> str:
-    """The next frames, none of which the browser has seen."""
-    waits = sorted(page.evaluate(PLAYED) for _ in range(steps))
+def _moves(page: Any, keys: tuple[dict[str, object], ...], steps: int = 30) -> str:
+    waits = sorted(page.evaluate(MOVED, keys[step % len(keys)]) for step in range(steps))
     tenth = waits[round(0.9 * steps)]
     return f"median {statistics.median(waits):.0f} ms, 90 % within {tenth:.0f} ms, load {os.getloadavg()[0]:.0f}"
 
@@ -181,7 +188,7 @@ def use() -> None:
         renders, minutes = len(jobs_of(server.address)), (time.monotonic() - began) / 60
         shown = ", ".join(str(each) for each in sizes[:: max(1, len(sizes) // 15)])
         print(f"{ROUNDS} editors left open in {minutes:.1f} min, {renders} renders: {shown} MB, highest {max(sizes)}")
-        while any(job["status"] in ("queued", "running") for job in jobs_of(server.address)):
+        while any(job["state"] in ("queued", "running") for job in jobs_of(server.address)):
             time.sleep(1)
         print(f"all rendered: {[job['status'] for job in jobs_of(server.address)].count('succeeded')} of {renders}")
         delete_jobs(server.address)

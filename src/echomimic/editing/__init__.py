@@ -271,16 +271,19 @@ class HandsEditor:
 
 def _overlaid(photo: Picture, hands: Picture) -> Picture:
     """The photo with drawn hands over it, a little bolder than the network sees them."""
-    hands = np.asarray(cv2.dilate(hands, _STROKE), np.uint8)
-    drawn = hands.max(axis=2)
-    left, top, width, height = cv2.boundingRect(drawn)
-    margin = len(_GLOW)
+    left, top, width, height = cv2.boundingRect(cv2.cvtColor(hands, cv2.COLOR_RGB2GRAY))
+    if not width:  # no hand is in the picture
+        return photo
+    margin = len(_GLOW) + len(_STROKE)
     part = np.s_[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
-    near = cv2.blur(cv2.dilate(drawn[part], _GLOW), _GLOW.shape)[..., None] / np.float32(255)
-    opacity = np.float32(_OPACITY) * (drawn[part] > 0)[..., None]
+    bold = cv2.dilate(hands[part], _STROKE)
+    drawn = cv2.max(cv2.max(bold[..., 0], bold[..., 1]), bold[..., 2])
+    near = cv2.blur(cv2.dilate(drawn, _GLOW), _GLOW.shape)
+    seen = cv2.convertScaleAbs(near, alpha=-_SHADE, beta=255)  # how much of the photo remains
+    seen[drawn > 0] = seen[drawn > 0] * (1 - _OPACITY)
+    shaded = cv2.multiply(photo[part], cv2.cvtColor(seen, cv2.COLOR_GRAY2RGB), scale=1 / 255)
     shown = photo.copy()
-    if width:  # else no hand is in the picture
-        shown[part] = photo[part] * (1 - _SHADE * near) * (1 - opacity) + hands[part] * opacity
+    shown[part] = cv2.add(shaded, cv2.convertScaleAbs(bold, alpha=_OPACITY))
     return shown
 
 

@@ -390,7 +390,8 @@ def _warp_bands(features: Floats, warp: float) -> Floats:
     at = np.clip(np.arange(BANDS) * warp, 0, BANDS - 1)
     low = at.astype(int)
     weight = (at - low).astype(np.float32)
-    return features[:, low] * (1 - weight) + features[:, np.minimum(low + 1, BANDS - 1)] * weight
+    warped = features[:, low] * (1 - weight) + features[:, np.minimum(low + 1, BANDS - 1)] * weight
+    return np.ascontiguousarray(warped)  # indexing gave columns, which matrix products read slowly
 
 
 def _run_network(power: Floats, start: int, stop: int, network: ArticulationNetwork) -> Floats:

@@ -309,7 +309,7 @@ def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes
         from echomimic.landmarks.face import shrink
 
         pixels, _ = shrink(pixels, longest)
-    written, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    written, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert written
     return data.tobytes()
 

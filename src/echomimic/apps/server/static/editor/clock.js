@@ -10,7 +10,10 @@ const SNIPPET = 90 // milliseconds of sound that are heard where the cursor is
 let rate = 0 // of a shuttle backwards, below 0
 let scrubbing = 0
 
-export function go(frame) {
+/** Move the cursor; by `stride` frames if keys move it, which is steady from the second time on. */
+export function go(frame, stride = 0) {
+  state.steady = stride !== 0 && stride === state.stride
+  state.stride = stride
   state.cursor = clamp(Math.round(frame), 0, state.doc.frames - 1)
   const { view } = state,
     at = second()

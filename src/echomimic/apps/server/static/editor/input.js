@@ -141,7 +141,7 @@ const withControl = (event) => ({
 
 /** Move the cursor by frames, and let it be heard. @param {number} by */
 function stepped(by) {
-  go(state.cursor + by)
+  go(state.cursor + by, by)
   scrub()
 }
 

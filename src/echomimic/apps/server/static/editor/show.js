@@ -16,20 +16,34 @@ import { drawTrack, drawCurve, drawWave, level, limits, place, readColours } fro
 const CLOSEST = 5 // least average distance of points in pixels
 const PARTS = ["eyes", "brows", "mouth", "pupils", "nose", "head"]
 
+/** The picture that was asked for before the cursor is there, since it is moved on by keys. @type {HTMLImageElement | null} */
+let ahead = null
+
+/** Ask for a frame of the present revision. @param {number} frame */
+function asked(frame) {
+  const picture = new Image(),
+    address = edited(`/frame/${frame}?of=${state.revision}&close=${$("close").checked}`)
+  if (ahead?.getAttribute("src") === address) return ahead
+  picture.src = address
+  return picture
+}
+
 export const showFrame = newest(async () => {
   const began = performance.now(),
-    picture = new Image(),
-    { cursor, kind, revision } = state
-  picture.src = edited(`/frame/${cursor}?of=${revision}&close=${$("close").checked}`)
+    { cursor, kind } = state,
+    picture = asked(cursor)
   try {
     await picture.decode()
   } catch {
+    ahead = null
     return
   }
   if (state.trying || kind !== state.kind) return
   $("frame").src = picture.src
   Object.assign($("frame").dataset, { ms: Math.round(performance.now() - began), shown: cursor, kind })
   if ($("handles-shown").checked || $("handles").childElementCount) showHandles()
+  const next = cursor + state.stride
+  if (state.steady && state.cursor === cursor && next >= 0 && next < state.doc.frames) ahead = asked(next)
 })
 
 export function draw() {

@@ -30,6 +30,8 @@ export const state = {
   chosen: {},
   revision: 0,
   cursor: 0,
+  stride: 0,
+  steady: false,
   curve: "jaw",
   key: -1,
   range: null,
