@@ -138,6 +138,7 @@ class EditorSessions:
             self._sessions[session.id] = OpenSession(session, upload, owner)
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
+        await run_in_threadpool(trim_memory)  # decoding takes several times the picture
         return str(session.id)
 
     def _make_room(self, frames: int) -> list[OpenSession]:

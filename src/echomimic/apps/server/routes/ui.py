@@ -22,6 +22,7 @@ from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.jobs.worker import describe_note
 from echomimic.apps.option_specs import OPTION_SPECS
+from echomimic.apps.server.memory import trim_memory
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.schemas import Problem
 from echomimic.apps.server.settings import MB, Settings
@@ -38,7 +39,7 @@ PAGE_POLICY = (
 _CROP_OPTIONS = ("size", "framing", "face", "face_box", "crop_margin")
 _PREVIEW_SIDE = 640
 _KEPT_PORTRAITS = 4
-_KEPT_PIXELS = 30_000_000
+_KEPT_PIXELS = 12_000_000
 _PEAK_RATE, _PEAKS = 100, 400
 """Peaks a second of a voice, and the number that are sent of it."""
 _DRAFT_STEPS = 0.4
@@ -98,7 +99,9 @@ def _add_checks(router: APIRouter, state: AppState) -> None:
     @router.post("/ui/portraits")
     async def portrait(request: Request) -> dict[str, Any]:
         async with receive(request, state, ("portrait",)) as upload:
-            return await run_in_threadpool(portraits.add, upload)
+            described = await run_in_threadpool(portraits.add, upload)
+        await run_in_threadpool(trim_memory)  # decoding takes several times the picture
+        return described
 
     @router.get("/ui/portraits/{name}")
     def crop(name: str, request: Request) -> dict[str, Any]:
