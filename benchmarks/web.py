@@ -190,7 +190,7 @@ def use() -> None:
         print(f"{ROUNDS} editors left open in {minutes:.1f} min, {renders} renders: {shown} MB, highest {max(sizes)}")
         while any(job["state"] in ("queued", "running") for job in jobs_of(server.address)):
             time.sleep(1)
-        print(f"all rendered: {[job['status'] for job in jobs_of(server.address)].count('succeeded')} of {renders}")
+        print(f"all rendered: {[job['state'] for job in jobs_of(server.address)].count('succeeded')} of {renders}")
         delete_jobs(server.address)
         server.stop()
         left = [str(each.relative_to(folder)) for each in Path(folder, "data").rglob("*") if each.is_file()]
