@@ -1,4 +1,4 @@
-"""What the diffusion network costs: `python benchmarks/diffusion.py count | call | load | length`.
+"""What the diffusion network costs: `python benchmarks/diffusion.py count | call | cached | load | length`.
 
 The network has its published size and random weights, so no checkpoint is needed. `call --compare` alternates with
 the work of the published pipelines in PyTorch's own kernels, on the same machine under the same load.
@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from echomimic.checkpoints import read_tensors
 from echomimic.diffusion.attention import KeysValues, SpatialBlock
+from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.device import DTYPES, choose_device, choose_dtype
 from echomimic.diffusion.kernels import PLAIN, Kernels, measure_kernels
 from echomimic.diffusion.networks import compile_regions, in_format, load_strictly, on_meta, use_kernels
@@ -39,6 +40,7 @@ class OriginalBlock(SpatialBlock):
         portrait: KeysValues | None,
         keep: list[Tensor] | None = None,
         audio_mask: Tensor | None = None,
+        steered: int | None = None,
     ) -> Tensor:
         normed = self.norm1(x)
         seen = torch.cat([normed, portrait.keys.expand(len(x), -1, -1)], dim=1)
@@ -152,6 +154,28 @@ def call(
                 print(f"{'warm-up' if number == 0 else 'call'}{', as the original' * original}: {spent}", flush=True)
 
 
+def cached(side: int, dtype_name: str, device_name: str, threads: int, rounds: int) -> None:
+    """Processor time of three denoising steps with guidance, each whole, and with the deep features of the first."""
+    torch.set_num_threads(threads)
+    device = choose_device(device_name)
+    dtype = choose_dtype(dtype_name, device)
+    unet = random_weights(on_meta(UNet), dtype, device)
+    as_original(unet, False, measure_kernels(device, dtype))
+    x, audio, condition = inputs(side, dtype, device)
+    with torch.inference_mode():
+        conditions = Conditions(audio, condition, unet.project(features_of(unet, side, dtype, device)))
+        print(f"{side}², {FRAMES} frames, {dtype}, {device}, {threads} threads", flush=True)
+        for _ in range(rounds):
+            spent = []
+            for every in (1, 3):
+                began = time.process_time()
+                config = SamplingConfig(3, 2.5, cache=every)
+                for _latents in Denoiser(unet, lambda _: conditions, config, dtype).run(x.float()):
+                    pass
+                spent.append(time.process_time() - began)
+            print(f"{spent[0]:.2f} s, with --cache 3 {spent[1]:.2f} s: {spent[1] / spent[0]:.3f}", flush=True)
+
+
 def peak_of(work: Callable[[], object]) -> tuple[int, ...]:
     """Bytes of this process at most while `work` runs, above what it had before: own, mapped from files, both."""
     done, peaks = threading.Event(), [0, 0, 0]
@@ -228,7 +252,7 @@ def _clip(seconds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["count", "call", "load", "length"])
+    parser.add_argument("what", choices=["count", "call", "cached", "load", "length"])
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
@@ -240,6 +264,8 @@ def main() -> None:
     if given.what == "call":
         settings = given.side, given.dtype, given.device, given.threads, given.rounds, given.compile
         call(*settings, given.compare)
+    elif given.what == "cached":
+        cached(given.side, given.dtype, given.device, given.threads, given.rounds)
     else:
         {"count": count, "load": lambda: load(given.dtype), "length": length}[given.what]()
 

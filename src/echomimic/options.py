@@ -144,6 +144,10 @@ class Options:
         Literal["uniform", "quadratic"],
         _option("diffusion", "with cache, which steps compute all layers: evenly spaced, or denser in the first half"),
     ] = "uniform"
+    guidance_batch: Annotated[
+        bool,
+        _option("diffusion", "both halves of guidance in one call: faster on a large GPU, takes more memory"),
+    ] = False
     device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], _option("machine", "number format of the network")
@@ -253,6 +257,7 @@ class OptionsDict(TypedDict, total=False):
     exact: bool | None
     cache: int | None
     cache_schedule: Literal["uniform", "quadratic"] | None
+    guidance_batch: bool | None
     device: str | None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
     offload: bool | None

@@ -104,7 +104,9 @@ def test_the_plan_is_half_for_a_third_of_the_steps_of_v1() -> None:
 
 def run(network: torch.nn.Module, config: SamplingConfig, **given: Any) -> Tensor:
     noise = torch.randn(9, 4, 2, 2, generator=torch.Generator().manual_seed(1))
-    *_, latents = Denoiser(cast(UNet, network), lambda _: Conditions(), config, torch.float32).run(noise, **given)
+    *_, latents = Denoiser(cast(UNet, network), lambda _: Conditions(torch.ones(4)), config, torch.float32).run(
+        noise, **given
+    )
     return latents
 
 
@@ -145,3 +147,19 @@ def test_without_memory_for_features_the_render_goes_on() -> None:
     with collect_notes() as notes:
         run(network := Small(), CLIP)
     assert [note.code for note in notes] == ["cache_dropped"] and network.outer == 0
+
+
+@pytest.mark.parametrize("cache", [1, 3])
+def test_halves_of_guidance_are_computed_apart_where_memory_runs_out(cache: int) -> None:
+    class Small(StandIn):
+        def forward(self, x: Tensor, *given: Any, deep: DeepFeatures | None = None) -> Tensor:
+            if len(x) > CLIP.size:
+                raise torch.OutOfMemoryError
+            return super().forward(x, *given, deep=deep)
+
+    config = replace(CLIP, cache=cache)
+    with collect_notes() as notes:
+        found = run(Small(), replace(config, guidance_batch=True))
+    assert [note.code for note in notes] == ["guidance_batch_dropped"]
+    assert torch.equal(found, run(StandIn(), config))
+    assert torch.equal(found, run(StandIn(), replace(config, guidance_batch=True)))

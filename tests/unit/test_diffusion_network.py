@@ -1,6 +1,7 @@
 """Ours vs theirs: the UNets, the condition encoder and four whole loops, at a tiny width with weights by rule."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -134,6 +135,24 @@ def test_windows_in_one_call_do_not_see_each_other(unet) -> None:
     x, t = frames_first(wave((1, 4, 6, 16, 16), 0.05, 0.1)), torch.tensor([7])
     apart = torch.cat([unet(x[:3], t), unet(x[3:], t)])
     assert torch.allclose(unet(x, t, frames=3), apart, atol=1e-5)
+
+
+def test_both_halves_of_guidance_in_one_call_are_those_of_two(unet, reference, encoders) -> None:
+    portrait = unet.project(reference.features(wave((1, 4, 16, 16), 0.071, 0.5)))
+    x, audio, t = frames_first(wave((1, 4, 6, 16, 16), 0.05, 0.1)), wave((6, 50, 384), 0.011, 0.3), torch.tensor([7])
+    for condition in (encoders[1](mask()), encoders[3](drawing(6))):
+        two = torch.cat([unet(x, t, audio, condition, portrait, 3), unet(x, t, frames=3)])
+        one = unet(torch.cat([x, x]), t, audio, condition, portrait, 3)
+        assert (one - two).abs().max() < 1e-5
+
+    def conditions(frames: Sequence[int]) -> Conditions:
+        return Conditions(audio[list(frames)], condition[list(frames)], portrait)
+
+    config, found = SamplingConfig(1, 2.5, size=4, overlap=1, batch=2), []
+    for at_once in (False, True):
+        denoiser = Denoiser(unet, conditions, replace(config, guidance_batch=at_once), torch.float32)
+        found += [*denoiser.run(first_noise(6, 16, 16, seed=0, clamp=1.5))]
+    assert (found[0] - found[1]).abs().max() < 1e-5
 
 
 LOOPS = {

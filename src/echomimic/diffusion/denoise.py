@@ -51,7 +51,8 @@ class SamplingConfig:
 
     `divide` false leaves the sum over overlapping windows undivided, as the first pipeline did at guidance ≤ 1.
     `min_size` is how short windows may become if memory runs out; `span` limits the windows to those that touch it.
-    One of `cache` steps computes all layers of the network; the windows stay until the next such step.
+    With `guidance_batch` both halves of guidance go into one call. One of `cache` steps computes all layers of the
+    network; the windows stay until the next such step.
     """
 
     steps: int
@@ -66,6 +67,7 @@ class SamplingConfig:
     divide: bool = True
     min_size: int = MIN_WINDOW
     span: tuple[int, int] | None = None
+    guidance_batch: bool = False
     cache: int = 1
     cache_schedule: CacheSchedule = "uniform"
 
@@ -97,7 +99,7 @@ class SamplingConfig:
         )
 
 
-_Half = Literal["conditional", "null"] | None
+_Half = Literal["conditional", "null", "both"] | None
 """One of the two calls of classifier-free guidance; None is their guided sum."""
 
 
@@ -120,6 +122,7 @@ class Denoiser:
     ) -> None:
         self.unet, self.conditions, self.config, self.dtype = unet, conditions, config, dtype
         self.batch, self.ranks = config.batch, ranks
+        self._guides_at_once = config.guidance_batch
         self._deep: dict[object, DeepFeatures] = {}
         self._is_caching = config.cache > 1
 
@@ -257,7 +260,14 @@ class Denoiser:
         return self._deep.get(key)
 
     def _make_room(self, tried: int) -> None:
-        """Give up the cache, or else halve the batch."""
+        """Compute the halves of guidance one after the other, or else give up the cache, or else halve the batch."""
+        if self._guides_at_once and self.config.guidance_scale > 1:
+            self._guides_at_once = False
+            note(
+                "guidance_batch_dropped",
+                "both halves of guidance at once do not fit the device's memory; continuing without `guidance_batch`",
+            )
+            return
         if not self._deep:
             self._halve(tried)
             return
@@ -285,15 +295,17 @@ class Denoiser:
         # channels last: faster convolutions, and tokens become views
         x = latents[indices_on(latents.device, index)].to(self.dtype, memory_format=torch.channels_last)
         conditions = self.conditions(index)
-        timestep = torch.full((1,), t, device=x.device)
+        timestep, frames = torch.full((1,), t, device=x.device), len(windows[0])
 
         def velocity(half: _Half) -> Tensor:
             given = conditions.null() if half == "null" else conditions
             deep = self._features((half, *map(tuple, windows)))
-            out = self.unet(x, timestep, given.audio, given.condition, given.portrait, len(windows[0]), deep=deep)
-            return out.float().unflatten(0, (len(windows), -1))
+            latents = torch.cat([x, x]) if half == "both" else x
+            out = self.unet(latents, timestep, given.audio, given.condition, given.portrait, frames, deep=deep)
+            return out.float().unflatten(0, (-1, len(windows), frames))
 
         if half is not None or self.config.guidance_scale <= 1:
-            return velocity(half)
-        conditional, null = velocity("conditional"), velocity("null")
+            return velocity(half)[0]
+        at_once = self._guides_at_once and conditions.audio is not None
+        conditional, null = velocity("both") if at_once else (velocity("conditional")[0], velocity("null")[0])
         return null + self.config.guidance_scale * (conditional - null)

@@ -412,6 +412,7 @@ def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
         min_size=options.context_frames if options.exact else MIN_WINDOW,
+        guidance_batch=options.guidance_batch,
         cache=1 if options.exact else options.cache,
         cache_schedule=options.cache_schedule,
         divide=not options.exact or options.guidance_scale > 1 or preset.name.endswith("-acc"),

@@ -300,7 +300,8 @@ def peak_megabytes(preset: Preset, options: Options, device: torch.device, size:
     dtype = choose_dtype(options.dtype, device)
     sizes = [FILES[name].elements * dtype.itemsize for name in dict.fromkeys(preset.files.values())]
     weights = max(sizes, default=0) * 2 if options.offload else sum(sizes)
-    windows = options.context_frames * options.context_batch
+    halves = 2 if options.guidance_batch and options.guidance_scale > 1 else 1
+    windows = halves * options.context_frames * options.context_batch
     denoising = windows * (width // FACTOR) * (height // FACTOR) * NETWORK_WIDTH * dtype.itemsize
     decoding = DECODED * width * height * DECODER_WIDTH * picture_dtype(dtype, device).itemsize
     return (weights + max(denoising, decoding)) // 2**20

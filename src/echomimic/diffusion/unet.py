@@ -91,7 +91,10 @@ class DeepFeatures:
 
 @dataclass(frozen=True)
 class StageInputs:
-    """The inputs of all layers besides the latents: see `UNet.forward`. `portrait` yields in layer order."""
+    """The inputs of all layers besides the latents: see `UNet.forward`. `portrait` yields in layer order.
+
+    Frames from `steered` on have the null condition.
+    """
 
     emb: Tensor
     audio: Tensor | None
@@ -99,6 +102,7 @@ class StageInputs:
     frames: int
     keep: list[Tensor] | None = None
     audio_mask: Tensor | None = None
+    steered: int | None = None
 
 
 class Stage(nn.Module):
@@ -115,7 +119,8 @@ class Stage(nn.Module):
         """The `i`-th resnet, with the attention and the motion module that follow it, if any."""
         x = self.resnets[i](x, inputs.emb)
         if i < len(self.attentions):
-            x = self.attentions[i](x, inputs.audio, next(inputs.portrait), inputs.keep, inputs.audio_mask)
+            portrait = next(inputs.portrait)
+            x = self.attentions[i](x, inputs.audio, portrait, inputs.keep, inputs.audio_mask, inputs.steered)
         return self.motion_modules[i](x, inputs.frames) if i < len(self.motion_modules) else x
 
 
@@ -173,6 +178,12 @@ class UpStage(Stage):
         return self.upsamplers[0](x, skips[-1].shape[-2:]) if hasattr(self, "upsamplers") else x
 
 
+def _added(x: Tensor, condition: Tensor, steered: int | None) -> Tensor:
+    """The features of the condition picture added to the frames before `steered`."""
+    added = x[:steered] + condition
+    return added if steered is None else torch.cat([added, x[steered:]])
+
+
 class UNet(nn.Module):
     """The denoising network, or with `REFERENCE` the reference network."""
 
@@ -215,7 +226,8 @@ class UNet(nn.Module):
         Args:
             x: latents (windows · frames, 4, h, w).
             t: timestep, (1,) or one for each frame.
-            audio: speech around each frame (windows · frames, tokens, audio_dim); None is silence, at no cost.
+            audio: speech around each frame (windows · frames, tokens, audio_dim); None is silence, at no cost. If it
+                has fewer frames than x, the others have the null condition: the second half of guidance.
             condition: features of the driving picture (1 | windows · frames, channels[0], h, w).
             portrait: what `project` returned; None leaves the portrait out.
             frames: how many frames a window has; default: x is one window.
@@ -229,9 +241,10 @@ class UNet(nn.Module):
         if known and portrait is not None:
             portrait = [*portrait[: OUTER_LAYERS - 1], *portrait[-OUTER_LAYERS:]]
         source = iter(portrait) if portrait is not None else repeat(None)
-        inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask)
+        steered = None if audio is None or len(audio) == len(x) else len(audio)
+        inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask, steered)
         x = self.conv_in(x)
-        skips = [x if condition is None else x + condition]
+        skips = [x if condition is None else _added(x, condition, steered)]
         if known:
             for i in range(OUTER_LAYERS - 1):
                 skips.append(cast(Stage, self.down_blocks[0]).layer(i, skips[-1], inputs))
