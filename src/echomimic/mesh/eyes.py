@@ -211,9 +211,9 @@ def _lookup(t: Floats, curves: Sequence[tuple[Array, Array]]) -> list[Floats]:
     """The curves (positions, values) at each of `t` (h, w), as float32."""
     low, high = float(t.min()), float(t.max())
     steps = np.linspace(low, high, _STEPS)
-    table = np.stack([np.interp(steps, *curve) for curve in curves], 1).astype(np.float32)
     at = (t - np.float32(low)) * np.float32((_STEPS - 1) / max(high - low, 1e-6)) + np.float32(0.5)
-    return list(np.moveaxis(table[at.astype(np.int32)], -1, 0))
+    nearest = at.astype(np.intp)
+    return [np.interp(steps, *curve).astype(np.float32)[nearest] for curve in curves]
 
 
 def _composite(patch: Pixels, layer: Pixels, at: Floats, share: float | Floats = 1.0) -> Pixels:

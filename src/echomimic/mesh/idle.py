@@ -23,8 +23,8 @@ _Events = npt.NDArray[np.float64]
 HEAD_SPREAD = {"yaw": 2.4, "pitch": 2.7, "roll": 1.6}
 """Standard deviations in degrees at motion strength 1, without the nods on stressed syllables."""
 NODS, RAISES = (3.4, 7.6), (0.2, 0.55)
-"""Ranges of nods in degrees and of raised brows on stressed syllables. Nods are as large as that because only half to
-two thirds of one is visible in a warped photo (measured with a landmark detector on rendered frames)."""
+"""Ranges of nods in degrees and of raised brows on stressed syllables. A landmark detector sees about four fifths of a
+nod in a warped photo."""
 _NODDED, _RAISED = 0.9, 0.75
 """Fractions of the stressed syllables that have them."""
 BLINK_SECONDS = 0.32

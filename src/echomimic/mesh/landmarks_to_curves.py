@@ -57,10 +57,15 @@ def _hold_invalid_frames(track: LandmarkTrack) -> Floats:
 
 
 def _head(points: Floats) -> dict[str, Floats]:
-    """Head rotation in degrees and translation of the neck in face widths, each relative to its median."""
+    """Head rotation in degrees and translation of the neck in face widths, each relative to its median.
+
+    As in the rig, rotations are about the axes of the picture: relative to the mean rotation, not to the template's, or
+    a nod of a turned head would count as a turn.
+    """
     rig = _template_rig()
     fits = [align(face_template(), face) for face in points]
-    turned = np.array([angles(fit.rotation) for fit in fits], np.float32)
+    left, _, right = np.linalg.svd(np.mean([fit.rotation for fit in fits], axis=0))
+    turned = np.array([angles(fit.rotation @ (left @ right).T) for fit in fits], np.float32)
     neck = np.array([fit.apply(rig.frame.pivot[None].astype(np.float32))[0, :2] for fit in fits])
     place = neck / (rig.frame.face_width * float(np.median([fit.scale for fit in fits])))
     values = np.concatenate([turned, place], axis=1)

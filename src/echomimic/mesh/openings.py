@@ -112,14 +112,25 @@ class Opening:
 
     def skin(self, portrait: Pixels, pose: Pose, box: Box, split: Array) -> Pixels:
         """(h, w, C): the skin in `box` above and below the curve `split`; `portrait` is enlarged by `FINER`."""
-        target = Grid.over(box, self.cell)
-        sides = []
-        for field in self.fields:
-            motion = field.motion(pose.moved, pose.drives)
-            motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), self._even), np.float32)
-            found = backward(motion, field.grid, target, 5, FINER)
-            sides.append(np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8))
-        return blend(sides[0], sides[1], below(split, box))
+        middle = bounds(split, (0, 2, 0, 2), self.size)
+        high = max(box[1], min(middle[1], box[3]))
+        low = max(high, min(middle[3], box[3]))
+        # rows of the grid begin where they would begin for the whole box
+        first = box[1] + (high - box[1]) // self.cell * self.cell
+        upper = self._side(0, portrait, pose, (box[0], box[1], box[2], low))
+        lower = self._side(1, portrait, pose, (box[0], first, box[2], box[3]))
+        both = blend(
+            upper[high - box[1] :], lower[high - first : low - first], below(split, (box[0], high, box[2], low))
+        )
+        return np.concatenate([upper[: high - box[1]], both, lower[low - first :]])
+
+    def _side(self, side: int, portrait: Pixels, pose: Pose, box: Box) -> Pixels:
+        """The skin in `box` as the field of one side moves it."""
+        field, target = self.fields[side], Grid.over(box, self.cell)
+        motion = field.motion(pose.moved, pose.drives)
+        motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), self._even), np.float32)
+        found = backward(motion, field.grid, target, 5, FINER)
+        return np.asarray(sample(portrait, enlarge(found, target, box)), np.uint8)
 
 
 def put(frame: Pixels, patch: Pixels, box: Box, edge: float) -> None:

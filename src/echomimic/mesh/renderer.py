@@ -25,6 +25,8 @@ from echomimic.types import CURVE_NAMES, Floats, Picture
 Array = npt.NDArray[np.float64]
 _SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
 _EASE = 0.006
+_BAND = 4
+"""Rows of the far grid whose person is drawn as one rectangle."""
 _REACH = 0.35
 """Distance that a frame may move the person outside their outline in the portrait, in face widths."""
 
@@ -60,6 +62,8 @@ class Renderer:
         if matte is not None and background is not None:
             source, self.background = self._split_layers(source, matte, background)
         self._portrait = enlarged(source)
+        self._still = self._without_person()
+        self._occupied = self._occupied_blocks()
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
@@ -84,15 +88,16 @@ class Renderer:
     def frame(self, row: Floats) -> Picture:
         """(H, W, 3) uint8 RGB: the portrait under one row of curves."""
         pose = self._pose(row)
-        frame, shade = self._warp(pose)
+        frame, shade, spans = self._warp(pose)
         for eye in self.eyes:
             eye.paint(frame, pose)
         self.mouth.paint(frame, self._portrait, pose)
         if shade:
             shade.apply(frame)
-        out = self.pixels.copy()
-        left, top, right, bottom = self.box
-        out[top:bottom, left:right] = self._composite_background(frame[top:bottom, left:right])
+        out = self._still.copy()
+        for left, top, right, bottom in spans:
+            part = slice(top, bottom), slice(left, right)
+            out[part] = frame[part] if self.background is None else composite(frame[part], self.background[part])
         return out
 
     def _pose(self, row: Floats) -> Pose:
@@ -104,21 +109,62 @@ class Renderer:
         drives = _drives(turn, shift, float(row[_SWAY]), float(row[_BREATH]))
         return Pose(row, points, (carried[:, :2] - self._flat).astype(np.float32), turn, shift, drives)
 
-    def _warp(self, pose: Pose) -> tuple[Pixels, Shade | None]:
-        """(H, W, C): the warped portrait, without mouth and eyes; and the light on its face, if it changes."""
-        left, top, right, bottom = self.box
+    def _warp(self, pose: Pose) -> tuple[Pixels, Shade | None, list[Box]]:
+        """The warped portrait (H, W, C) without mouth and eyes, the light on its face, if it changes, and the
+        rectangles that hold the person; all else is transparent."""
+        left, top = self.box[:2]
         far = Grid.over(self.box, self._far_cell)
-        places = enlarge(self._sources(self._far, pose, far), far, self.box)
+        found = self._sources(self._far, pose, far)
+        places = enlarge(found, far, self.box)
         box = _meet(bounds(pose.points[list(mesh.OVAL)], self._face_margin(), self.size), self.box)
+        spans = self._spans(found, box)
         shade = None
         if box[2] > box[0] and box[3] > box[1]:
             near = Grid.over(box, self._face_cell)
             found = self._sources(self._face, pose, near)
             places[box[1] - top : box[3] - top, box[0] - left : box[2] - left] = enlarge(found, near, box)
             shade = self._shading.shade(pose, found / np.float32(FINER), near, box)
-        frame = np.empty((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
-        frame[top:bottom, left:right] = sample(self._portrait, places)
-        return frame, shade
+        frame = np.zeros((self.size[1], self.size[0], self._portrait.shape[2]), np.uint8)
+        for x, y, right, bottom in spans:
+            frame[y:bottom, x:right] = sample(self._portrait, places[y - top : bottom - top, x - left : right - left])
+        return frame, shade, spans
+
+    def _spans(self, found: Floats, face: Box) -> list[Box]:
+        """Rectangles of the frame, one below the other, that hold all of the person and the box of the `face`."""
+        left, top, right, bottom = self.box
+        if self._occupied is None:
+            return [self.box]
+        cell = self._far_cell
+        at = (found * np.float32(1 / (FINER * cell))).astype(np.intp)
+        rows, columns = (np.clip(at[..., k], 0, self._occupied.shape[1 - k] - 1) for k in (1, 0))
+        person = self._occupied[rows, columns]
+        spans = []
+        for row in range(0, len(person), _BAND):
+            low, high = top + row * cell, min(top + (row + _BAND) * cell, bottom)
+            # points of the grid are the centres of its cells; those of row and column 1 are the first in the box
+            seen = np.flatnonzero(person[row + 1 : row + _BAND + 1].any(0))
+            ends = [(left + (int(seen[0]) - 1) * cell - 1, left + int(seen[-1]) * cell + 1)] if len(seen) else []
+            ends += [(face[0], face[2])] if face[1] < high and face[3] > low else []
+            if ends and high > low:
+                spans.append((max(left, min(a for a, _ in ends)), low, min(right, max(b for _, b in ends)), high))
+        return spans
+
+    def _without_person(self) -> Picture:
+        """The picture with the background where the person may move."""
+        still = self.pixels.copy()
+        if self.background is not None:
+            left, top, right, bottom = self.box
+            still[top:bottom, left:right] = self.background[top:bottom, left:right]
+        return still
+
+    def _occupied_blocks(self) -> npt.NDArray[np.bool_] | None:
+        """(rows, columns): blocks of `_far_cell` pixels of the portrait from which the person is not further away than
+        the sources of a cell of the frame can lie apart."""
+        if self.background is None:
+            return None
+        alpha, cell = self._portrait[::FINER, ::FINER, 3], self._far_cell
+        near = cv2.dilate(alpha, np.ones((2 * int(1.4 * cell) + 3,) * 2, np.uint8))
+        return np.asarray(near[cell // 2 :: cell, cell // 2 :: cell] > 0)
 
     def _sources(self, field: Field, pose: Pose, grid: Grid) -> Floats:
         """(rows, columns, 2): positions in the enlarged portrait from which the points of `grid` are sampled."""
@@ -126,13 +172,6 @@ class Renderer:
         # without it, edges of triangles and of the face would bend straight lines
         motion = np.asarray(cv2.GaussianBlur(motion, (0, 0), 0.8), np.float32)
         return backward(motion, field.grid, grid, 4, FINER)
-
-    def _composite_background(self, frame: Pixels) -> Picture:
-        """Composite the moved person over the background."""
-        if self.background is None:
-            return frame
-        left, top, right, bottom = self.box
-        return composite(frame, self.background[top:bottom, left:right])
 
     def _face_margin(self) -> tuple[float, float, float, float]:
         side = 0.12 * self.rig.frame.face_height

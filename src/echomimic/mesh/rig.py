@@ -31,6 +31,9 @@ _SMILE = (0.34, 0.42)
 """Mouth widths, in face widths, of a mouth at rest and of a full smile."""
 GAP_AT_FULL_JAW = 0.56
 STEEPEST = 1.8
+_RELIEF = 1.4
+"""Factor of the limited depths: the limit leaves two thirds of the distance from the nose to the ears, so that a turn
+of 10 degrees looked like one of 6 or 7."""
 SNAP = 0.012
 """Gaps below this fraction of the mouth width close, because a dark hairline between lips looks like an error."""
 UPPER_FRACTION = 0.35
@@ -325,7 +328,7 @@ def measure(points: Array) -> Frame:
 
 
 def _limit_slopes(points: Array) -> Array:
-    """The points with their depth slope limited to `STEEPEST` at the rim and 1.5 times that inside, for the nose."""
+    """The points with their depth slope limited to `STEEPEST` at the rim and 1.5 times that inside, times `_RELIEF`."""
     flat, depth = points[:, :2], points[:, 2]
     apart = np.sqrt(((flat[:, None] - flat[None]) ** 2).sum(2))
     inward = apart[:, list(mesh.OVAL)].min(1) / (0.2 * np.ptp(flat[:, 0]))
@@ -333,7 +336,7 @@ def _limit_slopes(points: Array) -> Array:
     rise = np.minimum(steep[:, None], steep[None]) * apart
     for _ in range(3):
         depth = (depth[None] + rise).min(1)
-    return np.column_stack([flat, depth])
+    return np.column_stack([flat, _RELIEF * depth])
 
 
 def _with_flat_eyes(points: Array, frame: Frame) -> Array:

@@ -44,11 +44,15 @@ class Grid:
         columns, rows = (-(-(high - low) // cell) + 2 for low, high in ((box[0], box[2]), (box[1], box[3])))
         return cls(box[0] - cell + half, box[1] - cell + half, cell, columns, rows)
 
+    def axes(self) -> tuple[Floats, Floats]:
+        """x (columns,) and y (rows, 1) of the points in pixels."""
+        x, y = (np.arange(count, dtype=np.float32) * self.cell for count in (self.columns, self.rows))
+        return x + np.float32(self.left), (y + np.float32(self.top))[:, None]
+
     def points(self) -> Floats:
         """(rows, columns, 2) float32 pixels."""
         points = np.empty((self.rows, self.columns, 2), np.float32)
-        points[..., 0] = np.arange(self.columns, dtype=np.float32) * self.cell + np.float32(self.left)
-        points[..., 1] = (np.arange(self.rows, dtype=np.float32) * self.cell + np.float32(self.top))[:, None]
+        points[..., 0], points[..., 1] = self.axes()
         return points
 
 
@@ -201,26 +205,34 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
     `motion` is given on `source`. Newton's method solves y = x + d(x): for the skin that stretches over a closing eye,
     fixed-point iteration would diverge.
     """
-    goal = target.points()
-    unbend = _inverse_slopes(motion, source.cell)
-    origin, cell = np.array([source.left, source.top], np.float32), np.float32(1 / source.cell)
-    mean = motion.reshape(-1, 2).mean(0)
-    found, at = np.empty_like(goal), np.empty_like(goal)
-    for axis in (0, 1):
-        found[..., axis] = goal[..., axis] - mean[axis]
-    m = unbend
+    goal = target.axes()
+    slopes = _inverse_slopes(motion, source.cell)
+    cell, corner = np.float32(1 / source.cell), (np.float32(source.left), np.float32(source.top))
+    shape = (target.rows, target.columns)
+    found = [
+        np.broadcast_to(to - np.float32(m), shape).copy() for to, m in zip(goal, cv2.mean(motion)[:2], strict=True)
+    ]
     for step in range(steps):
-        for axis in (0, 1):
-            at[..., axis] = (found[..., axis] - origin[axis]) * cell
-        miss = sample(motion, at)
-        miss += found
-        miss -= goal
+        at = [(x - low) * cell for x, low in zip(found, corner, strict=True)]
+        miss = _sample_planes(motion, at)
+        for off, x, to in zip(miss, found, goal, strict=True):
+            off += x
+            off -= to
         if step < _NEWTON_STEPS:
-            m = sample(unbend, at)
+            unbend = _sample_planes(slopes, at)
         for axis in (0, 1):
-            found[..., axis] -= m[..., axis] * miss[..., 0]
-            found[..., axis] -= m[..., 2 + axis] * miss[..., 1]
-    return found if scale == 1.0 else found * np.float32(scale)
+            found[axis] -= unbend[axis] * miss[0]
+            found[axis] -= unbend[2 + axis] * miss[1]
+    return np.asarray(cv2.merge([x * np.float32(scale) for x in found]), np.float32)
+
+
+def _sample_planes(field: Floats, at: list[Floats]) -> list[Floats]:
+    """The channels of a field at positions whose x and y are planes: numpy is slow along axes of two elements."""
+    return _planes(cv2.remap(field, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _planes(field: npt.NDArray[Any]) -> list[Floats]:
+    return [np.asarray(plane, np.float32) for plane in cv2.split(field)]
 
 
 _NEWTON_STEPS = 2
@@ -231,18 +243,28 @@ _MOST = 1.7
 
 def _inverse_slopes(motion: Floats, cell: int) -> Floats:
     """(rows, columns, 4): the inverse of (identity + Jacobian of the motion), column by column."""
-    down, right = (np.empty_like(motion), np.empty_like(motion))
-    half = np.float32(0.5 / cell)
-    right[:, 1:-1] = (motion[:, 2:] - motion[:, :-2]) * half
-    down[1:-1] = (motion[2:] - motion[:-2]) * half
-    right[:, 0], right[:, -1], down[0], down[-1] = right[:, 1], right[:, -2], down[1], down[-2]
-    a, c = 1 + right[..., 0], right[..., 1]
-    b, d = down[..., 0], 1 + down[..., 1]
+    planes = []
+    across, below = _planes(motion)
+    (a, b), (c, d) = _gradient(across, cell), _gradient(below, cell)
+    a += 1
+    d += 1
     area = 1 / np.maximum(a * d - b * c, np.float32(0.2))
-    inverse = np.empty((*area.shape, 4), np.float32)
-    for column, slope in enumerate((d, -c, -b, a)):
-        np.multiply(slope, area, out=inverse[..., column])
-    return np.clip(inverse, -1, _MOST, out=inverse)
+    for slope in (d, -c, -b, a):
+        slope *= area
+        planes.append(np.minimum(np.maximum(slope, np.float32(-1)), np.float32(_MOST)))
+    return np.asarray(cv2.merge(planes), np.float32)
+
+
+def _gradient(plane: Floats, cell: int) -> tuple[Floats, Floats]:
+    """(rows, columns) each: central differences across and down; the border repeats its neighbour's."""
+    right, down = np.empty_like(plane), np.empty_like(plane)
+    half = np.float32(0.5 / cell)
+    np.subtract(plane[:, 2:], plane[:, :-2], out=right[:, 1:-1])
+    np.subtract(plane[2:], plane[:-2], out=down[1:-1])
+    right[:, 0], right[:, -1], down[0], down[-1] = right[:, 1], right[:, -2], down[1], down[-2]
+    right *= half
+    down *= half
+    return right, down
 
 
 def enlarge(found: Floats, grid: Grid, box: Box) -> Floats:
