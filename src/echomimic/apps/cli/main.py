@@ -317,7 +317,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "--debug" not in given and not os.environ.get("ECHOMIMIC_DEBUG"):
         quiet_libraries()
-    code = run(given)
+    try:
+        code = run(given)
+    except _Stopped as stop:  # while the last line was written
+        code = stop.exit_code
     for signum in _STOP_SIGNALS:  # torchrun sends one to a process that has told its error and is about to end
         signal.signal(signum, signal.SIG_DFL)
     sys.exit(code)
