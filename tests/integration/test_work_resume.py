@@ -17,6 +17,7 @@ from echomimic import api
 from echomimic.engines import Engine
 from echomimic.errors import OptionError, OutputError
 from echomimic.files import work_path
+from echomimic.inputs import InputCache
 from echomimic.media import read_video
 from echomimic.options import WorkOptions
 from echomimic.provenance import read_record
@@ -50,9 +51,11 @@ def inputs(head_file: Path, voice_file: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def engine(kept_networks: None) -> Engine:
+def engine(kept_networks: None) -> Iterator[Engine]:
     """The engine of all small diffusion renders: building its networks takes longer than rendering."""
-    return api.load("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echomimic.diffusion.networks.TINY_WIDTHS", (32,))
+        yield api.load("tiny")
 
 
 @pytest.fixture
@@ -60,11 +63,18 @@ def tiny(engine: Engine) -> dict[str, Any]:
     return {**TINY, "engine": engine}
 
 
+@pytest.fixture(scope="module")
+def mesh() -> dict[str, Any]:
+    """The options of all mesh renders, with one engine: finding the face takes longer than rendering."""
+    return {**MESH, "engine": api.load("mesh"), "inputs": InputCache()}
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from echomimic import api
 from echomimic.files import work_path
+from echomimic.inputs import InputCache
 
 portrait, voice, output = map(Path, sys.argv[1:])
 finished = work_path(output) / "segment-000001.npz"
@@ -80,7 +90,7 @@ api.animate(portrait, voice, output=output, progress=kill, preset="mesh", size=6
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
 def test_a_mesh_render_that_is_killed_and_then_stopped_has_the_same_bytes(
-    inputs: tuple[Path, Path], tmp_path: Path
+    inputs: tuple[Path, Path], tmp_path: Path, mesh: dict[str, Any]
 ) -> None:
     made, whole = tmp_path / "made.mp4", tmp_path / "whole.mp4"
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, (*inputs, made))], check=False, timeout=120)
@@ -91,17 +101,19 @@ def test_a_mesh_render_that_is_killed_and_then_stopped_has_the_same_bytes(
             raise CutOff
 
     with pytest.raises(CutOff):
-        api.animate(*inputs, output=made, progress=stop, **MESH)
-    clip = api.animate(*inputs, output=made, work=WorkOptions(resume=True), **MESH)
+        api.animate(*inputs, output=made, progress=stop, **mesh)
+    clip = api.animate(*inputs, output=made, work=WorkOptions(resume=True), **mesh)
     assert "resumes at frame 30 of 44" in clip.notes and clip.frames == 44
-    api.animate(*inputs, output=whole, **MESH)
+    api.animate(*inputs, output=whole, **mesh)
     np.testing.assert_array_equal(frames_of(made), frames_of(whole))  # the records name other loaded libraries
     assert {path.name for path in tmp_path.iterdir()} == {"made.mp4", "whole.mp4"}
 
 
 @pytest.mark.parametrize("name", ["made.gif", "made"])
-def test_a_gif_and_a_folder_of_pictures_go_on(inputs: tuple[Path, Path], tmp_path: Path, name: str) -> None:
-    made, whole, mesh = tmp_path / name, tmp_path / name.replace("made", "whole"), {**MESH, "frames": 32}
+def test_a_gif_and_a_folder_of_pictures_go_on(
+    inputs: tuple[Path, Path], tmp_path: Path, name: str, mesh: dict[str, Any]
+) -> None:
+    made, whole, mesh = tmp_path / name, tmp_path / name.replace("made", "whole"), {**mesh, "frames": 32}
 
     def stop(done: int, total: int) -> None:
         if (work_path(made) / "segment-000001.npz").exists():
@@ -140,11 +152,11 @@ def test_a_diffusion_render_goes_on_after_a_step_and_after_a_segment(
 
 
 def test_a_span_of_a_mesh_video_is_that_of_a_whole_render_and_nothing_else_changes(
-    inputs: tuple[Path, Path], tmp_path: Path
+    inputs: tuple[Path, Path], tmp_path: Path, mesh: dict[str, Any]
 ) -> None:
     video, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
-    changed = {**MESH, "motion_strength": 2.0}
-    api.animate(*inputs, output=video, work=KEEP, **MESH)
+    changed = {**mesh, "motion_strength": 2.0}
+    api.animate(*inputs, output=video, work=KEEP, **mesh)
     before, data = frames_of(video), video.read_bytes()
     with pytest.raises(OptionError, match="the video lasts 4"):
         api.animate(*inputs, output=video, work=WorkOptions(start=4.5), **changed)

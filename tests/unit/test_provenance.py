@@ -102,12 +102,12 @@ def test_a_mark_cannot_be_seen_and_cancels_over_time() -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ""])
 def test_a_mark_is_found_in_a_file(tmp_path: Path, suffix: str) -> None:
-    found = find_mark(write(tmp_path / f"a{suffix}", marked(textured_frames())))
+    found = find_mark(write(tmp_path / f"a{suffix}", marked(textured_frames(50))))
     assert found.found and found.payload == PAYLOAD, found
 
 
 def test_a_mark_survives_a_resize_a_crop_and_another_start(tmp_path: Path) -> None:
-    frames = marked(textured_frames(100))
+    frames = marked(textured_frames(75))
     small = [np.asarray(cv2.resize(frame, (128, 128), interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]
     assert find_mark(write(tmp_path / "small.mp4", small)).payload == PAYLOAD
     cropped = [frame[12:-12, 12:-12] for frame in frames[13:]]
