@@ -36,7 +36,7 @@ from echomimic.diffusion.attention import KeysValues, UNetConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.conditioning import ConditioningFrame
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
-from echomimic.diffusion.device import DTYPES, choose_device, is_out_of_memory
+from echomimic.diffusion.device import DTYPES, choose_device, is_out_of_memory, move
 from echomimic.diffusion.engine import DECODE_BATCH, DiffusionEngine, DiffusionRender
 from echomimic.diffusion.kernels import PLAIN, USUAL
 from echomimic.diffusion.networks import (
@@ -75,6 +75,8 @@ class Size:
     geometry: Geometry | None
     vae: dict[str, Any]
     clip_frames: int
+    warm_up: int
+    """Frames of a clip that warms up."""
     seconds: float
     """How long a call is repeated."""
 
@@ -83,8 +85,8 @@ SMALL = Geometry(
     channels=(32, 64), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(16, 32, 96, 256), speech="mel"
 )
 SIZES = {
-    "full": Size({"v1": 512, "v2": 768}, None, SD_VAE, 96, 1.0),
-    "tiny": Size({"v1": 64, "v2": 64}, SMALL, TINY_VAE, 14, 0.0),
+    "full": Size({"v1": 512, "v2": 768}, None, SD_VAE, 96, WINDOW + 1, 1.0),
+    "tiny": Size({"v1": 64, "v2": 64}, SMALL, TINY_VAE, 4, 0, 0.0),
 }
 
 
@@ -96,7 +98,7 @@ class Bench:
     size: Size
     folder: Path
     engine: DiffusionEngine | None = None
-    held: tuple[str, str, bool] | None = None
+    held: tuple[str, str, bool, bool] | None = None
     outputs: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     @property
@@ -122,15 +124,15 @@ class Bench:
                     write_geometry(path.parent, geometry)
         return self.folder
 
-    def networks(self, family: str, dtype: str, compiled: bool = False) -> Networks:
+    def networks(self, family: str, dtype: str, compiled: bool = False, quantized: bool = False) -> Networks:
         """The networks of a family as the engine loads them, on the device; the last ones are kept."""
-        if self.held != (family, dtype, compiled):
+        if self.held != (family, dtype, compiled, quantized):
             self.release()
             weights = self.weights
             self.engine = DiffusionEngine(PRESETS[PRESET[family]], weights)
-            self.held = (family, dtype, compiled)
+            self.held = (family, dtype, compiled, quantized)
         assert self.engine is not None
-        networks = self.engine.networks(self.device, DTYPES[dtype], compiled)
+        networks = self.engine.networks(self.device, DTYPES[dtype], compiled, quantized)
         for part in vars(networks).values():
             move(part, self.device)
         return networks
@@ -154,11 +156,9 @@ class Bench:
     def milliseconds(self, work: Callable[[], object]) -> float:
         """The median time of one call, after one to warm up."""
         self.seconds(work)
-        times: list[float] = []
-        while len(times) < 3 or (sum(times) < self.size.seconds and len(times) < 20):
+        times = [self.seconds(work)]
+        while sum(times) < (4 if len(times) < 3 else 1) * self.size.seconds and len(times) < 20:
             times.append(self.seconds(work))
-            if sum(times) > 4 * self.size.seconds:
-                break
         return 1000 * statistics.median(times)
 
     def seconds(self, work: Callable[[], object]) -> float:
@@ -176,14 +176,6 @@ class Bench:
     def latents(self, family: str) -> tuple[int, int]:
         side = self.size.sides[family] // FACTOR
         return side, side
-
-
-def move(module: nn.Module, device: torch.device) -> None:
-    """Move a network to the device as the engine does."""
-    if device.type == "cpu":
-        nn.Module.to(module, device)  # diffusers' own `to` warns
-    else:
-        nn.Module.to(module, device, memory_format=torch.channels_last)
 
 
 def random_tensors(networks: Networks, part: str) -> dict[str, Tensor]:
@@ -389,8 +381,7 @@ def vae(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
 
 def render_of(bench: Bench, family: str, dtype: str, frames: int, **options: Any) -> DiffusionRender:
     """A prepared clip of noise, without a face."""
-    compiled = options.get("compile", False)
-    bench.networks(family, dtype, compiled)
+    bench.networks(family, dtype, options.get("compile", False), options.get("quantize") == "int8")
     if options.get("offload"):  # its networks are on no device yet
         bench.release()
     engine = bench.engine or DiffusionEngine(PRESETS[PRESET[family]], bench.weights)
@@ -409,10 +400,11 @@ def render_of(bench: Bench, family: str, dtype: str, frames: int, **options: Any
     return DiffusionRender(engine, voice, given, prepared, bench.device, frame, frames)
 
 
-def clip(bench: Bench, family: str, dtype: str, **options: Any) -> Iterator[Row]:
-    """Frames a second of a whole clip in its file: reference pass, 6 steps, decoding, encoding."""
-    list(render_of(bench, family, dtype, WINDOW + 1, **options).frames())
-    render = render_of(bench, family, dtype, bench.size.clip_frames, **options)
+def clip(bench: Bench, family: str, dtype: str, length: int = 0, **options: Any) -> Iterator[Row]:
+    """Frames a second of a whole clip in its file: reference pass, 6 steps or as given, decoding, encoding."""
+    if bench.size.warm_up:
+        list(render_of(bench, family, dtype, bench.size.warm_up, **options).frames())
+    render = render_of(bench, family, dtype, length or bench.size.clip_frames, **options)
     bench.clear()
     began = time.perf_counter()
     stages: list[float] = []
@@ -435,7 +427,7 @@ def clip(bench: Bench, family: str, dtype: str, **options: Any) -> Iterator[Row]
     notes = [how, f"{count} frames in {taken:.2f} s, of them {stages[0]:.2f} s to the first window done"]
     notes += [f"{stages[-1]:.2f} s to the first frame", bench.peak()]
     case = f"{PRESET[family]} {bench.size.sides[family]}² {dtype}" + f", {words}" * bool(words)
-    yield Row("offload" if "offload" in options else "clip", case, count / taken, "frames/s", joined(notes))
+    yield Row("clip", case, count / taken, "frames/s", joined(notes))
 
 
 def ladder(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
@@ -510,10 +502,12 @@ PIECES: dict[str, Piece] = {
 }
 PIECES |= {"graph": partial(call, how="graph"), "compile": partial(call, how="compiled")}
 PIECES |= {"offload": partial(clip, offload=True), "compiled-clip": partial(clip, compile=True)}
+PIECES |= {"quantize": partial(clip, quantize="int8")}
+PIECES |= {f"cache-{n}": partial(clip, length=30, steps=30, guidance_scale=2.5, cache=n) for n in (1, 3)}
 PLAN = """
 v1 float32: parity load reference call
 v1 float16: load call vae
-v1 bfloat16: load reference call graph batch clip ladder offload
+v1 bfloat16: load reference call graph batch clip ladder offload quantize cache-1 cache-3
 v2 float32: call
 v2 float16: call vae
 v2 bfloat16: load reference call graph batch clip

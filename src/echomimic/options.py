@@ -156,6 +156,10 @@ class Options:
         False
     )
     compile: Annotated[bool, _option("machine", "compile the network: slow to start, faster for many clips")] = False
+    quantize: Annotated[
+        Literal["none", "int8"],
+        _option("machine", "'int8' keeps weights of linear layers in int8: less memory, less exact; needs torchao"),
+    ] = "none"
     workers: Annotated[int, _option("machine", "threads that render; 0 uses one per core", low=0, high=64, step=1)] = 0
 
     @model_validator(mode="wrap")
@@ -168,6 +172,11 @@ class Options:
             return cast("Options", handler(data))
         except ValidationError as error:
             raise _option_error(error) from None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights become int8; never with `exact`."""
+        return self.quantize == "int8" and not self.exact
 
     @field_validator("face_box", mode="before")
     @classmethod
@@ -262,6 +271,7 @@ class OptionsDict(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
     offload: bool | None
     compile: bool | None
+    quantize: Literal["none", "int8"] | None
     workers: int | None
 
 

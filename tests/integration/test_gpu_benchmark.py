@@ -24,7 +24,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_pieces_give_figures_or_reasons(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = "v1 float32: parity call\nv1 bfloat16: call graph ladder comfy\nv2 bfloat16: clip vae"
+    plan = "v1 float32: parity call\nv1 bfloat16: call graph ladder comfy\nv2 bfloat16: offload vae"
     monkeypatch.setattr(gpu, "PLAN", plan)
     monkeypatch.setattr(gpu, "find_spec", lambda name: None if name == "comfy" else gpu)
     rows = {(row.piece, row.case): row for row in gpu.main([*TINY, "--to", str(tmp_path)])}
@@ -33,7 +33,8 @@ def test_pieces_give_figures_or_reasons(gpu: ModuleType, tmp_path: Path, monkeyp
     call = rows["call", "v1 64² bfloat16, guided, eager"]
     assert call.value > 0 and call.note.endswith("TFLOP/s")
     assert 0 < rows["error", "v1 64² bfloat16, guided, against float32"].value < 0.1
-    assert rows["clip", "v2-acc 64² bfloat16"].value > 0 and "encoded" in rows["clip", "v2-acc 64² bfloat16"].note
+    clip = rows["clip", "v2-acc 64² bfloat16, offload True"]
+    assert clip.value > 0 and "encoded" in clip.note
     assert rows["vae", "v2 64² bfloat16, decoding, 4 at once"].unit == "ms a frame"
     reasons = {piece: rows[piece, "v1 64² bfloat16"].note for piece in ("graph", "ladder", "comfy")}
     assert reasons["graph"] == reasons["ladder"] == gpu.NO_CUDA and "ComfyUI" in reasons["comfy"]

@@ -81,6 +81,7 @@ def test_a_face_box_is_read_from_text() -> None:
         ({"fps": "29;97"}, "option `fps` is '29;97'; expected a number from 1 to 120: 25, 23.976 or 30000/1001"),
         ({"fps": float("nan")}, "option `fps` is nan; expected"),
         ({"cache": 0}, "option `cache` is 0; expected 1 to 10"),
+        ({"quantize": "int4"}, "option `quantize` is 'int4'; expected 'none' or 'int8'"),
         ({"cache_schedule": "linear"}, "option `cache_schedule` is 'linear'; expected 'uniform' or 'quadratic'"),
         ({"size": "63"}, "option `size` is 63; expected 64 to 4096"),
         ({"size": "1.5"}, "option `size` is 1.5; expected a whole number from 64 to 4096"),

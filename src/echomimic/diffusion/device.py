@@ -65,16 +65,22 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
+def move(module: nn.Module, device: torch.device) -> None:
+    """Move a module to a device, channels last on an accelerator."""
+    with torch.inference_mode(False), torch.no_grad():  # quantized weights cannot be moved in inference mode
+        if device.type == "cpu":  # weights may be mapped from their file: leave them there
+            module.to(device)
+        else:
+            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 @contextmanager
 def resident(module: nn.Module, device: torch.device, offload: bool) -> Iterator[None]:
     """Keep the module on `device` inside the block; with `offload` it is moved to the CPU afterwards."""
-    if device.type == "cpu":  # weights may be mapped from their file: leave them there
-        module.to(device)
-    else:
-        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(module, device)
     try:
         yield
     finally:
         if offload and device.type != "cpu":
-            module.to("cpu")
+            move(module, torch.device("cpu"))
             torch.get_device_module(device).empty_cache()  # torch.accelerator has none for Apple's GPUs

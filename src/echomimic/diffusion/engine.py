@@ -22,7 +22,7 @@ from echomimic.diffusion.conditioning import (
 )
 from echomimic.diffusion.deep_cache import CachePlan, plan_cache
 from echomimic.diffusion.denoise import MIN_WINDOW, Conditions, ConditionsOf, Denoiser, SamplingConfig, StepCallback
-from echomimic.diffusion.device import choose_device, choose_dtype, resident
+from echomimic.diffusion.device import choose_device, choose_dtype, move, resident
 from echomimic.diffusion.latent_store import DenoiserState, LatentStore
 from echomimic.diffusion.lora import merge_lora_file
 from echomimic.diffusion.networks import (
@@ -34,6 +34,7 @@ from echomimic.diffusion.networks import (
     peak_megabytes,
     tiny_networks,
 )
+from echomimic.diffusion.quantize import quantize_linear, require_torchao
 from echomimic.diffusion.ranks import SINGLE, Ranks, launched_ranks
 from echomimic.diffusion.schedule import first_noise
 from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
@@ -90,6 +91,8 @@ class DiffusionEngine:
             if motion is not None:
                 motion = fit_motion(motion, frame, options, self.preset, align=align)
             num_frames = self._num_frames(speech, motion, options)
+            if options.quantize != "none":
+                _note_quantized(options)
             if options.cache > 1:
                 self._note_saving(options, num_frames, frame.size, choose_dtype(options.dtype, device))
         self.ranks.join(device)
@@ -129,11 +132,13 @@ class DiffusionEngine:
             share=planned.flops / planned.whole_flops,
         )
 
-    def networks(self, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Networks:
+    def networks(
+        self, device: torch.device, dtype: torch.dtype, compiled: bool = False, quantized: bool = False
+    ) -> Networks:
         """The preset's networks; the last ones are kept. Raises WeightsError."""
         if self._given is not None:
             return self._given
-        wanted = (device, dtype, compiled)
+        wanted = (device, dtype, compiled, quantized)
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None  # the old ones go before the new ones come
             networks = (
@@ -144,7 +149,10 @@ class DiffusionEngine:
             if self.lora:
                 parts = {"denoising": networks.denoising, "reference": networks.reference}
                 merge_lora_file(parts, self.lora, self.preset.name)
-            if device.type != "cpu":
+            if quantized:
+                quantize_linear(networks.denoising)
+                quantize_linear(networks.reference)
+            elif device.type != "cpu":
                 fuse_projections(networks)
             if compiled:
                 compile_regions(networks.denoising)
@@ -223,7 +231,10 @@ class DiffusionRender:
         """
         preset, options, frame = self.engine.preset, self.options, self.frame
         driving = DrivingFrames(preset, frame, self._driving, options)
-        networks, ranks = self.engine.networks(self.device, self.dtype, options.compile), self.engine.ranks
+        networks, ranks = (
+            self.engine.networks(self.device, self.dtype, options.compile, options.quantized),
+            self.engine.ranks,
+        )
         if ranks.is_first:
             ranks.broadcast(json.dumps((part.first, part.last)).encode())
         run = _ClipStages(networks, self.device, self.dtype, options, preset, ranks)
@@ -267,6 +278,15 @@ def load_engine(
     With `ranks` it shares the work of a clip with the other processes that torchrun started.
     """
     return DiffusionEngine(preset, weights, predict, device, lora, ranks=launched_ranks() if ranks else SINGLE)
+
+
+def _note_quantized(options: Options) -> None:
+    """Say what `quantize` does. Raises SetupError if its package is missing."""
+    if options.quantized:
+        require_torchao()
+        note("weights_quantized", "weights of linear layers become int8: less memory; the frames change a little")
+    else:
+        note("quantize_not_exact", "`quantize` is not used with `exact`: weights keep the number format of the network")
 
 
 class _TwoStageProgress:
@@ -321,8 +341,8 @@ class _ClipStages:
             reference = networks.reference.features(latents.to(self.device, self.dtype))
         if options.exact:  # the original rounds them, whatever it computes in
             reference = [feature.half().to(self.dtype) for feature in reference]
-        networks.denoising.to(self.device)
-        networks.condition.to(self.device)
+        move(networks.denoising, self.device)
+        move(networks.condition, self.device)
         portrait = networks.denoising.project(reference)
 
         def encoded(frames: Sequence[int]) -> Tensor:

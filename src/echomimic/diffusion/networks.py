@@ -23,6 +23,7 @@ from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
 from echomimic.diffusion.kernels import Kernels, choose_kernels
+from echomimic.diffusion.quantize import QUANTIZED
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
@@ -298,7 +299,10 @@ def peak_megabytes(preset: Preset, options: Options, device: torch.device, size:
     """
     width, height = size
     dtype = choose_dtype(options.dtype, device)
-    sizes = [FILES[name].elements * dtype.itemsize for name in dict.fromkeys(preset.files.values())]
+    sizes = [FILES[name].elements * dtype.itemsize for name in preset.files.values()]
+    if options.quantized:
+        smaller = (QUANTIZED.get(part, 0) * (dtype.itemsize - 1) for part in preset.files)
+        sizes = [size - less for size, less in zip(sizes, smaller, strict=True)]
     weights = max(sizes, default=0) * 2 if options.offload else sum(sizes)
     halves = 2 if options.guidance_batch and options.guidance_scale > 1 else 1
     windows = halves * options.context_frames * options.context_batch

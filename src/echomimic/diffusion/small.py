@@ -72,6 +72,9 @@ class LinearCodec(nn.Module):
         blocks = (latents.permute(0, 2, 3, 1) * self.scale) @ self.basis.T + self.mean
         return _Decoded(F.pixel_shuffle(blocks.permute(0, 3, 1, 2), FACTOR))
 
+    def enable_tiling(self) -> None:
+        """Do nothing: blocks are independent, and their memory is small."""
+
 
 class MelSpeech(nn.Module):
     """Speech features without a network: normalized log-mel rows at 50 Hz, and their position around a frame."""

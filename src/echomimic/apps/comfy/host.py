@@ -300,7 +300,7 @@ class ModelManagement:
             return
         if self._known is None:  # make room before the weights are loaded
             management.free_memory(megabytes * 2**20, place)
-        networks = self._engine.networks(place, choose_dtype(options.dtype, place), options.compile)
+        networks = self._engine.networks(place, choose_dtype(options.dtype, place), options.compile, options.quantized)
         if self._known is None or self._known[0] is not networks:
             self._known = (networks, _patcher(networks, place, management.unet_offload_device()))
         management.load_models_gpu([self._known[1]], memory_required=megabytes * 2**20)

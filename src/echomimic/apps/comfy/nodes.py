@@ -108,8 +108,9 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             default="voice",
             tooltip="voice: the voice alone; landmarks: also a face's motion, given or generated from the voice",
         )
-        machine = widgets.make_inputs(io, (name for name in widgets.MACHINE if name != "workers"))
+        machine = widgets.make_inputs(io, (name for name in widgets.MACHINE if name not in ("workers", *widgets.LATER)))
         machine.append(io.Boolean.Input("fetch", default=False, optional=True, tooltip=FETCH))
+        machine += widgets.make_inputs(io, widgets.LATER)
         versions = {
             "mesh": widgets.make_inputs(io, ("workers",)),
             "V1": [drive, speed, *machine],

@@ -25,6 +25,8 @@ def _widget_name(option: str) -> str:
 
 
 _SPECS = {_widget_name(spec.name): spec for spec in OPTION_SPECS}
+LATER = ("quantize",)
+"""Options that Load shows behind `fetch`, since saved workflows keep values by position."""
 MACHINE = tuple(name for name, spec in _SPECS.items() if spec.group == GROUPS["machine"] and name not in SET_BY_HOST)
 RENDER = tuple(name for name, spec in _SPECS.items() if spec.group != GROUPS["machine"] and name not in OF_FILES)
 
