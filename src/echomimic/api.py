@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from echomimic.work import WorkFolder
 
 Source = str | Path
+_MOST_EDIT_TEXT = 20_000
+"""Characters of edits that a render record holds in full."""
 SHORT_SECONDS = 3.0
 """Length of a clip up to which the mesh engine keeps no work folder."""
 
@@ -402,6 +404,20 @@ def _record(run: _PreparedRun) -> "RenderRecord":
         render.size,
         render.num_frames,
         render.fps,
+        edits=recorded_edits(run.inputs["motion"]),
         weights=file_checksums(run.preset, run.weights, run.lora),
         **{name: None if value is None else digest(value) for name, value in run.inputs.items()},
     )
+
+
+def recorded_edits(motion: "Source | Portrait | Speech | Motion | None") -> list[dict[str, Any]]:
+    """The edits that made a saved motion, without remarks and names of files and layers; of many only their kinds."""
+    if not isinstance(motion, (str, Path)) or not Path(motion).is_file():
+        return []
+    edits = [_without_names(edit.record()) for edit in tracks.load_edits(motion) if edit.op != "note"]
+    return edits if len(repr(edits)) <= _MOST_EDIT_TEXT else [{"op": edit["op"]} for edit in edits]
+
+
+def _without_names(record: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in record.items() if key not in ("name", "other", "others")}
+    return kept | ({"edits": [_without_names(each) for each in record["edits"]]} if "edits" in record else {})

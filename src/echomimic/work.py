@@ -246,7 +246,7 @@ class _Wanted:
             segment_of(min(round(at * fps), record.frames) - 1 * is_end, fps) for at, is_end in ((start, 0), (end, 1))
         )
         frames = segment_start(first, fps), min(segment_start(last + 1, fps), record.frames)
-        part = RenderedPart(*frames, record.options, record.motion)
+        part = RenderedPart(*frames, record.options, record.motion, record.edits)
         found = replace(work.record, options=record.options, motion=record.motion)
         differences = self._differences(found)
         if (found.size, found.frames, found.fps) != (record.size, record.frames, record.fps):

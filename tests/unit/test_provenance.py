@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from echomimic.api import recorded_edits
 from echomimic.errors import OutputError, SetupError, VideoError
 from echomimic.media import read_tags, write_clip
+from echomimic.motion import read_edits, save_motion
 from echomimic.options import Options, make_options
 from echomimic.provenance import (
     TAG,
@@ -34,7 +36,7 @@ from echomimic.provenance.mark import (
     tiles,
 )
 from echomimic.replay import compare_videos
-from echomimic.types import Picture, Portrait, PoseTrack
+from echomimic.types import Curves, LandmarkTrack, Picture, Portrait, PoseTrack
 
 PAYLOAD = b"\x00\xff\x10\x80\x7f\x33"
 FPS = 25.0
@@ -124,9 +126,10 @@ def test_no_mark_is_found_where_there_is_none(tmp_path: Path) -> None:
 
 
 def test_a_record_survives_every_format(tmp_path: Path) -> None:
+    made = record()
     for name in ("a.mp4", "a.webm", "a.gif", "folder"):
-        path = write(tmp_path / name, textured_frames(6, (64, 64)), {"comment": "made by x", TAG: record().to_json()})
-        assert read_record(path) == record(), name
+        path = write(tmp_path / name, textured_frames(6, (64, 64)), {"comment": "made by x", TAG: made.to_json()})
+        assert read_record(path) == made, name
         assert read_tags(path)["comment"].splitlines()[0].endswith("made by x")
     assert read_record(write(tmp_path / "b.mp4", textured_frames(3, (64, 64)))) is None
     assert record().payload() != record(preset="v1").payload()
@@ -146,6 +149,23 @@ def test_videos_are_compared_frame_by_frame(tmp_path: Path) -> None:
 def test_a_record_names_no_place(tmp_path: Path) -> None:
     text = new_record("mesh", make_options({"workers": 3}), (64, 64), 3, 25.0, portrait="c", speech="d").to_json()
     assert "/" not in text and "workers" not in text and "device" not in text
+
+
+def test_a_record_holds_the_edits_of_a_motion_without_names(tmp_path: Path) -> None:
+    shift = {"op": "shift_curve", "curve": "yaw", "keys": [[0.0, 0.0], [0.5, 4.0]]}
+    edits = read_edits(
+        [
+            {"op": "note", "text": "tracked from /home/anna/film.mp4"},
+            {"op": "concat", "others": ["/home/anna/b.npz"]},
+            {"op": "layer", "name": "anna", "edits": [shift]},
+        ]
+    )
+    track = LandmarkTrack(np.zeros((4, 478, 3), np.float32), (64, 64), 25.0, np.ones(4, bool), Curves.rest(4, 25.0))
+    found = recorded_edits(save_motion(tmp_path / "m.npz", track, edits))
+    assert [edit["op"] for edit in found] == ["concat", "layer"] and found[1]["edits"][0]["curve"] == "yaw"
+    assert "anna" not in record(edits=found).to_json() and record(edits=found).key() == record().key()
+    assert recorded_edits(save_motion(tmp_path / "n.npz", track, edits[2:] * 300)) == [{"op": "layer"}] * 300
+    assert recorded_edits(None) == []
 
 
 @pytest.mark.parametrize("change", ['"frames":75', '"preset":"mesh"', '"version"'])

@@ -36,15 +36,16 @@ class RenderedPart:
     last: int
     options: dict[str, Any]
     motion: str | None = None
+    edits: list[dict[str, Any]] = field(default_factory=list)
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RenderRecord:
     """How a video was made. Digests are SHA-256 of files, or of the arrays of inputs that were not files.
 
-    `options` are all options but those of the machine; `motion` is None if the voice drove the motion; `weights` are
-    the digests of checkpoint files by part; `libraries` are the versions that computed the frames; `parts` are the
-    frames that were rendered again afterwards, in that order.
+    `options` are all options but those of the machine; `motion` is None if the voice drove the motion; `edits` are the
+    edits that made the motion; `weights` are the digests of checkpoint files by part; `libraries` are the versions that
+    computed the frames; `parts` are the frames that were rendered again afterwards, in that order.
     """
 
     version: str
@@ -56,6 +57,7 @@ class RenderRecord:
     portrait: str
     speech: str
     motion: str | None = None
+    edits: list[dict[str, Any]] = field(default_factory=list)
     weights: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     parts: list[RenderedPart] = field(default_factory=list)
@@ -74,7 +76,7 @@ class RenderRecord:
 
     def key(self) -> str:
         """A digest of everything that determines the video but the versions: equal for the same inputs and options."""
-        versions = ("version", "libraries", "frames", "fps", "size")
+        versions = ("version", "libraries", "frames", "fps", "size", "edits")  # edits are those of the motion
         named = {name: value for name, value in asdict(self).items() if name not in versions}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 

@@ -33,6 +33,8 @@ def info(file: _File, as_json: Json = False) -> None:
         print_line(f"  {record.frames} frames of {record.size[0]} x {record.size[1]} at {record.fps:g} a second")
         for name in ("portrait", "speech", "motion"):
             print_line(f"  {name:<9} {getattr(record, name) or 'none: the voice drove the motion'}")
+        if record.edits:
+            print_line("  edits     " + ", ".join(edit["op"] for edit in record.edits))
         for name, digest in record.weights.items():
             print_line(f"  weights   {name}: {digest}")
         for part in record.parts:
