@@ -1,4 +1,5 @@
 import tracemalloc
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -262,6 +263,16 @@ def test_every_picture_and_voice_has_its_own_head_path():
     assert own_options(Options(seed=1), one, tone(2.0)) != own_options(options, one, tone(2.0))
 
 
+class FullFile(BytesIO):
+    """A file on a disk that is full after 50,000 bytes."""
+
+    def __init__(self, buffering: int) -> None:
+        super().__init__()
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        return super().write(data[: 50_000 - self.tell()])
+
+
 def test_a_long_voice_has_the_same_curves_stretch_by_stretch(
     voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,5 +286,7 @@ def test_a_long_voice_has_the_same_curves_stretch_by_stretch(
         monkeypatch.setattr(module, "LONG", 10.0)
     monkeypatch.setattr(speech_curves, "STRETCH", 7)
     for part in (Part(), Part(413, 420), Part(700, 1000)):
+        if part.first == 700:
+            monkeypatch.setattr(speech_curves, "TemporaryFile", FullFile)
         rows = MeshRender(prepared, speech, None, Options(fps=29.97, seed=3), frames)._rows(part)
         np.testing.assert_array_equal(np.stack(list(rows)), whole[part.first : part.end(frames)])

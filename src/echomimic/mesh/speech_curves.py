@@ -3,12 +3,14 @@
 import ctypes
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from io import SEEK_END, BytesIO
 from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 
-from echomimic.media.output import writing
 from echomimic.media.sound import sound_blocks
 from echomimic.mesh.idle import Cues, IdleMotion, find_cues
 from echomimic.mesh.speech_to_face import (
@@ -99,15 +101,28 @@ def _analyze(speech: Speech) -> "SpeechFeatures | _FeatureFile":
 
 
 class _FeatureFile:
-    """The features of a long voice in a temporary file without a name. Raises OutputError if the disk is full."""
+    """The features of a long voice in a temporary file without a name; in memory if there is no room for it."""
 
     def __init__(self, rows: Iterable[Floats]) -> None:
-        with writing():
-            self._file = TemporaryFile()  # noqa: SIM115 - open as long as the object exists
-            for some in rows:
-                self._file.write(np.ascontiguousarray(some, np.float32).data)
-                _heap_trimmer()(0)
-            self._length = self._file.tell() // (4 * FEATURES) - 2 * EDGE
+        self._file: IO[bytes] = BytesIO()
+        with suppress(OSError):
+            self._file = TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as the object exists
+        size = 0
+        for some in rows:
+            size = self._append(np.ascontiguousarray(some, np.float32).tobytes(), size)
+            _heap_trimmer()(0)
+        self._length = size // (4 * FEATURES) - 2 * EDGE
+
+    def _append(self, data: bytes, size: int) -> int:
+        """Write behind the first `size` bytes; return the new size."""
+        written = 0
+        with suppress(OSError):
+            written = self._file.write(data)
+        if written < len(data):
+            self._file.seek(0)
+            self._file = BytesIO(self._file.read(size) + data)
+            self._file.seek(0, SEEK_END)
+        return size + len(data)
 
     def __len__(self) -> int:
         return self._length
