@@ -61,6 +61,7 @@ from table import HEAD, Report, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW = 12
+KERNELS = ("joined", "frames", "parts")
 PRESET = {"v1": "v1-acc", "v2": "v2-acc"}
 PEAKS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "B200": 2250}
 PEAKS |= {"A100": 312, "A10": 125, "L40S": 362, "L4": 121, "RTX 4090": 165, "RTX 3090": 71}
@@ -100,10 +101,6 @@ class Bench:
     engine: DiffusionEngine | None = None
     held: tuple[str, str, bool, bool] | None = None
     outputs: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.device.type == "cuda"
 
     @cached_property
     def weights(self) -> Path:
@@ -145,13 +142,13 @@ class Bench:
     def clear(self) -> None:
         """Give back what is cached, and count the peak of memory anew."""
         gc.collect()
-        if self.is_cuda:
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> str:
         """The device's peak memory since `clear`."""
-        return f"peak {torch.cuda.max_memory_allocated(self.device) / 1e9:.2f} GB" if self.is_cuda else ""
+        return f"peak {torch.cuda.max_memory_allocated(self.device) / 1e9:.2f} GB" if self.device.type == "cuda" else ""
 
     def milliseconds(self, work: Callable[[], object]) -> float:
         """The median time of one call, after one to warm up."""
@@ -249,7 +246,7 @@ def tflop(side: int, config: UNetConfig, guided: bool) -> float:
 def share(bench: Bench, call: Call, family: str, milliseconds: float, guided: bool, windows: int = 1) -> str:
     """Counted FLOP per second, and its share of the card's peak in bfloat16."""
     rate = windows * tflop(bench.size.sides[family], call.unet.config, guided) / milliseconds * 1000
-    name = torch.cuda.get_device_name(bench.device) if bench.is_cuda else ""
+    name = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else ""
     peak = next((peak for part, peak in PEAKS.items() if part in name), None)
     known = f", {100 * rate / peak:.0f} % of {peak}" if peak and call.x.element_size() == 2 else ""
     return f"{rate:.3g} TFLOP/s{known}"
@@ -273,9 +270,9 @@ def parity(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
     mask = torch.zeros(1, 1, 128, 128, device=bench.device)
     mask[..., 30:100, 40:90] = 1
     x, t = wave((1, 4, 5, 16, 16), 0.053, 0.1)[0].transpose(0, 1), torch.tensor([499], device=bench.device)
-    for precise in (True, False) if bench.is_cuda else (True,):
+    for precise in (True, False) if bench.device.type == "cuda" else (True,):
         torch.backends.cudnn.allow_tf32 = not precise
-        for kernel in ("joined", "frames", "parts"):
+        for kernel in KERNELS:
             use_kernels(unet, replace(USUAL, portrait=kernel))
             portrait = unet.project(reference.features(wave((1, 4, 16, 16), 0.071, 0.5)))
             steered = unet(x, t, wave((5, 50, 384), 0.011, 0.3), encoder(mask), portrait)
@@ -363,6 +360,17 @@ def batch(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
         yield from call(bench, family, dtype, "eager", windows)
 
 
+def kernels(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
+    """A conditional call with each kernel of the attention to the portrait."""
+    inputs = call_of(bench, family, dtype)
+    for kernel in KERNELS:
+        use_kernels(inputs.unet, replace(USUAL, slices=False, portrait=kernel))
+        bench.clear()
+        taken = bench.milliseconds(inputs.conditional)
+        yield Row("kernels", case_of(bench, family, dtype, f"unguided, {kernel}"), taken, "ms", bench.peak())
+    bench.release()
+
+
 def vae(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
     """Decoding as the engine does it, pictures on the CPU included."""
     bench.release()
@@ -432,7 +440,7 @@ def clip(bench: Bench, family: str, dtype: str, length: int = 0, **options: Any)
 
 def ladder(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
     """What becomes of 8 windows at once where the device has too little memory for them."""
-    if not bench.is_cuda:
+    if bench.device.type != "cuda":
         raise SkippedError(NO_CUDA)
     peaks = {}
     for windows in (1, 8):
@@ -498,19 +506,21 @@ class SkippedError(Exception):
 NO_CUDA = "needs a CUDA device"
 Piece = Callable[[Bench, str, str], Iterator[Row]]
 PIECES: dict[str, Piece] = {
-    each.__name__: each for each in (parity, load, reference, call, batch, vae, clip, ladder, comfy)
+    each.__name__: each for each in (parity, load, reference, call, batch, kernels, vae, clip, ladder, comfy)
 }
 PIECES |= {"graph": partial(call, how="graph"), "compile": partial(call, how="compiled")}
 PIECES |= {"offload": partial(clip, offload=True), "compiled-clip": partial(clip, compile=True)}
 PIECES |= {"quantize": partial(clip, quantize="int8")}
-PIECES |= {f"cache-{n}": partial(clip, length=30, steps=30, guidance_scale=2.5, cache=n) for n in (1, 3)}
+GUIDED: dict[str, Any] = {"length": 30, "steps": 30, "guidance_scale": 2.5}
+PIECES |= {"guided": partial(clip, **GUIDED), "cache": partial(clip, **GUIDED, cache=3)}
+PIECES |= {"guidance-batch": partial(clip, **GUIDED, guidance_batch=True)}
 PLAN = """
 v1 float32: parity load reference call
 v1 float16: load call vae
-v1 bfloat16: load reference call graph batch clip ladder offload quantize cache-1 cache-3
+v1 bfloat16: load reference call graph batch kernels clip ladder offload quantize guided cache guidance-batch
 v2 float32: call
 v2 float16: call vae
-v2 bfloat16: load reference call graph batch clip
+v2 bfloat16: load reference call graph batch kernels clip
 v1 bfloat16: comfy compile compiled-clip
 v2 bfloat16: compile compiled-clip
 """
@@ -537,7 +547,7 @@ def as_row(bench: Bench, report: Report, piece: str, case: str) -> Iterator[None
         reason = "out of memory" if memory else first if known else f"{type(error).__name__}: {first}"
         report.add(Row(piece, case, None, "", reason))
     finally:
-        if bench.is_cuda:
+        if bench.device.type == "cuda":
             torch.cuda.set_per_process_memory_fraction(1.0)
         bench.clear()
 
