@@ -32,6 +32,9 @@ DETAIL = 512
 ATTACHED, ATTACHED_AREA = 0.14, 0.01
 """Distance from the person up to which small things belong to it, as a fraction of the longer side, and their largest
 area, as a fraction of the picture."""
+SOFTEN = 3 / 512
+"""Depth beyond which extended rows and columns are blurred, and sigma of the blur, as a fraction of the longer side:
+thin ones would be seen as lines."""
 SMOOTH = 1.2
 """Radius in pixels over which rows and columns are averaged before they are extended: noise would become streaks."""
 GRAIN = 2.0
@@ -146,7 +149,11 @@ def _fill(colour: Floats, hole: Hole) -> Floats:
     known = (~hole).astype(np.float32)
     extended, reached = _extend(colour, _known_sums(colour, known, SMOOTH), hole)
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
-    weight = np.where(reached, np.exp(-((depth / (max(hole.shape) * EXTEND)) ** 2)), 0)[..., None]
+    side = max(hole.shape)
+    weight = np.where(reached, np.exp(-((depth / (side * EXTEND)) ** 2)), 0)[..., None]
+    blurred = cv2.GaussianBlur(np.where(hole[..., None], extended, colour), (0, 0), SOFTEN * side)
+    near = np.exp(-depth / (SOFTEN * side))[..., None]
+    extended = extended * near + blurred * (1 - near)
     filled = cv2.GaussianBlur(extended * weight + _smooth_fill(colour, hole) * (1 - weight), (0, 0), 0.8)
     _add_grain(filled, colour, known, weight[..., 0])
     return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
