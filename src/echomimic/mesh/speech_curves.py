@@ -27,6 +27,7 @@ from echomimic.mesh.speech_to_face import (
     to_frames,
     with_mouth,
 )
+from echomimic.notes import note
 from echomimic.options import Options
 from echomimic.types import Curves, Floats, Speech
 
@@ -97,7 +98,11 @@ def stretches(frames: int, fps: float, first: int = 0) -> Iterator[tuple[int, in
 
 def _analyze(speech: Speech) -> "SpeechFeatures | _FeatureFile":
     blocks = sound_blocks(speech, SAMPLE_RATE)
-    return analyze_speech(blocks) if speech.duration <= LONG else _FeatureFile(feature_rows(blocks))
+    if speech.duration <= LONG:
+        return analyze_speech(blocks)
+    minutes = round(speech.duration / 60)
+    note("voice_long", "the voice lasts {minutes} minutes: it is analyzed before the first frame", minutes=minutes)
+    return _FeatureFile(feature_rows(blocks))
 
 
 class _FeatureFile:
