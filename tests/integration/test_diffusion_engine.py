@@ -1,5 +1,6 @@
 """The engine on `tiny`: seeds, windows in one call, cancel, memory that does not grow, every dtype and odd sizes."""
 
+import threading
 import tracemalloc
 from collections.abc import Generator
 from typing import cast
@@ -12,7 +13,7 @@ from echomimic.data import demo_portrait
 from echomimic.diffusion import denoise as loop
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.device import choose_device, choose_dtype
-from echomimic.diffusion.engine import DiffusionEngine, sampling_config
+from echomimic.diffusion.engine import DiffusionEngine, ahead, sampling_config
 from echomimic.diffusion.networks import tiny_networks
 from echomimic.diffusion.schedule import Sampler
 from echomimic.diffusion.unet import UNet
@@ -248,6 +249,28 @@ def test_decoding_takes_fewer_at_a_time_where_memory_runs_out() -> None:
             return type("Decoded", (), {"sample": torch.zeros(1, 3, 8, 8)})
 
     assert len(list(decode_latents(Vae(), torch.zeros(5, 4, 1, 1)))) == 5
+
+
+def test_pictures_are_decoded_while_those_before_are_used() -> None:
+    made: list[tuple[int, int]] = []
+    seen: list[bool] = []
+
+    def batches():
+        for number in range(4):
+            made.append((number, threading.get_ident()))
+            yield number
+        if not seen:
+            raise DeviceError("a fault in the other thread")
+
+    items = ahead(batches())
+    assert next(items) == 0
+    items.close()
+    assert [number for number, _ in made] == [0, 1], "one more, in another thread"
+    assert threading.get_ident() not in {thread for _, thread in made}
+    with pytest.raises(DeviceError, match="a fault"):
+        list(ahead(batches()))
+    seen.append(True)
+    assert list(ahead(batches())) == [0, 1, 2, 3]
 
 
 def test_missing_weights_are_named(portrait, speech, tmp_path) -> None:

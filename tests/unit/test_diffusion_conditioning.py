@@ -1,11 +1,14 @@
 """What the network is shown: masks, drawn tracks, sizes, and the way back into the whole picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from echomimic.data import demo_portrait
+from echomimic.diffusion.condition_encoder import ConditionFeatures
 from echomimic.diffusion.conditioning import (
     DrivingFrames,
     fit_motion,
@@ -114,3 +117,16 @@ def test_a_face_is_put_back_where_it_came_from(portrait) -> None:
     assert frame.whole is not None
     back = PasteBack(frame.whole, frame.crop, (portrait.width, portrait.height))(frame.picture)
     assert abs(back.astype(int) - portrait.pixels.astype(int)).mean() < 4
+
+
+def test_condition_pictures_are_encoded_once_in_the_same_blocks_whatever_is_asked_for() -> None:
+    calls: list[list[int]] = []
+
+    def encode(frames: Sequence[int]) -> torch.Tensor:
+        calls.append(list(frames))
+        return torch.tensor(frames)[:, None, None, None].float()
+
+    features = ConditionFeatures(encode, 30, most=3)
+    for window in (range(8, 20), range(17, 29), range(18, 30), range(12), range(8, 20)):
+        assert features(window).flatten().tolist() == list(window)
+    assert calls == [[*range(12)], [*range(12, 24)], [*range(24, 30)]]

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 pytest.importorskip("diffusers")
 
-from echomimic.diffusion import attention, kernels
+from echomimic.diffusion import attention, engine, kernels
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.conditioning import ConditioningFrame
 from echomimic.diffusion.device import picture_dtype
@@ -66,6 +66,7 @@ class OneDevice(TorchDispatchMode):
 def kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (attention, kernels):
         monkeypatch.setattr(module, "on_eager_cpu", lambda x: False)
+    monkeypatch.setattr(engine, "ahead", lambda items: items)  # the mode below watches this thread only
 
 
 def small(preset: Preset, dtype: torch.dtype) -> Networks:

@@ -1,9 +1,17 @@
 """The condition encoder: features of a face mask (1 channel), or of drawn landmarks or hands (3 channels)."""
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+BLOCK = 12
+"""Condition pictures that are encoded together."""
+FEATURE_BYTES = 512 << 20
+"""Memory of the device for features of condition pictures, so that each is encoded once and not at every step."""
 
 
 class ConditionEncoder(nn.Module):
@@ -28,3 +36,21 @@ class ConditionEncoder(nn.Module):
         for block in self.blocks:
             x = F.silu(block(x))
         return self.conv_out(x)
+
+
+class ConditionFeatures:
+    """Features of the condition pictures of a clip, encoded once for all windows that share a frame.
+
+    `encode` gives the features (frames, channels, h, w) of some frames. It gets the same blocks of neighbouring frames
+    whatever is asked for, so that a resumed render has the same features. The `most` last blocks are kept.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[int]], Tensor], frames: int, most: int) -> None:
+        def block(number: int) -> Tensor:
+            return encode(range(number * BLOCK, min((number + 1) * BLOCK, frames)))
+
+        self._block = lru_cache(max(most, 3))(block)
+
+    def __call__(self, frames: Sequence[int]) -> Tensor:
+        """The features of some frames."""
+        return torch.stack([self._block(frame // BLOCK)[frame % BLOCK] for frame in frames])

@@ -2,7 +2,9 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from echomimic.checkpoints import LoraFile, search_paths
+from echomimic.diffusion.condition_encoder import BLOCK, FEATURE_BYTES, ConditionFeatures
 from echomimic.diffusion.conditioning import (
     ConditioningFrame,
     DrivingFrames,
@@ -37,7 +40,7 @@ from echomimic.diffusion.networks import (
 from echomimic.diffusion.quantize import quantize_linear, require_torchao
 from echomimic.diffusion.ranks import SINGLE, Ranks, launched_ranks
 from echomimic.diffusion.schedule import first_noise
-from echomimic.diffusion.vae import FACTOR, decode_latents, encode_picture, picture_tensor
+from echomimic.diffusion.vae import FACTOR, decode_batches, decode_latents, encode_picture, picture_tensor
 from echomimic.diffusion.whisper import RATE, feature_rows, log_mel, original_frames
 from echomimic.engines import WHOLE, Part
 from echomimic.errors import MotionError
@@ -249,11 +252,13 @@ class DiffusionRender:
             latents = start.latents.to(self.device)
         else:
             with torch.inference_mode():
-                conditions = run.conditions(frame, driving, run.speech_features(self.speech))
+                speech = run.speech_features(self.speech)
+                conditions = run.conditions(frame, driving, speech, self.num_frames)
             width, height = frame.size
             noise = first_noise(self.num_frames, height // FACTOR, width // FACTOR, options.seed, preset.noise_clamp)
             previews = run.previews(progress, finish)
             latents = run.denoise(noise.to(self.device), conditions, two_stages, previews, store, start)
+            del conditions, speech
         for picture in run.decode(latents, part):
             two_stages.decoded()
             yield finish(picture) if finish else picture
@@ -332,7 +337,9 @@ class _ClipStages:
         with resident(self.networks.speech, self.device, self.options.offload):
             return self.networks.speech.features(blocks, exact=self.options.exact).to(self.dtype)
 
-    def conditions(self, frame: ConditioningFrame, driving: DrivingFrames, features: Tensor) -> ConditionsOf:
+    def conditions(
+        self, frame: ConditioningFrame, driving: DrivingFrames, features: Tensor, num_frames: int
+    ) -> ConditionsOf:
         """The conditions of any frames: the portrait's keys and values once, the rest on demand."""
         networks, options = self.networks, self.options
         with resident(networks.vae, self.device, options.offload):
@@ -350,10 +357,12 @@ class _ClipStages:
             return cast(Tensor, networks.condition(pictures))
 
         still = encoded([0]) if driving.still else None
+        block_bytes = BLOCK * latents[0, 0].numel() * networks.denoising.config.channels[0] * self.dtype.itemsize
+        moving = ConditionFeatures(encoded, num_frames, FEATURE_BYTES // block_bytes)
 
         def of(frames: Sequence[int]) -> Conditions:
             audio = networks.speech.tokens(features, frames, options.fps)
-            return Conditions(audio, encoded(frames) if still is None else still, portrait)
+            return Conditions(audio, moving(frames) if still is None else still, portrait)
 
         return of
 
@@ -399,18 +408,21 @@ class _ClipStages:
             cast(Any, vae).enable_tiling()
         first = part.first - part.first % DECODE_BATCH
         some = latents[first : last + -last % DECODE_BATCH]
-        with resident(vae, self.device, self.options.offload):
-            yield from islice(self._dealt(some), part.first - first, last - first)
+        with resident(vae, self.device, self.options.offload), closing(self._dealt(some)) as pictures:
+            yield from islice(pictures, part.first - first, last - first)
 
-    def _dealt(self, latents: Tensor) -> Iterator[Picture]:
-        """All pictures on the first rank, none on the others."""
+    def _dealt(self, latents: Tensor) -> Generator[Picture, None, None]:
+        """All pictures on the first rank, none on the others. This process alone decodes while pictures are used."""
         if self.ranks.count == 1:
-            yield from self._decoded(latents)
+            batches = decode_batches(self.networks.vae, latents, DECODE_BATCH, floor=self.options.exact)
+            with closing(ahead(without_gradients(batches))) as decoded:
+                for together in decoded:
+                    yield from together
             return
         size = (latents.shape[2] * FACTOR, latents.shape[3] * FACTOR, 3)
-        together = DECODE_BATCH * self.ranks.count
-        for start in range(0, len(latents), together):
-            mine = latents[start : start + together][DECODE_BATCH * self.ranks.rank :][:DECODE_BATCH]
+        step = DECODE_BATCH * self.ranks.count
+        for start in range(0, len(latents), step):
+            mine = latents[start : start + step][DECODE_BATCH * self.ranks.rank :][:DECODE_BATCH]
             pictures = self.ranks.gather(list(self._decoded(mine)), DECODE_BATCH, size)
             yield from pictures[: len(latents) - start]
 
@@ -448,3 +460,13 @@ def without_gradients(items: Iterable[Item]) -> Iterator[Item]:
         if item is end:
             return
         yield item  # type: ignore[misc]
+
+
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The same items, each computed in another thread while the one before is used."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]

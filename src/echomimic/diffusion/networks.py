@@ -20,7 +20,7 @@ from echomimic.checkpoints import (
     require,
 )
 from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule, SpatialTransformer, UNetConfig
-from echomimic.diffusion.condition_encoder import ConditionEncoder
+from echomimic.diffusion.condition_encoder import FEATURE_BYTES, ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
 from echomimic.diffusion.kernels import Kernels, choose_kernels
 from echomimic.diffusion.quantize import QUANTIZED
@@ -308,4 +308,5 @@ def peak_megabytes(preset: Preset, options: Options, device: torch.device, size:
     windows = halves * options.context_frames * options.context_batch
     denoising = windows * (width // FACTOR) * (height // FACTOR) * NETWORK_WIDTH * dtype.itemsize
     decoding = DECODED * width * height * DECODER_WIDTH * picture_dtype(dtype, device).itemsize
-    return (weights + max(denoising, decoding)) // 2**20
+    conditions = 0 if preset.conditioning == "mask" else FEATURE_BYTES
+    return (weights + max(denoising + conditions, decoding)) // 2**20

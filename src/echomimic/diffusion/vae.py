@@ -65,6 +65,12 @@ def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bo
 
     If memory runs out the batch is halved. Raises DeviceError if a single frame does not fit.
     """
+    for pictures in decode_batches(vae, latents, batch, floor=floor):
+        yield from pictures
+
+
+def decode_batches(vae: nn.Module, latents: Tensor, batch: int, *, floor: bool = False) -> Iterator[Picture]:
+    """The same pictures, those that are decoded together as one array (frames, H, W, 3)."""
     start = 0
     while start < len(latents):
         some = latents[start : start + batch]
@@ -80,7 +86,7 @@ def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bo
             batch = len(some) // 2
             continue
         start += len(some)
-        yield from pictures
+        yield pictures
 
 
 def _decoded(vae: nn.Module, latents: Tensor, floor: bool) -> Picture:
