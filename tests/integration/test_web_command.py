@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 from echomimic.apps.cli.main import run
 from helpers.waiting import PATIENCE
+from helpers.web_browser import WebServer, ask
 
 
 def start(temporary: Path, *extra: str) -> "subprocess.Popen[str]":
@@ -45,6 +46,12 @@ def test_a_given_folder_is_kept(tmp_path: Path) -> None:
     process.wait(PATIENCE)
     assert (tmp_path / "mine" / "jobs.sqlite").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_server_ends_in_order_while_it_loads_libraries() -> None:
+    server = WebServer()
+    ask(f"{server.address}/ui/config")
+    server.stop()
 
 
 def test_other_machines_are_admitted_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -50,6 +51,15 @@ def run_server(settings: Settings, on_listening: Callable[[str], object]) -> Non
             signal.signal(stop, lambda _number, _frame: setattr(server, "should_exit", True))
         on_listening(_address(listener))
         server.run(sockets=[listener])
+        _join_threads()
+
+
+def _join_threads() -> None:
+    """Wait for threads that compute: a library in which one still is when the interpreter ends aborts the process."""
+    end = time.monotonic() + _STOP_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not isinstance(thread, threading.Timer):
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:

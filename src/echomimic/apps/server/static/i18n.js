@@ -3,6 +3,9 @@
 
 const LANGUAGES = /** @type {Record<string, string>} */ ({ en: "English", zh: "中文" })
 
+/** The values of notes that name a hand, a region of the face or curves. */
+const NAMES = ["side", "takes", "other", "part", "curves"]
+
 function preferred() {
   const asked = new URLSearchParams(location.search).get("lang") || localStorage.getItem("echomimic-language")
   if (asked && asked in LANGUAGES) return asked
@@ -74,7 +77,17 @@ export function noteText(note) {
   const { code = "", text = "", values = {} } = typeof note === "string" ? { text: note } : note
   if (language === "en") return { text, foreign: false }
   const key = `note.${code}`
-  return hasWord(key) ? { text: word(key, values), foreign: false } : { text, foreign: true }
+  return hasWord(key) ? { text: word(key, named(values)), foreign: false } : { text, foreign: true }
+}
+
+/**
+ * Values of a note with the names of hands, regions and curves translated.
+ * @param {Record<string, unknown>} values
+ */
+function named(values) {
+  const translated = (/** @type {string} */ names) => names.split(", ").map((each) => word(each))
+  const known = NAMES.filter((name) => typeof values[name] === "string")
+  return { ...values, ...Object.fromEntries(known.map((name) => [name, translated(String(values[name])).join("、")])) }
 }
 
 /**

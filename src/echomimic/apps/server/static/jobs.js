@@ -3,7 +3,7 @@
 
 import { $, errorLine, make, noteLines } from "./dom.js"
 import { ask, FINAL, followJob, look, upload } from "./http.js"
-import { word } from "./i18n.js"
+import { language, word } from "./i18n.js"
 import { drop, keep, recall } from "./store.js"
 
 const HOME = "/v1/animations"
@@ -255,7 +255,7 @@ function fill(entry, parts) {
 /** @param {Entry} entry */
 function title(entry) {
   if (entry.inputs) return [...new Set([stem(entry.inputs.portrait), stem(entry.inputs.voice)])].join(" · ")
-  return word("video_of", { time: new Date(entry.job.created).toLocaleTimeString() })
+  return word("video_of", { time: new Date(entry.job.created).toLocaleTimeString(language) })
 }
 
 /** @param {File} file */
@@ -405,7 +405,7 @@ function showVideo(entry, fresh) {
 }
 
 /** @param {string} when */
-const until = (when) => new Date(when).toLocaleString([], { dateStyle: "short", timeStyle: "short" })
+const until = (when) => new Date(when).toLocaleString(language, { dateStyle: "short", timeStyle: "short" })
 
 /** @param {Entry} entry */
 function actions(entry) {

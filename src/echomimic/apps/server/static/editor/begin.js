@@ -2,7 +2,7 @@
 // Opens a session with chosen files. Edits are kept in this browser, so that a restart of the server loses none.
 
 import { exampleFile, Failure, look, upload } from "../http.js"
-import { word } from "../i18n.js"
+import { language, word } from "../i18n.js"
 import { $, ask, say, state } from "./state.js"
 
 const PLACE = "echomimic-edits-" // and the id of the session
@@ -86,7 +86,7 @@ export async function begin(open, lost) {
 /** Offer the edits that this browser keeps. @param {any[]} slots @param {string} lost */
 function showSlots(slots, lost) {
   const options = slots.map(({ id, edits, portrait, voice, at }) => {
-    const values = { count: count(edits), name: `${portrait} · ${voice}`, time: new Date(at).toLocaleString() }
+    const values = { count: count(edits), name: `${portrait} · ${voice}`, time: new Date(at).toLocaleString(language) }
     return new Option(word("restore", values), id)
   })
   $("restore").hidden = !slots.length
