@@ -193,7 +193,7 @@ def use() -> None:
         print(f"all rendered: {[job['state'] for job in jobs_of(server.address)].count('succeeded')} of {renders}")
         delete_jobs(server.address)
         server.stop()
-        left = [str(each.relative_to(folder)) for each in Path(folder, "data").rglob("*") if each.is_file()]
+        left = [each.name for each in Path(folder, "data").rglob("*") if each.is_file()]
         print(f"log: {Path(folder, 'log').read_text().splitlines() or 'empty'}; files left: {left}")
 
 

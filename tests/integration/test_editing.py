@@ -80,13 +80,20 @@ def test_one_wrong_edit_changes_nothing(session: EditingSession) -> None:
     assert list(map(str, session.face.history.edits)) == ["mirror(track)"]
 
 
-def test_edits_of_parts_that_do_not_drive_are_said(session: EditingSession) -> None:
+def test_edits_of_parts_that_do_not_drive_are_said_and_undone_after_saving(
+    session: EditingSession, portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
     session.apply({"face": [{"op": "scale_curve", "curve": "jaw", "gain": 0}]})
     assert not session.face.notes and not session.warnings("mesh")
     session.apply({"face": [{"op": "select", "parts": ["eyes", "head"]}]})
     (said,) = map(str, session.face.notes)
     assert "edits of jaw have no effect: mouth is not ticked" in said
     assert session.warnings("mesh") == (said,)
+    again = EditingSession(portrait_file, voice_file)
+    again.load(session.face.save(tmp_path / "saved.npz"))
+    assert again.face.history.edits == session.face.history.edits
+    again.face.history.undo()
+    assert again.face.history.track.parts is None and not again.face.notes
 
 
 def test_hands_that_a_preset_does_not_render_are_said(session: EditingSession) -> None:

@@ -121,3 +121,5 @@ def test_pages_are_public_and_checks_need_the_key(tmp_path: Path) -> None:
 def test_only_files_of_the_page_are_served(client: TestClient) -> None:
     for path in ("/static/../routes/ui.py", "/static/%2e%2e/routes/ui.py", "/locales/../app.py", "/static/none.js"):
         assert client.get(path).status_code == 404, path
+    icon = client.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")

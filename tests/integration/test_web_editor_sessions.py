@@ -147,6 +147,14 @@ def test_an_idle_session_is_closed_and_its_files_are_deleted(
     assert client.get(f"{here}/alive").json()["code"] == "session_gone"
 
 
+def test_a_server_that_stops_leaves_no_uploads(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "server", worker_command=("false",))
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        begin(client, head_file, voice_file)
+        assert len(folders(tmp_path)) == 1
+    assert folders(tmp_path) == []
+
+
 def test_what_nobody_looks_at_is_released_and_drawn_again(
     client: TestClient, portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from echomimic import __version__
 from echomimic.apps.jobs.queue import JobQueue
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
             for close in closing:
                 await close()
         tidying.cancel()
+        await run_in_threadpool(state.uploads.discard_all)
 
     app = FastAPI(
         title="echomimic",

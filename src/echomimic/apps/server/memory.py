@@ -2,14 +2,19 @@
 
 import asyncio
 import ctypes
+import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-_ARENAS = 2
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""Parameters of glibc's `mallopt`."""
+_MB = 1 << 20
+_GROWN = 24 * _MB
+"""Growth of the resident memory from which freed memory is given back."""
 _IDLE_SECONDS = 60.0
 """A network of landmarks that nobody has used for so long is unloaded; loading all again takes 2 seconds."""
 _TIDY_SECONDS = 20.0
@@ -24,16 +29,33 @@ def _glibc() -> Any:
         return None
 
 
-def limit_arenas() -> None:
-    """Let all threads share few heaps, since each heap keeps what its threads have freed."""
+def set_up_allocator() -> None:
+    """Let all threads share few heaps, since each keeps what is freed, and pictures have pages of their own."""
     if _glibc() is not None:
-        _glibc().mallopt(_M_ARENA_MAX, _ARENAS)
+        _glibc().mallopt(_M_ARENA_MAX, 2)
+        _glibc().mallopt(_M_MMAP_THRESHOLD, 4 * _MB)
+        _glibc().mallopt(_M_TRIM_THRESHOLD, 32 * _MB)
 
 
-def trim_memory() -> None:
-    """Give freed memory back to the system."""
-    if _glibc() is not None:
-        _glibc().malloc_trim(0)
+class Trimmer:
+    """Gives freed memory back to the system whenever the process has grown."""
+
+    def __init__(self) -> None:
+        self._kept = 0
+
+    def __call__(self) -> None:
+        """Trim the heaps if the resident memory has grown since the last time."""
+        if _glibc() is not None and _resident() > self._kept + _GROWN:
+            _glibc().malloc_trim(0)
+            self._kept = _resident()
+
+
+trim_memory = Trimmer()
+
+
+def _resident() -> int:
+    """Bytes of resident memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def tidy_forever() -> None:
@@ -45,5 +67,6 @@ async def tidy_forever() -> None:
 
 def _tidy() -> None:
     runtime = sys.modules.get("echomimic.landmarks.networks.runtime")
-    if runtime is not None and runtime.release_networks(_IDLE_SECONDS):  # else nothing has been loaded
-        trim_memory()
+    if runtime is not None:  # else nothing has been loaded
+        runtime.release_networks(_IDLE_SECONDS)
+    trim_memory()

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from echomimic.apps.jobs.request import JobError
 from echomimic.apps.server.app import create_app
-from echomimic.apps.server.memory import limit_arenas
+from echomimic.apps.server.memory import set_up_allocator
 from echomimic.apps.server.settings import Settings
 from echomimic.errors import OutputError
 
@@ -33,7 +33,7 @@ def run_server(settings: Settings, on_listening: Callable[[str], object]) -> Non
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("echomimic").setLevel(logging.INFO if settings.log else logging.WARNING)
     settings.check_access()
-    limit_arenas()
+    set_up_allocator()
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as fault:

@@ -93,6 +93,11 @@ class Uploads:
         self._open.pop(upload.folder, None)
         await run_in_threadpool(shutil.rmtree, upload.folder, True)
 
+    def discard_all(self) -> None:
+        """Delete all files, for a server that stops. Blocks."""
+        while self._open:
+            shutil.rmtree(self._open.popitem()[0], True)
+
 
 def check_files(job_type: JobType, files: Mapping[str, Path]) -> InputVariant:
     """The variant of inputs that was sent. Raises Problem for a missing, superfluous or empty file. Blocks."""

@@ -107,14 +107,12 @@ class EditorSessions:
         with self._lock:
             views = [view for each in self._sessions.values() for view in set(each.session.views) if view.held_bytes]
         views.sort(key=lambda view: -view.drawn)
-        held, old, released = 0, time.monotonic() - _UNSEEN_SECONDS, False
+        held, old = 0, time.monotonic() - _UNSEEN_SECONDS
         for number, view in enumerate(views):
             held += view.held_bytes
             if view.drawn < old or (number and held > _MAX_VIEW_BYTES):
                 view.release()
-                released = True
-        if released:
-            trim_memory()
+        trim_memory()
 
     @contextmanager
     def hearing(self, upload: Upload) -> Iterator[Progress]:
