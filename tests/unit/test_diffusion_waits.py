@@ -1,7 +1,9 @@
-"""The host does not wait for the device in the middle of a denoising step."""
+"""The step loop: the host does not wait for the device, compiled layers get calls of one shape."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from echomimic.diffusion.attention import UNetConfig
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
-from echomimic.diffusion.networks import fill_by_rule
+from echomimic.diffusion.networks import compile_regions, fill_by_rule
 from echomimic.diffusion.unet import UNet
 from echomimic.diffusion.vae import picture_tensor
 from echomimic.diffusion.whisper import windows_of_frames
@@ -105,3 +107,32 @@ def test_no_step_waits_for_a_gpu() -> None:
             next(steps)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(2, 12), (2, 15), (3, 12), (8, 12)])
+def test_compiled_layers_get_calls_of_one_shape(batch: int, frames: int) -> None:
+    sizes: list[int] = []
+
+    class Recording(torch.nn.Module):
+        def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+            sizes.append(len(x))
+            return torch.sin(x)
+
+    config = SamplingConfig(3, 2.0, size=4, overlap=1, shift=2, batch=batch)
+    noise = torch.randn(frames, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = []
+    for padded in (False, True):
+        sizes.clear()
+        same = replace(config, same_shapes=padded)
+        found += [*Denoiser(cast(UNet, Recording()), lambda _: Conditions(), same, torch.float32).run(noise)][-1:]
+    assert len({*sizes}) == 1 and sizes[0] <= 4 * min(batch, max(len(config.at(step, frames)) for step in range(3)))
+    assert torch.equal(*found)
+
+
+def test_what_is_compiled_goes_to_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "to be restored")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    compile_regions(UNet(SMALL))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "echomimic" / "compiled")
+    assert (tmp_path / "echomimic" / "compiled").is_dir()

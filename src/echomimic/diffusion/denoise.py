@@ -52,7 +52,7 @@ class SamplingConfig:
     `divide` false leaves the sum over overlapping windows undivided, as the first pipeline did at guidance ≤ 1.
     `min_size` is how short windows may become if memory runs out; `span` limits the windows to those that touch it.
     With `guidance_batch` both halves of guidance go into one call. One of `cache` steps computes all layers of the
-    network; the windows stay until the next such step.
+    network; the windows stay until the next such step. With `same_shapes` all calls have the same number of windows.
     """
 
     steps: int
@@ -70,6 +70,7 @@ class SamplingConfig:
     guidance_batch: bool = False
     cache: int = 1
     cache_schedule: CacheSchedule = "uniform"
+    same_shapes: bool = False
 
     @cached_property
     def full_steps(self) -> list[int]:
@@ -148,6 +149,9 @@ class Denoiser:
             self.config = replace(self.config, size=start.size, overlap=start.overlap)
             sampler.restore(start.sampler, noise)
             before = self.config.calls(len(noise)) - self.config.calls(len(noise), first)
+        if self.config.same_shapes:
+            most = max(len(self.config.at(step, len(noise))) for step in range(self.config.steps))
+            self.batch = min(self.batch, -(-most // self.ranks.count))
         states = {*self.config.full_steps, self.config.steps}
         for step, t in [*enumerate(sampler.timesteps)][first:]:
             if step in states:
@@ -225,12 +229,13 @@ class Denoiser:
         start = 0
         while start < len(windows):
             some = windows[start : start + self.batch]
+            padding = some[-1:] * (self.batch - len(some)) if self.config.same_shapes else []
             try:
-                predictions = self._velocities(latents, t, some, half)
+                predictions = self._velocities(latents, t, some + padding, half)[: len(some)]
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._make_room(len(some))
+                self._make_room(len(some + padding))
                 continue
             start += len(some)
             yield predictions

@@ -444,6 +444,7 @@ def sampling_config(options: Options, preset: Preset) -> SamplingConfig:
         windows="closed" if options.exact else options.windows,
         sampler=options.sampler,
         min_size=options.context_frames if options.exact else MIN_WINDOW,
+        same_shapes=options.compile,
         guidance_batch=options.guidance_batch,
         cache=1 if options.exact else options.cache,
         cache_schedule=options.cache_schedule,

@@ -1,6 +1,8 @@
 """The networks of a preset: built without memory, loaded strictly, or small and random; how much memory they take."""
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,6 +31,7 @@ from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
 from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
 from echomimic.diffusion.whisper import SpeechEncoder
 from echomimic.errors import WeightsError
+from echomimic.files import user_cache
 from echomimic.options import Options
 from echomimic.presets import Preset
 
@@ -218,9 +221,16 @@ def check_file(file: WeightFile, path: Path) -> str:
 
 
 def compile_regions(unet: UNet) -> None:
-    """Compile every layer once for each shape; windows have a constant one, so nothing is compiled again."""
+    """Compile every layer once for each shape; calls have a constant one, so nothing is compiled again.
+
+    What is compiled stays in the user's cache, for other processes.
+    """
     import torch._dynamo
 
+    place = user_cache("compiled")
+    with suppress(OSError):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
     # a layer counts as one function however many shapes its copies have
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for layer in unet.modules():
