@@ -3,6 +3,7 @@
 The eyeball is a texture without lids: its iris is completed to a disc, and white is filled in where a lid hid it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from echomimic.landmarks import topology as mesh
 from echomimic.mesh.eyelids import SLIT, STRIP, Lid, slit_fraction
 from echomimic.mesh.openings import FINER, Pixels, blend, smooth_curve
 from echomimic.mesh.rig import Rig
-from echomimic.mesh.upper_body import smoothstep
+from echomimic.mesh.upper_body import ramp, smoothstep
 from echomimic.mesh.warp import Box, Grid, Pose, Rim, bounds, sample
 from echomimic.types import CURVE_NAMES, Floats
 
@@ -76,7 +77,7 @@ class EyeRenderer:
         self._rest = self._smooth @ self._upper.t, self._smooth @ self._upper.v
 
     def paint(self, frame: Pixels, pose: Pose) -> None:
-        """Draw the eye into `frame` (H, W, 3 or 4)."""
+        """Draw the eye into `frame` (H, W, 3 or 4); the face is opaque there."""
         box = bounds(pose.points[list(self.eye.contour)], self._margins, self._size)
         if box[2] - box[0] < 3 or box[3] - box[1] < 3 or not self._eyeball.still.size:
             return
@@ -84,11 +85,11 @@ class EyeRenderer:
         back = np.asarray(cv2.invertAffineTransform(affine), np.float64)
         upper, lower = (self._rim(curve, pose, back) for curve in (self.eye.upper_curve, self.eye.lower_curve))
         view = self._view(box, back, upper, lower)
-        patch = frame[box[1] : box[3], box[0] : box[2]]
+        patch = frame[box[1] : box[3], box[0] : box[2], :3]
         seen = np.ascontiguousarray(patch)
         if (lower[1] - upper[1]).max() > SLIT:
             seen = self._with_eyeball(seen, pose, view)
-        patch[:] = self._with_lashes(seen, float(np.clip(pose.row[_BLINK], 0, 1)), view)
+        patch[:] = self._with_lashes(seen, min(max(float(pose.row[_BLINK]), 0.0), 1.0), view)
 
     def _reach(self) -> tuple[float, float, float, float]:
         """Pixels at the left, above, at the right and below that the layers reach beyond the rims."""
@@ -126,8 +127,6 @@ class EyeRenderer:
     def _with_eyeball(self, patch: Pixels, pose: Pose, view: "_View") -> Pixels:
         """The patch with the eyeball between the lids."""
         ball = self._turned_eyeball(pose, view.at)
-        if patch.shape[2] == 4:
-            ball = np.dstack([ball, np.full(ball.shape[:2], 255, np.uint8)])
         alpha = np.minimum(view.v - view.upper, view.lower - view.v) + np.float32(0.5)
         alpha = np.clip(alpha, 0, 1) * slit_fraction(view.lower - view.upper)
         alpha *= np.clip(np.minimum(view.t, np.float32(self._upper.t[-1]) - view.t) + np.float32(0.5), 0, 1)
@@ -135,8 +134,8 @@ class EyeRenderer:
 
     def _with_lashes(self, patch: Pixels, blink: float, view: "_View") -> Pixels:
         """The patch with what the photo shows round the eye, and with the lashes on the upper lid's edge."""
-        shut = float(smoothstep(np.array(blink), 0.3, 1.0))
-        stays = 1 - float(smoothstep(np.array(blink), *_REST_FADES))
+        shut = ramp(blink, 0.3, 1.0)
+        stays = 1 - ramp(blink, *_REST_FADES)
         if stays:
             patch = _composite(patch, self._lid.rest, self._on_layer(view.at), stays)
 
@@ -180,14 +179,13 @@ class EyeRenderer:
         ball = self._eyeball
         angles = np.sin(np.radians([pose.row[_GAZE[0]], pose.row[_GAZE[1]]]))
         shift = self._ball * (angles[0] * self._across + angles[1] * self._down)[:2]
-        turned = float(np.linalg.norm(shift)) / ball.radius
+        turned = math.hypot(*shift) / ball.radius
         if turned:
             middle, move = (ball.iris + shift).astype(np.float32), shift.astype(np.float32)
             far = np.hypot(at[..., 0] - middle[0], at[..., 1] - middle[1]) / np.float32(ball.radius)
-            share = 1 - smoothstep(far, _WHOLE, _WHOLE + max(1.2, 2.4 * turned))
-            at = np.dstack([at[..., axis] - share * move[axis] for axis in (0, 1)])
+            at = at - (1 - smoothstep(far, _WHOLE, _WHOLE + max(1.2, 2.4 * turned)))[..., None] * move
         at = np.asarray((at - ball.corner.astype(np.float32)) * np.float32(FINER), np.float32)
-        about = float(smoothstep(np.array(turned), *_TURNS))
+        about = ramp(turned, *_TURNS)
         if about in (0.0, 1.0):
             return np.asarray(sample(ball.turning if about else ball.still, at), np.uint8)
         both = sample(ball.still, at), sample(ball.turning, at)
@@ -224,19 +222,15 @@ def _composite(patch: Pixels, layer: Pixels, at: Floats, share: float | Floats =
     elif share < 1:
         over = np.asarray(cv2.convertScaleAbs(over, alpha=share), np.uint8)
     clear = cv2.cvtColor(cv2.bitwise_not(over[..., 3]), cv2.COLOR_GRAY2BGR)
-    under = cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR) if patch.shape[2] == 4 else patch
-    colour = cv2.add(cv2.multiply(under, clear, scale=1 / 255), cv2.cvtColor(over, cv2.COLOR_BGRA2BGR))
-    return np.asarray(np.dstack([colour, patch[..., 3]]) if patch.shape[2] == 4 else colour, np.uint8)
+    colour = cv2.add(cv2.multiply(patch, clear, scale=1 / 255), cv2.cvtColor(over, cv2.COLOR_BGRA2BGR))
+    return np.asarray(colour, np.uint8)
 
 
 def _slit(patch: Pixels, below: Floats, along: Floats, shut: float) -> Pixels:
     """The patch with the contact shadow of a shut eye, for eyes without lashes."""
     side = np.clip(1 - (2 * along - 1) ** 2, 0, 1)
     dark = 1 - np.float32(_SHADOW * shut) * side * np.exp(-((below / np.float32(_SHADOW_WIDTH)) ** 2))
-    darker = patch[..., :3] * dark[..., None]
-    patch = patch.copy()
-    patch[..., :3] = darker + np.float32(0.5)
-    return patch
+    return np.asarray(patch * dark[..., None] + np.float32(0.5), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from echomimic.mesh.mouth_colours import fit_light, mouth_colours
 from echomimic.mesh.openings import Opening, Pixels, cover, put, smooth_curve
 from echomimic.mesh.rig import Rig, measure
 from echomimic.mesh.teeth import tooth_row
-from echomimic.mesh.upper_body import Surroundings, smoothstep
+from echomimic.mesh.upper_body import Surroundings, ramp, smoothstep
 from echomimic.mesh.warp import Box, Pose, bounds
 from echomimic.types import CURVE_NAMES, Floats
 
@@ -78,7 +78,7 @@ class MouthRenderer:
         coverage = cover(rim, hole)
         inside = self._inside(pose, hole, coverage, gap)
         soft = np.asarray(cv2.GaussianBlur(coverage, (0, 0), max(0.3, 0.8 * self._soft)), np.float32)
-        alpha = (np.maximum(soft, coverage * coverage) * np.float32(_ramp(gap, _CLOSED, 0.035)))[..., None]
+        alpha = (np.maximum(soft, coverage * coverage) * np.float32(ramp(gap, _CLOSED, 0.035)))[..., None]
         there = patch[hole[1] - box[1] : hole[3] - box[1], hole[0] - box[0] : hole[2] - box[0]]
         if there.shape[2] == 4:
             inside = np.dstack([inside, np.full(inside.shape[:2], 255, np.float32)])
@@ -105,7 +105,7 @@ class MouthRenderer:
         """Composite the lower teeth, if the lip shows them, and the upper teeth, in place."""
         axes, width = self._axes, self._tooth_width
         behind, down = self.middle + _BEHIND * width * axes[2], width * axes[1]
-        shown = _LOWER_SPREAD * max(float(pose.row[_SPREAD]), 0.0) + _LOWER_WIDE * _ramp(drop, 0.2, 0.42) + _LOWER_EDGE
+        shown = _LOWER_SPREAD * max(float(pose.row[_SPREAD]), 0.0) + _LOWER_WIDE * ramp(drop, 0.2, 0.42) + _LOWER_EDGE
         if shown > 0:
             lower = behind + jaw + 0.02 * width * axes[2] + (self._lower.ahead - shown) * down
             self._lower.project(pose, axes, lower, -1.0, width, self._light).draw(colour, corner, TWICE)
@@ -136,7 +136,7 @@ class MouthRenderer:
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) / length
         near = 0.7 + 0.3 * smoothstep(cast(Array, depth), 0.0, min(0.07, 0.5 * gap + 0.02))
         # little light enters a narrow gap: bright teeth in it would look like a seam
-        shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.35 + 0.65 * _ramp(gap, 0.0, 0.13))
+        shade = near * (1 - 0.55 * smoothstep(u, 0.45, 1.0)) * (0.35 + 0.65 * ramp(gap, 0.0, 0.13))
         shade = shade[..., None].astype(np.float32)
         colour *= shade
         colour += (1 - shade) * (0.55 * self.colours.cavity)
@@ -152,10 +152,6 @@ def _tooth_axes(landmarks: Array) -> Array:
     angle = np.arctan2(line @ down, line @ right)
     sine, cosine = np.sin(angle), np.cos(angle)
     return np.stack([cosine * right + sine * down, cosine * down - sine * right, away])
-
-
-def _ramp(x: float, low: float, high: float) -> float:
-    return float(smoothstep(np.array(x), low, high))
 
 
 def _tongue(fine: int, colour: Floats) -> Floats:

@@ -25,7 +25,7 @@ from echomimic.types import CURVE_NAMES, Floats, Picture
 Array = npt.NDArray[np.float64]
 _SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
 _EASE = 0.006
-_BAND = 4
+_BAND = 6
 """Rows of the far grid whose person is drawn as one rectangle."""
 _REACH = 0.35
 """Distance that a frame may move the person outside their outline in the portrait, in face widths."""

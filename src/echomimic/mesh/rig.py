@@ -141,9 +141,9 @@ class Rig:
 
     def _amounts(self, v: Array) -> Array:
         """(11,) weights of the basis for a row of curves."""
-        jaw = np.clip(v[_C["jaw"]], 0, 1.3) * self._jaw_angle
+        jaw = min(max(v[_C["jaw"]], 0.0), 1.3) * self._jaw_angle
         spread, smile = v[_C["spread"]], v[_C["smile"]]
-        tuck, closure = np.clip(v[_C["tuck"]], 0, 1), np.clip(v[_C["closure"]], 0, 1)
+        tuck, closure = _unit(v[_C["tuck"]]), _unit(v[_C["closure"]])
         return np.array(
             [
                 np.sin(jaw),
@@ -248,10 +248,10 @@ class Rig:
         snap = SNAP * width
         kept = np.where(added > snap, added - snap * np.exp(-(added - snap) / (2 * snap)), np.minimum(added, 0))
         wanted = np.maximum(self._rest_gap + kept, np.minimum(self._rest_gap, 0))
-        closure = np.clip(v[_C["closure"]], 0, 1)
+        closure = _unit(v[_C["closure"]])
         touched = _removed_fraction(gap, wanted * (1 - closure), closure)
         points = self._closed(points, touched)
-        tuck = np.clip(v[_C["tuck"]], 0, 1) * (1 - closure)
+        tuck = _unit(v[_C["tuck"]]) * (1 - closure)
         if tuck > 0:
             gap = self._gap(points)
             points = self._closed(points, _removed_fraction(gap, np.minimum(gap, 0.07 * width), 0.0) * tuck, 0.0)
@@ -259,7 +259,7 @@ class Rig:
 
     def _move_eyes(self, points: Array, v: Array) -> Array:
         """Rotate the eyes and close the lids; the lids follow the eyes up and down."""
-        blink = float(np.clip(v[_C["blink"]], 0, 1))
+        blink = _unit(v[_C["blink"]])
         across, down = np.sin(np.radians([v[_C["gaze_x"]], v[_C["gaze_y"]]]))
         if not (blink or across or down):
             return points
@@ -297,6 +297,10 @@ def _lid_tables() -> tuple[_Lids, ...]:
         )
         for eye in mesh.EYES
     )
+
+
+def _unit(value: float) -> float:
+    return min(max(float(value), 0.0), 1.0)
 
 
 def _removed_fraction(gap: Array, wanted: Array, otherwise: float) -> Array:

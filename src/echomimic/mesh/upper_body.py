@@ -31,6 +31,12 @@ def smoothstep(x: Array, low: float, high: float) -> Array:
     return np.asarray(t * t * (3 - 2 * t))
 
 
+def ramp(x: float, low: float, high: float) -> float:
+    """`smoothstep` of one number, without the cost of arrays."""
+    t = min(max((x - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
 @dataclass(frozen=True)
 class Outside:
     """Points outside the face relative to its outline.
