@@ -346,7 +346,7 @@ def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
     source = np.asarray(rows + place.width * np.maximum(0.16 - 2 * place.under, 0), np.float32)
     mirrored = cv2.remap(fine, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     below = (place.under > 0.12) & (place.under < 0.4)
-    most = 2.5 * float(np.median(np.abs(fine[below]))) + 0.5 if below.any() else 0.0
+    most = 2.0 * float(np.median(np.abs(fine[below]))) + 0.5 if below.any() else 0.0
     return np.clip(mirrored, -most, most)
 
 
