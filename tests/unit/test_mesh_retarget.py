@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from echomimic.errors import MotionError
-from echomimic.landmarks.head_pose import face_template
+from echomimic.landmarks.head_pose import face_template, rotation_matrix
 from echomimic.mesh.engine import MeshEngine, clip_curves
 from echomimic.mesh.landmarks_to_curves import read_curves
 from echomimic.mesh.rig import Rig
@@ -47,6 +47,16 @@ def test_curves_are_read_back_off_the_landmarks(commanded, track, name):
     read = read_curves(track)[name]
     assert np.corrcoef(commanded[name], read)[0, 1] > 0.93
     assert np.polyfit(commanded[name], read, 1)[0] == pytest.approx(1, abs=0.3)
+
+
+def test_a_nod_of_a_turned_head_is_no_turn(commanded: Curves) -> None:
+    turned = face_template() @ rotation_matrix(32.0, 5.0, 8.0).T.astype(np.float32)
+    rig = Rig(turned * 200 + np.array([256, 220, 0], np.float32))
+    nods = Curves.rest(FRAMES, FPS).replace(pitch=commanded["pitch"])
+    points = np.stack([rig.points(row) for row in nods.values])
+    read = read_curves(LandmarkTrack(points, (512, 512), FPS, np.ones(FRAMES, bool)))
+    assert np.ptp(read["yaw"]) < 0.5 and np.ptp(read["roll"]) < 0.5
+    assert np.polyfit(nods["pitch"], read["pitch"], 1)[0] == pytest.approx(1, abs=0.05)
 
 
 def test_frames_without_a_face_are_filled_in_between_their_neighbours(track):

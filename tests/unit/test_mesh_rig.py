@@ -77,6 +77,19 @@ def test_a_tuck_lifts_the_lower_lip_to_the_teeth(closed: Rig) -> None:
     assert gap(closed, jaw=0.4, tuck=1.0) < 0.5 * gap(closed, jaw=0.4)
 
 
+def test_a_raised_upper_lip_does_not_move_a_tucked_lower_lip(closed: Rig) -> None:
+    plain, raised = (closed.points(row(jaw=0.4, tuck=1.0, upper_lip=lip)) for lip in (0, 1))
+    assert np.linalg.norm((plain - raised)[LOWER, :2]) < 0.01 * closed.frame.mouth_width
+    assert np.linalg.norm((plain - raised)[UPPER, :2]) > 0.1 * closed.frame.mouth_width
+
+
+def test_the_limit_of_slopes_keeps_the_depth_of_the_head(closed: Rig) -> None:
+    def depth(points: np.ndarray) -> float:
+        return float(points[[mesh.EAR_LEFT, mesh.EAR_RIGHT], 2].mean() - points[mesh.NOSE_TIP, 2])
+
+    assert 0.85 < depth(closed.solid) / depth(closed.landmarks) < 1.05
+
+
 def test_corners_go_out_and_in(closed: Rig) -> None:
     widths = [width(closed, spread=spread) for spread in (-1, -0.5, 0, 0.5, 1)]
     assert np.all(np.diff(widths) > 0.05)

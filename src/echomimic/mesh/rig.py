@@ -39,6 +39,10 @@ SNAP = 0.012
 UPPER_FRACTION = 0.35
 """Fraction of a closing gap that the upper lip moves; the lower lip moves the rest."""
 
+TUCKED = 0.025
+"""Distance of a tucked lower lip below the line of the lips at rest, in mouth widths: it covers the edge of the upper
+teeth, which the upper lip does not move."""
+
 FOLD = 0.85
 """Fraction of the upper lid's motion that its fold follows; without it the lashes would be stretched."""
 LID_PULL = 0.2
@@ -253,8 +257,11 @@ class Rig:
         points = self._closed(points, touched)
         tuck = _unit(v[_C["tuck"]]) * (1 - closure)
         if tuck > 0:
-            gap = self._gap(points)
-            points = self._closed(points, _removed_fraction(gap, np.minimum(gap, 0.07 * width), 0.0) * tuck, 0.0)
+            gap, upper = self._gap(points), list(mesh.UPPER_LIP)
+            raised = (self.rest - points)[upper] @ self.frame.axes[1]
+            points = self._closed(
+                points, _removed_fraction(gap, np.minimum(gap, raised + TUCKED * width), 0.0) * tuck, 0.0
+            )
         return points
 
     def _move_eyes(self, points: Array, v: Array) -> Array:
@@ -427,7 +434,7 @@ def _rounded_handles() -> Handles:
 
 def _upper_lip_handles() -> Handles:
     """The upper lip raised off the teeth."""
-    known = _lips(0 * COLUMNS, -0.14 * _MIDDLE**0.7, 0 * COLUMNS, -0.01 * _MIDDLE, (0.0, -0.012, 0.0))
+    known = _lips(0 * COLUMNS, -0.15 * _MIDDLE**0.7, 0 * COLUMNS, -0.01 * _MIDDLE, (0.0, -0.012, 0.0))
     return _thicken(known, -0.02, 0.0) | _nasolabial(0.0, -0.02, 0.0)
 
 
