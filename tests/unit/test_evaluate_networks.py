@@ -205,7 +205,7 @@ def test_weights_are_named_and_checked(tmp_path: Path) -> None:
         load_networks({"fid": (path, "0" * 64)})
     with pytest.raises(WeightsError, match="cannot be read"):
         load_networks({"fid": (tmp_path / "none.pt", None)})
-    with pytest.raises(WeightsError, match="no TorchScript"):
+    with pytest.raises(WeightsError, match="not a TorchScript"):
         load_networks({"fid": (path, None)})
     with pytest.raises(WeightsError, match="SyncNet"):
         load_networks({"syncnet": (path, None)})

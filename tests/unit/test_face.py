@@ -159,7 +159,7 @@ def test_all_small_faces_of_a_large_group_are_found_from_left_to_right():
         (np.full((300, 300, 3), 90, np.uint8), "it is one colour"),
         (
             np.vstack([data.coffee()[:150], np.full((250, 600, 3), 128, np.uint8)]),
-            "is one colour, as of a file",
+            "is one colour, as in a truncated file",
         ),
         (np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8), "it is noise"),
     ],

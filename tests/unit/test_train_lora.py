@@ -201,8 +201,8 @@ def _write_truncated(path: Path) -> None:
     [
         (lambda path: None, "cannot be read"),
         (lambda path: path.touch(), "is empty"),
-        (_write_text, "no safetensors file"),
-        (_write_truncated, "no safetensors file"),
+        (_write_text, "not a safetensors file"),
+        (_write_truncated, "not a safetensors file"),
         (_write_other, "does not say of which preset"),
         (_write_nan, "not finite"),
         (_write_half, "are not those of rank 2"),
