@@ -70,16 +70,14 @@ PEAKS |= {"A100": 312, "A10": 125, "L40S": 362, "L4": 121, "RTX 4090": 165, "RTX
 
 @dataclass(frozen=True)
 class Size:
-    """The geometry of the networks and the pictures' longer sides; None is the published geometry."""
+    """Sides of pictures, geometry (None: as published), frames of a clip and of its warm-up, time for one figure."""
 
     sides: dict[str, int]
     geometry: Geometry | None
     vae: dict[str, Any]
     clip_frames: int
     warm_up: int
-    """Frames of a clip that warms up."""
     seconds: float
-    """How long a call is repeated."""
 
 
 SMALL = Geometry(
@@ -109,14 +107,18 @@ class Bench:
         if geometry is None and find_spec("diffusers") is None:  # everything but the autoencoder
             fields = {name: getattr(DENOISING, name) for name in ("channels", "layers", "heads", "motion_heads")}
             geometry = Geometry(**fields, audio_dim=384, encoder_widths=(16, 32, 96, 256), speech="whisper")
+        made: dict[str, Path] = {}
         for name in PRESET.values():
-            preset = PRESETS[name]
-            networks = on_meta(partial(empty_networks, condition_channels(preset), geometry))
-            for part, file in preset.files.items():
+            networks = on_meta(partial(empty_networks, condition_channels(PRESETS[name]), geometry))
+            for part, file in PRESETS[name].files.items():
                 path = self.folder / f"{file}.safetensors"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                if not path.exists():
+                if part in made and made[part] != path:
+                    path.hardlink_to(made[part])
+                elif part not in made:
                     save_file(random_tensors(networks, part), path)
+                if part != "condition":  # the only one in which V1 and V2 differ
+                    made[part] = path
                 if geometry is not None:
                     write_geometry(path.parent, geometry)
         return self.folder
@@ -171,8 +173,7 @@ class Bench:
             torch.accelerator.synchronize(self.device)
 
     def latents(self, family: str) -> tuple[int, int]:
-        side = self.size.sides[family] // FACTOR
-        return side, side
+        return (self.size.sides[family] // FACTOR,) * 2
 
 
 def random_tensors(networks: Networks, part: str) -> dict[str, Tensor]:
@@ -257,11 +258,10 @@ def parity(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
     with np.load(ROOT / "tests/golden/denoise.npz") as file:
         golden = torch.from_numpy(file["unet_out cfg=True fp32bank t=499 face_mask"])
     config = replace(DENOISING, channels=(32, 64, 96, 96))
-    networks = UNet(config), UNet(replace(config, audio_dim=None, motion=False, head=False)), ConditionEncoder(1, 32)
-    for network in networks:
+    unet, reference = UNet(config), UNet(replace(config, audio_dim=None, motion=False, head=False))
+    for network in (unet, reference, encoder := ConditionEncoder(1, 32)):
         fill_by_rule(network)
         move(network.eval(), bench.device)
-    unet, reference, encoder = networks
 
     def wave(shape: tuple[int, ...], frequency: float, phase: float) -> Tensor:
         values = np.sin(frequency * np.arange(np.prod(shape)) + phase).astype(np.float32)
