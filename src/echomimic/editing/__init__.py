@@ -19,9 +19,7 @@ from echomimic.editing.handles import Handle, find_handles
 from echomimic.editing.history import EditHistory, Step, curves_of, edit_motion
 from echomimic.editing.views import PortraitView
 from echomimic.errors import FaceError
-from echomimic.landmarks import body
 from echomimic.landmarks.body import Body, find_body
-from echomimic.landmarks.detectors import release_networks
 from echomimic.landmarks.topology import SHOULDERS
 from echomimic.media import read_picture, read_speech, sound_blocks
 from echomimic.mesh.alignment import Stretch, Word, align_transcript, find_stretches
@@ -362,7 +360,6 @@ class EditingSession:
                     self._hands = HandsEditor(self.face.view.portrait, self.speech, options, self.face, self.options)
                 except FaceError as error:
                     self._hands = error
-                release_networks(names=body.NETWORKS)  # a session needs them once
         if isinstance(self._hands, FaceError):
             raise FaceError(str(self._hands))
         return self._hands

@@ -11,8 +11,6 @@ from echomimic.types import Floats, Picture, Portrait
 
 HAND_SCORE = 0.9
 """The score of every hand point: the network gives none, and V2's own detector gave about this to clear hands."""
-NETWORKS = ("pose", "pose_landmarks", "palm", "hand_landmarks", "hand_recrop")
-"""The networks that only bodies and hands need: 95 MB."""
 _NEAR_WRIST = 0.6
 """Largest distance of a hand from the wrist of the arm that it belongs to, in shoulder widths."""
 

@@ -15,8 +15,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MB = 1 << 20
 _GROWN = 24 * _MB
 """Growth of the resident memory from which freed memory is given back."""
-_IDLE_SECONDS = 60.0
-"""A network of landmarks that nobody has used for so long is unloaded; loading all again takes 2 seconds."""
+_MUCH = 280 * _MB
+_IDLE_SECONDS, _UNUSED_SECONDS = 60.0, 2.0
+"""Seconds after which an unused network of landmarks is unloaded, and those in a process larger than `_MUCH`. Loading
+all again takes 2 seconds."""
 _TIDY_SECONDS = 20.0
 
 
@@ -43,14 +45,22 @@ class Trimmer:
     def __init__(self) -> None:
         self._kept = 0
 
-    def __call__(self) -> None:
-        """Trim the heaps if the resident memory has grown since the last time."""
-        if _glibc() is not None and _resident() > self._kept + _GROWN:
+    def __call__(self, at_once: bool = False) -> None:
+        """Trim the heaps if the resident memory has grown since the last time; if it is much, unload networks too."""
+        if _glibc() is None or not (at_once or _resident() > self._kept + _GROWN):
+            return
+        _glibc().malloc_trim(0)
+        if _resident() > _MUCH and _release_networks(_UNUSED_SECONDS):
             _glibc().malloc_trim(0)
-            self._kept = _resident()
+        self._kept = _resident()
 
 
 trim_memory = Trimmer()
+
+
+def _release_networks(unused: float) -> int:
+    runtime = sys.modules.get("echomimic.landmarks.networks.runtime")
+    return runtime.release_networks(unused) if runtime is not None else 0  # else nothing has been loaded
 
 
 def _resident() -> int:
@@ -66,7 +76,4 @@ async def tidy_forever() -> None:
 
 
 def _tidy() -> None:
-    runtime = sys.modules.get("echomimic.landmarks.networks.runtime")
-    if runtime is not None:  # else nothing has been loaded
-        runtime.release_networks(_IDLE_SECONDS)
-    trim_memory()
+    trim_memory(at_once=_release_networks(_IDLE_SECONDS) > 0)

@@ -3,7 +3,7 @@
 import struct
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -66,13 +66,12 @@ class Network:
 _loaded: WeakSet[Network] = WeakSet()
 
 
-def release_networks(unused: float = 0.0, names: Container[str] | None = None) -> int:
+def release_networks(unused: float = 0.0) -> int:
     """Free the memory of the networks that have not been called for so many seconds, some 140 MB together.
 
-    Of those called `names`, if they are given. Gives how many were freed; each is loaded again at its next call.
+    Gives how many were freed; each is loaded again at its next call.
     """
-    chosen = [each for each in list(_loaded) if names is None or each.name in names]
-    return sum(each.release(unused) for each in chosen)
+    return sum(each.release(unused) for each in list(_loaded))
 
 
 @cache
