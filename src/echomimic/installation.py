@@ -1,8 +1,11 @@
 """How this package was installed, and the command that adds one of its extras."""
 
 import json
+import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -34,6 +37,17 @@ def install_command(extra: str = "") -> str:
 def missing_package(name: str | None, extra: str, purpose: str = "") -> str:
     """The message for a package that an extra brings and that is not installed."""
     return f"the package {name} is missing{purpose and ', which '}{purpose}; install it: {install_command(extra)}"
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Hide what packages log while they are imported: torchao, which diffusers imports too, warns of other devices."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _pip(arguments: str) -> str:

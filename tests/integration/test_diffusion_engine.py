@@ -311,8 +311,7 @@ def test_devices_are_named_in_the_error() -> None:
 
 def test_hands_gesture_with_the_voice_where_no_motion_is_given(portrait, speech, monkeypatch) -> None:
     monkeypatch.setattr(gestures, "find_body", lambda _: None)
-    engine = DiffusionEngine(find_preset("v2"))
-    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))
+    engine = DiffusionEngine(find_preset("v2"), networks=tiny_networks(find_preset("v2")))
     with collect_notes() as notes:
         assert clip(engine, portrait, speech, frames=2).shape == (2, 64, 64, 3)
     assert notes == ["hands gesture with the voice, since no motion was given"]
@@ -327,7 +326,7 @@ def test_a_landmark_preset_asks_for_the_motion_it_lacks(portrait, speech) -> Non
         return LandmarkTrack(points, (100, 100), 25.0, np.ones(3, bool))
 
     engine = DiffusionEngine(find_preset("v1-landmarks"), predict=predict)
-    engine._loaded = ((torch.device("cpu"), torch.float32, False), tiny_networks(engine.preset))
+    engine._loaded = ((torch.device("cpu"), torch.float32, False, False), tiny_networks(engine.preset))
     assert clip(engine, portrait, speech, frames=3).shape == (3, 64, 64, 3)
     assert len(asked) == 1
 

@@ -78,7 +78,7 @@ def engine_of(name: str) -> Engine:
         from echomimic.diffusion.networks import condition_channels
 
         made = networks(condition_channels(find_preset(name)))
-        engine._loaded = ((torch.device("cpu"), torch.float32, False), made)  # type: ignore[attr-defined]
+        engine._loaded = ((torch.device("cpu"), torch.float32, False, False), made)  # type: ignore[attr-defined]
     return engine
 
 

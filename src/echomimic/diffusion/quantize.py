@@ -1,8 +1,5 @@
 """Weights in int8 by torchao: less memory on small cards. What is computed keeps the number format of the network."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -11,7 +8,7 @@ from torch import nn
 
 from echomimic.diffusion.attention import GEGLU, Linear
 from echomimic.errors import SetupError
-from echomimic.installation import missing_package
+from echomimic.installation import missing_package, quiet_import
 
 QUANTIZED = {"denoising": 232_611_840, "motion": 452_812_800, "reference": 198_246_400}
 """Values that become int8 in the published networks, by part of a preset."""
@@ -28,21 +25,10 @@ def quantize_linear(network: nn.Module) -> None:
 
     These layers then use PyTorch's default kernels. The embeddings of the timestep and convolutions stay as they are.
     """
-    with _quiet(), torch.inference_mode(False), torch.no_grad():
+    with quiet_import(), torch.inference_mode(False), torch.no_grad():
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
         quantize_(network, Int8WeightOnlyConfig(), filter_fn=lambda layer, _: isinstance(layer, Linear))
     for layer in network.modules():
         if isinstance(layer, (Linear, GEGLU)):
             layer.kernels = replace(layer.kernels, onednn=False, gelu=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the warnings that torchao logs about libraries of other devices."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from echomimic.errors import SetupError
-from echomimic.installation import missing_package
+from echomimic.installation import missing_package, quiet_import
 
 SamplerName = Literal["ddim", "dpm++", "unipc"]
 
@@ -29,15 +29,18 @@ TRAINED: dict[str, Any] = {
 def _scheduler(name: SamplerName) -> Any:
     """The scheduler of diffusers, configured as the checkpoints were trained."""
     try:
-        from diffusers import schedulers
+        with quiet_import():
+            from diffusers import schedulers
+
+            kinds: Any = schedulers
+            usual = kinds.DDIMScheduler
     except ImportError as error:
         raise SetupError(missing_package(error.name, "diffusion")) from None
-    kinds: Any = schedulers
     if name == "dpm++":
         return kinds.DPMSolverMultistepScheduler(**TRAINED, algorithm_type="dpmsolver++", final_sigmas_type="zero")
     if name == "unipc":
         return kinds.UniPCMultistepScheduler(**TRAINED, final_sigmas_type="zero")
-    return kinds.DDIMScheduler(**TRAINED, clip_sample=False)
+    return usual(**TRAINED, clip_sample=False)
 
 
 _NUMBERS = ("lower_order_nums", "this_order", "_step_index")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.errors import DeviceError, SetupError
-from echomimic.installation import missing_package
+from echomimic.installation import missing_package, quiet_import
 from echomimic.types import Picture
 
 SCALE = 0.18215
@@ -33,10 +33,12 @@ LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.
 def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
     """The AutoencoderKL of diffusers with this configuration."""
     try:
-        from diffusers import models
+        with quiet_import():
+            from diffusers import models
+
+            kind = cast(Any, models).AutoencoderKL
     except ImportError as error:
         raise SetupError(missing_package(error.name, "diffusion")) from None
-    kind = cast(Any, models).AutoencoderKL
     known = signature(kind.__init__).parameters
     return cast(nn.Module, kind(**{name: value for name, value in config.items() if name in known}))
 
