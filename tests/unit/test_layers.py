@@ -13,7 +13,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # from the bottom up: a module imports from its own layer and from those below
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"cancellation", "data", "errors", "files", "installation", "notes", "options", "signals", "types"}),
+    frozenset(
+        {"cancellation", "data", "errors", "files", "installation", "memory", "notes", "options", "signals", "types"}
+    ),
     frozenset({"checkpoints", "landmarks", "media", "motion", "parallel", "provenance", "work"}),
     frozenset({"presets", "engines", "mesh", "diffusion"}),
     frozenset({"api", "editing", "inputs", "replay", "streaming"}),

@@ -1,10 +1,8 @@
 """All curves of a clip from its voice, a stretch of frames at a time: memory does not grow with the voice."""
 
-import ctypes
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from io import SEEK_END, BytesIO
 from tempfile import TemporaryFile
 from typing import IO
@@ -12,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from echomimic.media.sound import sound_blocks
+from echomimic.memory import trim_heaps
 from echomimic.mesh.idle import Cues, IdleMotion, find_cues
 from echomimic.mesh.speech_to_face import (
     EDGE,
@@ -115,7 +114,7 @@ class _FeatureFile:
         size = 0
         for some in rows:
             size = self._append(np.ascontiguousarray(some, np.float32).tobytes(), size)
-            _heap_trimmer()(0)
+            trim_heaps()
         self._length = size // (4 * FEATURES) - 2 * EDGE
 
     def _append(self, data: bytes, size: int) -> int:
@@ -134,17 +133,7 @@ class _FeatureFile:
 
     def cut(self, first: int, last: int) -> SpeechFeatures:
         """The features from `first` up to `last`, without it."""
-        _heap_trimmer()(0)
+        trim_heaps()
         self._file.seek((first + EDGE) * 4 * FEATURES)
         data = self._file.read((last - first) * 4 * FEATURES)
         return SpeechFeatures.from_rows(np.frombuffer(data, np.float32).reshape(-1, FEATURES))
-
-
-@cache
-def _heap_trimmer() -> Callable[[int], int]:
-    """`malloc_trim` of glibc, which otherwise keeps 50 MB of freed memory in its heaps; elsewhere nothing."""
-    try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return int
-    return trim

@@ -1,14 +1,11 @@
 """Memory of a server that runs for days: what nobody uses goes back to the system."""
 
 import asyncio
-import ctypes
-import os
 import sys
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+
+from echomimic.memory import glibc, resident_bytes, trim_heaps
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Parameters of glibc's `mallopt`."""
@@ -22,21 +19,12 @@ all again takes 2 seconds."""
 _TIDY_SECONDS = 20.0
 
 
-@cache
-def _glibc() -> Any:
-    """The C library if it is glibc, which keeps freed memory; else None."""
-    try:
-        return ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
-    except OSError:
-        return None
-
-
 def set_up_allocator() -> None:
     """Let all threads share few heaps, since each keeps what is freed, and pictures have pages of their own."""
-    if _glibc() is not None:
-        _glibc().mallopt(_M_ARENA_MAX, 2)
-        _glibc().mallopt(_M_MMAP_THRESHOLD, 4 * _MB)
-        _glibc().mallopt(_M_TRIM_THRESHOLD, 32 * _MB)
+    if glibc() is not None:
+        glibc().mallopt(_M_ARENA_MAX, 2)
+        glibc().mallopt(_M_MMAP_THRESHOLD, 4 * _MB)
+        glibc().mallopt(_M_TRIM_THRESHOLD, 32 * _MB)
 
 
 class Trimmer:
@@ -47,12 +35,12 @@ class Trimmer:
 
     def __call__(self, at_once: bool = False) -> None:
         """Trim the heaps if the resident memory has grown since the last time; if it is much, unload networks too."""
-        if _glibc() is None or not (at_once or _resident() > self._kept + _GROWN):
+        if glibc() is None or not (at_once or resident_bytes() > self._kept + _GROWN):
             return
-        _glibc().malloc_trim(0)
-        if _resident() > _MUCH and _release_networks(_UNUSED_SECONDS):
-            _glibc().malloc_trim(0)
-        self._kept = _resident()
+        trim_heaps()
+        if resident_bytes() > _MUCH and _release_networks(_UNUSED_SECONDS):
+            trim_heaps()
+        self._kept = resident_bytes()
 
 
 trim_memory = Trimmer()
@@ -61,11 +49,6 @@ trim_memory = Trimmer()
 def _release_networks(unused: float) -> int:
     runtime = sys.modules.get("echomimic.landmarks.networks.runtime")
     return runtime.release_networks(unused) if runtime is not None else 0  # else nothing has been loaded
-
-
-def _resident() -> int:
-    """Bytes of resident memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def tidy_forever() -> None:
