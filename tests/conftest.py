@@ -36,7 +36,7 @@ def shared_folder() -> Path | None:
     return folder if (folder / "data").is_dir() else None
 
 
-REQUIREMENTS = {"browser": "chromium|playwright|axe", "shared": "no sample data", "torch": "torch|diffusers"}
+REQUIREMENTS = {"browser": "chromium|playwright|axe", "shared": "no sample data", "torch": r"\btorch\b|diffusers"}
 """What ECHOMIMIC_REQUIRE may name, and the reasons for which its tests are skipped where it is absent."""
 
 

@@ -7,6 +7,7 @@ import pytest
 from conftest import missing_requirements
 
 REASONS = Counter({"chromium is not installed": 3, "root may read everything": 1, "no sample data: set X": 2})
+REASONS.update({"could not import 'torch'": 1, "could not import 'torchao'": 1})
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,7 @@ REASONS = Counter({"chromium is not installed": 3, "root may read everything": 1
     [
         ("", []),
         ("browser", ["chromium is not installed"]),
-        ("torch", []),
+        ("torch", ["could not import 'torch'"]),
         ("browser,shared", ["chromium is not installed", "no sample data: set X"]),
     ],
 )
