@@ -10,7 +10,7 @@ from echomimic.memory import glibc, resident_bytes, trim_heaps
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Parameters of glibc's `mallopt`."""
 _MB = 1 << 20
-_GROWN = 24 * _MB
+_GROWN = 16 * _MB
 """Growth of the resident memory from which freed memory is given back."""
 _MUCH = 280 * _MB
 _IDLE_SECONDS, _UNUSED_SECONDS = 60.0, 2.0

@@ -47,7 +47,7 @@ once a minute."""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
 _SWEEP_SECONDS = 60.0
-_MAX_VIEW_BYTES = 80_000_000
+_MAX_VIEW_BYTES = 30_000_000
 """Memory of all that frames are drawn from; if it is more, what has not been drawn for the longest time is released,
 and made again with the next frame, which takes about a second."""
 _UNSEEN_SECONDS = 300.0
