@@ -134,7 +134,7 @@ class Options:
         int,
         _option(
             "diffusion",
-            "compute the inner layers of the network in one of so many steps: faster, less exact; 1 is off",
+            "compute the inner layers of the network only in every Nth step: faster, less exact; 1 is off",
             low=1,
             high=10,
             step=1,
@@ -146,7 +146,7 @@ class Options:
     ] = "uniform"
     guidance_batch: Annotated[
         bool,
-        _option("diffusion", "both halves of guidance in one call: faster on a large GPU, takes more memory"),
+        _option("diffusion", "both halves of guidance in one call of the network, which takes more memory"),
     ] = False
     device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
     dtype: Annotated[

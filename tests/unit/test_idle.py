@@ -1,10 +1,16 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from echomimic.mesh import idle
-from echomimic.mesh.idle import BLINK_SECONDS, HEAD_SPREAD, Cues, find_cues, idle_motion
+from echomimic.mesh.idle import BLINK_SECONDS, HEAD_SPREAD, Cues, IdleMotion, find_cues
 from echomimic.signals import runs
-from echomimic.types import CURVE_NAMES, MOUTH_CURVES, Curves
+from echomimic.types import CURVE_NAMES, MOUTH_CURVES, Curves, Floats
+
+
+def idle_motion(frames: int, *arguments: Any, **more: Any) -> dict[str, Floats]:
+    return IdleMotion(frames, *arguments, **more).curves(0, frames)
 
 
 def speaking(frames: int) -> Cues:

@@ -50,25 +50,12 @@ class Cues:
     phrase_ends: tuple[float, ...] = field(default=())
 
 
-def idle_motion(
-    frames: int,
-    fps: float,
-    seed: int,
-    strength: float = 1.0,
-    blink_rate: float = 16.0,
-    cues: Cues | None = None,
-    *,
-    eased: bool = True,
-) -> dict[str, Floats]:
-    """Curves (frames,) by name for everything but the mouth; the same for the same arguments.
-
-    Without `eased` the head neither starts nor ends at rest, and moves as much in silence as in speech.
-    """
-    return IdleMotion(frames, fps, seed, strength, blink_rate, cues, eased=eased).curves(0, frames)
-
-
 class IdleMotion:
-    """The curves of `idle_motion` for any frames of a clip: the events are generated once, the frames on demand."""
+    """Everything but the mouth in a clip of `frames`: events are generated once, frames on demand.
+
+    The same arguments give the same curves. Without `eased` the head neither starts nor ends at rest, and moves as much
+    in silence as in speech.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Idle motion without an end: segments of `idle_motion`, each blended into the next."""
+"""Idle motion without an end: segments of `IdleMotion`, each blended into the next."""
 
 import numpy as np
 
-from echomimic.mesh.idle import NODS, RAISES, idle_motion
+from echomimic.mesh.idle import NODS, RAISES, IdleMotion
 from echomimic.types import CURVE_NAMES, Floats
 
 _SEGMENT, _OVERLAP = 60.0, 2.0
@@ -69,7 +69,8 @@ class IdleStream:
         """(period + overlap, 18) a segment; its first `overlap` frames are shown while the one before it ends."""
         count = self._period + self._overlap
         seed = (self._seed + 7919 * number) & 0x7FFFFFFF
-        curves = idle_motion(count, self._fps, seed, self._strength, self._blink_rate, eased=False)
+        idle = IdleMotion(count, self._fps, seed, self._strength, self._blink_rate, eased=False)
+        curves = idle.curves(0, count)
         segment = np.zeros((count, len(CURVE_NAMES)), np.float32)
         for name, column in curves.items():
             segment[:, CURVE_NAMES.index(name)] = column
