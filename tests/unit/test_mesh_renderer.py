@@ -6,7 +6,8 @@ import pytest
 
 from echomimic.landmarks import topology as mesh
 from echomimic.landmarks.face import find_faces
-from echomimic.mesh.renderer import Renderer, composite, enlarged
+from echomimic.mesh.enlargement import enlarged, sharpening_amount
+from echomimic.mesh.renderer import Renderer, composite
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.warp import sample
 from echomimic.types import CURVES, Floats, Picture
@@ -107,6 +108,28 @@ def test_over_all_positions_sampling_keeps_the_energy_of_detail(frequency: float
     grids = [np.dstack(np.meshgrid((x[20:-20] + s) * 2, np.full(1, 6.0))).astype(np.float32) for s in shifts]
     energy = np.mean([(sample(finer, grid).astype(float) - 128).var() for grid in grids])
     assert energy / (stripes.astype(float) - 128).var() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("texture", ["fine", "coarse"])
+def test_a_shifted_face_keeps_the_energy_of_its_own_texture(texture: str) -> None:
+    pixels, landmarks = portrait()
+    grain = np.random.default_rng(0).normal(0, 12, pixels.shape[:2])
+    if texture == "coarse":
+        grain = 4 * cv2.GaussianBlur(grain, (0, 0), 1.2)
+    pixels = np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8)
+    face = np.s_[200:320, 180:330]
+
+    def energy(amount: float) -> float:
+        finer, shifts = enlarged(pixels, amount), [(right, down) for right in (0.2, 0.6) for down in (0.4, 0.8)]
+        grids = [np.dstack(np.mgrid[200:320, 180:330][::-1] + np.array(s)[:, None, None]) * 2 for s in shifts]
+        return float(np.mean([detail(sample(finer, grid.astype(np.float32))) for grid in grids]))
+
+    def detail(part: Picture) -> float:
+        return float(np.square(cv2.Laplacian(part[..., 1].astype(np.float32), cv2.CV_32F)).mean())
+
+    matched = energy(sharpening_amount(pixels, landmarks)) / detail(pixels[face])
+    assert abs(matched - 1) < 0.15
+    assert abs(matched - 1) < abs(energy(0.0) / detail(pixels[face]) - 1)
 
 
 def test_composite_keeps_what_it_covers() -> None:

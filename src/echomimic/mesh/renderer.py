@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
+from echomimic.mesh.enlargement import enlarged, sharpening_amount
 from echomimic.mesh.eyelids import Lid, open_eyes, paint_lid
 from echomimic.mesh.eyes import EyeRenderer
 from echomimic.mesh.glasses import covers_bridge
@@ -61,7 +62,7 @@ class Renderer:
         source = clean_lips(source, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
         if matte is not None and background is not None:
             source, self.background = self._split_layers(source, matte, background)
-        self._portrait = enlarged(source)
+        self._portrait = enlarged(source, sharpening_amount(self.pixels, self.rig.landmarks))
         self._still = self._without_person()
         self._occupied = self._occupied_blocks()
         far = Grid.over(_grow(self.box, 2 * self._far_cell), self._far_cell)
@@ -238,28 +239,6 @@ def _visible_background(background: Picture, hidden: Pixels) -> Picture:
     """The background as visible behind a layer with alpha `hidden`."""
     clear = cv2.cvtColor(cv2.bitwise_not(hidden), cv2.COLOR_GRAY2BGR)
     return np.asarray(cv2.multiply(background, clear, scale=1 / 255), np.uint8)
-
-
-_BETWEEN = (0.104, -0.276, 0.672)
-"""Weights of the three pixels on either side of a new one, the nearest last.
-
-Linear sampling blurs, most of all half way between pixels. With h(f) = (sqrt(8 + cos²(pi f)) - cos(pi f)) / 2 as their
-response to f periods a pixel, the new pixels make up for it: over all positions the energy at f is that of the photo.
-These are the least squares solution for f up to 0.44, with h at most 1.4.
-"""
-
-
-def enlarged(picture: Pixels) -> Pixels:
-    """The picture at twice its size (`FINER`): its own pixels at even positions, `_BETWEEN` weights elsewhere."""
-    rows, columns = picture.shape[:2]
-    half = np.array([[*_BETWEEN, *_BETWEEN[::-1]]], np.float32)
-    finer = np.empty((2 * rows - 1, 2 * columns - 1, picture.shape[2]), np.uint8)
-    right = cv2.filter2D(picture, -1, half, anchor=(2, 0), borderType=cv2.BORDER_REPLICATE)
-    finer[::2, ::2], finer[::2, 1::2] = picture, right[:, :-1]
-    for column, source in ((0, picture), (1, right[:, :-1])):
-        under = cv2.filter2D(np.ascontiguousarray(source), -1, half.T, anchor=(0, 2), borderType=cv2.BORDER_REPLICATE)
-        finer[1::2, column::2] = under[:-1]
-    return finer
 
 
 def _drives(turn: Array, shift: Array, sway: float, breath: float) -> Floats:
