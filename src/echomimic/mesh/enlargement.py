@@ -53,7 +53,8 @@ def sharpening_amount(picture: Picture, landmarks: Floats) -> float:
     skin = _skin(flat, box)
     if np.count_nonzero(skin) < _LEAST:
         return 0.0
-    grey = cv2.cvtColor(picture[box[1] : box[3], box[0] : box[2]], cv2.COLOR_RGB2GRAY)
+    face = picture[box[1] : box[3], box[0] : box[2]]
+    grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8)
     kept = [_energy_between(enlarged(grey, amount), skin) for amount in _AMOUNTS]
     return float(np.interp(_TARGET * _energy(grey, skin), kept, _AMOUNTS))
 
@@ -62,7 +63,7 @@ def _skin(flat: Array, box: Box) -> npt.NDArray[np.bool_]:
     """(h, w): pixels well inside the oval of the face, without eyes and lips, whose edges would decide otherwise."""
     reach = max(3, round(0.04 * float(np.ptp(flat[list(mesh.OVAL), 0]))))
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    skin = cv2.erode(cover(flat[list(mesh.OVAL)], box), around, borderValue=0)
+    skin = cv2.erode(cover(flat[list(mesh.OVAL)], box), around, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     for part in (mesh.LIPS, *((*eye.contour, *eye.crease) for eye in mesh.EYES)):
         hull = cv2.convexHull(flat[list(part)].astype(np.float32))[:, 0].astype(np.float64)
         skin = np.minimum(skin, 1 - cv2.dilate(cover(hull, box), around))
