@@ -45,7 +45,7 @@ SHORT_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class _PreparedRun:
-    """A prepared run with its voice, preset, the reason for the preset, and options."""
+    """A prepared run with its voice, its preset, why that preset was chosen, and its options."""
 
     render: Render
     speech: Speech
@@ -78,12 +78,12 @@ def animate(
     """Make a video of `portrait` speaking `speech` and write it to `output`: .mp4, .webm, .gif or a folder of PNGs.
 
     `motion` is a track to render instead of the motion predicted from the voice; `save_motion` is where the rendered
-    track is written; `live` is where an .mp4 can be read while it grows; `sign` is a PEM certificate chain and its key,
-    with which Content Credentials are signed (default: ECHOMIMIC_SIGN_CERT and ECHOMIMIC_SIGN_KEY); `lora` is a file
-    that adapts a diffusion preset to a person; `engine` is one that `load` returned for the same preset, kept for many
-    clips, as `inputs` keeps what was read; `work` is how the work folder beside the output is used, from which the same
-    call resumes after a crash, and None for none; `options` are the fields of `Options`. Raises EchoMimicError; the
-    output exists completely or not at all.
+    track is written; `live` is a file that holds the .mp4 while it is made, for readers; `sign` is a PEM certificate
+    chain and its key, with which the video is signed (Content Credentials; default: ECHOMIMIC_SIGN_CERT and
+    ECHOMIMIC_SIGN_KEY); `lora` is a file that adapts a diffusion preset to a person; `engine` is an engine that `load`
+    returned for the same preset and `inputs` a cache of inputs, both for runs of many clips; `work` states how the work
+    folder beside the output is used, from which the same call resumes after a crash (None for no folder); `options` are
+    the fields of `Options`. Raises EchoMimicError; the output exists completely or not at all.
     """
     began = time.monotonic()
     _check_outputs(output, save_motion, [portrait, speech, motion])
@@ -117,10 +117,10 @@ def assist(
     engine: Engine,
     **options: Unpack[OptionsDict],
 ) -> None:
-    """Do this process's share of the clip that the first process makes by `animate` with the same arguments.
+    """Compute this process's share of the clip that the first process makes by `animate` with the same arguments.
 
-    `engine` is one that `load` returned with `ranks`. Nothing is written. Ends when the first process calls
-    `dismiss`, or with DeviceError if it has died.
+    `engine` is one that `load` returned with `ranks`. Nothing is written. Returns when the first process calls
+    `dismiss`; raises DeviceError if that process has died.
     """
     from echomimic.diffusion.engine import DiffusionRender
 
@@ -130,7 +130,7 @@ def assist(
 
 
 def dismiss() -> None:
-    """Let the processes that `assist` this one end."""
+    """End `assist` in the other processes."""
     from echomimic.diffusion.ranks import launched_ranks
 
     launched_ranks().broadcast()
@@ -176,9 +176,9 @@ def predict(
     engine: Engine | None = None,
     **options: Unpack[OptionsDict],
 ) -> Motion:
-    """The motion that `animate` would render with the same arguments, to save, edit and render again.
+    """Predict the motion that `animate` would render with the same arguments, to save, edit and render it.
 
-    A LandmarkTrack, or a PoseTrack for the presets v2 and v2-acc. `output` is where it is written as well.
+    Returns a LandmarkTrack, or a PoseTrack for the presets v2 and v2-acc, and also writes it to `output` if given.
     """
     if output is not None:
         tracks.check_motion_path(output)
@@ -196,11 +196,11 @@ def load(
     *,
     ranks: bool = False,
 ) -> Engine:
-    """The engine of a preset, to be kept for many clips; `device` is used if the options say auto.
+    """Load the engine of a preset, to render many clips with it; `device` is used if the option `device` is auto.
 
-    Networks are loaded, and changed by the `lora`, when they are first used. With `ranks` a diffusion preset shares the
-    work of each clip with the other processes that torchrun started: the first calls `animate`, the others `assist`.
-    Raises WeightsError if a checkpoint file is missing or the LoRA is of another preset.
+    Networks are loaded, and merged with the `lora`, when they are first used. With `ranks` a diffusion preset shares
+    the work of each clip with the other processes that torchrun started: the first calls `animate`, the others
+    `assist`. Raises WeightsError if a checkpoint file is missing or the LoRA is of another preset.
     """
     adapted = _lora_file(lora)
     chosen, _ = resolve_preset(_preset_of(adapted, preset), weights=_folder(weights))
@@ -268,7 +268,7 @@ def _prepare(
 
 
 def _same_preset(engine: Engine, preset: str, lora: LoraFile | None) -> str:
-    """The engine's preset. Raises OptionError if another one was asked for, or a LoRA, which an engine has already."""
+    """The engine's preset. Raises OptionError if another preset, or a LoRA other than the engine's, was asked for."""
     own = engine.preset.name
     if lora is not None:
         raise OptionError(f"an engine and a LoRA are given; expected an engine with that LoRA: load({own!r}, lora=...)")
@@ -289,7 +289,7 @@ def _predict(portrait: Portrait, speech: Speech, options: Options, face: "Face |
 
 
 def _check_outputs(output: Source, save_motion: Source | None, inputs: list[object]) -> None:
-    """Refuse a place that cannot be written, or that would overwrite an input, before anything expensive runs."""
+    """Refuse an output that cannot be written, or that would overwrite an input, before anything expensive runs."""
     from echomimic.media import check_not_input, check_output
 
     check_output(output)
@@ -310,7 +310,7 @@ def _read(portrait: Source | Portrait, speech: Source | Speech, cache: "InputCac
 
 
 def _read_motion(motion: Source | Motion | None, preset: str, cache: "InputCache | None") -> Motion | None:
-    """The motion; of a video the hands if the preset uses hands, else the face."""
+    """Read the motion; from a video the hands if the preset uses hands, else the face."""
     if not isinstance(motion, (str, Path)):
         return motion
     pose = preset in PRESETS and PRESETS[preset].uses_hands
@@ -322,7 +322,7 @@ def _folder(weights: Source | None) -> Path | None:
 
 
 def _signing(output: Path, given: tuple[Source, Source] | None) -> "SigningKey | None":
-    """The key to sign with: the given one, or that of the environment for formats that hold a signature."""
+    """The key to sign with: the given one, or that of the environment if the format can hold a signature."""
     named = given or (os.environ.get("ECHOMIMIC_SIGN_CERT", ""), os.environ.get("ECHOMIMIC_SIGN_KEY", ""))
     if not all(map(str, named)):
         return None
@@ -373,7 +373,7 @@ def _tags(run: _PreparedRun, record: "RenderRecord") -> dict[str, str]:
 def _work_folder(
     output: Path, run: _PreparedRun, record: "RenderRecord", options: WorkOptions | None
 ) -> "AbstractContextManager[WorkFolder | None]":
-    """The work folder of a run; none if it is short."""
+    """The work folder of a run; None if the clip is short."""
     wanted = run.preset.engine == "diffusion" or run.render.num_frames / run.render.fps > SHORT_SECONDS
     if options is None or not (wanted or options != USUAL_WORK):
         return nullcontext()
@@ -385,7 +385,7 @@ def _work_folder(
 def _frames(
     render: Render, progress: Progress | None, payload: bytes | None, work: "WorkFolder | None"
 ) -> Generator[Picture]:
-    """The frames that the work folder lacks, with the mark that holds `payload`."""
+    """Yield the frames that the work folder lacks, with the mark that holds `payload`."""
     from echomimic.provenance import mark_frames
 
     for first, last in [(0, render.num_frames)] if work is None else work.missing():
@@ -394,7 +394,7 @@ def _frames(
 
 
 def _record(run: _PreparedRun) -> "RenderRecord":
-    """What goes into the file so that the video can be made again."""
+    """The record that is stored in the file, from which the video can be rendered again."""
     from echomimic.provenance import digest, new_record
 
     render = run.render
@@ -411,7 +411,7 @@ def _record(run: _PreparedRun) -> "RenderRecord":
 
 
 def recorded_edits(motion: "Source | Portrait | Speech | Motion | None") -> list[dict[str, Any]]:
-    """The edits that made a saved motion, without remarks and names of files and layers; of many only their kinds."""
+    """The edits that made a saved motion, without comments and names; if their text is long, only their kinds."""
     if not isinstance(motion, (str, Path)) or not Path(motion).is_file():
         return []
     edits = [_without_names(edit.record()) for edit in tracks.load_edits(motion) if edit.op != "note"]

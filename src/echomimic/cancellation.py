@@ -1,4 +1,4 @@
-"""Stops long work that reports no progress: it asks between its pieces whether the user has cancelled."""
+"""Cancellation of long work that reports no progress: it checks between its pieces whether the user has cancelled."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ _check: ContextVar[Callable[[], object] | None] = ContextVar("echomimic_cancella
 
 @contextmanager
 def cancellable(check: Callable[[], object] | None) -> Iterator[None]:
-    """Within the block and in its thread, `check_cancelled` calls `check`, which raises if the user has cancelled.
+    """Let `check_cancelled` call `check`, which raises if the user has cancelled, inside the block and in its thread.
 
-    Without a `check`, that of the block around this one stays.
+    Without a `check`, that of the enclosing block is kept.
     """
     token = _check.set(check or _check.get())
     try:
@@ -21,7 +21,7 @@ def cancellable(check: Callable[[], object] | None) -> Iterator[None]:
 
 
 def check_cancelled() -> None:
-    """Raise what the innermost `cancellable` raises if the user has cancelled."""
+    """Call the `check` of the innermost `cancellable` block, which raises if the user has cancelled."""
     check = _check.get()
     if check is not None:
         check()

@@ -42,9 +42,10 @@ class ServerError(EchoMimicError):
 
 
 class Client:
-    """Talks to one server. `key` is an API key; `timeout` is the silence in seconds after which the server is lost.
+    """A client of one server.
 
-    If the server is full or away, a submission is tried again for `patience` seconds; it makes one job in any case.
+    `key` is an API key; a request fails if the server sends nothing for `timeout` seconds.
+    If the server is full or does not answer, a submission is tried again for `patience` seconds; it makes only one job.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class Client:
         return self._submit("animations", fields, portrait=portrait, speech=speech, motion=motion)
 
     def track(self, portrait: Source, speech: Source, motion: Source | None = None, **fields: object) -> Job:
-        """Submit a track, the motion alone as data; otherwise like `animate`."""
+        """Submit a job that predicts a motion track only; otherwise like `animate`."""
         return self._submit("tracks", fields, portrait=portrait, speech=speech, motion=motion)
 
     def track_video(self, video: Source, **fields: object) -> Job:
-        """Submit a track of a person in a video; `fields` are format, pose and person."""
+        """Submit a job that tracks a person in a video; `fields` are format, pose and person."""
         return self._submit("tracks", fields, video=video)
 
     def get(self, job: Job) -> Job:
@@ -207,7 +208,7 @@ def _open(path: Source, stack: ExitStack) -> BinaryIO:
 
 
 def _text(value: object) -> str:
-    """A field as text: booleans as true and false, numbers of a tuple with commas."""
+    """The text of a form field: booleans as true and false, tuples as numbers with commas."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

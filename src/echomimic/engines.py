@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a clip: the frames from `first` up to, but without, `last`; None is the end.
+    """A part of a clip: the frames from `first` (included) to `last` (excluded; None: the end).
 
-    `work` is where an engine may keep what it has computed, to resume from in another run. If its `span` is set,
-    frames outside of it stay as they were in the finished video that is kept there.
+    `work` is where an engine may keep what it has computed, to resume from in another run. If its `span` is set, frames
+    outside of it stay as they are in the finished video that is kept there.
     """
 
     first: int = 0
@@ -59,7 +59,7 @@ class Render(Protocol):
     def motion(self) -> Motion:
         """The motion that is rendered, one entry per frame; computed on first use.
 
-        Rendering it again with the same portrait, voice and options gives the same frames.
+        Rendering this motion with the same portrait, voice and options gives the same frames.
         """
 
     @property

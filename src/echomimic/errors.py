@@ -20,7 +20,7 @@ EchoMimicError
 
 
 class EchoMimicError(Exception):
-    """Root of every error that this package raises on purpose; `code` names the kind of problem."""
+    """Base class of the errors that this package raises on purpose; `code` names the kind of problem."""
 
     exit_code = 1
     code = "failed"

@@ -19,12 +19,12 @@ _LONGEST = 200
 
 
 def part_path(beside: Path, suffix: str, token: str | None = None) -> Path:
-    """The name of an unfinished file beside another one."""
+    """The path of the unfinished version of a file, in the same folder."""
     return beside.with_name(f"{TEMPORARY}{token or secrets.token_hex(4)}{suffix}")
 
 
 def work_path(output: Path) -> Path:
-    """The place of the work folder of an output."""
+    """The path of the work folder of an output."""
     output = Path(os.path.realpath(output))
     name = os.fsencode(output.name)
     short = output.name if len(name) <= _LONGEST else sha256(name).hexdigest()[:32]
@@ -32,13 +32,13 @@ def work_path(output: Path) -> Path:
 
 
 def user_cache(name: str) -> Path:
-    """The folder `name` for what can be fetched or measured again."""
+    """The cache folder `name` of the user, for files that can be downloaded or measured again."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "echomimic" / name
 
 
 def write_once(path: Path, text: str) -> str:
-    """Write a text file unless another process has written it before; returns what it holds. Raises OSError."""
+    """Write a text file unless another process has written it already; return its content. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(path, path.suffix)
     try:
@@ -60,7 +60,7 @@ def remove(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; Windows does so for files only."""
+    """Wait until a file, or the entries of a folder, are on the disk (fsync); on Windows files only."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -75,7 +75,7 @@ Lock = sqlite3.Connection
 
 
 def lock_file(path: Path) -> Lock | None:
-    """Hold a lock that ends with this process, however it ends, on every system: an SQLite transaction.
+    """Hold a lock that ends with this process, however it ends: an SQLite transaction, which works on every system.
 
     None if another process holds it. Raises OSError if the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Keep the inputs that were read last, for runs of many clips with the same portraits, voices and motions."""
+"""A cache of the inputs that were read last, for runs of many clips with the same portraits, voices and motions."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,9 +15,9 @@ _Input = TypeVar("_Input", Portrait, Speech, Motion)
 
 
 class InputCache:
-    """Reads inputs, and keeps the `most` that were used last, by the SHA-256 of their files.
+    """Reads inputs, and keeps the `most` recently used ones, keyed by the SHA-256 of their files.
 
-    The same file is the same object each time, so that an engine can keep what it has prepared from it.
+    The same file gives the same object each time, so that an engine can reuse what it has prepared from it.
     """
 
     def __init__(self, most: int = 16) -> None:
@@ -37,7 +37,7 @@ class InputCache:
         return self._read(("motion", pose), path, lambda path: load_motion(path, pose=pose))
 
     def _read(self, kind: tuple[object, ...], path: Path, read: Callable[[Path], _Input]) -> _Input:
-        """The input, with the notes of its reading."""
+        """Read the input; notes made while it was read are repeated when it is used again."""
         if not path.is_file():
             return read(path)
         key = (*kind, path.name, checksum(path))

@@ -14,7 +14,7 @@ _NAME = "echomimic"
 
 
 def python() -> str:
-    """This Python as a word for a shell."""
+    """This Python interpreter as one word of a shell command."""
     return f'"{sys.executable}"' if " " in sys.executable else sys.executable or "python"
 
 
@@ -41,7 +41,7 @@ def missing_package(name: str | None, extra: str, purpose: str = "") -> str:
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Hide what packages log while they are imported: torchao, which diffusers imports too, warns of other devices."""
+    """Hide what packages log during import: torchao, which diffusers also imports, warns of missing devices."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

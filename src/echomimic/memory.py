@@ -1,4 +1,4 @@
-"""The memory of this process: its size, and freed memory given back to the system. Imports nothing heavy."""
+"""The memory of this process: its size, and the return of freed memory to the system. Imports nothing heavy."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ def glibc() -> Any:
 
 
 def trim_heaps() -> None:
-    """Give freed memory back to the system; only glibc has to be asked."""
+    """Return freed memory to the system; only glibc needs this."""
     if glibc() is not None:
         glibc().malloc_trim(0)
 

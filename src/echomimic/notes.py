@@ -1,4 +1,4 @@
-"""Remarks for the user that are not errors, such as which face was used or that the sound is silent.
+"""Notes for the user that are not errors, such as which face was used or that the sound is silent.
 
 Every note has a stable code; docs/messages.md lists them all.
 """
@@ -28,12 +28,12 @@ class Note(str):
 
 
 def note(code: str, template: str, **values: object) -> None:
-    """Tell the user one line: it goes to the log and to the innermost `collect_notes`, which keeps it once."""
+    """Give the user one line: it goes to the log and to the innermost `collect_notes`, which drops repetitions."""
     emit(Note.make(code, template, **values))
 
 
 def emit(made: Note) -> None:
-    """Tell the user a note that was made elsewhere."""
+    """Give the user a note that was made elsewhere."""
     notes = _collected.get()
     if notes is None:
         _log.info(made)
@@ -44,7 +44,7 @@ def emit(made: Note) -> None:
 
 @contextmanager
 def collect_notes() -> Iterator[list[Note]]:
-    """Collect the notes made inside the block; an enclosing collection receives them too."""
+    """Collect the notes that are made inside the block; an enclosing `collect_notes` receives them too."""
     outer = _collected.get()
     inner: list[Note] = []
     token = _collected.set(inner)

@@ -1,4 +1,4 @@
-"""Every option, written once: command line, web page, ComfyUI and HTTP API are built from these fields."""
+"""All options: the command line, the web page, ComfyUI and the HTTP API are built from these fields."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -278,7 +278,7 @@ class OptionsDict(TypedDict, total=False):
 RENAMED = {"guidance": "guidance_scale"}
 """Old names of options, which are still accepted, with a note."""
 _NTSC = (24, 30, 48, 60, 72, 90, 96, 120)
-"""Frame rates that exist divided by 1.001 as well."""
+"""Frame rates that are also used divided by 1.001."""
 _EXPECTED = {
     "face_box": "expected four numbers in pixels of the picture, x,y,w,h: `face_box` 120,80,200,240",
     "fps": "expected a number from 1 to 120: 25, 23.976 or 30000/1001",
@@ -299,7 +299,7 @@ def parse_rate(value: str | float | Fraction) -> object:
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by the current names of their options; a note for an old name, unless the new one is given too."""
+    """The values by the current names of their options; an old name gives a note, unless the new one is given too."""
     named = {name: value for name, value in values.items() if name not in RENAMED}
     for old in values.keys() & RENAMED.keys():
         new = RENAMED[old]
@@ -310,13 +310,13 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Options:
-    """The options that the user gave over the defaults of a preset; None counts as not given. Raises OptionError."""
+    """The options of the user combined with the defaults of a preset; None counts as not given. Raises OptionError."""
     given = {name: value for name, value in current_names(values).items() if value is not None}
     return Options(**{**(defaults or {}), **given})
 
 
 def _option_error(error: ValidationError) -> OptionError:
-    """The first fault of a validation error as a message of this package."""
+    """The first problem of a validation error as an error of this package."""
     fault = error.errors()[0]
     name = str(fault["loc"][0])
     if fault["type"] == "unexpected_keyword_argument":

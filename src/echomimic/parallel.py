@@ -2,7 +2,7 @@
 
 On a cluster, actors of a worker's class write to a folder that all machines share; only JSON passes through Ray's
 object store. Ray restarts an actor that dies and gives it the item again; an item that has killed `MOST_ATTEMPTS`
-actors is given up by the next one.
+actors is reported as crashed by the next one.
 """
 
 import csv
@@ -80,7 +80,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 MOST_ATTEMPTS = 2
-"""An item that has killed its process so often is given up."""
+"""Number of processes that an item may kill before it is reported as crashed."""
 
 Arguments = tuple[Any, ...]
 """Arguments with which each process makes its worker; they can be pickled."""
@@ -93,7 +93,7 @@ class Worker(ABC):
     """
 
     items_per_process: ClassVar[int] = 50
-    """Items after which a process is replaced, so that leaks of libraries do not add up."""
+    """Number of items after which a process is replaced, so that memory leaks of libraries do not accumulate."""
     number: int = 0
     threads: int = 1
 
@@ -128,10 +128,10 @@ _worker: Worker | None = None
 def run_pool(
     worker: type[Worker], arguments: Arguments, items: Sequence[str], workers: int, threads: int = 1
 ) -> Iterator[str]:
-    """Outcomes of the items as they are finished, by `workers` processes; with 0 by this process.
+    """Yield the outcomes of the items, in the order of completion, from `workers` processes; with 0 from this process.
 
     Neighbouring items go to the same process, which can reuse what it has prepared; a process without items takes over
-    some of another. If a process dies, its item is tried once more, and then given up.
+    some of another. If a process dies, its item is tried once more, and then reported as crashed.
     """
     make = partial(worker, *arguments)
     here = make()
@@ -168,7 +168,7 @@ def run_pool(
 
 
 def _blocks(items: Sequence[str], count: int) -> list[deque[str]]:
-    """The items in `count` queues of neighbours, as long as each other."""
+    """The items in `count` queues of neighbours, of equal length."""
     ends = [len(items) * number // count for number in range(count + 1)]
     return [deque(items[start:end]) for start, end in pairwise(ends)]
 
@@ -213,7 +213,7 @@ class _Process:
 
 @contextmanager
 def _processes(make: _Make, count: int, threads: int, items: int) -> Iterator[list[_Process]]:
-    """Processes that end at once if the block is left by an exception, such as Ctrl-C."""
+    """A set of processes that end at once if the block is left by an exception, such as Ctrl-C."""
     before = set(multiprocessing.active_children())
     processes = [_Process(make, number, threads, items) for number in range(count)]
     try:
@@ -230,7 +230,7 @@ def _processes(make: _Make, count: int, threads: int, items: int) -> Iterator[li
 
 @contextmanager
 def _thread_variables(threads: int) -> Iterator[None]:
-    """Let processes that start inside the block compute with `threads` threads."""
+    """Make processes that start inside the block compute with `threads` threads."""
     known = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, str(threads)))
     try:
@@ -266,10 +266,10 @@ def _run(item: str) -> str:
 
 
 LOCAL = "local"
-"""The address that starts a cluster on this machine for the time of the run."""
+"""The address that starts a cluster on this machine during the run."""
 _ANSWER_SECONDS = 10.0
 _BLOCKS = 10_000
-"""Most parts that Ray keeps account of; a part is what is given again if an actor dies."""
+"""Maximum number of blocks of Ray's data set; if an actor dies, its block is repeated."""
 
 
 class Actor:
@@ -303,11 +303,11 @@ def run_ray(
     threads: int = 1,
     gpus: float = 0,
 ) -> Iterator[str]:
-    """Outcomes of the items as they are finished, by up to `actors` actors of the cluster (0: as many as fit it).
+    """Yield the outcomes of the items, in the order of completion, from up to `actors` actors of a Ray cluster.
 
-    `address` is that of a cluster, as for `ray.init`, or "local"; each actor gets `threads` CPUs and `gpus` GPUs; all
-    machines can write the folder `shared`. Raises SetupError if Ray is missing or not reached, DeviceError if the
-    cluster lacks what an actor needs.
+    With `actors` 0 there are as many as fit the cluster. `address` is that of a cluster, as for `ray.init`, or "local";
+    each actor gets `threads` CPUs and `gpus` GPUs; all machines can write the folder `shared`. Raises SetupError if Ray
+    is missing or cannot be reached, DeviceError if the cluster lacks what an actor needs.
     """
     with connect(address, actors * threads) as ray, _attempts_folder(shared) as attempts:
         most = actors or _actors_that_fit(ray.cluster_resources(), threads, gpus)
@@ -341,7 +341,7 @@ def _actors_that_fit(resources: dict[str, float], threads: int, gpus: float) -> 
 
 @contextmanager
 def _attempts_folder(shared: Path) -> Iterator[Path]:
-    """A folder in `shared` for the time of a run."""
+    """A folder in `shared` that exists during a run."""
     folder = shared.resolve() / f".attempts-{secrets.token_hex(4)}"
     with writing():
         folder.mkdir(parents=True)
@@ -364,7 +364,7 @@ def _check_answers(address: str) -> None:
 
 
 def _in_one_line(error: BaseException) -> EchoMimicError:
-    """The error of this package that a worker raised, else what Ray says."""
+    """The error of this package that a worker raised, else Ray's own message in one line."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, EchoMimicError):
@@ -418,7 +418,7 @@ class Runner:
     gpus: float = 0
 
     def __call__(self, worker: type[Worker], arguments: Arguments, items: Sequence[str], shared: Path) -> Iterator[str]:
-        """Outcomes of the items as they are finished; `shared` is a folder that all machines of a cluster can write."""
+        """Yield the outcomes in the order of completion; all machines of a cluster can write to the folder `shared`."""
         if not items:
             return
         if self.ray:

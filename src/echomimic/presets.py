@@ -1,4 +1,4 @@
-"""The presets as data: an engine and the settings in which its presets differ; and the choice of `auto`."""
+"""The presets as data (an engine with its settings), and the choice of `auto`."""
 
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -108,7 +108,7 @@ BEST: dict[type | None, tuple[str, ...]] = {
     LandmarkTrack: ("v1-landmarks", "v1-landmarks-acc"),
     PoseTrack: ("v2", "v2-acc"),
 }
-"""By the kind of the given motion, the presets that `auto` prefers to mesh, the best first."""
+"""The presets that `auto` prefers to mesh, the best first, by the kind of the given motion."""
 PACKAGES: dict[str, tuple[str, ...]] = {"mesh": (), "diffusion": ("torch", "diffusers")}
 """The packages that an engine needs beyond those of the base installation."""
 
@@ -139,7 +139,7 @@ def resolve_preset(name: str, motion: Motion | None = None, weights: Path | None
 
 
 def _with_own_defaults(preset: Preset, weights: Path | None) -> Preset:
-    """The preset with the default options of small networks, if its files are of such."""
+    """The preset with the default options of small networks, if its files hold such networks."""
     if "denoising" not in preset.files:
         return preset
     path = locate(FILES[preset.files["denoising"]], search_paths(weights))

@@ -1,4 +1,4 @@
-"""Make a video again from the record in its file, and compare the two."""
+"""Render a video again from the record in its file, and compare the two."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from echomimic.types import Clip, Picture, Progress
 
 @dataclass(frozen=True)
 class Replay:
-    """A video that was made again. `equal` is whether all frames are the same as decoded from both files.
+    """A video that was rendered again. `equal` is whether all frames decoded from both files are the same.
 
-    `first_difference` is the number of the first other frame, from 0; `mean_difference` is over all frames, in grey
-    values, None if number or size of the frames differ; `reasons` are differing versions, weights and formats.
+    `first_difference` is the number of the first frame that differs, from 0; `mean_difference` is over all frames, in
+    grey values, None if number or size of the frames differ; `reasons` are the versions, weights and formats that
+    differ.
     """
 
     clip: Clip
@@ -89,7 +90,7 @@ def _check_input(video: Path, name: str, path: Path | None, recorded: str | None
 def compare_videos(one: Path, other: Path) -> tuple[int | None, float | None]:
     """The first frame that differs, and the mean difference in grey values; frames are compared as decoded.
 
-    The difference is None if one of the two ends earlier, or has frames of another size.
+    The mean difference is None if the number or the size of the frames differs.
     """
     first, total, count = None, 0.0, 0
     for number, (a, b) in enumerate(zip_longest(_frames(one), _frames(other))):

@@ -1,4 +1,4 @@
-"""Series over time: runs of flags, Gaussian smoothing, values between samples, gaps filled."""
+"""Functions on series over time: runs of flags, Gaussian smoothing, interpolation, filling of gaps."""
 
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ def runs(flags: Flags) -> list[tuple[int, int]]:
 
 
 def gaussian_smooth(values: Array, sigma: float, reach: int | None = None) -> Array:
-    """`values` (T,) convolved with a Gaussian of `sigma` samples, cut off `reach` samples away (3 sigma by default).
+    """Convolve `values` (T,) with a Gaussian of `sigma` samples, truncated at `reach` samples (3 sigma by default).
 
-    The ends are continued with the first and last value. The result has the dtype of `values`.
+    The ends are padded with the first and the last value. The result has the dtype of `values`.
     """
     if not len(values):
         return values
@@ -28,7 +28,7 @@ def gaussian_smooth(values: Array, sigma: float, reach: int | None = None) -> Ar
 
 
 def sample_at(values: Array, when: npt.NDArray[np.float64]) -> Array:
-    """`values` (T, ...) at fractional indices `when` (N,) within 0..T-1, linear between samples; dtype of `values`."""
+    """Sample `values` (T, ...) linearly at fractional indices `when` (N,) within 0..T-1; keeps their dtype."""
     low = np.floor(when).astype(int)
     high = np.minimum(low + 1, len(values) - 1)
     fraction = (when - low).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
@@ -36,7 +36,7 @@ def sample_at(values: Array, when: npt.NDArray[np.float64]) -> Array:
 
 
 def fill_gaps(values: Array, known: Flags) -> Array:
-    """`values` (T, ...) with the rows that are not `known` (T,) interpolated linearly, and held at both ends.
+    """Fill the rows of `values` (T, ...) that are not `known` (T,): interpolated linearly, and held at both ends.
 
     At least one row must be known.
     """

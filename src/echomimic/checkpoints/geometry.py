@@ -48,7 +48,7 @@ class Geometry:
 
 
 def read_geometry(file: Path) -> Geometry | None:
-    """The geometry beside a network file; None for networks of the published size. Raises WeightsError."""
+    """Read the geometry beside a network file; None for networks of the published size. Raises WeightsError."""
     path = file.with_name(NAME)
     if not path.is_file():
         return None

@@ -41,13 +41,13 @@ class Lora:
 
     @property
     def scale(self) -> float:
-        """The factor of the product of both factors."""
+        """The number by which the product of both factors is multiplied."""
         return self.metadata.alpha / self.metadata.rank
 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA file to use, and how much of it: 1 as it was trained, 0 not at all. Raises OptionError."""
+    """A LoRA file and its strength: 1 as it was trained, 0 for no effect. Raises OptionError."""
 
     path: Path
     strength: float = 1.0
@@ -86,7 +86,7 @@ def read_lora(path: Path) -> Lora:
 
 
 def write_lora(path: Path, lora: Lora) -> None:
-    """Write a LoRA file, float32; the caller sees to a temporary name. Raises OSError."""
+    """Write a LoRA file in float32; the caller passes a temporary name and renames it. Raises OSError."""
     from safetensors.torch import save_file
 
     tensors = {

@@ -24,7 +24,9 @@ AGAIN = "fetch it again: echomimic weights fetch"
 
 
 def read_tensors(path: Path, prefix: str = "") -> "dict[str, Tensor]":
-    """The tensors of a .safetensors, .pth, .pt or .bin file, mapped from it; those under `prefix`, without it.
+    """Read the tensors of a .safetensors, .pth, .pt or .bin file, memory-mapped.
+
+    Only those whose names begin with `prefix` are read, and it is removed from the names.
 
     Pickles are read with `weights_only`, so code in them is never executed. Raises WeightsError for files that are no
     checkpoints: Git LFS pointers, truncated downloads, HTML pages, pickles with code.

@@ -1,4 +1,4 @@
-"""The published files: where they are searched (in our, the official, a ComfyUI or a diffusers layout); their download.
+"""The published files: their search (in our, the official, a ComfyUI or a diffusers layout) and their download.
 
 A download from the Hugging Face hub is resumable, and verified against the size and SHA-256 that the hub states.
 """
@@ -120,7 +120,7 @@ def require(file: WeightFile, places: Iterable[Path], preset: str) -> Path:
 
 
 def _candidates(file: WeightFile, place: Path) -> Iterator[Path]:
-    """Every path that a layout gives the file, ours first."""
+    """Every path that the file has in one of the layouts, ours first."""
     for models in _MODELS:
         folder = place / models
         if not folder.is_dir():
@@ -148,7 +148,7 @@ def _network_candidates(file: WeightFile, folder: Path) -> Iterator[Path]:
 
 
 def _marked(family: str, folder: Path) -> bool:
-    """Whether the condition encoder in a folder, which differs between the families, is of this family."""
+    """Whether the condition encoder in a folder, which differs between the families, belongs to this family."""
     return any((folder / (stem + end)).is_file() for stem in _MARKS[family] for end in _ENDINGS)
 
 
@@ -184,7 +184,7 @@ class Hub(Protocol):
 
 
 class HuggingFace:
-    """The Hugging Face hub by huggingface-hub, which reads HF_ENDPOINT and HF_TOKEN."""
+    """The Hugging Face hub, accessed by huggingface-hub, which reads HF_ENDPOINT and HF_TOKEN."""
 
     def __init__(self) -> None:
         try:

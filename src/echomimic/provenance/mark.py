@@ -1,6 +1,6 @@
 """An imperceptible mark in frames, which holds 48 bits: weak noise in luma, stronger in texture.
 
-See docs/decisions for what it survives and what it cannot promise. The pattern is square tiles of band-limited noise,
+Decision page 60 states what it survives and what it cannot promise. The pattern is square tiles of band-limited noise,
 one for each time slot, whose signs hold the payload. The period is PAIRS pairs of slots: the second slot of a pair has
 the tile of the first with the opposite sign, so that the pattern has zero mean over time and a still picture cancels
 out. A third of the coefficients is the same in every mark; it tells where and when the pattern begins. The rest holds
@@ -227,7 +227,7 @@ BINS = 4 * PAIRS
 """Time bins of a period, each half a slot long."""
 _BIN = SLOT / 2
 FOUND = 7.5
-"""Least score of a mark: chance reaches it in less than one of 10 million videos (docs/decisions)."""
+"""Smallest score that counts as a mark: chance reaches it in less than one of 10 million videos (decision page 60)."""
 LONGEST = 60.0
 """Seconds of a video that are read."""
 _SCALES = (TILE, *np.arange(TILE - 1, TILE * 1.13, 0.5).tolist())

@@ -30,7 +30,7 @@ _LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "av": "av", "torch": "torch"}
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RenderedPart:
-    """Frames of a video that were rendered again: `first` up to `last`, without it, with these options and motion."""
+    """Frames `first` (included) to `last` (excluded) that were rendered again, with these options and motion."""
 
     first: int
     last: int
@@ -75,14 +75,14 @@ class RenderRecord:
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).digest()[:PAYLOAD_BYTES]
 
     def key(self) -> str:
-        """A digest of everything that determines the video but the versions: equal for the same inputs and options."""
+        """A digest of everything that determines the video except the versions; equal for equal inputs and options."""
         versions = ("version", "libraries", "frames", "fps", "size", "edits")  # edits are those of the motion
         named = {name: value for name, value in asdict(self).items() if name not in versions}
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
 def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
-    """In which versions and weights two records differ."""
+    """The names of the versions and weights in which two records differ."""
     old, new = ({"echomimic": each.version, **each.libraries} for each in (before, now))
     libraries = [
         f"{name} {new.get(name, '(absent)')} instead of {old.get(name, '(absent)')}" for name in _differing(old, new)
@@ -91,7 +91,7 @@ def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ..
 
 
 def differing_inputs(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
-    """In which inputs and options two records differ."""
+    """The names of the inputs and options in which two records differ."""
     inputs = ("portrait", "speech", "motion")
     differences = [f"another {name}" for name in inputs if getattr(before, name) != getattr(now, name)]
     differences += [f"preset {now.preset} instead of {before.preset}"] if before.preset != now.preset else []
@@ -101,7 +101,7 @@ def differing_inputs(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The names whose values differ, or that one of the two lacks."""
+    """The names whose values differ, or that are missing in one of the two."""
     return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
@@ -140,7 +140,7 @@ def _digest_arrays(values: Iterable[object]) -> str:
 
 
 def read_record(path: Path) -> RenderRecord | None:
-    """The record of a video, GIF, picture or folder of pictures; None if it has none.
+    """Read the record of a video, GIF, picture or folder of pictures; None if it has none.
 
     Raises VideoError for a file that cannot be read or whose record is damaged.
     """
@@ -169,7 +169,7 @@ def recorded_tag(tags: Mapping[str, str]) -> str | None:
 def new_record(
     preset: str, options: Options, size: tuple[int, int], frames: int, fps: float, **digests: Any
 ) -> RenderRecord:
-    """The record of a render with this version; `digests` are those of the inputs by field."""
+    """Make the record of a render with this version; `digests` are those of the inputs by field."""
     chosen = {f.name: getattr(options, f.name) for f in fields(Options) if f.name not in _OF_MACHINE}
     loaded = {name: sys.modules[module].__version__ for name, module in _LIBRARIES.items() if module in sys.modules}
     return RenderRecord(__version__, preset, frames, fps, size, chosen, libraries=loaded, **digests)

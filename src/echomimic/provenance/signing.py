@@ -42,7 +42,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the Content Credentials of a file say.
+    """The statements of the Content Credentials of a file.
 
     `intact` is whether the content is what was signed; `trusted` whether the signer is on a trust list; `generator` the
     program that wrote it; `ai_generated` whether it is declared as made by a trained algorithm.
@@ -57,7 +57,7 @@ class Credentials:
 
 
 def sign_video(source: Path, target: Path, key: SigningKey, record: RenderRecord) -> None:
-    """Copy `source` to `target` with a signed manifest: created by AI, its inputs' digests and the render record.
+    """Copy `source` to `target` with a signed manifest: creation by AI, the digests of the inputs and the record.
 
     Raises SetupError without c2pa-python, OutputError for a key that cannot sign or a format that holds no manifest.
     """
@@ -84,7 +84,7 @@ def sign_in_place(path: Path, key: SigningKey, record: RenderRecord) -> None:
 
 
 def check_signing(output: Path, key: SigningKey) -> None:
-    """Refuse before any work what `sign_video` would refuse: the format, or the key."""
+    """Raise the errors of `sign_video` for the format or the key, before any work is done."""
     if output.suffix.lower() not in SIGNED_SUFFIXES:
         raise OutputError(
             f"{output} cannot hold a signature; expected a name that ends in {', '.join(SIGNED_SUFFIXES)}"
@@ -112,7 +112,7 @@ def manifest(record: RenderRecord) -> dict[str, Any]:
 
 
 def read_credentials(path: Path) -> Credentials | None:
-    """The Content Credentials of a file, of any tool; None if it has none. Raises SetupError, VideoError."""
+    """Read the Content Credentials of a file, of any tool; None if it has none. Raises SetupError, VideoError."""
     c2pa = _library()
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
