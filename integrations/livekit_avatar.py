@@ -1,6 +1,6 @@
 """A LiveKit Agents avatar on this machine's CPU: sound of the agent in, video and its sound out.
 
-Needs `pip install 'echomimic[livekit]'`. `livekit_worker.py` runs it in a room.
+Needs the extra `livekit`. `livekit_worker.py` runs it in a room.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A Pipecat processor: frames of a synthesiser's sound in, pictures and their sound out, drawn on this machine's CPU.
 
-Needs `pip install 'echomimic[pipecat]'`. Put it between the text-to-speech service and the output transport, whose
+Needs the extra `pipecat`. Put it between the text-to-speech service and the output transport, whose
 parameters are `video_out_enabled`, `video_out_is_live`, `video_out_width` and `video_out_height`.
 """
 

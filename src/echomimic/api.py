@@ -268,7 +268,7 @@ def _prepare(
 
 
 def _same_preset(engine: Engine, preset: str, lora: LoraFile | None) -> str:
-    """The engine's preset. Raises OptionError if another preset, or a LoRA other than the engine's, was asked for."""
+    """The engine's preset. Raises OptionError if another preset, or any LoRA, was asked for."""
     own = engine.preset.name
     if lora is not None:
         raise OptionError(f"an engine and a LoRA are given; expected an engine with that LoRA: load({own!r}, lora=...)")

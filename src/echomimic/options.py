@@ -142,7 +142,9 @@ class Options:
     ] = 1
     cache_schedule: Annotated[
         Literal["uniform", "quadratic"],
-        _option("diffusion", "with cache, which steps compute all layers: evenly spaced, or denser in the first half"),
+        _option(
+            "diffusion", "with cache, which steps compute all layers: evenly spaced, or denser around the first third"
+        ),
     ] = "uniform"
     guidance_batch: Annotated[
         bool,

@@ -1,15 +1,15 @@
-"""Live: a voice goes in while it is spoken, and frames with their sound come out at a steady rate.
+"""Live streams: a voice goes in while it is spoken, and frames with their sound come out at a steady rate.
 
 Time is counted in samples: frame k carries the samples from `k * rate / fps` to `(k + 1) * rate / fps` of the output,
-so sound and pictures cannot drift apart. A sound leaves together with its mouth, `Stream.delay` seconds after it is
-taken in.
+so sound and pictures cannot drift apart. Sound leaves together with the picture of its mouth, `Stream.delay` seconds
+after it is pushed.
 
-- Nothing to say: the face idles, and its frames carry silence.
+- Nothing was pushed: the face moves idly, and its frames carry silence.
 - Sound arrives late: silence is inserted until there is enough again.
 - Sound arrives early (a synthesiser is faster than speech): it waits, up to `queue_seconds`; more is refused
   (`overflow="hold"`). A microphone must not wait: `overflow="drop"` removes the oldest sound beyond 0.25 s, and silence
   before that.
-- Rendering is late: the last picture is held, the sound continues. After a stall of a second, the clock starts anew.
+- Rendering is late: the last picture is held, the sound continues. After a stall of a second, the clock is restarted.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from echomimic.types import CURVE_NAMES, MOUTH_CURVES, Floats, Picture, Portrait
 
 Overflow = Literal["hold", "drop"]
 _RESERVE = 0.02
-"""Seconds of sound that are waited for before speech begins, so that late packets make no gap."""
+"""Seconds of sound that must wait in the queue before speech begins, so that late packets make no gap."""
 _SURPLUS, _LONGEST = 0.08, 0.25
 """With `drop`: seconds in the queue from which silence is removed, and from which sound is."""
 _QUIET = 0.003
@@ -51,17 +51,17 @@ _SHUT = 0.16
 _FADE = 0.01
 _STALL = 1.0
 _PATIENCE = 2
-"""Frames after which the last part of a frame is spoken although no more sound has come."""
+"""Number of frames after which an incomplete frame of sound is used although no more sound has come."""
 
 
 class Clock(Protocol):
-    """Where a stream takes its time from; a test gives its own."""
+    """The source of a stream's time; tests use their own."""
 
     def now(self) -> float:
-        """Seconds since some moment."""
+        """Seconds since an arbitrary moment."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this time in seconds."""
 
 
 class _SystemClock:
@@ -76,8 +76,8 @@ class _SystemClock:
 class Frame:
     """One frame: `picture` (H, W, 3) uint8 RGB with the `sound` (n,) float32 that belongs to it, shown at `time` s.
 
-    `curves` (18,) is its motion. `speaking` says that the sound was pushed, `ended` that it holds the end of a segment
-    (`Stream.end_segment`), `held` that the picture is that of the frame before because rendering was late.
+    `curves` (18,) is its motion. `speaking` is True if the sound was pushed, `ended` if it contains the end of a
+    segment (`Stream.end_segment`), `held` if the picture is that of the frame before because rendering was late.
     """
 
     index: int
@@ -103,7 +103,7 @@ class StreamStatistics:
 
 @dataclass
 class _Taken:
-    """The sound of one frame on its way to its mouth."""
+    """The sound of one frame whose picture is not rendered yet."""
 
     sound: Floats
     speaking: bool
@@ -111,7 +111,7 @@ class _Taken:
 
 
 class Stream:
-    """A portrait that speaks what is pushed. Made by `stream`; one thread may push while another takes frames."""
+    """A portrait that speaks the pushed sound, made by `stream`; one thread may push while another takes frames."""
 
     def __init__(
         self,
@@ -155,12 +155,12 @@ class Stream:
             self._queue.push(np.clip(mono, -1, 1))
 
     def end_segment(self) -> None:
-        """Say that the sound so far is complete: its last samples need not wait, and its last frame is `ended`."""
+        """Mark the end of a segment: its last samples do not wait for more sound, and its last frame is `ended`."""
         with self._lock:
             self._queue.end()
 
     def clear(self) -> None:
-        """Barge-in: forget all sound that was not heard yet; the mouth closes within 0.2 s."""
+        """Interrupt (barge-in): drop all sound that was not played yet; the mouth closes within 0.2 s."""
         with self._lock:
             self._queue.clear()
             for number, taken in enumerate(self._waiting):
@@ -177,17 +177,17 @@ class Stream:
 
     @property
     def queued(self) -> float:
-        """Seconds of pushed sound that has not left yet."""
+        """Seconds of pushed sound that is still waiting."""
         with self._lock:
             return self._queue.length / self.rate + sum(taken.speaking for taken in self._waiting) / self.fps
 
     @property
     def statistics(self) -> StreamStatistics:
-        """What has happened so far."""
+        """The counts since the start."""
         return StreamStatistics(frames=self._index, dropped=self._queue.dropped, **self._counts)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield frames for ever, each when it is due; a frame that is late holds the picture before it."""
+        """Yield frames for ever, each when it is due; if rendering is late, the frame has the picture before it."""
         began, first = self._clock.now(), self._index
         while not self._closed.is_set():
             late = self._clock.now() - (began + (self._index - first) / self.fps)
@@ -204,7 +204,7 @@ class Stream:
         return self._async_frames()
 
     async def _async_frames(self) -> AsyncIterator[Frame]:
-        """The frames, rendered in a thread of their own."""
+        """Yield the frames, which are rendered in a separate thread."""
         frames, pool = self.frames(), ThreadPoolExecutor(1, thread_name_prefix="stream")
         try:
             while True:
@@ -216,7 +216,7 @@ class Stream:
             pool.shutdown(wait=False)
 
     def next_frame(self, *, hold: bool = False) -> Frame:
-        """The next frame at once, without a clock; with `hold` its picture is that of the frame before."""
+        """Return the next frame at once, without a clock; with `hold` its picture is that of the frame before."""
         with self._lock:
             taken, heard = self._advance()
             index = self._index
@@ -233,7 +233,7 @@ class Stream:
         return Frame(index, index / self.fps, self._picture, sound, row, taken.speaking, taken.ended, held)
 
     def _advance(self) -> tuple[_Taken, HeardFrame]:
-        """Hear the sound of one more frame, or of several if sound waits behind silence; return the oldest."""
+        """Analyse the sound of one more frame, or of several if sound waits behind silence; return the oldest frame."""
         heard = self._hear()
         keep = max(1, round(_ANTICIPATION * self.fps))
         while heard is None or self._may_skip(keep):
@@ -255,12 +255,12 @@ class Stream:
         return self._hearing.hear(self._resample(taken.sound))
 
     def _samples(self) -> int:
-        """Number of samples of the frame that is taken next; they add up to the rate exactly."""
+        """Number of samples of the next frame; over a second they add up to the rate exactly."""
         index = self._index + len(self._waiting)
         return round((index + 1) * self.rate / self.fps) - round(index * self.rate / self.fps)
 
     def _sound_of(self, taken: _Taken) -> Floats:
-        """The sound of the frame; silence makes up for a sample that frames moved forward have more or less."""
+        """The sound of the frame, padded or cut where frames that were moved forward have a sample more or less."""
         sound = taken.sound
         if not taken.speaking:
             count = max(0, round((self._index + 1) * self.rate / self.fps) - self._sent)
@@ -269,7 +269,7 @@ class Stream:
         return sound
 
     def _row(self, taken: _Taken, heard: HeardFrame) -> Floats:
-        """(18,) the curves of the frame."""
+        """The curves (18,) of the frame."""
         row = self._idle.row(heard.voice, heard.stress)
         mouth = heard.mouth
         if self._shutting is not None:
@@ -343,7 +343,7 @@ class _SoundQueue:
         return _Taken(sound, speaking, ended)
 
     def _pop(self, count: int) -> Floats:
-        """The oldest `count` samples."""
+        """Remove and return the oldest `count` samples."""
         parts: list[Floats] = []
         missing = count
         while missing:
@@ -370,7 +370,7 @@ class _SoundQueue:
 
 
 class _Resampler:
-    """Mono sound in pieces of one rate to 16 kHz."""
+    """Resamples mono sound from one rate to 16 kHz, piece by piece."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -414,7 +414,7 @@ def stream(
 
 
 def _faded(sound: Floats, rate: int) -> Floats:
-    """The first hundredth of a second, fading to silence."""
+    """The first 10 ms of a sound, faded out."""
     count = min(len(sound), round(_FADE * rate))
     faded = np.zeros_like(sound)
     faded[:count] = sound[:count] * np.linspace(1, 0, count, dtype=np.float32)
@@ -422,7 +422,7 @@ def _faded(sound: Floats, rate: int) -> Floats:
 
 
 def _marker(prepared: PreparedPortrait, options: Options) -> Marker:
-    """The mark of the frames, which names the portrait and the options; a live voice has no digest."""
+    """The marker of the frames, whose payload names portrait and options, since a live voice has no digest."""
     width, height = prepared.crop.width, prepared.crop.height
     record = new_record(
         "mesh", options, (width, height), 0, options.fps, portrait=digest(prepared.portrait), speech="live"

@@ -1,4 +1,4 @@
-"""The values that the functions exchange: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
+"""The data types of the package: frozen dataclasses over numpy arrays. Pictures are RGB uint8."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +29,10 @@ class Previewing(Protocol):
         """Report that `done` of `total` is done; raising cancels."""
 
     def preview(self, make: Callable[[], Picture]) -> None:
-        """Offer a preview: `make` computes it, (H, W, 3) uint8 RGB, which takes time, so call it only if one is due."""
+        """Offer a preview: `make` computes it, (H, W, 3) uint8 RGB.
+
+        That takes time, so call it only if a preview is due.
+        """
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _curve_index(name: str) -> int:
 
 @dataclass(frozen=True)
 class Curves:
-    """Readable motion: `values` (T, 18) float32, a column for each of `CURVES`, at `fps` frames a second."""
+    """Motion curves: `values` (T, 18) float32, a column for each of `CURVES`, at `fps` frames a second."""
 
     values: Floats
     fps: float
@@ -165,7 +168,7 @@ class Curves:
 @final
 @dataclass(frozen=True)
 class LandmarkTrack:
-    """A moving face: `points` (T, 478, 3) float32 pixels of a `image_size` (width, height), `valid` (T,) bool.
+    """A moving face: `points` (T, 478, 3) float32 in pixels of an `image_size` (width, height), `valid` (T,) bool.
 
     Point order is mediapipe's face mesh with iris; z is in pixels too, smaller towards the viewer. `curves` are
     what the mesh engine renders; without them it derives them from the points. `parts` are the parts that the track

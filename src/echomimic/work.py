@@ -36,10 +36,10 @@ _PARTS = (".npz", ".safetensors")
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Journal:
-    """What a work folder is for: the record of the render, the output's suffix, and whether it is kept on purpose.
+    """The journal of a work folder: the record of the render, the output's suffix, and whether the folder is kept.
 
-    `token` is in the name of the unfinished file beside it. `is_pending` is true while the last of the record's parts
-    is being rendered again.
+    `token` is a part of the name of the unfinished file beside it. `is_pending` is true while the last of the record's
+    parts is being rendered again.
     """
 
     record: RenderRecord
@@ -50,7 +50,7 @@ class Journal:
 
 
 class WorkFolder:
-    """The finished parts of one render. If the disk refuses a part, no more are kept, and the render continues."""
+    """The finished parts of one render. If a part cannot be written, no more are kept, and the render continues."""
 
     def __init__(self, path: Path, journal: Journal, lock: Lock) -> None:
         self.path, self.journal = path, journal
@@ -61,7 +61,7 @@ class WorkFolder:
 
     @property
     def token(self) -> str:
-        """What is in the name of the unfinished file."""
+        """The part of the unfinished file's name that identifies this folder."""
         return self.journal.token
 
     @property
@@ -71,12 +71,12 @@ class WorkFolder:
 
     @property
     def epoch(self) -> int:
-        """How often a part was rendered again: what an engine keeps belongs to one of these times."""
+        """How many times a part was rendered again: the kept data of an engine belongs to one of these runs."""
         return len(self.record.parts)
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The frames that are rendered again now."""
+        """The frames that are being rendered again."""
         part = self.record.parts[-1] if self.journal.is_pending else None
         return None if part is None else (part.first, part.last)
 
@@ -101,11 +101,11 @@ class WorkFolder:
         return frame_ranges(wanted, record.frames, record.fps)
 
     def load(self, number: int) -> Segment | None:
-        """A finished segment."""
+        """Load a finished segment."""
         return Segment.read(self._segment(number)) if number in self._stored else None
 
     def save(self, number: int, segment: Segment) -> None:
-        """Keep a finished segment, unless the disk then lacks room for the video; then those kept are given up."""
+        """Keep a finished segment; if the disk would then lack room for the video, delete the kept segments."""
         content = segment.to_bytes()
         if self._is_usable and self._takes_room(number, len(content)):
             self._is_usable = False
@@ -127,7 +127,7 @@ class WorkFolder:
         return self.path / f"segment-{number:06d}.npz"
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file into the folder. After a fault of the disk nothing more is written."""
+        """Write a whole file into the folder. After a disk error nothing more is written."""
         if not self._is_usable:
             return
         part = self.path / f"{name}.part"
@@ -148,7 +148,7 @@ class WorkFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
-        """Keep the folder if the render was interrupted after it had finished something, or if it is to be kept."""
+        """Keep the folder if the render was interrupted after it had finished something, or if the user keeps it."""
         has_parts = self.path.is_dir() and any(path.suffix in _PARTS for path in self.path.iterdir())
         if kind is None and self.journal.is_pending:
             self.rewrite(replace(self.journal, is_pending=False))
@@ -160,9 +160,9 @@ class WorkFolder:
 
 
 def open_work(output: Path, record: RenderRecord, options: WorkOptions) -> WorkFolder | None:
-    """The work folder of a render: that of an interrupted run of the same command, or a new one.
+    """Open the work folder of a render: that of an interrupted run of the same command, or a new one.
 
-    None, after a note, if there can be no folder, or another process uses it. With `resume` or a span, raises
+    None, after a note, if the folder cannot be created, or another process uses it. With `resume` or a span, raises
     OutputError if there is no work to use.
     """
     path = work_path(output)
@@ -193,14 +193,14 @@ def open_work(output: Path, record: RenderRecord, options: WorkOptions) -> WorkF
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A render that looks for its work: the name and the record of its output, and what the user asked for."""
+    """A render that needs a work folder: the name and the record of its output, and the user's options."""
 
     name: str
     record: RenderRecord
     options: WorkOptions
 
     def use(self, path: Path, lock: Lock) -> WorkFolder | None:
-        """The work in a folder if it can be used; else, after a note, None, and the lock is released."""
+        """The work folder if it can be used; otherwise None, after a note, and the lock is released."""
         try:
             try:
                 work = WorkFolder(path, _read_journal(path), lock)
@@ -221,7 +221,7 @@ class _Wanted:
         return None
 
     def _differences(self, found: RenderRecord) -> list[str]:
-        """In what the found work differs from the wanted one."""
+        """The names of what differs between the record in the folder and that of the render."""
         common = found.libraries.keys() & self.record.libraries.keys()  # a server may have loaded more than it uses
         before, now = (
             replace(each, libraries={name: each.libraries[name] for name in common}) for each in (found, self.record)
@@ -266,7 +266,7 @@ class _Wanted:
             work.render_again(part)
 
     def refuse(self, reason: str, then: str) -> None:
-        """Raise OutputError if the run needs finished work, else say why it does without."""
+        """Raise OutputError if the run needs finished work, else note why the work is not used."""
         if self.options.is_span:
             raise OutputError(
                 f"{reason}; expected the work of a finished video: render it with `keep_work` first",
@@ -297,7 +297,7 @@ def _note_unusable(fault: OSError) -> None:
 
 
 def remove_old(folder: Path, days: float = KEEP_DAYS) -> None:
-    """Delete the work folders in `folder` that nobody has touched for some days, except those kept on purpose."""
+    """Delete the work folders in `folder` that were not used for `KEEP_DAYS` days, except those that the user keeps."""
     before = time.time() - days * 86_400
     for path in folder.glob(f"{WORK}*"):
         with suppress(OSError):

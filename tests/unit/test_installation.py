@@ -1,11 +1,14 @@
 """The command that installs an extra fits the way in which the package was installed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from echomimic import installation
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Installed:
@@ -58,10 +61,9 @@ def test_a_checkout_that_is_not_installed_names_its_folder(monkeypatch: pytest.M
     assert message.startswith("the package httpx is missing, which the client needs; install it: ")
 
 
-def test_no_message_asks_for_a_package_of_this_name_from_an_index() -> None:
-    sources = Path(installation.__file__).parent.rglob("*")
-    assert not [
-        path
-        for path in sources
-        if path.suffix in (".py", ".json", ".js", ".html") and "install 'echomimic" in path.read_text()
-    ]
+def test_no_message_and_no_page_asks_for_a_package_of_this_name_from_an_index() -> None:
+    sources = [*Path(installation.__file__).parent.rglob("*"), *ROOT.glob("docs/**/*"), *ROOT.glob("*.md")]
+    sources += [*ROOT.glob("integrations/**/*"), *ROOT.glob("benchmarks/*")]
+    texts = [path for path in sources if path.suffix in (".py", ".json", ".js", ".html", ".md", ".toml")]
+    assert len(texts) > 200
+    assert not [path for path in texts if re.search(r"install ['\"]?echomimic", path.read_text(encoding="utf-8"))]

@@ -1,4 +1,4 @@
-"""Keyframes with Bezier handles: fitted to a curve, so that few of them say what it does, and drawn again."""
+"""Keyframes with Bezier handles: few of them are fitted to a curve, and curves are computed from them."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -21,22 +21,22 @@ Segments = Mapping[tuple[int, int], tuple[float, float, float, float]]
 _LENGTHS = np.array([*range(1, 17), *range(18, 33, 2), *range(36, 65, 4), *range(72, 129, 8), *range(144, 257, 16)])
 """Lengths in frames that a fitted segment may have."""
 _MISSES = 3
-"""A curve that cannot be fitted over so many lengths in turn is not tried with longer ones."""
+"""If a segment cannot be fitted with this many lengths in a row, longer ones are not tried."""
 _BETWEEN, _ROUGH, _FIXED = 0.9, 0.25, 0.5
-"""In keyframes: the cost of one that is not at an extreme, of a segment as far off as allowed, and of a drawn one."""
+"""Costs in keyframes: a keyframe that is not at an extreme, a segment with the largest error, a drawn segment."""
 _SAME = 2e-3
-"""Distance from a drawn segment, as a fraction of how far the curve moves, up to which it is still that segment."""
+"""Distance from a drawn segment, as a fraction of the curve's range, up to which a curve counts as that segment."""
 _BISECTIONS = 24
 
 
 def fit_keys(
     values: Floats, fps: float, limit: float, drawn: Segments | None = None, span: float = 1.0
 ) -> list[tuple[float, ...]]:
-    """Keyframes (second, value, *`Handles`) of a curve (T,): cubic segments between them follow it to `limit`.
+    """Keyframes (second, value, *`Handles`) of a curve (T,): cubic segments between them follow it within `limit`.
 
-    Of all keyframes on frames those are chosen by dynamic programming that are fewest, with a preference for the
-    curve's extremes. `drawn` segments keep their ends and, where the curve is still what they give, their handles;
-    `span` is how far the curve moves.
+    Dynamic programming finds the smallest number of keyframes, which lie on frames, with a preference for the curve's
+    extremes. `drawn` segments keep their ends and, where the curve still equals them, their handles; `span` is the
+    range of the curve.
     """
     line, drawn = values.astype(np.float64), drawn or {}
     if len(line) == 1:
@@ -56,7 +56,7 @@ def fit_keys(
 
 
 def drawn_segments(edits: Iterable[Edit], curve: str, fps: float) -> dict[tuple[int, int], Handles]:
-    """The segments with handles that edits have drawn on a curve, without those that others have drawn over."""
+    """The segments with handles that edits have drawn on a curve, except those that later edits have replaced."""
     found: dict[tuple[int, int], Handles] = {}
     for edit in _flat(edits):
         if not isinstance(edit, DrawCurve) or edit.curve != curve:
@@ -99,7 +99,7 @@ def between_keys(seconds: Times, table: Times, handles: Times) -> Floats:
 
 
 def bezier_parameter(fraction: Times, x1: Times | float, x2: Times | float) -> Times:
-    """Where (0..1) on cubic Bezier curves from 0 to 1 with handles `x1` and `x2` within 0..1 their x is `fraction`."""
+    """The parameters (0..1) at which cubic Bezier curves from 0 to 1 with handles `x1` and `x2` have x = `fraction`."""
     low, high = np.zeros_like(fraction), np.ones_like(fraction)
     for _ in range(_BISECTIONS):  # x grows with u, since both handles are within the square
         u = (low + high) / 2
@@ -109,13 +109,13 @@ def bezier_parameter(fraction: Times, x1: Times | float, x2: Times | float) -> T
 
 
 def bezier_between(u: Times, a: Times | float, b: Times | float) -> Times:
-    """One coordinate of a cubic Bezier curve from 0 to 1 with handles `a` and `b`."""
+    """One coordinate of a cubic Bezier curve from 0 to 1 with handles `a` and `b` at a parameter."""
     return 3 * (1 - u) ** 2 * u * a + 3 * (1 - u) * u**2 * b + u**3
 
 
 @cache
 def _basis(length: int) -> tuple[Times, Times, Times]:
-    """Inside a segment: the way (n,) from one end to the other, the effect (n, 2) of the slopes, and its inverse."""
+    """Basis of a segment: the blend (n,) between its ends, the effect (n, 2) of the slopes, and its pseudo-inverse."""
     x = np.arange(1, length) / length
     slopes = length * np.stack([x**3 - 2 * x**2 + x, x**3 - x**2], axis=1)
     inverse: Times = np.asarray(np.linalg.pinv(slopes), np.float64)
@@ -136,7 +136,7 @@ def _slopes(line: Times, starts: npt.NDArray[np.int64], length: int) -> tuple[Ti
 
 
 def _fewest(line: Times, limit: float, ends: npt.NDArray[np.int64]) -> list[int]:
-    """The frames of the keyframes, among them `ends`."""
+    """The frames of the fewest keyframes, which include `ends`."""
     count = len(line)
     lengths = np.union1d(_LENGTHS[: np.searchsorted(_LENGTHS, count)], [min(count - 1, _LENGTHS[-1])])
     cost = _segment_costs(line, limit, ends, lengths)
@@ -160,7 +160,7 @@ def _fewest(line: Times, limit: float, ends: npt.NDArray[np.int64]) -> list[int]
 
 
 def _segment_costs(line: Times, limit: float, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Floats:
-    """The cost (T, n) of a segment from each frame by its length; infinite if it does not fit or passes an end."""
+    """The cost (T, n) of a segment from each frame, for each length; infinite if it does not fit or crosses an end."""
     cost = np.full((len(line), len(lengths)), np.inf, np.float32)
     starts, misses = np.arange(len(line) - 1), np.zeros(len(line), np.int64)
     next_end = ends[np.searchsorted(ends, starts, side="right")]
@@ -175,7 +175,7 @@ def _segment_costs(line: Times, limit: float, ends: npt.NDArray[np.int64], lengt
 
 
 def _is_still(line: Times, first: int, last: int, after: Handles, fps: float, limit: float) -> bool:
-    """Whether the curve between two frames is still what these handles give, cut off where the curve ends."""
+    """Whether the curve between two frames is still that of these handles, which is cut off at the curve's end."""
     seconds = np.arange(last - first + 1) / fps
     table = np.array([[0.0, line[first]], [seconds[-1], line[last]]])
     handles = np.array([[0.0, 0.0, *after[:2]], [*after[2:], 0.0, 0.0]])

@@ -1,7 +1,7 @@
 """Curves as blendshapes of other programs: ARKit's names as CSV, VRM's expressions as JSON.
 
-Only curves that have a meaning there are written. ARKit's sign for gaze and head is that of the person, ours that of
-the picture: the person's left is the picture's right.
+Only curves that these formats can express are written. ARKit's signs for gaze and head are those of the person, ours
+those of the picture: the person's left is the picture's right.
 """
 
 import csv
@@ -25,11 +25,11 @@ ARKIT: tuple[str, ...] = (
 )
 """The blendshapes that are written, by ARKit's names. `tongueOut` is always 0: our tongue stays inside the mouth."""
 HEAD: tuple[str, ...] = ("HeadYaw", "HeadPitch", "HeadRoll")
-"""Angles in radians that Live Link Face writes beside the blendshapes."""
+"""Angles in radians that Live Link Face writes together with the blendshapes."""
 WITHOUT_MEANING: tuple[str, ...] = ("tongue", "breath", "sway", "shift_x", "shift_y")
-"""Curves for which neither format has anything; VRM has no `tuck` and `upper_lip` either."""
+"""Curves that neither format can express; VRM also lacks `tuck` and `upper_lip`."""
 _EYE_RANGE = 25.0
-"""Degrees of gaze that are 1."""
+"""Degrees of gaze that give a weight of 1."""
 
 
 def arkit_weights(curves: Curves) -> dict[str, Floats]:

@@ -54,7 +54,7 @@ class Bones:
 
 
 def portrait_bones(body: Body, size: tuple[int, int]) -> Bones:
-    """The lengths of a portrait's bones in pixels of its `size` (width, height), foreshortening undone.
+    """The lengths of a portrait's bones in pixels of its `size` (width, height), corrected for foreshortening.
 
     MotionError if no shoulders are visible.
     """
@@ -78,7 +78,7 @@ def _longer_arm(points: Floats, seen: Floats, near: tuple[int, int], far: tuple[
 
 
 def _portrait_hand(body: Body, size: tuple[int, int], usual: float) -> Array:
-    """Lengths of hand bones in 3D if depth is known, limited to plausible ratios; else those of the table."""
+    """Lengths of hand bones: measured in 3D if depth is known, limited to plausible ratios; else those of the table."""
     depth = np.zeros((2, 21)) if body.depth is None else body.depth * size[0]
     found = []
     for side in (0, 1):
@@ -93,7 +93,7 @@ def _portrait_hand(body: Body, size: tuple[int, int], usual: float) -> Array:
 
 
 def driver_bones(track: PoseTrack) -> Bones:
-    """The lengths of a driver's bones: each as long as it appears at its longest over the track."""
+    """The lengths of a driver's bones: for each the longest that it appears over the track."""
     points, seen = _pixels(track.body, track.image_size), track.body[..., 2] > 0
     width = float(np.median(np.linalg.norm(points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]], axis=-1)))
     if not seen[:, list(SHOULDERS)].all(axis=1).any() or width < 1:
@@ -194,7 +194,7 @@ def _within_reach(wrists: Array, shoulders: Array, reach: float) -> Array:
 
 
 def _shift_inside(hands: Array, size: tuple[int, int]) -> Array:
-    """Hands (T, 21, 2) shifted as a whole into the picture; a hand larger than the picture is centred."""
+    """Shift hands (T, 21, 2) as a whole into the picture; a hand larger than the picture is centred."""
     room = np.array(size) * MARGIN
     low, high = hands.min(axis=1), hands.max(axis=1)
     least, most = room - low, np.array(size) - room - high
@@ -234,13 +234,13 @@ def _as_track(track: PoseTrack, body: Array, hands: Array, face: Array, size: tu
 
 NECK_PLACE = (0.5, 0.5)
 SHOULDER_FRACTION = 0.39
-"""Where the necks of V2's own poses are in their picture, and the fraction of its width that their shoulders take."""
+"""The place of the neck in V2's own poses, and the width of their shoulders, as fractions of the picture."""
 _TOLERANCE, _NEAR = 0.12, 0.06
 
 
 @dataclass(frozen=True)
 class SquareCrop:
-    """A square in pixels of the picture, which may reach outside; `fits` says whether the picture is good as it is."""
+    """A square in pixels of the picture, which may extend beyond it; `fits` is True if the picture needs no crop."""
 
     left: int
     top: int
@@ -251,9 +251,9 @@ class SquareCrop:
 
 
 def propose_crop(body: Body, size: tuple[int, int], track: PoseTrack | None = None) -> SquareCrop:
-    """The square around a body in a picture of `size` (width, height) that suits V2, or the driving `track` if given.
+    """Propose a square around a body in a picture of `size` (width, height) that suits V2, or the driving `track`.
 
-    It brings the neck and the width of the shoulders to where those of V2's own poses, or the track's, are.
+    In this square the neck has the place, and the shoulders have the width, of those in V2's own poses or in the track.
     """
     points = body.body[:, :2] * np.array(size, np.float32)
     width = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]]))

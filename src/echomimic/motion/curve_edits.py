@@ -1,4 +1,4 @@
-"""Edits of one curve: set by keyframes, drawn or shifted in a stretch, or scaled; and expressions made of them."""
+"""Edits of one curve: set by keyframes, drawn or shifted in a range, or scaled; and expressions that combine them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ Key = tuple[float, float]
 FaceOf = Callable[[Floats], Floats]
 """Gives the landmarks (478, 3) of a row of curves."""
 _EASE = 0.08
-"""Seconds over which a scaled range eases into the curve beside it."""
+"""Seconds over which a scaled range blends into the curve next to it."""
 TOLERANCE = 0.05
 """Distance that a curve may have from its keyframes, as a fraction of its range of movement."""
 EASES: dict[str, tuple[float, float, float, float] | None] = {
@@ -27,14 +27,15 @@ EASES: dict[str, tuple[float, float, float, float] | None] = {
     "out": (0.0, 0.0, 0.58, 1.0),
     "hold": None,
 }
-"""Ways from one keyframe to the next: `smooth` (smoothstep), `hold` (a step at the next one), or the handles
-x1, y1, x2, y2 of a cubic Bezier curve in the unit square, as in CSS."""
+"""Easings between keyframes: `smooth` (smoothstep), `hold` (a step at the next one), or as in CSS the handles x1, y1,
+x2, y2 of a cubic Bezier curve in the unit square.
+"""
 _LEAST = 0.004
 """The tolerance of a curve that hardly moves, as a fraction of the curve's range."""
 
 
 def find_curve(motion: Motion, name: str) -> Curve:
-    """The curve called `name` of this kind of motion. MotionError that lists them if there is none."""
+    """Find the curve called `name` of this kind of motion. MotionError that lists the curves if there is none."""
     table = CURVES if isinstance(motion, LandmarkTrack) else POSE_CURVES
     for curve in table:
         if curve.name == name:
@@ -43,7 +44,7 @@ def find_curve(motion: Motion, name: str) -> Curve:
 
 
 def read_curve(motion: Motion, name: str) -> Floats:
-    """The values (T,) of one curve: those that a face track holds, or what the points of hands give."""
+    """The values (T,) of one curve: those that a face track holds, or those computed from the points of hands."""
     find_curve(motion, name)
     if not isinstance(motion, LandmarkTrack):
         return pose_curves(motion)[name]
@@ -74,11 +75,11 @@ def _with_curve(motion: Track, name: str, values: Floats, face_of: FaceOf | None
 def set_curve(
     track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
 ) -> Track:
-    """One whole curve set by keyframes (second, value), eased between them and held before and after them.
+    """Set one whole curve by keyframes (second, value), eased between them and held before and after them.
 
-    A face must have curves; `face_of` gives the landmarks (478, 3) of a row of curves: with it the points follow. Hands
-    (`hands.POSE_CURVES`) always follow. `ease` is a name of `EASES`, or four handles such as '0.4,0,0.2,1'. MotionError
-    for a value outside the curve's range.
+    A face must have curves; if `face_of`, which gives the landmarks (478, 3) of a row of curves, is given, the points
+    follow. Hands (`hands.POSE_CURVES`) always follow. `ease` is a name of `EASES`, or four handles such as
+    '0.4,0,0.2,1'. MotionError for a value outside the curve's range.
     """
     read_curve(track, curve)
     table = _table(find_curve(track, curve), keys)
@@ -116,7 +117,7 @@ def read_ease(ease: str) -> str | tuple[float, float, float, float]:
 
 
 def _progress(fraction: Times, ease: str) -> Times:
-    """How far (0..1) a curve has come from one keyframe to the next at a fraction (0..1) of the time between them."""
+    """The progress (0..1) of a curve from one keyframe to the next at a fraction (0..1) of the time between them."""
     way = read_ease(ease)
     if way == "smooth":
         return fraction * fraction * (3 - 2 * fraction)
@@ -146,7 +147,7 @@ def draw_curve(
     handles: Sequence[Handles] = (),
     face_of: FaceOf | None = None,
 ) -> Track:
-    """One curve drawn between its first and its last keyframe (second, value); outside of them it stays.
+    """Draw one curve between its first and its last keyframe (second, value); outside of them it is not changed.
 
     `handles` of each keyframe make Bezier segments between them, in place of `ease`: seconds and value of the handle
     before it and of that after it, relative to the keyframe. `ease`, `face_of` and errors as in `set_curve`.
@@ -166,7 +167,7 @@ def draw_curve(
 def shift_curve(
     track: Track, curve: str, keys: Sequence[Key], ease: str = "smooth", face_of: FaceOf | None = None
 ) -> Track:
-    """Offsets (second, amount) added to one curve between the first and the last of them; elsewhere it stays.
+    """Add offsets (second, amount) to one curve between the first and the last of them; elsewhere it is not changed.
 
     The result is clipped to the curve's range. `ease` and `face_of` as in `set_curve`.
     """
@@ -186,10 +187,10 @@ def scale_curve(
     end: float | None = None,
     face_of: FaceOf | None = None,
 ) -> Track:
-    """One curve moved `gain` times as far from its rest between two seconds; 0 mutes it.
+    """Move one curve `gain` times as far from its rest value between two seconds; 0 mutes it.
 
-    Rest is that of the curve for a face, and the median of the whole curve for hands. The ends ease into the curve
-    beside them, unless they are the ends of the track. `face_of` as in `set_curve`.
+    The rest value is that of the curve for a face, and the median of the whole curve for hands. The ends ease into the
+    curve beside them, unless they are the ends of the track. `face_of` as in `set_curve`.
     """
     before = read_curve(track, curve)
     if not np.isfinite(gain):
@@ -206,7 +207,7 @@ def scale_curve(
 
 
 def follow_curves(track: LandmarkTrack, face_of: FaceOf) -> LandmarkTrack:
-    """The track with its landmarks where its curves put them; `face_of` gives those (478, 3) of a row of curves."""
+    """Compute the landmarks of a track from its curves; `face_of` gives the landmarks (478, 3) of a row of curves."""
     if track.curves is None:
         return track
     points = np.stack([face_of(row) for row in track.curves.values]).astype(np.float32)
@@ -214,7 +215,7 @@ def follow_curves(track: LandmarkTrack, face_of: FaceOf) -> LandmarkTrack:
 
 
 def curve_keys(values: Floats, curve: Curve, fps: float, tolerance: float = TOLERANCE) -> list[Key]:
-    """Keyframes (second, value): straight lines between them follow the curve (T,) to `tolerance` of how far it moves.
+    """Keyframes (second, value) between which straight lines follow the curve (T,) within `tolerance` times its range.
 
     The curve is split where it is farthest from its chord (Ramer, 1972; Douglas and Peucker, 1973).
     """
@@ -231,7 +232,7 @@ def curve_keys(values: Floats, curve: Curve, fps: float, tolerance: float = TOLE
 
 
 def _farthest(values: Floats, first: int, last: int, limit: float) -> int | None:
-    """The frame between two others that is farthest from their chord; None if none is farther than `limit`."""
+    """The frame between two others that is farthest from their chord; None if no frame is farther than `limit`."""
     inside = np.arange(first + 1, last)
     chord: npt.NDArray[np.float64] = np.interp(inside, [first, last], [values[first], values[last]])
     far = np.abs(values[first + 1 : last] - chord)
@@ -277,7 +278,7 @@ def express(
     strength: float = 1.0,
     face_of: FaceOf | None = None,
 ) -> LandmarkTrack:
-    """The track with an expression (`EXPRESSIONS`) added from second `start`, for `seconds`.
+    """Add an expression (`EXPRESSIONS`) to the track, from second `start`, for `seconds`.
 
     A negative `strength` looks, turns or bends the other way. `face_of` as in `set_curve`. MotionError for an unknown
     name or a track of hands.

@@ -1,8 +1,8 @@
 """Edits of a motion as records: checked data that the command line, the editor and saved tracks share.
 
-The record `{"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.7]]}` stands for the call
-`draw_curve(track, 'jaw', [(0.4, 0.7)])` of `echomimic.motion`, and that call is how it is shown to people. Records can
-be applied again to another motion, for instance to that of another voice. Their limits bound the time that one takes.
+The record `{"op": "draw_curve", "curve": "jaw", "keys": [[0.4, 0.7]]}` stands for the call `draw_curve(track, 'jaw',
+[(0.4, 0.7)])` of `echomimic.motion`, and that call is how it is shown to people. Records can be applied again to
+another motion, for instance to that of another voice. Limits of the fields bound the time that an edit takes.
 """
 
 import ast
@@ -53,10 +53,10 @@ def _help(text: str, metavar: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class EditContext:
-    """Inputs of some edits beside the track.
+    """Further inputs of some edits, besides the track.
 
     `load` reads the other motions that `blend` and `concat` name; without it they are refused. `face_of` gives the
-    landmarks (478, 3) of a row of curves: with it the points of a face follow when a curve is edited.
+    landmarks (478, 3) of a row of curves: if it is given, the points of a face follow when a curve is edited.
     """
 
     load: Callable[[str], Motion] | None = None
@@ -97,7 +97,7 @@ class BaseEdit(BaseModel):
         return {name: getattr(self, name) for name in type(self).model_fields if name != "op"}
 
     def apply(self, track: Any, context: EditContext = EditContext()) -> Any:
-        """The track after this edit. MotionError if it does not fit the track."""
+        """Apply the edit to the track. MotionError if it does not fit the track."""
         from echomimic import motion
 
         return getattr(motion, self.op)(track, **self.arguments(context))
@@ -117,7 +117,7 @@ class BaseEdit(BaseModel):
 
 
 class Select(BaseEdit):
-    """Say which parts of a face drive; the voice moves the rest."""
+    """Choose which parts of a face the motion drives; the voice drives the rest."""
 
     op: Literal["select"] = "select"
     parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ("eyes", "brows", "pupils", "nose")
@@ -141,18 +141,18 @@ class Trim(BaseEdit):
 
 
 class Loop(BaseEdit):
-    """Repeat a motion until it lasts so long."""
+    """Repeat a motion until it lasts SECONDS."""
 
     op: Literal["loop"] = "loop"
     keeps_length: ClassVar[bool] = False
     seconds: Annotated[Duration, _help("length of the result", "SECONDS")]
     seam: Annotated[
-        Seam | None, _help("start over with a seam of so many seconds, instead of going back and forth")
+        Seam | None, _help("start over with a crossfade of this many seconds, instead of going back and forth")
     ] = None
 
 
 class Stretch(BaseEdit):
-    """Make the whole motion slower or faster, so that it lasts so long."""
+    """Make the whole motion slower or faster, so that it lasts SECONDS."""
 
     op: Literal["stretch"] = "stretch"
     keeps_length: ClassVar[bool] = False
@@ -160,7 +160,7 @@ class Stretch(BaseEdit):
 
 
 class Smooth(BaseEdit):
-    """Average over time, against trembling."""
+    """Smooth the motion over time, against jitter."""
 
     op: Literal["smooth"] = "smooth"
     seconds: Annotated[Seam, _help("standard deviation of the average, in seconds")] = 0.12
@@ -175,7 +175,7 @@ class Amplify(BaseEdit):
 
 
 class Retime(BaseEdit):
-    """Move moments to others; the time between them is stretched."""
+    """Move moments in time; the time between them is stretched."""
 
     op: Literal["retime"] = "retime"
     keeps_length: ClassVar[bool] = False
@@ -208,13 +208,13 @@ class Offset(BaseEdit):
     """Move a motion in time or in the picture."""
 
     op: Literal["offset"] = "offset"
-    seconds: Annotated[Seconds, _help("later by so many seconds; negative for earlier")] = 0.0
+    seconds: Annotated[Seconds, _help("seconds by which the motion is later; negative for earlier")] = 0.0
     x: Annotated[float, _help("to the right: pixels for faces, fractions of the picture for poses")] = 0.0
-    y: Annotated[float, _help("down, likewise")] = 0.0
+    y: Annotated[float, _help("down, in the same units")] = 0.0
 
 
 class Mirror(BaseEdit):
-    """Mirror the motion: the left side moves as the right did, and vice versa."""
+    """Mirror the motion: left and right are exchanged."""
 
     op: Literal["mirror"] = "mirror"
 
@@ -243,7 +243,7 @@ class SetCurve(CurveEdit):
 
 
 class DrawCurve(CurveEdit):
-    """Draw one curve between its first and its last keyframe; the rest of it stays, and the points follow."""
+    """Draw one curve between its first and its last keyframe only; the points follow."""
 
     op: Literal["draw_curve"] = "draw_curve"
     command: ClassVar[str | None] = "draw"
@@ -264,7 +264,7 @@ class ShiftCurve(CurveEdit):
 
 
 class ScaleCurve(CurveEdit):
-    """Make one curve move GAIN times as far from its rest, in all or between two seconds; 0 mutes it."""
+    """Make one curve move GAIN times as far from its rest value, as a whole or between two seconds; 0 mutes it."""
 
     op: Literal["scale_curve"] = "scale_curve"
     command: ClassVar[str | None] = "scale"
@@ -315,7 +315,7 @@ class Concat(BaseEdit):
 
 
 class Comment(BaseEdit):
-    """A remark on how a motion was made; it changes nothing."""
+    """A comment on how a motion was made; it changes nothing."""
 
     op: Literal["note"] = "note"
     text: Annotated[str, Field(max_length=_MAX_NOTE)]
@@ -408,12 +408,12 @@ EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for 
 
 @cache
 def _record() -> TypeAdapter[Edit]:
-    """Validates records; built on first use, since a start of the program does not need it."""
+    """The validator of records, built on first use, since starting the program does not need it."""
     return TypeAdapter(Annotated[Edit, Field(discriminator="op")])
 
 
 def active_edits(edits: Iterable[Edit]) -> tuple[Edit, ...]:
-    """The edits that take effect: without muted layers, and if a layer is `solo`, without the layers that are not."""
+    """The edits that take effect: without muted layers and, if any layer is `solo`, without the other layers."""
     edits = tuple(edits)
     alone = any(isinstance(edit, Layer) and edit.solo for edit in edits)
     return tuple(edit for edit in edits if not isinstance(edit, Layer) or not (edit.muted or (alone and not edit.solo)))
@@ -430,7 +430,7 @@ def apply_edits(
     context: EditContext = EditContext(),
     progress: Progress | None = None,
 ) -> Any:
-    """The track after each edit in turn.
+    """Apply all edits in order.
 
     `progress` is called before each edit; raising from it cancels. MotionError names the edit that does not fit.
     """
@@ -447,7 +447,7 @@ def apply_edits(
 
 
 def read_edit(value: object) -> Edit:
-    """An edit from a record, or from the line of Python that shows it (not of `blend` and `concat`, which name files).
+    """Read an edit from a record, or from its line of Python (not for `blend` and `concat`, which name files).
 
     MotionError in one line if it is neither.
     """
@@ -474,7 +474,7 @@ def read_edits(values: Sequence[object]) -> tuple[Edit, ...]:
 
 
 def read_saved_edits(values: Sequence[object], where: str) -> tuple[Edit, ...]:
-    """The edits that a file lists: records, or the lines of Python and words of a shell that 0.1.0 wrote.
+    """Read the edits that a file lists: records, or the lines of Python and words of a shell that 0.1.0 wrote.
 
     An entry that cannot be applied again becomes a `Comment`; so does a list that exceeds the limits.
     """
@@ -518,7 +518,7 @@ def _from_python(line: str) -> dict[str, Any]:
 
 
 def _problem(value: object, error: ValidationError) -> str:
-    """A message that says what is wrong with a record, and how the call should read."""
+    """The message that says what is wrong with a record, and how the call should look."""
     first = error.errors()[0]
     op = value.get("op") if isinstance(value, dict) else None
     if not isinstance(op, str) or op not in EDITS:

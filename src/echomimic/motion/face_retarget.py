@@ -1,4 +1,4 @@
-"""Retargeting of a driving face to a portrait: the driver's movements on the portrait's own face, head and position.
+"""Retargeting of a driving face to a portrait: its movements, applied to the portrait's own face, head and position.
 
 This replaces V1's motion sync and removes its faults: the track keeps its own time, the projection is correct, the
 inputs are not changed, the driver at rest (lips together, eyes and head as usual) is the portrait at rest, and lips and
@@ -33,7 +33,7 @@ Array = npt.NDArray[np.float64]
 HALF_VIEW = np.radians(31.5)
 """Half of the vertical field of view that mediapipe, and so V1, assumes of a camera."""
 _CALM = 0.05
-"""Deviation in seconds of the smoothing of the head, against jitter; lips and lids are not smoothed."""
+"""Standard deviation in seconds of the smoothing of the head, against jitter; lips and lids are not smoothed."""
 _TURNED = 30.0
 """Degrees from the front beyond which landmarks are too inaccurate to be retargeted."""
 
@@ -59,9 +59,9 @@ class _RestPose:
 def align_motion(track: LandmarkTrack, landmarks: Floats, size: tuple[int, int]) -> LandmarkTrack:
     """The track's motion on the face of a portrait, in pixels of the portrait, at the track's own frame rate.
 
-    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). If the driver rests, the result is
-    the portrait's own face with its lips together. Curves are kept.
-    MotionError if the track or the landmarks cannot be used.
+    `landmarks` (478, 3) are the portrait's, in pixels of its `size` (width, height). Where the driver is at rest, the
+    result is the portrait's own face with closed lips. Curves are kept. MotionError if the track or the landmarks
+    cannot be used.
     """
     check_image_size(size, "the portrait")
     if landmarks.shape != (POINTS, 3) or not np.isfinite(landmarks).all():
@@ -133,7 +133,7 @@ def _rest_of(heads: list[_Head], valid: npt.NDArray[np.bool_]) -> _RestPose:
 
 
 def _moved_shapes(shapes: Array, rest: Array, portrait: Array) -> Array:
-    """The portrait's shape with the driver's movements, each region scaled by the ratio of widths.
+    """The portrait's shape with the driver's movements; each region is scaled by the ratio of widths.
 
     Heights are not used, since they depend on how far the portrait's mouth happens to be open.
     """
@@ -159,7 +159,7 @@ def _lips_together(shape: Array) -> Array:
 
 
 def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[tuple[int, int], ...]) -> None:
-    """Move crossed pairs of (upper, lower) points in `shapes` (T, 478, 3), in place, to where they meet half way."""
+    """Move pairs of (upper, lower) points that have crossed to their midpoint, in place, in `shapes` (T, 478, 3)."""
     for up, low in pairs:
         least = min(0.0, float(start[low, 1] - start[up, 1]))
         over = np.maximum(least - (shapes[:, low, 1] - shapes[:, up, 1]), 0) / 2
@@ -168,7 +168,7 @@ def keep_apart(shapes: npt.NDArray[Any], start: npt.NDArray[Any], pairs: tuple[t
 
 
 def _pose_head(head: _Head, rest: _RestPose, portrait: _Head) -> Similarity:
-    """The pose of the portrait's head, turned and moved as the driver's head differs from its rest."""
+    """The pose of the portrait's head, rotated and moved as much as the driver's head is from its rest pose."""
     turn = head.fit.rotation.T @ rest.rotation.T
     rotation = (turn @ portrait.fit.rotation.T).T
     closer = rest.scale / head.fit.scale

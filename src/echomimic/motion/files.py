@@ -1,4 +1,4 @@
-"""Motion files: `.npz`, `.json` and `.csv` are written and read exactly; files of other programs are recognised."""
+"""Motion files: `.npz`, `.json` and `.csv` are read and written without loss; other programs' files are recognised."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ READABLE = (
 MAX_BYTES = 64 << 30
 _AXES = {"points": "xyz", "body": ("x", "y", "score"), "hands": ("x", "y", "score"), "face": ("x", "y", "score")}
 _HEAD = 4096
-"""Bytes by which the kind of a file is recognised."""
+"""Number of bytes by which the kind of a file is recognised."""
 
 
 def save_motion(path: str | Path, motion: Motion, edits: Sequence[Edit] = ()) -> Path:
@@ -64,7 +64,7 @@ def save_motion(path: str | Path, motion: Motion, edits: Sequence[Edit] = ()) ->
 
 
 def check_motion_path(path: str | Path) -> Path:
-    """`path` if a motion can be saved there; else MotionError or OutputError in one line, before any work is done."""
+    """Return `path` if a motion can be saved there. MotionError or OutputError otherwise, before any work is done."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise MotionError(f"cannot save motion as {path.name!r}; expected a name that ends in {', '.join(SUFFIXES)}")
@@ -138,7 +138,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video by its content; a broken file with the suffix of a video counts as one."""
+    """Whether the content of a file is a video; a broken file with the suffix of a video counts as one."""
     return path.suffix.lower() in VIDEO_SUFFIXES or content_kind(path) == "video"
 
 
@@ -218,8 +218,8 @@ def _json_or_text(word: object) -> object:
 def read_arrays(path: Path) -> Arrays:
     """Every array of an `.npz`, by name.
 
-    Each array's header is compared with the size that the archive states before memory is taken, so that a small file
-    cannot ask for a large array; object arrays are refused.
+    Each array's header is compared with the size that the archive states before memory is allocated, so that a small
+    file cannot request a large array; object arrays are refused.
     """
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -233,7 +233,7 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def read_array(file: IO[bytes], size: int, where: str) -> npt.NDArray[np.generic]:
-    """One `.npy` of `size` bytes from an open file. MotionError for object arrays and false headers."""
+    """Read one `.npy` of `size` bytes from an open file. MotionError for object arrays and wrong headers."""
     shape, fortran, dtype = read_array_header(file)
     count = math.prod(shape)
     if dtype.hasobject:
@@ -267,7 +267,7 @@ def _write_json(path: Path, motion: Motion, header: MotionHeader) -> None:
 
 
 def _json_numbers(values: Any) -> str:
-    """Nested lists of the shortest decimals that give the same float32 back."""
+    """Nested lists of the shortest decimals that read back as the same float32."""
     if np.ndim(values) == 0:
         return str(bool(values)).lower()
     if np.ndim(values) == 1:

@@ -66,7 +66,7 @@ class Rhythm:
 
 
 def hear_rhythm(speech: Speech) -> Rhythm:
-    """The rhythm of a voice; empty for silence."""
+    """Detect the rhythm of a voice; empty for silence."""
     loudness = np.concatenate([np.zeros(0), *_levels(speech)])
     if speech.silent or len(loudness) < 10:
         return Rhythm((), (), ())
@@ -78,7 +78,7 @@ def hear_rhythm(speech: Speech) -> Rhythm:
 
 
 def _levels(speech: Speech) -> Iterator[Array]:
-    """Decibels in the band of vowels, 100 values a second, each centred on its time."""
+    """Level in decibels in the band of vowels, 100 values a second, each centred on its time."""
     taper = np.hanning(WINDOW)
     pitch = np.fft.rfftfreq(WINDOW, 1 / RATE)
     band = (pitch >= _LOW) & (pitch <= _HIGH)
@@ -94,7 +94,7 @@ def _levels(speech: Speech) -> Iterator[Array]:
 
 
 def _without_short_runs(spoken: npt.NDArray[np.bool_], least: int) -> npt.NDArray[np.bool_]:
-    """Speech with its short gaps closed, since stops and hesitations are not pauses."""
+    """Speech flags with short gaps closed, since stop consonants and hesitations are not pauses."""
     closed = spoken.copy()
     for a, b in runs(~spoken):
         if b - a < least and a > 0 and b < len(spoken):
@@ -179,7 +179,7 @@ def gesture_track(
 
 
 def portrait_gestures(portrait: Portrait, speech: Speech, options: Options, body: Body | None = None) -> PoseTrack:
-    """The hands that V2 follows if no motion is given; `body` is the portrait's, if it is known already.
+    """Generate the hands that V2 follows if no motion is given; `body` is the portrait's, if it is known already.
 
     FaceError if nobody is found in the portrait.
     """
@@ -238,7 +238,7 @@ def _made_hand(length: float) -> Array:
 
 
 def _moves(rhythm: Rhythm, times: Array, seed: int, strength: float) -> Array:
-    """(2, T, 4): for each hand the move right and down (fractions of the picture), turn (radians) and opening."""
+    """Moves (2, T, 4): for each hand right and down (fractions of the picture), turn (radians) and opening."""
     draw = np.random.default_rng([seed, 0x6E57])
     moves = np.stack([_idle(times, draw, out) for out in _OUT])
     for start, end in rhythm.phrases:
@@ -314,7 +314,7 @@ def _pose_hand(rest: _RestHand, moves: Array, unit: float, size: tuple[int, int]
 
 
 def _limit_speed(moves: Array, rests: list[_RestHand], unit: float, size: tuple[int, int], fps: float) -> Array:
-    """The moves, reduced around every frame in which a point would move faster than `FASTEST`."""
+    """The moves, scaled down around every frame in which a point would move faster than `FASTEST`."""
     for _ in range(8):
         hands = np.stack([_pose_hand(rest, move, unit, size) for rest, move in zip(rests, moves, strict=True)], axis=1)
         steps = np.linalg.norm(np.diff(hands, axis=0) / np.array(size), axis=-1)

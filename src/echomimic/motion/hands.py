@@ -1,7 +1,7 @@
-"""The hands of a pose track as eight curves, which are computed from its points and can be written back to them.
+"""The hands of a pose track as eight curves, which are computed from its points and can be written back to the points.
 
 A hand keeps its shape: it is moved with its wrist, turned about it and scaled. So the curves always agree with the
-points, and a track stores no copy of them.
+points, and a track does not store them.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 SIDES = ("left", "right")
 _KNUCKLE = 9
-"""That of the middle finger; with the wrist it gives the direction of a hand."""
+"""The knuckle of the middle finger; the line from the wrist to it is the direction of a hand."""
 ELBOW_FOLLOW = 0.35
 """The fraction of a wrist's movement that its elbow makes."""
 _KINDS = (

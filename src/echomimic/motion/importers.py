@@ -66,7 +66,7 @@ def _face(frame: Any, where: str) -> Floats | None:
 
 
 def _first_face(frame: Any) -> Any:
-    """The points without the layers that mediapipe's results are wrapped in; of several faces the first."""
+    """The points without the lists that mediapipe's results are wrapped in; of several faces the first."""
     for _ in range(6):
         if isinstance(frame, dict) and "x" not in frame:
             key = next((key for key in _WRAPPINGS if key in frame), None)
@@ -114,7 +114,7 @@ def _note_gaps(shape: tuple[int, ...], known: npt.NDArray[np.bool_], where: str)
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one frame: x and y in fractions of the image, then a score, which is 0 for what was not seen."""
+    """One person in one frame: x and y in fractions of the image, and a score, which is 0 for unseen points."""
 
     body: Floats
     hands: Floats
@@ -123,7 +123,7 @@ class Person:
 
     @property
     def place(self) -> Floats:
-        """The neck, or the mean of what was seen."""
+        """The neck, or the mean of the points that were seen."""
         points = np.concatenate([self.body, self.hands.reshape(-1, 3), self.face])
         seen = points[points[:, 2] > 0]
         if self.body[1, 2] > 0 or not len(seen):
@@ -144,7 +144,7 @@ class Person:
 def pose_track(
     frames: list[list[Person]], numbers: list[int], fps: float, image_size: tuple[int, int], where: str
 ) -> PoseTrack:
-    """A track of one person: the one with the best score in the first frame, then whoever is nearest to the last place.
+    """Track one person: the one with the best score in the first frame, then the one nearest to the previous place.
 
     `numbers` say which frame each entry of `frames` is; frames that are missing or empty are interpolated, with a note.
     """
@@ -295,7 +295,7 @@ DEFAULT_FPS = 24.0
 FACE_SIZE, POSE_SIZE = (512, 512), (768, 768)
 """The image size of V1 and of V2, whose files hold none."""
 _FEWEST = 0.5
-"""The fraction of the numbered frames that a folder must hold."""
+"""Smallest fraction of the numbered frames that a folder must hold."""
 
 
 def read_foreign(path: Path, fps: float | None = None, image_size: tuple[int, int] | None = None) -> Motion:
@@ -351,7 +351,7 @@ def _numbered_files(path: Path) -> tuple[str, dict[int, Path]]:
 
 
 def _read_npy(path: Path) -> Any:
-    """A plain `.npy`, or one of V2: a header that promises one object, then a pickle."""
+    """Read a plain `.npy`, or one of V2, which has a header for one object and then a pickle."""
     try:
         with path.open("rb") as file:
             _, _, dtype = read_array_header(file)

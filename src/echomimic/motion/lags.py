@@ -1,4 +1,4 @@
-"""Lag between two curves of a mouth, such as the opening that is seen and the one that the sound asks for."""
+"""Lag between two curves of a mouth, such as the opening seen in the picture and the one predicted from the sound."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from echomimic.landmarks.topology import LOWER_LIP_MIDDLE, UPPER_LIP_MIDDLE
 from echomimic.types import Floats
 
 _DRIFT = 1.0
-"""Seconds: what is slower (a smile, a tired face) says nothing about lag and is taken out."""
+"""Seconds of the moving average that is removed: slow changes, such as a smile, say nothing about the lag."""
 STILL_MOUTH, _MUTE = 5e-3, 1e-3
 """Spread under which a mouth that is seen does not move (outer-eye distances; twice the landmarker's noise on stills),
 and under which nothing is said (fractions of the jaw)."""
@@ -28,7 +28,7 @@ class Sync:
 
     @property
     def offset(self) -> int:
-        """Frames by which the sound is late; negative if it is early. Of equal peaks the one nearest to 0."""
+        """Frames by which the sound is late; negative if it is early. Of equal peaks the one nearest to 0 counts."""
         lags = np.arange(-self.lag, self.lag + 1)
         best = np.flatnonzero(self.scan == self.scan.max())
         return int(lags[best[np.argmin(np.abs(lags[best]))]])
@@ -67,13 +67,13 @@ def without_drift(values: Floats, fps: float) -> Floats:
 
 
 def lip_gap(still: Floats) -> Floats:
-    """Gap between the inner lips (T,), never below 0, of landmarks (T, 478, 3) with the head's pose taken out."""
+    """Gap between the inner lips (T,), at least 0, of landmarks (T, 478, 3) with the head's pose removed."""
     gap: Floats = (still[:, LOWER_LIP_MIDDLE, 1] - still[:, UPPER_LIP_MIDDLE, 1]).mean(axis=1)
     return np.maximum(gap, 0)
 
 
 def _overlap(ours: Floats, theirs: Floats, late: int) -> tuple[Floats, Floats]:
-    """The overlapping parts of two curves of one length if `theirs` is late by `late` frames."""
+    """The overlapping parts of two curves of the same length if `theirs` is late by `late` frames."""
     if late >= 0:
         return ours[: len(ours) - late], theirs[late:]
     return ours[-late:], theirs[:late]

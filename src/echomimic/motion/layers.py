@@ -17,7 +17,7 @@ def layer(
     solo: bool = False,
     context: EditContext | None = None,
 ) -> Track:
-    """The track after the edits of a layer, records or edits; with a `strength` below 1 only that much of their effect.
+    """Apply the edits of a layer, records or edits; with a `strength` below 1 only that fraction of their effect.
 
     A layer that is `muted` changes nothing. `solo` counts where several layers are applied (`edits.active_edits`), and
     `name` is for people.

@@ -58,7 +58,7 @@ _MOMENTS = 6
 
 @dataclass(frozen=True)
 class _View:
-    """The parts that all frames of a preview share: the background, and the mapping of points to it."""
+    """What all frames of a preview share: the background, and the mapping of points to it."""
 
     background: Picture
     scale: Floats
@@ -125,7 +125,7 @@ def _view(motion: Motion, over: Portrait | None) -> _View:
 
 
 def _window(motion: Motion, scale: Floats, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom in pixels: a face with a wide margin, or everything if that is not much more."""
+    """Left, top, right and bottom in pixels: a face with a wide margin, or the image if that is not much larger."""
     whole = (0, 0, *size)
     if not isinstance(motion, LandmarkTrack):
         return whole

@@ -2,7 +2,7 @@
 
 V1 and V2 store motion as pickles, and Python's own reader calls whatever a pickle names. This reader interprets the
 opcodes on a stack of its own: it knows lists, dicts, tuples, numbers, strings and the few calls that rebuild a numpy
-array, which it answers with stand-ins. Any other name or opcode is refused, and nothing is imported or called.
+array, for which it returns stand-ins. Any other name or opcode is refused, and nothing is imported or called.
 """
 
 import math
@@ -37,7 +37,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class _Name:
-    """A callable that the pickle names, as our own name for it, never the callable itself."""
+    """Our own name for a callable that the pickle names, never the callable itself."""
 
     what: str
 
@@ -248,7 +248,7 @@ def _array(shape: Any, kind: Any, fortran: Any, data: Any) -> Any:
 
 @dataclass
 class _Budget:
-    """The number of values that may still be copied: a short pickle can refer to one list a billion times."""
+    """The number of values that may still be copied, because a short pickle can refer to one list a billion times."""
 
     left: int = MAX_STEPS
 

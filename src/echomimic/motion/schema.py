@@ -93,7 +93,7 @@ def kind_of(motion: Motion) -> str:
 
 
 def check_motion(motion: Motion, where: str = "the motion") -> Motion:
-    """The motion itself. MotionError in one line if it is not sound."""
+    """Return the motion. MotionError in one line if its shapes, units or values are not valid."""
     if len(motion) == 0:
         raise MotionError(f"{where} has no frames; expected at least one")
     if len(motion) > MAX_FRAMES:
@@ -104,14 +104,14 @@ def check_motion(motion: Motion, where: str = "the motion") -> Motion:
 
 
 def check_fps(fps: float, where: str) -> float:
-    """`fps` itself. MotionError if it is not a usable frame rate."""
+    """Return `fps`. MotionError if it is not a usable frame rate."""
     if not (np.isfinite(fps) and 0 < fps <= MAX_FPS):
         raise MotionError(f"{where} has {fps:g} frames a second; expected more than 0 and at most {MAX_FPS:g}")
     return float(fps)
 
 
 def check_image_size(image_size: tuple[int, int], where: str) -> tuple[int, int]:
-    """`image_size` (width, height) itself. MotionError if it is not usable."""
+    """Return `image_size` (width, height). MotionError if it is not usable."""
     if len(image_size) != 2 or not all(0 < side <= MAX_SIDE for side in image_size):
         raise MotionError(
             f"{where} has the canvas {tuple(image_size)}; expected (width, height) in pixels, both above 0"
@@ -132,7 +132,7 @@ def _check_landmarks(track: LandmarkTrack, where: str) -> LandmarkTrack:
 
 
 def check_parts(parts: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """`parts` itself. MotionError if one is unknown."""
+    """Return `parts`. MotionError if one is unknown."""
     unknown = [part for part in parts if part not in FACE_PARTS]
     if unknown:
         raise MotionError(f"{where}: unknown part {unknown[0]!r}; expected some of {', '.join(FACE_PARTS)}")

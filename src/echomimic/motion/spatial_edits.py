@@ -1,4 +1,4 @@
-"""Regions of a face, and edits in space: which regions drive, how far they move, what one motion takes from another."""
+"""Edits in space: which regions of a face the motion drives, how far they move, and mixing of two motions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ POSE_PARTS = ("body", "hands", "face")
 
 
 def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
-    """The same track with only some parts driving (eyes, brows, mouth, pupils, nose, head); the voice moves the rest.
+    """Let the track drive only some parts (eyes, brows, mouth, pupils, nose, head); the voice drives the rest.
 
     This is V1's "audio + selected landmarks": other parts are not drawn for the network.
     """
@@ -30,11 +30,11 @@ def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
 
 
 def amplify(motion: Track, gain: float, parts: Sequence[str] = ()) -> Track:
-    """Every departure from the motion's own usual position made `gain` times as far; 0 holds still.
+    """Multiply every deviation from the motion's own median position by `gain`; 0 holds still.
 
-    The usual position is the median over the valid frames, of landmarks as of curves. `parts` of a face: eyes, brows,
-    mouth, pupils, nose, head; of a pose: body, hands, face; all of them if empty. Hands move further but keep their
-    shape; lips and lids do not cross.
+    The median is taken over the valid frames, of landmarks as well as of curves. `parts` of a face: eyes, brows, mouth,
+    pupils, nose, head; of a pose: body, hands, face; all of them if empty. Hands move further but keep their shape;
+    lips and lids do not cross.
     """
     if not np.isfinite(gain):
         raise MotionError(f"amplify by {gain}; expected a number")
@@ -72,7 +72,7 @@ def _amplified_points(points: Floats, seen: npt.NDArray[np.bool_], gain: float, 
 
 
 def _amplified_heads(fits: list[Similarity], seen: npt.NDArray[np.bool_], gain: float) -> list[Similarity]:
-    """Poses moved away from the median pose. A fit takes a frame to the template, so the head's turn is its inverse."""
+    """Move poses away from the median pose. A fit maps a frame to the template: the head's rotation is its inverse."""
     turned = np.array([angles(fit.rotation.T) for fit in fits])
     origin = np.array([-fit.rotation.T @ fit.shift / fit.scale for fit in fits])
     rest, place = np.median(turned[seen], axis=0), np.median(origin[seen], axis=0)
@@ -112,7 +112,7 @@ def _further(points: Floats, gain: float) -> Floats:
 
 
 def blend(a: Track, b: Track, share: float = 0.5, parts: Sequence[str] = ()) -> Track:
-    """(1 - share) of `a` and share of `b`, as long as the shorter; with `parts`, only those come from `b`.
+    """Mix (1 - share) of `a` with share of `b`, as long as the shorter; with `parts`, only these come from `b`.
 
     `b` is brought to the frame rate and image size of `a`. Parts of a face are taken in the coordinates of the head.
     """
@@ -144,7 +144,7 @@ def _blended_parts(a: LandmarkTrack, b: LandmarkTrack, share: float, parts: tupl
 
 
 def _blended_curves(a: LandmarkTrack, b: LandmarkTrack, share: float, columns: list[int]) -> Curves | None:
-    """The curves of a blend; None if those of `b` are needed and not known, so that they are read off the landmarks."""
+    """The curves of a blend; None, so that they are read off the landmarks, if those of `b` are needed but unknown."""
     if a.curves is None or (columns and b.curves is None):
         return None
     values = a.curves.values.copy()
@@ -162,7 +162,7 @@ def _mid_pose(a: Similarity, b: Similarity, share: float) -> Similarity:
 
 
 def mirror(motion: Track) -> Track:
-    """The motion mirrored left to right."""
+    """Mirror the motion left to right."""
     if isinstance(motion, LandmarkTrack):
         points = motion.points
         if points.shape[1]:
@@ -202,7 +202,7 @@ def columns_of(parts: tuple[str, ...]) -> list[int]:
 
 
 def combine_curves(voice: Curves, motion: Curves, parts: tuple[str, ...]) -> Curves:
-    """The voice's curves with those of `parts` taken from a motion of the same length and rate."""
+    """The voice's curves, with those of `parts` replaced by those of a motion of the same length and rate."""
     values = voice.values.copy()
     chosen = columns_of(parts)
     values[:, chosen] = motion.values[:, chosen]
@@ -211,7 +211,7 @@ def combine_curves(voice: Curves, motion: Curves, parts: tuple[str, ...]) -> Cur
 
 @cache
 def mirrored_landmarks() -> npt.NDArray[np.intp]:
-    """For each landmark the one on the other side, found on the symmetric face template."""
+    """For each landmark its mirror image, found on the symmetric face template."""
     template = face_template().astype(np.float64)
     flipped = template * (-1, 1, 1)
     far = np.linalg.norm(flipped[:, None] - template[None], axis=2)

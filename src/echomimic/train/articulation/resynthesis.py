@@ -1,4 +1,4 @@
-"""Voices changed before they train: whispered, sung, and faster or slower at the same pitch."""
+"""Changes of voices for training: whispered, sung, and faster or slower at the same pitch."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ _NOTES = np.array([0, 2, 4, 5, 7, 9, 11, 12])
 
 
 def resynthesize(samples: Floats, kind: Literal["whisper", "song"], draw: Random) -> Floats:
-    """A voice (N,) at 16 kHz with its resonances driven by noise (whisper) or by the notes of a melody (song)."""
+    """Resynthesize a voice (N,) at 16 kHz: its resonances driven by noise (whisper) or the notes of a melody (song)."""
     length = len(samples)
     source = draw.standard_normal(length) if kind == "whisper" else _melody(length, draw)
     window = np.hanning(_FRAME + 1)[:-1]
@@ -42,7 +42,7 @@ def resynthesize(samples: Floats, kind: Literal["whisper", "song"], draw: Random
 
 
 def _prediction(piece: _Doubles) -> _Doubles:
-    """(19,): the inverse filter of a windowed piece, by the autocorrelation method."""
+    """The inverse filter (19,) of a windowed piece, by the autocorrelation method."""
     spectrum = np.fft.rfft(piece, 2 * len(piece))
     lags = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: _ORDER + 1]
     lags[0] *= 1.0005
@@ -51,7 +51,7 @@ def _prediction(piece: _Doubles) -> _Doubles:
 
 
 def _melody(length: int, draw: Random) -> _Doubles:
-    """Pulses (N,) at the pitch of notes of 0.3 to 1.2 seconds, with vibrato and some breath."""
+    """Pulses (N,) at the pitch of notes of 0.3 to 1.2 seconds, with vibrato and some breath noise."""
     notes = np.repeat(draw.choice(_NOTES, length // 4000 + 2), draw.integers(4800, 19200))[:length]
     notes = np.pad(notes, (0, length - len(notes)), mode="edge")
     time = np.arange(length) / SAMPLE_RATE
@@ -63,7 +63,7 @@ def _melody(length: int, draw: Random) -> _Doubles:
 
 
 def stretch(samples: Floats, speed: float) -> Floats:
-    """A voice (N,) spoken `speed` times as fast at the same pitch (N / speed,), by overlapping similar waveforms.
+    """Play a voice (N,) `speed` times as fast at the same pitch: (N / speed,), by overlap-add of similar waveforms.
 
     Verhelst and Roelands 1993 (WSOLA).
     """

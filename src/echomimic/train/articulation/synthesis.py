@@ -40,7 +40,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Voice:
-    """A synthesiser's voice: how many sentences it speaks for training, and what provides it."""
+    """A synthesiser's voice: how many sentences it speaks for training, and the packages that provide it."""
 
     name: str
     language: str
@@ -73,7 +73,7 @@ VOICES: tuple[Voice, ...] = (
     Voice("espeak-ng", "ipa", 480, "espeak-ng"),
 )
 HELD_OUT = ("flite-rms", "festival-pc_diphone")
-"""Voices that never train: the card's figures are measured on them."""
+"""Held-out voices, on which the figures of the card are measured."""
 
 
 def check_tools(voices: tuple[Voice, ...] = VOICES) -> None:
@@ -92,7 +92,7 @@ def _missing(voice: Voice) -> list[str]:
 
 
 def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utterance]:
-    """Utterances of a voice, each with its own speed and pitch; `count` of them, or as many as training takes.
+    """Yield utterances of a voice, each with its own speed and pitch: `count`, or as many as training uses.
 
     The same seed gives the same speech. Labels are checked against the sound: utterances whose times do not fit
     its length are left out.
@@ -111,7 +111,7 @@ def speak(voice: Voice, count: int | None = None, seed: int = 0) -> Iterator[Utt
 
 
 def planned_sentences(voice: Voice, count: int, seed: int) -> list[str]:
-    """The sentences that `speak` gives to a voice; espeak-ng says a third of them in other languages instead."""
+    """The sentences that `speak` gives to a voice; espeak-ng replaces a third of them by other languages."""
     seed = int(hashlib.sha256(f"{seed} {voice.name}".encode()).hexdigest()[:8], 16)
     if voice.language in ("en", "ipa"):
         return english_sentences(count, seed)

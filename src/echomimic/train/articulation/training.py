@@ -65,7 +65,7 @@ class _Batch:
 
 
 def train(examples: list[Example], settings: TrainingConfig) -> Trained:
-    """Train on clips of at least `settings.crop` frames; each cycle starts from where the last one ended.
+    """Train on clips of at least `settings.crop` frames; each cycle starts with the weights at the end of the last one.
 
     Returns the mean of the networks at the ends of the cycles, which generalizes better to unseen voices.
     """
@@ -85,7 +85,7 @@ def train(examples: list[Example], settings: TrainingConfig) -> Trained:
 
 
 def start_from(network: Articulator, path: Path, mean: Floats, spread: Floats) -> None:
-    """Load the weights of a file of the same size; what does not ship keeps its random weights."""
+    """Load the weights of a file of the same size; heads that are not in the file keep their random weights."""
     with safe_open(path, "np") as file:
         known = {name: torch.from_numpy(file.get_tensor(name).astype(np.float32)) for name in file.keys()}  # noqa: SIM118
     rows = [CHANNELS.index(name) for name in SHIPPED[:-1]]
