@@ -63,8 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.live:
         closing.append(_add_live(app, state))
     _add_system_routes(app, metrics, state)
-    for pages in (ui, editor):
-        app.include_router(pages.make_router(state), include_in_schema=False)
+    app.state.editors = editor.EditorSessions(state)
+    for pages in (ui.make_router(state), editor.make_router(state, app.state.editors)):
+        app.include_router(pages, include_in_schema=False)
     add_handlers(app)
     return app
 

@@ -4,13 +4,13 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,6 @@ from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.memory import trim_memory
 from echomimic.apps.server.routes import AppState
-from echomimic.apps.server.routes.editor_project import add_projects
 from echomimic.apps.server.routes.editor_state import (
     TOLERANCE,
     Kind,
@@ -85,11 +84,11 @@ class EditorSessions:
         self._sweeping: asyncio.Task[None] | None = None
 
     @contextmanager
-    def using(self, name: str, request: Request) -> Iterator[OpenSession]:
+    def using(self, name: str, owner: str) -> Iterator[OpenSession]:
         """The session with that id, which stays open inside the block. Problem 404 if there is none."""
         with self._lock:
             found = self._sessions.get(name)
-            if found is None or found.owner != request.state.owner:
+            if found is None or found.owner != owner:
                 why = "this session is no longer open; expected an open one: choose portrait and voice again"
                 raise Problem(404, "session_gone", why)
             found.users += 1
@@ -128,12 +127,12 @@ class EditorSessions:
         finally:
             self.heard.pop(token, None)
 
-    async def add(self, session: Any, upload: Upload, owner: str) -> str:
+    async def add(self, session: Any, upload: Upload, owner: str, takes: Sequence[Any] = ()) -> str:
         """Keep a session. Problem 503 if the sessions in use leave too little memory for it."""
         for abandoned in self._make_room(session.frames):
             await self._state.uploads.discard(abandoned.upload)
         with self._lock:
-            self._sessions[session.id] = OpenSession(session, upload, owner)
+            self._sessions[session.id] = OpenSession(session, upload, owner, takes=[*takes])
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
         await run_in_threadpool(trim_memory)  # decoding takes several times the picture
@@ -222,18 +221,42 @@ class RenderRequest(BaseModel):
     base: str = Field(default="", pattern="^[0-9a-f]{0,32}$")
 
 
-def make_router(state: AppState) -> APIRouter:
+def _opened(request: Request, name: str) -> Iterator[OpenSession]:
+    """The session of an address, which stays open until the request has ended. Problem 404 if there is none."""
+    with request.app.state.editors.using(name, request.state.owner) as found:
+        yield found
+
+
+def _check_kind(kind: Kind) -> Kind:
+    if kind not in ("face", "hands"):
+        raise Problem(404, "no_such_address", f"there is no {kind[:50]!r}; expected face or hands")
+    return kind
+
+
+Opened = Annotated[OpenSession, Depends(_opened)]
+
+
+def _edited(found: Opened, kind: Kind) -> Any:
+    """The face or the hands of a session, as the address says."""
+    return found.session.editor(_check_kind(kind))
+
+
+Edited = Annotated[Any, Depends(_edited)]
+
+
+def make_router(state: AppState, sessions: EditorSessions) -> APIRouter:
     """The routes below `/editor`."""
-    router, sessions = APIRouter(prefix="/editor"), EditorSessions(state)
+    from echomimic.apps.server.routes.editor_project import add_projects
+
+    router = APIRouter(prefix="/editor")
     router.add_api_route("", lambda: html_page("editor.html"))
     _add_sessions(router, state, sessions)
-    _add_words(router, sessions)
+    _add_words(router)
     add_projects(router, state, sessions)
-    _add_views(router, sessions)  # after those: its addresses end in a kind, which may be any word
-    _add_frames(router, sessions)
-    _add_curves(router, sessions)
-    _add_edits(router, sessions)
-    _add_renders(router, state, sessions)
+    _add_views(router)  # after those: its addresses end in a kind, which may be any word
+    _add_frames(router)
+    _add_edits(router)
+    _add_renders(router, state)
     return router
 
 
@@ -252,20 +275,18 @@ def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) 
             return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/fork")
-    async def fork(request: Request, name: str) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            async with kept_upload(request, state, ("speech",)) as upload:
-                with sessions.hearing(upload) as hearing:
-                    session = await run_in_threadpool(_fork, found, upload, hearing)
-                return {"id": await sessions.add(session, upload, request.state.owner)}
+    async def fork(request: Request, found: Opened) -> dict[str, Any]:
+        async with kept_upload(request, state, ("speech",)) as upload:
+            with sessions.hearing(upload) as hearing:
+                session = await run_in_threadpool(_fork, found, upload, hearing)
+            return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/motion")
-    async def load(request: Request, name: str) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            async with kept_upload(request, state, ("motion",)) as upload:
-                kind = await run_in_threadpool(_load, found.session, upload)
-                await state.uploads.discard(upload)
-            return await run_in_threadpool(edited_state, found.session, kind)
+    async def load(request: Request, found: Opened) -> dict[str, Any]:
+        async with kept_upload(request, state, ("motion",)) as upload:
+            kind = await run_in_threadpool(_load, found.session, upload)
+            await state.uploads.discard(upload)
+        return await run_in_threadpool(edited_state, found.session, kind)
 
 
 @asynccontextmanager
@@ -313,65 +334,46 @@ def _load(session: Any, upload: Upload) -> Kind:
         return str(session.load(upload.file("motion")))
 
 
-def _add_views(router: APIRouter, sessions: EditorSessions) -> None:
+def _add_views(router: APIRouter) -> None:
     @router.get("/sessions/{name}")
-    def show(request: Request, name: str) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            return session_state(found)
+    def show(found: Opened) -> dict[str, Any]:
+        return session_state(found)
 
     @router.get("/sessions/{name}/alive")
-    def alive(request: Request, name: str) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            return {"revision": found.session.revision}
+    def alive(found: Opened) -> dict[str, Any]:
+        return {"revision": found.session.revision}
 
     @router.get("/sessions/{name}/voice")
-    def voice(request: Request, name: str) -> FileResponse:
-        with sessions.using(name, request) as found:
-            path = found.upload.folder / "voice.wav"
-            if not path.is_file():
-                found.session.write_voice(path)
-            return FileResponse(path, media_type="audio/wav")
+    def voice(found: Opened) -> FileResponse:
+        path = found.upload.folder / "voice.wav"
+        if not path.is_file():
+            found.session.write_voice(path)
+        return FileResponse(path, media_type="audio/wav")
 
     @router.get("/sessions/{name}/{kind}")
-    def editor(
-        request: Request, name: str, kind: Kind, tolerance: Tolerance = TOLERANCE, curve: str = ""
-    ) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            return edited_state(found.session, _check_kind(kind), tolerance, curve)
+    def editor(found: Opened, kind: Kind, tolerance: Tolerance = TOLERANCE, curve: str = "") -> dict[str, Any]:
+        return edited_state(found.session, _check_kind(kind), tolerance, curve)
 
     @router.get("/sessions/{name}/{kind}/keys/{curve}")
-    def keys(
-        request: Request, name: str, kind: Kind, curve: str, tolerance: Tolerance = TOLERANCE
-    ) -> list[tuple[float, ...]]:
-        with sessions.using(name, request) as found:
-            return keys_of(found.session.editor(_check_kind(kind)), curve, tolerance)
+    def keys(editor: Edited, curve: str, tolerance: Tolerance = TOLERANCE) -> list[tuple[float, ...]]:
+        return keys_of(editor, curve, tolerance)
 
 
-def _add_frames(router: APIRouter, sessions: EditorSessions) -> None:
+def _add_frames(router: APIRouter) -> None:
     @router.get("/sessions/{name}/face/handles/{number}")
-    def handles(request: Request, name: str, number: int, close: bool = False) -> list[dict[str, Any]]:
+    def handles(found: Opened, number: int, close: bool = False) -> list[dict[str, Any]]:
         """The parts of the face that can be dragged in the picture of a frame."""
-        with sessions.using(name, request) as found:
-            return [asdict(each) for each in found.session.face.handles(_bounded(number), close)]
+        return [asdict(each) for each in found.session.face.handles(_bounded(number), close)]
 
     @router.get("/sessions/{name}/{kind}/motion")
-    def save(request: Request, name: str, kind: Kind) -> FileResponse:
-        with sessions.using(name, request) as found:
-            words = found.name("portrait", "speech") + ("-hands" if kind == "hands" else "")
-            path = found.session.editor(_check_kind(kind)).save(found.upload.folder / f"saved-{kind}.npz")
-            return FileResponse(path, filename=f"{words}.npz")
+    def save(found: Opened, editor: Edited, kind: Kind) -> FileResponse:
+        words = found.name("portrait", "speech") + ("-hands" if kind == "hands" else "")
+        return FileResponse(editor.save(found.upload.folder / f"saved-{kind}.npz"), filename=f"{words}.npz")
 
     @router.get("/sessions/{name}/{kind}/frame/{number}")
-    def frame(request: Request, name: str, kind: Kind, number: int, close: bool = False) -> Response:
-        with sessions.using(name, request) as found:
-            picture = found.session.editor(_check_kind(kind)).picture(_bounded(number), close)
+    def frame(editor: Edited, number: int, close: bool = False) -> Response:
+        picture = editor.picture(_bounded(number), close)
         return Response(to_jpeg(picture), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
-
-
-def _check_kind(kind: Kind) -> Kind:
-    if kind not in ("face", "hands"):
-        raise Problem(404, "no_such_address", f"there is no {kind[:50]!r}; expected face or hands")
-    return kind
 
 
 def _bounded(number: int) -> int:
@@ -379,88 +381,77 @@ def _bounded(number: int) -> int:
     return min(max(number, 0), 2**31)
 
 
-def _add_curves(router: APIRouter, sessions: EditorSessions) -> None:
+def _add_edits(router: APIRouter) -> None:
     from echomimic.motion import read_edits
 
     @router.post("/sessions/{name}/{kind}/curves")
-    def curves(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, list[float]]:
+    def curves(editor: Edited, wanted: EditRequest) -> dict[str, list[float]]:
         """The curves under other edits; under none those that the voice gives."""
-        with sessions.using(name, request) as found:
-            editor = found.session.editor(_check_kind(kind))
-            values = editor.values(editor.history.under(read_edits(wanted.edits)))
-            return rounded_curves(values, tuple(values))
-
-
-def _add_edits(router: APIRouter, sessions: EditorSessions) -> None:
-    from echomimic.motion import read_edits
+        values = editor.values(editor.history.under(read_edits(wanted.edits)))
+        return rounded_curves(values, tuple(values))
 
     @router.post("/sessions/{name}/{kind}/preview")
-    def preview(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
-        with sessions.using(name, request) as found:
-            editor = found.session.editor(_check_kind(kind))
-            track = editor.history.preview(read_edits(wanted.edits))
-            picture = data_url(to_jpeg(editor.picture(_bounded(wanted.at), wanted.close, track)))
-            after = editor.values(track)
-            return {"curves": rounded_curves(after, changed_curves(editor.values(), after)), "frame": picture}
-
-    def change(
-        request: Request, name: str, kind: Kind, seen: SeenRevision, work: Callable[[Any], None]
-    ) -> dict[str, Any]:
-        with sessions.using(name, request) as found, found.session.lock:
-            editor = found.session.editor(_check_kind(kind))
-            before, is_current = editor.values(), seen.revision == found.session.revision
-            work(editor.history)
-            names = changed_curves(before, editor.values()) if is_current else tuple(before)
-            return change_state(found.session, kind, names, seen.tolerance, seen.curve)
+    def preview(editor: Edited, wanted: EditRequest) -> dict[str, Any]:
+        track = editor.history.preview(read_edits(wanted.edits))
+        picture = data_url(to_jpeg(editor.picture(_bounded(wanted.at), wanted.close, track)))
+        after = editor.values(track)
+        return {"curves": rounded_curves(after, changed_curves(editor.values(), after)), "frame": picture}
 
     @router.post("/sessions/{name}/{kind}/edits")
-    def edit(request: Request, name: str, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
+    def edit(found: Opened, kind: Kind, wanted: EditRequest) -> dict[str, Any]:
         edits = read_edits(wanted.edits)
         if wanted.whole:
-            return change(request, name, kind, wanted, lambda history: history.replace(edits, wanted.replace_last))
-        return change(request, name, kind, wanted, lambda history: history.apply(edits, wanted.replace_last))
+            return _change(found, kind, wanted, lambda history: history.replace(edits, wanted.replace_last))
+        return _change(found, kind, wanted, lambda history: history.apply(edits, wanted.replace_last))
 
     @router.post("/sessions/{name}/{kind}/undo")
-    def undo(request: Request, name: str, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
-        return change(request, name, kind, seen, lambda history: history.undo())
+    def undo(found: Opened, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
+        return _change(found, kind, seen, lambda history: history.undo())
 
     @router.post("/sessions/{name}/{kind}/redo")
-    def redo(request: Request, name: str, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
-        return change(request, name, kind, seen, lambda history: history.redo())
+    def redo(found: Opened, kind: Kind, seen: SeenRevision) -> dict[str, Any]:
+        return _change(found, kind, seen, lambda history: history.redo())
 
     @router.post("/sessions/{name}/restore")
-    def restore(request: Request, name: str, kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    def restore(found: Opened, kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         """Apply the edits that a browser kept when a server has lost its session."""
-        with sessions.using(name, request) as found, found.session.lock:
+        with found.session.lock:
             found.session.apply({_check_kind(kind): edits for kind, edits in kept.items()})
             return session_state(found)
 
 
-def _add_words(router: APIRouter, sessions: EditorSessions) -> None:
+def _change(found: OpenSession, kind: Kind, seen: SeenRevision, work: Callable[[Any], None]) -> dict[str, Any]:
+    """Change the edits of the face or of the hands; what the browser has to show then."""
+    with found.session.lock:
+        editor = found.session.editor(_check_kind(kind))
+        before, is_current = editor.values(), seen.revision == found.session.revision
+        work(editor.history)
+        names = changed_curves(before, editor.values()) if is_current else tuple(before)
+        return change_state(found.session, kind, names, seen.tolerance, seen.curve)
+
+
+def _add_words(router: APIRouter) -> None:
     @router.get("/sessions/{name}/stretches")
-    def stretches(request: Request, name: str) -> list[dict[str, Any]]:
-        with sessions.using(name, request) as found:
-            return [asdict(each) for each in found.session.stretches]
+    def stretches(found: Opened) -> list[dict[str, Any]]:
+        return [asdict(each) for each in found.session.stretches]
 
     @router.post("/sessions/{name}/words")
-    def words(request: Request, name: str, transcript: Transcript) -> list[dict[str, Any]]:
-        with sessions.using(name, request) as found:
-            return [asdict(each) for each in found.session.align(transcript.text, transcript.language)]
+    def words(found: Opened, transcript: Transcript) -> list[dict[str, Any]]:
+        return [asdict(each) for each in found.session.align(transcript.text, transcript.language)]
 
 
-def _add_renders(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
+def _add_renders(router: APIRouter, state: AppState) -> None:
     @router.post("/sessions/{name}/render")
-    async def render(request: Request, name: str, wanted: RenderRequest) -> JobResource:
+    async def render(request: Request, found: Opened, wanted: RenderRequest) -> JobResource:
         queue = state.queue
         await run_in_threadpool(queue.check_room)
         folder = await run_in_threadpool(queue.files.new_upload)
         try:
-            with sessions.using(name, request) as found:
-                asked = await run_in_threadpool(_parse_render, found, wanted, state, request.state.owner)
-                await run_in_threadpool(_prepare_render, found, folder, asked)
-                if wanted.span:
-                    base = queue.find(ANIMATION, request.state.owner, wanted.base)
-                    await run_in_threadpool(queue.files.copy_work, base, folder)
+            asked = await run_in_threadpool(_parse_render, found, wanted, state, request.state.owner)
+            await run_in_threadpool(_prepare_render, found, folder, asked)
+            if wanted.span:
+                base = queue.find(ANIMATION, request.state.owner, wanted.base)
+                await run_in_threadpool(queue.files.copy_work, base, folder)
             job = await queue.submit(ANIMATION, request.state.owner, asked, folder, None, "")
         finally:
             await run_in_threadpool(shutil.rmtree, folder, True)

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from echomimic.apps.jobs.runner import check_picture
 from echomimic.apps.option_specs import OPTION_SPECS
 from echomimic.apps.server.routes import AppState
+from echomimic.apps.server.routes.editor import EditorSessions, Opened, kept_upload
 from echomimic.apps.server.settings import MB
 from echomimic.errors import MotionError
 from echomimic.files import sync_file
@@ -61,32 +62,26 @@ class Project(Takes):
     edits: Records = {}
 
 
-def add_projects(router: APIRouter, state: AppState, sessions: Any) -> None:
-    """The routes that save and open projects, and keep the takes of a session. `sessions` is an `EditorSessions`."""
-    from echomimic.apps.server.routes.editor import kept_upload
+def add_projects(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
+    """The routes that save and open projects, and keep the takes of a session."""
 
     @router.post("/sessions/{name}/takes")
-    def keep(request: Request, name: str, kept: Takes) -> dict[str, int]:
-        with sessions.using(name, request) as found:
-            found.takes = kept.takes
-            return {"takes": len(found.takes)}
+    def keep(found: Opened, kept: Takes) -> dict[str, int]:
+        found.takes = kept.takes
+        return {"takes": len(found.takes)}
 
     @router.get("/sessions/{name}/project")
-    def save(request: Request, name: str) -> FileResponse:
-        with sessions.using(name, request) as found:
-            path = write_project(found, found.upload.folder / "saved.zip")
-            words = found.name("portrait", "speech")
-            return FileResponse(path, filename=f"{words}.echomimic.zip", media_type="application/zip")
+    def save(found: Opened) -> FileResponse:
+        path = write_project(found, found.upload.folder / "saved.zip")
+        words = found.name("portrait", "speech")
+        return FileResponse(path, filename=f"{words}.echomimic.zip", media_type="application/zip")
 
     @router.post("/projects")
     async def open_project(request: Request) -> dict[str, Any]:
         async with kept_upload(request, state, ("project",)) as upload:
             with sessions.hearing(upload) as hearing:
                 session, takes = await run_in_threadpool(_open, upload, state, hearing)
-            name = await sessions.add(session, upload, request.state.owner)
-            with sessions.using(name, request) as found:
-                found.takes = takes
-            return {"id": name}
+            return {"id": await sessions.add(session, upload, request.state.owner, takes)}
 
 
 def write_project(found: Any, path: Path) -> Path:
