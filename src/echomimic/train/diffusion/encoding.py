@@ -1,6 +1,6 @@
 """Pictures to latents on the training device: for each batch, or once for all clips."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -12,47 +12,11 @@ from echomimic.diffusion.vae import SCALE
 from echomimic.media import atomic_path
 from echomimic.media.output import writing
 from echomimic.train.diffusion.batch import Batch
-from echomimic.train.diffusion.checkpoints import Stateful
 from echomimic.train.diffusion.clips import Clips
-from echomimic.train.diffusion.loop import Objective
 from echomimic.train.diffusion.samples import LATENTS
 
 _TOGETHER = 4
 """Pictures that are encoded at once."""
-
-
-class EncodingObjective:
-    """An objective on batches whose pictures are encoded first."""
-
-    def __init__(self, objective: Objective, vae: nn.Module) -> None:
-        self._objective, self._vae = objective, vae
-
-    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        """See `Objective`."""
-        return self._objective(model, encode_batch(self._vae, batch), step)
-
-
-class StatefulEncodingObjective(EncodingObjective):
-    """An `EncodingObjective` whose objective has tensors of its own in checkpoints."""
-
-    def __init__(self, objective: Objective, vae: nn.Module, stateful: Stateful) -> None:
-        super().__init__(objective, vae)
-        self._stateful = stateful
-
-    def state(self) -> dict[str, Tensor]:
-        """See `Stateful`."""
-        return self._stateful.state()
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Stateful`."""
-        self._stateful.load_state(tensors)
-
-
-def on_pictures(objective: Objective, vae: nn.Module) -> EncodingObjective:
-    """The objective on batches whose pictures are encoded first; it is stateful if the objective is."""
-    if isinstance(objective, Stateful):
-        return StatefulEncodingObjective(objective, vae, objective)
-    return EncodingObjective(objective, vae)
 
 
 def encode_batch(vae: nn.Module, batch: Batch) -> Batch:

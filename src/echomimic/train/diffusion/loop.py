@@ -26,6 +26,7 @@ from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, freeze
 MOST_SKIPPED = 20
 """Steps in a row with a gradient that is not finite after which a run stops."""
 Report = Callable[[dict[str, Any]], None]
+Encode = Callable[[Batch], Batch]
 AfterStep = Callable[["RunState", Trainee], Iterable[dict[str, Any]]]
 """Called after every step in every process; returns further records to log, in the first process only."""
 
@@ -85,6 +86,7 @@ def train(
     folder: Path,
     *,
     objective: Objective | None = None,
+    encode: Encode = lambda batch: batch,
     resume: bool = False,
     force: bool = False,
     report: Report | None = None,
@@ -93,8 +95,8 @@ def train(
     """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
 
     Starts in a new or empty `folder`, or with `resume` from its newest checkpoint, with `force` though it has other
-    settings. The records that `after_step` returns are logged. Raises OptionError, OutputError, and DeviceError if the
-    loss stays NaN or memory runs out.
+    settings. `encode` gives a batch latents in place of pictures. The records that `after_step` returns are logged.
+    Raises OptionError, OutputError, and DeviceError if the loss stays NaN or memory runs out.
     """
     accelerator = _make_accelerator(settings, folder)
     _check_batch(settings, accelerator.num_processes)
@@ -112,7 +114,7 @@ def train(
             cut_log(folder, state.step)
     model = accelerator.prepare_model(trainee) if accelerator.num_processes > 1 else trainee
     model.train()
-    step_of = _StepRunner(accelerator, model, objective, parameters, optimizer, settings, state)
+    step_of = _StepRunner(accelerator, model, objective, encode, parameters, optimizer, settings, state)
     for batches in _step_batches(samples, settings, state.step, accelerator):
         record = step_of.run(batches)
         accelerator.log(record, step=state.step)
@@ -172,12 +174,13 @@ class _StepRunner:
         accelerator: Any,
         model: nn.Module,
         objective: Objective,
+        encode: Encode,
         parameters: Mapping[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
         settings: TrainSettings,
         state: RunState,
     ) -> None:
-        self.accelerator, self.model, self.objective = accelerator, model, objective
+        self.accelerator, self.model, self.objective, self.encode = accelerator, model, objective, encode
         self.parameters, self.optimizer, self.settings, self.state = parameters, optimizer, settings, state
 
     def run(self, batches: list[Batch]) -> dict[str, Any]:
@@ -204,7 +207,8 @@ class _StepRunner:
         """Losses of one micro-batch, whose gradients are added up. Raises DeviceError if memory runs out."""
         try:
             with mixed_precision(self.settings, self.accelerator.device):
-                losses = self.objective(self.model, batch.to(self.accelerator.device), self.state.step)
+                batch = self.encode(batch.to(self.accelerator.device))
+                losses = self.objective(self.model, batch, self.state.step)
             torch.autograd.backward(torch.stack([*losses.values()]).sum() / batches)
         except RuntimeError as error:
             if not is_out_of_memory(error):

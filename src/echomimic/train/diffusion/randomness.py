@@ -17,19 +17,8 @@ from echomimic.train.diffusion.settings import DropSettings, LandmarkSettings
 
 TIMESTEPS = 1000
 _STREAMS = (
-    "order",
-    "window",
-    "regions",
-    "drops",
-    "audio",
-    "noise",
-    "timestep",
-    "jitter",
-    "spatial",
-    "headshot",
-    "pose",
-    "crop",
-    "place",
+    *("order", "window", "regions", "drops", "audio", "noise", "timestep", "jitter", "spatial", "headshot", "pose"),
+    *("crop", "place"),
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from echomimic.errors import OptionError
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.clips import Clips, open_clips
 from echomimic.train.diffusion.distil import DistillationObjective
-from echomimic.train.diffusion.encoding import cache_latents, on_pictures
+from echomimic.train.diffusion.encoding import cache_latents, encode_batch
 from echomimic.train.diffusion.half_body import HalfBodySamples, open_headshots
 from echomimic.train.diffusion.loop import LossTerm, Objective, Report, VelocityObjective, train
 from echomimic.train.diffusion.losses import SpatialLoss
@@ -75,14 +76,14 @@ def run_training(
     if settings.data.cached_latents:
         _cache(clips, validation, start, say)
     samples = make_samples(clips, start, settings, heads)
-    objective = on_pictures(make_objective(settings, start), start.vae)
     watch = Validation(settings, start, validation, clips, folder, options.score, say)
     return train(
         start.trainee,
         samples,
         settings,
         folder,
-        objective=objective,
+        objective=make_objective(settings, start),
+        encode=partial(encode_batch, start.vae),
         resume=options.resume,
         force=options.force,
         report=_announced(report, start, say),
