@@ -1,5 +1,6 @@
 """The presets as data (an engine with its settings), and the choice of `auto`."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,8 @@ from echomimic.checkpoints import FILES, LoraFile, cached_checksum, locate, read
 from echomimic.errors import OptionError, SetupError
 from echomimic.installation import missing_package
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
+
+Conditioning = Literal["none", "mask", "landmarks", "hands"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Preset:
     name: str
     engine: Literal["mesh", "diffusion"]
     summary: str
-    conditioning: Literal["none", "mask", "landmarks", "hands"] = "none"
+    conditioning: Conditioning = "none"
     context_shift: int = 0
     noise_clamp: float | None = None
     defaults: dict[str, object] = field(default_factory=dict)
@@ -35,74 +38,42 @@ class Preset:
         return self.conditioning == "hands"
 
 
-_FULL: dict[str, object] = {"fps": 24.0, "steps": 30, "guidance_scale": 2.5}
-_FAST: dict[str, object] = {"fps": 24.0, "steps": 6, "guidance_scale": 1.0}
+def _pair(
+    name: str,
+    summary: str,
+    conditioning: Conditioning,
+    shift: int,
+    clamp: float | None,
+    defaults: dict[str, object],
+    condition: str,
+) -> Iterator[Preset]:
+    """A preset and its accelerated form, which share the reference network and the encoder `condition`."""
+    family, kind = name[:2], "_pose" if conditioning == "landmarks" else ""
+    for ending, acc, steps, guidance in (("", "", 30, 2.5), ("-acc", "_acc", 6, 1.0)):
+        files = {
+            "denoising": f"{family}/denoising_unet{kind}{acc}",
+            "motion": f"{family}/motion_module{kind}{acc}",
+            "reference": f"{family}/reference_unet{kind}",
+            "condition": f"{family}/{condition}{kind}",
+            "vae": "vae",
+            "speech": "whisper",
+        }
+        own = {"fps": 24.0, "steps": steps, "guidance_scale": guidance, **defaults}
+        yield Preset(name + ending, "diffusion", f"{summary}; {steps} steps", conditioning, shift, clamp, own, files)
+
+
 _FACE: dict[str, object] = {"size": 512, "framing": "crop"}
-_BODY: dict[str, object] = {"size": 768}
-_BOTH = {"vae": "vae", "speech": "whisper"}
-
-
-def _v1(kind: str, acc: str) -> dict[str, str]:
-    """The files of a V1 preset; the accelerated ones share the reference network and the condition encoder."""
-    return {
-        "denoising": f"v1/denoising_unet{kind}{acc}",
-        "motion": f"v1/motion_module{kind}{acc}",
-        "reference": f"v1/reference_unet{kind}",
-        "condition": f"v1/face_locator{kind}",
-        **_BOTH,
-    }
-
-
-def _v2(acc: str) -> dict[str, str]:
-    return {
-        "denoising": f"v2/denoising_unet{acc}",
-        "motion": f"v2/motion_module{acc}",
-        "reference": "v2/reference_unet",
-        "condition": "v2/pose_encoder",
-        **_BOTH,
-    }
-
-
+_TINY: dict[str, object] = {"fps": 24.0, "steps": 2, "guidance_scale": 1.5, "size": 64, "framing": "crop"}
+_POSED = "a talking head that follows face landmarks"
 _ALL = (
     Preset("mesh", "mesh", "any CPU, nothing to fetch: warps the photo itself"),
-    Preset("v1", "diffusion", "a talking head; 30 steps", "mask", 2, 1.5, {**_FULL, **_FACE}, _v1("", "")),
-    Preset("v1-acc", "diffusion", "a talking head; 6 steps", "mask", 2, 1.5, {**_FAST, **_FACE}, _v1("", "_acc")),
-    Preset(
-        "v1-landmarks",
-        "diffusion",
-        "a talking head that follows face landmarks; 30 steps",
-        "landmarks",
-        3,
-        None,
-        {**_FULL, **_FACE},
-        _v1("_pose", ""),
-    ),
-    Preset(
-        "v1-landmarks-acc",
-        "diffusion",
-        "a talking head that follows face landmarks; 6 steps",
-        "landmarks",
-        3,
-        None,
-        {**_FAST, **_FACE},
-        _v1("_pose", "_acc"),
-    ),
-    Preset("v2", "diffusion", "a half body with hands; 30 steps", "hands", 3, 1.5, {**_FULL, **_BODY}, _v2("")),
-    Preset("v2-acc", "diffusion", "a half body with hands; 6 steps", "hands", 3, 1.5, {**_FAST, **_BODY}, _v2("_acc")),
-    Preset(
-        "tiny",
-        "diffusion",
-        "noise from small random weights, to test the pipeline",
-        "mask",
-        2,
-        1.5,
-        {"fps": 24.0, "steps": 2, "guidance_scale": 1.5, "size": 64, "framing": "crop"},
-    ),
+    *_pair("v1", "a talking head", "mask", 2, 1.5, _FACE, "face_locator"),
+    *_pair("v1-landmarks", _POSED, "landmarks", 3, None, _FACE, "face_locator"),
+    *_pair("v2", "a half body with hands", "hands", 3, 1.5, {"size": 768}, "pose_encoder"),
+    Preset("tiny", "diffusion", "noise from small random weights, to test the pipeline", "mask", 2, 1.5, _TINY),
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
-
-
 BEST: dict[type | None, tuple[str, ...]] = {
     None: ("v1", "v1-acc", "v1-landmarks", "v1-landmarks-acc"),
     LandmarkTrack: ("v1-landmarks", "v1-landmarks-acc"),

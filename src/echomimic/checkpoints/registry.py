@@ -51,14 +51,8 @@ _V1_STEMS = [
     f"{part}{kind}" for part in ("denoising_unet", "motion_module") for kind in ("", "_acc", "_pose", "_pose_acc")
 ]
 _V1_STEMS += ["reference_unet", "reference_unet_pose", "face_locator", "face_locator_pose"]
-_V2_STEMS = [
-    "denoising_unet",
-    "denoising_unet_acc",
-    "motion_module",
-    "motion_module_acc",
-    "reference_unet",
-    "pose_encoder",
-]
+_V2_STEMS = [f"{part}{kind}" for part in ("denoising_unet", "motion_module") for kind in ("", "_acc")]
+_V2_STEMS += ["reference_unet", "pose_encoder"]
 
 FILES: dict[str, WeightFile] = {
     file.name: file
@@ -248,14 +242,10 @@ def fetch(
     published = [_request(partial(hub.describe, file.repository, file.path), file.repository) for file in wanted]
     total, done, paths = sum(each.size for each in published), 0, []
     for file, each in zip(wanted, published, strict=True):
-        report = progress and partial(_report, progress, done, total)
+        report: Report | None = progress and (lambda size, before=done: progress(before + size, total))
         paths.append(_fetch_one(file, each, folder, say, hub, report))
         done += each.size
     return paths
-
-
-def _report(progress: Progress, before: int, total: int, size: int) -> None:
-    progress(before + size, total)
 
 
 def _fetch_one(file: WeightFile, published: Published, folder: Path, say: Say, hub: Hub, report: Report | None) -> Path:
