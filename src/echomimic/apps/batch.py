@@ -12,7 +12,7 @@ from echomimic.apps.jobs.runner import EngineCache, JobRequest, preset_name, run
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import EchoMimicError, InputError
 from echomimic.inputs import InputCache
-from echomimic.media import atomic_path, check_output, writing
+from echomimic.media import check_output, make_folder, write_file
 from echomimic.options import OPTION_NAMES, RENAMED, make_options
 from echomimic.parallel import Runner, Worker, available_cores, parse_shard, read_rows
 from echomimic.presets import PRESETS, Preset, accelerators, file_checksums, find_preset, resolve_preset
@@ -228,10 +228,9 @@ class BatchWorker(Worker):
         preset, _ = resolve_preset(preset_name(request), weights=self._weights)
         if self._is_there(request, preset):
             return RowResult(row.number, row.output, "known", preset=preset.name)
-        with writing():
-            for path in (request.output, request.save_motion):
-                if path is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (request.output, request.save_motion):
+            if path is not None:
+                make_folder(path.parent)
         options = {**self._machine_options(preset), **row.options}
         request = replace(request, preset=preset.name, options=options)
         clip = run_job(request, engines=self._engines, inputs=self._inputs)
@@ -384,5 +383,4 @@ def _write_report(path: Path, results: Iterable[RowResult]) -> None:
     """Write a line for each result: its fields that say something."""
     rows = (asdict(result) for result in sorted(results, key=lambda result: result.number))
     said = ({name: value for name, value in row.items() if value not in ("", (), [], 0)} for row in rows)
-    with writing(), atomic_path(path) as part:
-        part.write_text("".join(f"{json.dumps(row)}\n" for row in said), encoding="utf-8")
+    write_file(path, "".join(f"{json.dumps(row)}\n" for row in said))

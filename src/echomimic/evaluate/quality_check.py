@@ -10,7 +10,8 @@ from echomimic.evaluate.container import Values
 from echomimic.evaluate.manifest import ClipSource, file_digest
 from echomimic.evaluate.measure import measure
 from echomimic.evaluate.networks import MetricNetworks
-from echomimic.evaluate.report import make_card, write_text
+from echomimic.evaluate.report import make_card
+from echomimic.media import write_file
 from echomimic.notes import Note
 
 SURE = 0.5
@@ -40,7 +41,7 @@ def check_clip(path: str | Path) -> QualityCheck:
     about = {"path": path.name, "sha256": {"path": file_digest(path)}, "codec": found.container.codec}
     place = path.with_name(f"{path.stem}.report.json")
     report = {"card": make_card(settings, MetricNetworks(), [about]), "clips": [clip]}
-    write_text(place, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_file(place, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return QualityCheck(place, found.metrics, warnings)
 
 

@@ -21,7 +21,7 @@ from echomimic.evaluate import learned_metrics, picture, sync
 from echomimic.evaluate.catalogue import EvaluationSettings, metrics
 from echomimic.evaluate.measure import DIGITS, Measured, round_digits, set_distance
 from echomimic.evaluate.networks import MetricNetworks
-from echomimic.media import atomic_path
+from echomimic.media import atomic_path, write_file
 from echomimic.notes import note
 from echomimic.types import Floats, Picture
 
@@ -43,10 +43,10 @@ _PACKAGES = (
 
 def write_report(folder: Path, report: Report, records: list[Record]) -> None:
     """Write report.json, table.csv and, if jinja2 and matplotlib are installed, index.html into `folder`."""
-    write_text(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(folder / "table.csv", _table(records))
+    write_file(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_file(folder / "table.csv", _table(records))
     if can_draw():
-        write_text(folder / "index.html", render_report(report, [str(record["key"]) for record in records]))
+        write_file(folder / "index.html", render_report(report, [str(record["key"]) for record in records]))
 
 
 def make_report(
@@ -144,12 +144,6 @@ def _table(records: list[Record]) -> str:
     return text.getvalue()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; characters that are not UTF-8 are written as escapes."""
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
 _PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("opening of the mouth: seen, and expected from the sound", ("mouth seen", "mouth expected"), "seconds"),
     ("correlation by lag; positive: the sound is late", ("correlation by lag",), "frames"),
@@ -218,8 +212,7 @@ def save_pictures(folder: Path, key: str, found: Measured) -> None:
             save_plots(part, found)
     if found.sheet:
         encoded = cv2.imencode(".jpg", cv2.cvtColor(contact_sheet(found.sheet), cv2.COLOR_RGB2BGR))[1]
-        with atomic_path(folder / f"{key}.jpg") as part:
-            part.write_bytes(encoded.tobytes())
+        write_file(folder / f"{key}.jpg", encoded.tobytes())
 
 
 def contact_sheet(thumbnails: Sequence[Picture]) -> Picture:
@@ -326,9 +319,8 @@ def bootstrap(one: Doubles, other: Doubles, paired: bool, seed: int) -> tuple[fl
 
 def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str]) -> None:
     """Write compare.json and compare.html into a folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
     whole = {"a": names[0], "b": names[1], "metrics": [asdict(row) for row in rows]}
-    write_text(folder / "compare.json", json.dumps(whole, indent=1) + "\n")
+    write_file(folder / "compare.json", json.dumps(whole, indent=1) + "\n")
     if can_draw():
         cells = [
             (
@@ -343,7 +335,7 @@ def write_comparison(folder: Path, rows: list[Difference], names: tuple[str, str
             )
             for row in rows
         ]
-        write_text(folder / "compare.html", _render("comparison.html", names=names, rows=cells))
+        write_file(folder / "compare.html", _render("comparison.html", names=names, rows=cells))
 
 
 def _values(report: Report, name: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ from echomimic.evaluate.manifest import ClipSource, file_digest, pick_shard
 from echomimic.evaluate.measure import FeatureSets, Measured, measure
 from echomimic.evaluate.networks import MetricNetworks
 from echomimic.evaluate.report import Record, Report, make_report, package_versions, save_pictures, write_report
-from echomimic.media import atomic_path
+from echomimic.media import write_file
 from echomimic.types import Progress
 
 
@@ -150,5 +150,4 @@ def _save_feature_sets(run: EvaluationRun, key: str, feature_sets: FeatureSets) 
             for name, pair in feature_sets.items()
             for side, features in zip(("clip", "reference"), pair, strict=True)
         }
-        with atomic_path(run.path("features", key, ".safetensors")) as part:
-            part.write_bytes(save(tensors))
+        write_file(run.path("features", key, ".safetensors"), save(tensors))

@@ -1,6 +1,6 @@
 """Read and write pictures, sound and video."""
 
-from echomimic.media.output import atomic_path, check_not_input, check_output, make_folder, writing
+from echomimic.media.output import atomic_path, check_not_input, check_output, make_folder, write_file, writing
 from echomimic.media.picture import read_frames, read_picture
 from echomimic.media.sound import read_speech, sound_blocks, speech_from_samples
 from echomimic.media.tags import read_tags
@@ -21,5 +21,6 @@ __all__ = [
     "sound_blocks",
     "speech_from_samples",
     "write_clip",
+    "write_file",
     "writing",
 ]

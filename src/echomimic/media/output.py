@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from echomimic.errors import OutputError
-from echomimic.files import part_path, remove
+from echomimic.files import part_path, remove, sync_file
 from echomimic.media.source import address_of
 
 SUFFIXES = (".mp4", ".webm", ".gif")
@@ -94,6 +94,18 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, in a folder that is made if needed. Raises OutputError.
+
+    Characters that are not UTF-8 are written as escapes.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part, writing(path):
+        part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
+        sync_file(part)
+
+
 def is_folder(path: Path) -> bool:
     """Whether the name means a folder of pictures."""
     return not path.suffix
@@ -116,15 +128,15 @@ def no_frames() -> OutputError:
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """Turn errors of the system and of FFmpeg into an OutputError."""
+def writing(what: object = "the result") -> Iterator[None]:
+    """Turn errors of the system and of FFmpeg into an OutputError, which says that `what` was not written."""
     from av.error import FFmpegError
 
     try:
         yield
     except (OSError, FFmpegError) as fault:
         reason = "the disk is full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else fault.strerror
-        raise OutputError(f"the result could not be written ({reason}); make room or choose another place") from fault
+        raise OutputError(f"{what} could not be written ({reason}); make room or choose another place") from fault
 
 
 @contextmanager

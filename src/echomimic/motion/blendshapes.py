@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.errors import MotionError
-from echomimic.media import atomic_path
+from echomimic.media import write_file
 from echomimic.types import Curves, Floats
 
 ARKIT: tuple[str, ...] = (
@@ -101,8 +101,7 @@ def export_blendshapes(path: str | Path, curves: Curves) -> Path:
     writers = {".csv": _arkit_csv, ".json": _vrm_json}
     if path.suffix.lower() not in writers:
         raise MotionError(f"{path} has no known suffix; expected a name in .csv (ARKit) or .json (VRM)")
-    with atomic_path(path) as part:
-        part.write_text(writers[path.suffix.lower()](curves), encoding="utf-8")
+    write_file(path, writers[path.suffix.lower()](curves))
     return path
 
 

@@ -28,11 +28,10 @@ def migrate_file(old: _Old, new: _New, as_json: Json = False) -> None:
     Each value moves to the widget of its name; values without such a widget are listed.
     """
     from echomimic.apps.comfy.migrate import migrate
-    from echomimic.media import atomic_path
+    from echomimic.media import write_file
 
     migration = migrate(_read(old))
-    with atomic_path(new) as part:
-        part.write_text(json.dumps(migration.document, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_file(new, json.dumps(migration.document, ensure_ascii=False, indent=1))
     if as_json:
         print_json("migrate", path=str(new), nodes=migration.changed, notes=migration.notes)
         return

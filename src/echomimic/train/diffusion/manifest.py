@@ -22,8 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from echomimic.checkpoints import checksum
 from echomimic.errors import InputError
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
+from echomimic.media import write_file, writing
 from echomimic.train.diffusion.rights import Rights
 
 FILE_NAME = "manifest.jsonl"
@@ -188,10 +187,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write a manifest as a whole; it replaces the old one at the end."""
-    with atomic_path(path) as part, writing(), part.open("w", encoding="utf-8") as file:
-        file.writelines(f"{format_row(row)}\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
+    write_file(path, "".join(f"{format_row(row)}\n" for row in rows))
 
 
 def row_files(folder: Path, row: Row, cache: Path | None = None) -> RowFiles:
@@ -202,8 +198,6 @@ def row_files(folder: Path, row: Row, cache: Path | None = None) -> RowFiles:
     paths = {name: place / f"{row.id}{suffix}" for name, suffix in SUFFIXES.items()}
     missing = {path.name: path for path in paths.values() if not path.is_file()}
     if missing:
-        with writing():
-            place.mkdir(parents=True, exist_ok=True)
         _unpack(folder / row.shard, missing)
     return RowFiles(**paths)
 
@@ -216,8 +210,7 @@ def _unpack(shard: Path, wanted: dict[str, Path]) -> None:
             for name, path in wanted.items():
                 stream = tar.extractfile(members[name])
                 assert stream is not None
-                with atomic_path(path) as part:
-                    part.write_bytes(stream.read())
+                write_file(path, stream.read())
     except (OSError, KeyError, tarfile.TarError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{shard} cannot be read ({why}); expected {ACCEPTED}: prepare it again") from None

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from echomimic.data import demo_portrait
-from echomimic.errors import OptionError, OutputError, WeightsError
-from echomimic.media import atomic_path, read_picture
+from echomimic.errors import OptionError, WeightsError
+from echomimic.media import read_picture, write_file
 from echomimic.presets import Preset, resolve_preset
 from echomimic.train.articulation.synthesis import HELD_OUT
 from echomimic.train.diffusion import mini_hands
@@ -93,7 +93,7 @@ def run_mini(
     clips = list(make_clips(pictures, plan.voices if plan else voices, sentences, seed, preset))
     if plan is None:
         plan = MiniPlan(preset, steps_for_minutes(clips, minutes, seed), seed, voices, sentences, len(pictures))
-        _write_text(folder / _STATE, json.dumps(asdict(plan), indent=1))
+        write_file(folder / _STATE, json.dumps(asdict(plan), indent=1) + "\n")
     callbacks.note(f"training {plan.steps} steps on {sum(map(len, clips))} frames of {len(clips)} clips")
 
     def report(record: dict[str, object]) -> None:
@@ -170,10 +170,10 @@ def write_report(
         rows.append(judge.measure(case, unseen, SEEDS if is_driven_by_its_own(case) else SEEDS[:1]))
         callbacks.note(f"{case.name}: mouth r {rows[-1].mouth:.3f}")
     facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": judge.ceiling(unseen)}
-    _write_text(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1))
+    write_file(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     save_strip(folder / "strip.png", strip_rows(judge, cases, unseen))
     text = report_text(plan, preset, rows, facts["ceiling"], len(unseen))
-    _write_text(folder / "report.md", text)
+    write_file(folder / "report.md", text)
     return text
 
 
@@ -221,20 +221,7 @@ def save_strip(path: Path, rows: Sequence[Picture]) -> None:
 def _write_picture(path: Path, pixels: Picture) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR))
     assert done
-    _write_bytes(path, data.tobytes())
-
-
-def _write_text(path: Path, text: str) -> None:
-    _write_bytes(path, (text.rstrip() + "\n").encode())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); free some space") from None
+    write_file(path, data.tobytes())
 
 
 def _check_new(folder: Path) -> None:

@@ -11,14 +11,13 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from echomimic.diffusion.condition_images import draw_pose
 from echomimic.diffusion.device import choose_device
 from echomimic.errors import WeightsError
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
+from echomimic.media import write_file
 from echomimic.train.diffusion.clips import Clips, open_clips
 from echomimic.train.diffusion.half_body import reduced_crop, region_crop
 from echomimic.train.diffusion.headshots import measure_faces
@@ -126,8 +125,7 @@ def _batches(samples: ReaderSamples, steps: int, batch: int) -> Iterator[tuple[T
 def save_reader(reader: PoseReader, path: Path) -> None:
     """Write a reader as safetensors, whole or not at all."""
     geometry = {"widths": " ".join(map(str, reader.widths)), "side": str(reader.side)}
-    with writing(), atomic_path(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in reader.state_dict().items()}, part, geometry)
+    write_file(path, save({name: tensor.contiguous() for name, tensor in reader.state_dict().items()}, geometry))
 
 
 def load_reader(path: Path) -> PoseReader:

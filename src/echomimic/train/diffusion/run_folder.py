@@ -12,8 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from echomimic.errors import InputError, SetupError
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
+from echomimic.media import make_folder, write_file, writing
 from echomimic.train.diffusion.manifest import Row, hours_by_rights, subjects
 from echomimic.train.diffusion.rights import Consent, Rights
 from echomimic.train.diffusion.settings import TrainSettings, format_settings, read_settings
@@ -87,12 +86,8 @@ def people_shown(rows: Sequence[Row], settings: TrainSettings) -> list[Row]:
 
 def write_run(folder: Path, settings: TrainSettings, data: DataRecord) -> None:
     """Write what a run is made of."""
-    texts = {SETTINGS: format_settings(settings), DATA: _RECORD.dump_json(data, indent=1).decode() + "\n"}
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with atomic_path(folder / name) as part:
-                part.write_text(text, encoding="utf-8")
+    write_file(folder / SETTINGS, format_settings(settings))
+    write_file(folder / DATA, _RECORD.dump_json(data, indent=1) + b"\n")
 
 
 def read_run_settings(run: Path) -> TrainSettings:
@@ -131,10 +126,9 @@ _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)
 
 def write_log(folder: Path, record: dict[str, Any]) -> None:
     """Append a record as one line, in a folder that may be new; numbers that are not finite become null."""
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
+    make_folder(folder)
+    with writing(), (folder / NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({name: _finite(value) for name, value in record.items()}) + "\n")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -154,8 +148,7 @@ def cut_log(folder: Path, step: int) -> None:
     if not (folder / NAME).is_file():
         return
     kept = [record for record in read_log(folder) if record.get("step", 0) <= step]
-    with writing(), atomic_path(folder / NAME) as part:
-        part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    write_file(folder / NAME, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from echomimic.errors import InputError, OptionError
 from echomimic.files import TEMPORARY
-from echomimic.media.output import writing
+from echomimic.media import make_folder
 from echomimic.parallel import Runner
 from echomimic.train.diffusion.manifest import FILE_NAME, Row, append_rows, read_manifest, write_rows
 from echomimic.train.diffusion.prepare.quality import duplicates
@@ -98,8 +98,7 @@ def prepare_videos(
     the disk is full; what is finished then is kept.
     """
     earlier = _earlier_rows(folder, items, settings)
-    with writing():
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     outcomes = []
     manifest = folder / FILE_NAME
     texts = [encode_item(item) for item in items]

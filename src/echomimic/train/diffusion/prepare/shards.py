@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from echomimic.errors import InputError, OptionError
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
+from echomimic.media import atomic_path, make_folder, writing
 from echomimic.train.diffusion.manifest import ACCEPTED, SUFFIXES, Row, format_row, parse_row, row_files
 
 FOLDER = "shards"
@@ -63,8 +62,7 @@ def _next_number(folder: Path) -> int:
 
 
 def _write_tar(folder: Path, path: Path, group: Sequence[Row], rows: Sequence[Row]) -> None:
-    with writing():
-        path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     with atomic_path(path) as part, writing(), part.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             for old, new in zip(group, rows, strict=True):

@@ -11,7 +11,6 @@ from pydantic.dataclasses import dataclass
 
 from echomimic.checkpoints import checksum
 from echomimic.errors import OutputError
-from echomimic.media.output import writing
 from echomimic.parallel import MOST_ATTEMPTS, Worker
 from echomimic.train.diffusion.manifest import Row, Source, parse_row, write_rows
 from echomimic.train.diffusion.prepare.process import clip_id, describe, prepare_video
@@ -86,8 +85,6 @@ class Prepare(Worker):
             known = record.is_file()
             rows = _read_record(record) if known else self.work(item)
             if not known:
-                with writing():
-                    record.parent.mkdir(parents=True, exist_ok=True)
                 write_rows(record, rows)
         except OutputError:
             raise

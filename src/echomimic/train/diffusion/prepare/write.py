@@ -10,8 +10,7 @@ import numpy as np
 
 from echomimic.checkpoints import checksum
 from echomimic.files import sync_file
-from echomimic.media import atomic_path
-from echomimic.media.output import writing
+from echomimic.media import atomic_path, make_folder, writing
 from echomimic.media.writer import MP4, encode
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.motion import save_motion
@@ -49,8 +48,7 @@ class WrittenClip:
 def write_clip(folder: Path, name: str, tracked: TrackedPiece, sound: Floats, settings: PrepareSettings) -> WrittenClip:
     """Cut, encode and measure a clip. Raises DroppedError, and writes nothing, if its pictures are not good enough."""
     place = folder / "clips" / name[:2]
-    with writing():
-        place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     paths = {field: place / f"{name}{suffix}" for field, suffix in SUFFIXES.items()}
     meter, hashed = QualityMeter(), _FrameCollector(tracked.piece.count)
     with ExitStack() as stack:
@@ -62,7 +60,8 @@ def write_clip(folder: Path, name: str, tracked: TrackedPiece, sound: Floats, se
         save_motion(parts["track"], tracked.canvas_track())
         checksums = Checksums(**{field: checksum(part) for field, part in parts.items()})
         for part in parts.values():
-            _sync(part)
+            with writing():
+                sync_file(part)
     files = {field: path.relative_to(folder).as_posix() for field, path in paths.items()}
     return WrittenClip(files, checksums, quality, fingerprint(hashed.frames, sound))
 
@@ -101,9 +100,3 @@ def write_flac(path: Path, samples: Floats) -> None:
             frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-
-
-def _sync(path: Path) -> None:
-    """Let the disk hold a file before it gets its name."""
-    with writing():
-        sync_file(path)
