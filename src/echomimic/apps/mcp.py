@@ -78,7 +78,7 @@ def _making_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
     ) -> dict[str, Any]:
         """Make a video (.mp4, .webm or .gif) of a portrait speaking a voice; `options`: size, fps, seed, frames, …"""
         inputs = (places.input(portrait), places.input(speech), places.optional(motion))
-        clip = api.animate(*inputs, output=places.output(output), preset=preset, **_options(options))
+        clip = api.animate(*inputs, output=places.output(output), preset=preset, **(options or {}))
         return _plain(clip)
 
     def plan(
@@ -90,7 +90,7 @@ def _making_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
     ) -> dict[str, Any]:
         """Say what `animate` would make of the same arguments: frames, size, memory, notes; nothing is written."""
         inputs = (places.input(portrait), places.input(speech), places.optional(motion))
-        return _plain(api.plan(*inputs, preset=preset, **_options(options)))
+        return _plain(api.plan(*inputs, preset=preset, **(options or {})))
 
     def track(video: str, output: str, pose: bool = False, person: int | None = None) -> dict[str, Any]:
         """Track the face (or with `pose` body and hands) of a person in a video as a motion: .npz, .json or .csv."""
@@ -135,10 +135,6 @@ def _checking_tools(places: _Folders) -> list[Callable[..., dict[str, Any]]]:
         return _plain({"record": record, "mark": marked, "credentials": signed})
 
     return [evaluate, verify]
-
-
-def _options(given: dict[str, Any] | None) -> Any:
-    return given or {}
 
 
 def _failing_in_words(tool: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -95,8 +95,6 @@ def _run_animation(
     if engine is None and engines is not None:
         preset = preset_name(request)
         engine = TappedEngine(engines.get(preset, request.weights, request.lora), _previewed)
-    given: dict[str, Any] = {"live": request.live, "sign": request.sign, "engine": engine, "inputs": inputs}
-    given["lora"] = request.lora if engine is None else None
     return api.animate(
         _require_input(request.portrait, "portrait"),
         _require_input(speech, "voice"),
@@ -104,10 +102,14 @@ def _run_animation(
         output=request.output,
         preset=preset,
         save_motion=request.save_motion,
+        live=request.live,
+        sign=request.sign,
         weights=request.weights,
+        lora=request.lora if engine is None else None,
+        engine=engine,
+        inputs=inputs,
         progress=progress,
         work=request.work,
-        **{name: value for name, value in given.items() if value is not None},
         **request.options,
     )
 

@@ -1,7 +1,7 @@
 """Routes of the API for one type of job, and for presets."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +13,9 @@ from echomimic.apps.jobs.request import MEDIA_TYPES, JobType
 from echomimic.apps.jobs.store import Job
 from echomimic.apps.server.openapi import files_of, links_of, problems, request_body
 from echomimic.apps.server.routes import AppState
-from echomimic.apps.server.schemas import (
-    JobList,
-    JobResource,
-    PresetList,
-    Problem,
-    describe_job,
-    not_ready,
-)
+from echomimic.apps.server.schemas import JobList, JobResource, PresetList, Problem, describe_job, not_ready
 from echomimic.apps.server.streams import event_response, live_response
-from echomimic.apps.server.uploads import check_files
+from echomimic.apps.server.uploads import Upload, check_files
 from echomimic.apps.server.validation import parse_request, preset_status
 from echomimic.presets import PRESETS
 
@@ -59,24 +52,30 @@ def make_presets_router() -> APIRouter:
     return router
 
 
-def _owner(request: Request) -> str:
-    return str(request.state.owner)
+async def submit_form(
+    request: Request,
+    job_type: JobType,
+    state: AppState,
+    key: str | None,
+    names: tuple[str, ...],
+    translate: Callable[[Upload], Mapping[str, str]] = lambda upload: upload.fields,
+    **limits: int,
+) -> Job:
+    """Receive a form and queue the job that it describes. Raises Problem, JobError.
 
-
-async def submit_form(request: Request, job_type: JobType, state: AppState, key: str | None) -> JobResource:
-    """Receive a form and queue the job that it describes. Raises Problem, JobError."""
-    queue, owner = state.queue, _owner(request)
+    Its files are called `names`; `translate` gives them the names of the job type's, and returns the fields.
+    """
+    queue, owner = state.queue, request.state.owner
     await run_in_threadpool(queue.check_room, (owner, job_type.name, key))
     queue.prewarm()
-    upload = await state.uploads.receive(request, job_type.files)
+    upload = await state.uploads.receive(request, names, **limits)
     try:
+        fields = await run_in_threadpool(translate, upload)
         variant = await run_in_threadpool(check_files, job_type, upload.files)
-        limit = state.settings.max_seconds
-        asked = await run_in_threadpool(parse_request, job_type, variant, upload.fields, limit)
-        job = await queue.submit(job_type, owner, asked, upload.folder, key, upload.content(asked))
+        asked = await run_in_threadpool(parse_request, job_type, variant, fields, state.settings.max_seconds)
+        return await queue.submit(job_type, owner, asked, upload.folder, key, upload.content(asked))
     finally:
         await state.uploads.discard(upload)
-    return await run_in_threadpool(describe_job, job, queue)
 
 
 def _add_collection(router: APIRouter, job_type: JobType, state: AppState) -> None:
@@ -89,15 +88,16 @@ def _add_collection(router: APIRouter, job_type: JobType, state: AppState) -> No
         responses=links_of(job_type) | problems(400, 403, 408, 409, 410, 413, 415, 422, 429, 503, 507),
     )
     async def submit(request: Request, response: Response, key: _IdempotencyKey = None) -> JobResource:
-        job = await submit_form(request, job_type, state, key)
-        response.headers["Location"] = job.links["self"]
-        return job
+        job = await submit_form(request, job_type, state, key, job_type.files)
+        described = await run_in_threadpool(describe_job, job, state.queue)
+        response.headers["Location"] = described.links["self"]
+        return described
 
     @router.get(
         "", operation_id=f"list_{job_type.plural}", summary="Your jobs, the newest first", responses=problems(422)
     )
     def newest(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> JobList:
-        jobs = state.queue.store.newest(_owner(request), job_type.name, limit)
+        jobs = state.queue.store.newest(request.state.owner, job_type.name, limit)
         return JobList(items=[describe_job(job, state.queue) for job in jobs])
 
 
@@ -106,7 +106,7 @@ def _add_job(router: APIRouter, job_type: JobType, state: AppState) -> None:
 
     @router.get("/{id}", operation_id=f"get_{job_type.name}", summary="One job", responses=problems(404, 410))
     def get(request: Request, id: str) -> JobResource:  # noqa: A002 - the name in the address
-        return describe_job(queue.find(job_type, _owner(request), id), queue)
+        return describe_job(queue.find(job_type, request.state.owner, id), queue)
 
     @router.post(
         "/{id}/cancel",
@@ -115,7 +115,7 @@ def _add_job(router: APIRouter, job_type: JobType, state: AppState) -> None:
         responses=problems(404, 409, 410, 507),
     )
     async def cancel(request: Request, id: str) -> JobResource:  # noqa: A002
-        job = await queue.cancel(job_type, _owner(request), id)
+        job = await queue.cancel(job_type, request.state.owner, id)
         return await run_in_threadpool(describe_job, job, queue)
 
     @router.delete(
@@ -126,7 +126,7 @@ def _add_job(router: APIRouter, job_type: JobType, state: AppState) -> None:
         responses=problems(404, 410),
     )
     async def delete(request: Request, id: str) -> None:  # noqa: A002
-        await queue.delete(job_type, _owner(request), id)
+        await queue.delete(job_type, request.state.owner, id)
 
     @router.get(
         "/{id}/events",
@@ -136,7 +136,7 @@ def _add_job(router: APIRouter, job_type: JobType, state: AppState) -> None:
         responses=problems(404, 410, 429) | {200: {"description": "events", "content": {"text/event-stream": {}}}},
     )
     async def events(request: Request, id: str) -> Response:  # noqa: A002
-        return await event_response(queue, state.streams, lambda: queue.find(job_type, _owner(request), id))
+        return await event_response(queue, state.streams, lambda: queue.find(job_type, request.state.owner, id))
 
 
 def _add_files(router: APIRouter, job_type: JobType, state: AppState) -> None:
@@ -144,24 +144,24 @@ def _add_files(router: APIRouter, job_type: JobType, state: AppState) -> None:
     queue = state.queue
 
     def result(request: Request, id: str) -> Response:  # noqa: A002
-        job = _succeeded(queue.find(job_type, _owner(request), id))
+        job = succeeded(queue.find(job_type, request.state.owner, id))
         return job_file(request, queue.files.result(job), job)
 
     def motion(request: Request, id: str) -> Response:  # noqa: A002
-        job = _succeeded(queue.find(job_type, _owner(request), id))
+        job = succeeded(queue.find(job_type, request.state.owner, id))
         if not job.request["save_motion"]:
             raise Problem(409, "not_asked_for", "the motion was not kept; expected save_motion=true in the request")
         return job_file(request, queue.files.motion(job), job)
 
     async def live(request: Request, id: str) -> Response:  # noqa: A002
-        job = await run_in_threadpool(queue.find, job_type, _owner(request), id)
+        job = await run_in_threadpool(queue.find, job_type, request.state.owner, id)
         if job.request["format"] != job_type.live_format:
             what = job_type.live_format
             raise Problem(409, "not_live", f"only {what} can be streamed; expected format={what}: use /result")
-        return await live_response(queue, state.streams, lambda: queue.find(job_type, _owner(request), id))
+        return await live_response(queue, state.streams, lambda: queue.find(job_type, request.state.owner, id))
 
     def preview(request: Request, id: str) -> Response:  # noqa: A002
-        picture = queue.events.progress(queue.find(job_type, _owner(request), id).id).preview
+        picture = queue.events.progress(queue.find(job_type, request.state.owner, id).id).preview
         if not picture:
             raise Problem(409, "no_preview", "there is no preview now; expected a job that runs")
         return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
@@ -196,7 +196,8 @@ def _ranged(*types: str) -> dict[int | str, dict[str, Any]]:
     return files_of(*types) | problems(404, 409, 410, 416) | {206: part, 304: {"description": "unchanged"}}
 
 
-def _succeeded(job: Job) -> Job:
+def succeeded(job: Job) -> Job:
+    """The job, which has a result. Raises Problem if it has none."""
     if job.state != "succeeded":
         raise not_ready(job)
     return job

@@ -14,10 +14,9 @@ from echomimic.apps.jobs.request import ANIMATION
 from echomimic.apps.jobs.store import Job
 from echomimic.apps.server.openapi import problems
 from echomimic.apps.server.routes import AppState
-from echomimic.apps.server.routes.jobs import job_file
-from echomimic.apps.server.schemas import Problem, describe_progress, not_ready
-from echomimic.apps.server.uploads import Upload, check_files
-from echomimic.apps.server.validation import parse_request
+from echomimic.apps.server.routes.jobs import job_file, submit_form, succeeded
+from echomimic.apps.server.schemas import Problem, describe_progress
+from echomimic.apps.server.uploads import Upload
 from echomimic.options import Options
 
 _FILES = {
@@ -45,7 +44,9 @@ def make_videos_router(state: AppState) -> APIRouter:
 
     @router.post("", responses=problems(400, 413, 415, 422, 429, 507))
     async def create(request: Request) -> dict[str, Any]:
-        return await run_in_threadpool(described, await _submit(request, state))
+        key = request.headers.get("idempotency-key", "")[:100] or None
+        job = await submit_form(request, ANIMATION, state, key, tuple(_FILES), _translate, max_field=_MAX_PROMPT)
+        return await run_in_threadpool(described, job)
 
     @router.get("")
     def newest(
@@ -61,9 +62,7 @@ def make_videos_router(state: AppState) -> APIRouter:
     def content(request: Request, id: str, variant: str = "video") -> Response:  # noqa: A002
         if variant != "video":
             raise Problem(422, "option_invalid", f"variant is {variant[:40]!r}; expected video")
-        job = find(request, id)
-        if job.state != "succeeded":
-            raise not_ready(job)
+        job = succeeded(find(request, id))
         return job_file(request, queue.files.result(job), job)
 
     @router.delete("/{id}")
@@ -74,20 +73,10 @@ def make_videos_router(state: AppState) -> APIRouter:
     return router
 
 
-async def _submit(request: Request, state: AppState) -> Job:
-    """Queue the job that a form describes. Raises Problem, JobError."""
-    owner, key = request.state.owner, request.headers.get("idempotency-key", "")[:100] or None
-    await run_in_threadpool(state.queue.check_room, (owner, ANIMATION.name, key))
-    state.queue.prewarm()
-    upload = await state.uploads.receive(request, tuple(_FILES), _MAX_PROMPT)
-    try:
-        await run_in_threadpool(_rename_files, upload)
-        variant = await run_in_threadpool(check_files, ANIMATION, upload.files)
-        limit = state.settings.max_seconds
-        asked = await run_in_threadpool(parse_request, ANIMATION, variant, read_fields(upload.fields), limit)
-        return await state.queue.submit(ANIMATION, owner, asked, upload.folder, key, upload.content(asked))
-    finally:
-        await state.uploads.discard(upload)
+def _translate(upload: Upload) -> dict[str, str]:
+    """Give the files of an upload the names of an animation's; returns its fields. Raises Problem. Blocks."""
+    _rename_files(upload)
+    return read_fields(upload.fields)
 
 
 def read_fields(fields: dict[str, str]) -> dict[str, str]:
