@@ -13,9 +13,10 @@ import torch
 
 from echomimic.errors import SetupError
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, load_network
+from echomimic.motion.lags import correlation
 from echomimic.train.articulation import synthesis
 from echomimic.train.articulation.augment import CODECS, apply_codec, degrade, no_voice
-from echomimic.train.articulation.build import Closures, correlation, count_closures
+from echomimic.train.articulation.build import Closures, count_closures
 from echomimic.train.articulation.corpus import Example, examples, features_of, join
 from echomimic.train.articulation.labels import (
     CHANNELS,

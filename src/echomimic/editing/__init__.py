@@ -32,17 +32,8 @@ from echomimic.motion.time_edits import clip_length, clip_times, frames_at
 from echomimic.notes import Note, collect_notes
 from echomimic.options import Options, make_options
 from echomimic.presets import PRESETS, find_preset
-from echomimic.types import (
-    CURVES,
-    Curves,
-    Floats,
-    LandmarkTrack,
-    Picture,
-    Portrait,
-    PoseTrack,
-    Progress,
-    Speech,
-)
+from echomimic.signals import runs
+from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture, Portrait, PoseTrack, Progress, Speech
 
 Kind = Literal["face", "hands"]
 __all__ = [
@@ -178,11 +169,8 @@ class FaceEditor:
     def closures(self) -> list[tuple[float, float]]:
         """The seconds between which the voice closes the lips."""
         assert self.predicted.curves is not None
-        shut = np.concatenate([[False], self.predicted.curves["closure"] >= CLOSED, [False]]).astype(int)
-        starts, ends = np.flatnonzero(np.diff(shut) > 0), np.flatnonzero(np.diff(shut) < 0)
-        return [
-            (float(a / self.predicted.fps), float(b / self.predicted.fps)) for a, b in zip(starts, ends, strict=True)
-        ]
+        fps, shut = self.predicted.fps, self.predicted.curves["closure"] >= CLOSED
+        return [(first / fps, last / fps) for first, last in runs(shut)]
 
     def handles(self, number: int, close: bool = False) -> list[Handle]:
         """The parts of the face that can be dragged in the picture of that frame."""

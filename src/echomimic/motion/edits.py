@@ -393,7 +393,7 @@ EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for 
 @cache
 def _record() -> TypeAdapter[Any]:
     """The validator of records, built on first use, since starting the program does not need it."""
-    kinds: Any = Union[_KINDS]  # the members are a tuple
+    kinds: Any = Union[_KINDS]  # noqa: UP007 - the members are a tuple
     return TypeAdapter(Annotated[kinds, Field(discriminator="op")])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, ArticulationNetwork, analyze_speech, shape_mouth, to_frames
+from echomimic.motion.lags import correlation
 from echomimic.signals import runs
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, LABIALS, PAUSE, Segment, make_labels
@@ -66,12 +67,6 @@ def count_closures(closure: Floats, segments: Sequence[Segment], fps: float, at:
 def total(counts: Iterable[Closures]) -> Closures:
     """The sum of all counts."""
     return sum(counts, start=Closures())
-
-
-def correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r; 0 if one of the two is constant."""
-    spread = float(np.std(a) * np.std(b))
-    return float(np.mean((a - np.mean(a)) * (b - np.mean(b))) / spread) if spread > 1e-9 else 0.0
 
 
 def _joined(labials: Sequence[Segment]) -> list[tuple[float, float]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from echomimic.diffusion.condition_images import PARTS, SELECTED
@@ -21,6 +20,8 @@ from echomimic.diffusion.vae import decode_latents
 from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, LIPS
 from echomimic.media import speech_from_samples
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
+from echomimic.motion.lags import correlation as pearson
+from echomimic.motion.lags import without_drift
 from echomimic.options import make_options
 from echomimic.presets import Preset
 from echomimic.train.diffusion.mini_data import FPS, SIDE, MiniClip
@@ -91,20 +92,9 @@ _TARGETS = (
 )
 
 
-def without_drift(values: Floats, fps: float = FPS) -> npt.NDArray[np.float64]:
-    """A curve (T,) minus its moving average over a second."""
-    width = 2 * int(fps / 2) + 1
-    curve = np.asarray(values, np.float64)
-    padded = np.pad(curve, width // 2, mode="edge")
-    return curve - np.convolve(padded, np.full(width, 1 / width), "valid")
-
-
 def correlation(a: Floats, b: Floats) -> float:
     """Pearson's r of two curves without drift; 0 if one is constant."""
-    x, y = without_drift(a), without_drift(b)
-    x, y = x - x.mean(), y - y.mean()
-    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum() / size) if size > 1e-12 else 0.0
+    return pearson(without_drift(a, FPS), without_drift(b, FPS))
 
 
 def best_lag(seen: Floats, true: Floats, most: int = MAX_LAG) -> int:
@@ -184,7 +174,7 @@ class Faces:
         return {
             target.name: correlation(self.curve(target.name, clip.portrait, frames), target.true(clip))
             for target in _TARGETS
-            if without_drift(target.true(clip)).std() > STILL
+            if without_drift(target.true(clip), FPS).std() > STILL
         }
 
     def wrist(self, clip: MiniClip, frames: Picture) -> float:
@@ -240,7 +230,7 @@ class Judge:
                     rows[name].append(r)
                 seen = self._faces.curve("mouth", clip.portrait, frames)
                 lags.append(best_lag(seen, clip.opening))
-                spreads.append(without_drift(seen).std() / without_drift(clip.opening).std())
+                spreads.append(without_drift(seen, FPS).std() / without_drift(clip.opening, FPS).std())
                 identity.append(self._faces.nearest(frames) == clip.portrait)
                 wrists += [self._faces.wrist(clip, frames)] if clip.pose is not None else []
         means = {name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()}
