@@ -122,8 +122,7 @@ def train(
             write_log(folder, record)
             if report:
                 report(record)
-            last = state.step == settings.run.steps
-            if last or state.step % settings.run.checkpoint_every == 0:
+            if state.step == settings.run.steps or state.step % settings.run.checkpoint_every == 0:
                 save_checkpoint(folder, state.step, settings, parameters, state.average, optimizer, extra)
         for found in after_step(state, trainee) if after_step else ():  # in the first process only
             accelerator.log(found, step=state.step)
