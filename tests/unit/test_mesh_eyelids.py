@@ -44,6 +44,20 @@ def test_a_painted_lid_is_skin(lashes: bool) -> None:
     assert np.percentile(off, 99.5) < 25, "skin with little shading, no eye and no lashes"
 
 
+@pytest.mark.parametrize(("strength", "shown"), [(6, False), (40, True)])
+def test_a_lid_has_the_coarse_texture_of_a_painting_and_not_that_of_skin(strength: int, shown: bool) -> None:
+    picture, landmarks = face()
+    noise = np.random.default_rng(0).standard_normal(picture.shape[:2]).astype(np.float32)
+    strokes = cv2.GaussianBlur(noise, (0, 0), 3)
+    textured = np.clip(picture + strength * (strokes / strokes.std())[..., None], 0, 255).astype(np.uint8)
+    (shut, _), (plain, _) = (paint_lid(p, landmarks, EYE) for p in (textured, picture))
+    inside = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [np.round(landmarks[list(EYE.contour), :2]).astype(np.int32)], (1,))
+    added = (shut.astype(np.float32) - plain).mean(2)
+    coarse = (added - cv2.GaussianBlur(added, (0, 0), 12))[inside > 0].std()
+    assert (coarse > 0.35 * strength) == shown
+
+
 @pytest.mark.parametrize("lashes", [False, True])
 def test_at_rest_the_layers_give_the_eye_back(lashes: bool) -> None:
     picture, landmarks = face(lashes)

@@ -116,6 +116,16 @@ def test_teeth_have_the_colour_of_the_portraits_own() -> None:
     assert own_tooth_colour(toned(pixels, (0.2, 0.2, 0.2)), points, own) is None
 
 
+def test_teeth_are_paler_than_skin_even_if_the_eyes_are_not() -> None:
+    pixels, landmarks = portrait()
+    for eye in mesh.EYES:
+        rim = np.round(landmarks[list(eye.contour), :2]).astype(np.int32)
+        pixels = np.asarray(cv2.fillPoly(pixels.copy(), [rim], (235, 212, 196)), np.uint8)
+    colours = mouth_colours(pixels, landmarks.astype(np.float64), is_open=False)
+    vivid = [np.ptp(colour) / colour.mean() for colour in (colours.teeth, colours.skin)]
+    assert vivid[0] <= 0.56 * vivid[1]
+
+
 def test_a_blurred_portrait_has_soft_edges() -> None:
     pixels, landmarks = portrait()
     points = landmarks.astype(np.float64)

@@ -50,6 +50,10 @@ _LIT, _DIM = 0.82, 0.3
 the skin under a low brow lies in its shadow, a shut lid bulges out of it."""
 _BULGE = (0.02, 0.22)
 """Distances above the upper rim, in eye widths, between which the bulge ends."""
+_TEXTURE = (0.03, 0.1)
+"""Radii below which detail of the skin below the eye is grain and coarse texture, in eye widths."""
+_STRENGTH = ((-1.0, 0.0), (6.0, 9.0))
+"""Median differences in grey levels above which the lid gets a part of such detail, and all of it."""
 _COLOUR_PIXELS = 40
 """Eye width in pixels at which skin is interpolated."""
 _SPREADS = (0.5, 0.25, 0.12)
@@ -340,14 +344,19 @@ def _shaded(skin: Floats, place: _Place) -> Floats:
 
 
 def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
-    """(h, w, 3): the fine texture of the skin below the eye, mirrored onto the lid."""
-    fine = crop - cv2.GaussianBlur(crop, (0, 0), max(0.8, 0.03 * place.width))
+    """(h, w, 3): the texture of the skin below the eye, mirrored onto the lid: fine grain, and coarse brush strokes or
+    wrinkles if they are strong."""
+    below = (place.under > 0.12) & (place.under < 0.4)
     rows, columns = (np.asarray(axis, np.float32) for axis in np.indices(hole.shape))
     source = np.asarray(rows + place.width * np.maximum(0.16 - 2 * place.under, 0), np.float32)
-    mirrored = cv2.remap(fine, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    below = (place.under > 0.12) & (place.under < 0.4)
-    most = 2.0 * float(np.median(np.abs(fine[below]))) + 0.5 if below.any() else 0.0
-    return np.clip(mirrored, -most, most)
+    smooth = [crop, *(cv2.GaussianBlur(crop, (0, 0), max(0.8, part * place.width)) for part in _TEXTURE)]
+    texture = np.zeros_like(crop)
+    for fine, coarse, (least, full) in zip(smooth, smooth[1:], _STRENGTH, strict=False):
+        usual = float(np.median(np.abs(fine - coarse)[below])) if below.any() else 0.0
+        mirrored = cv2.remap(fine - coarse, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        weight = np.clip((usual - least) / (full - least), 0, 1)
+        texture += np.float32(weight) * np.clip(mirrored, -2.0 * usual - 0.5, 2.0 * usual + 0.5)
+    return texture
 
 
 def _layers(picture: Pixels, shut: Pixels, lashes: npt.NDArray[np.uint8], place: _Place) -> Lid:

@@ -23,6 +23,8 @@ _ENOUGH_WHITE, _WHITE = 60, 0.25
 """Pixels between the lids from which the white of the eyes can be measured, and its largest saturation."""
 _OWN_PALE = 0.7
 """Chroma of teeth, at most, as a fraction of the skin's: skin is redder than white under the same light."""
+_PALE = 0.55
+"""Chroma of teeth that the portrait does not show, at most, as a fraction of the skin's: eyes reflect the skin."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _SPOTS = (50, 280, 205, 425, mesh.NOSE_TIP, 9, 151)
 
@@ -52,7 +54,9 @@ def mouth_colours(picture: Pixels, points: Array, is_open: bool) -> MouthColours
     eyes = _white_of_the_eyes(picture, points)
     white = np.array([1.02, 1.0, 0.95])
     white = white * (1 - cast) + hue * cast if eyes is None else white * (0.85 * eyes + 0.15 * hue)
-    teeth = white / white.mean() * np.clip(light * 1.05 + 12, 60, 222)
+    white = white / white.mean()
+    white = 1 + (white - 1) * min(1.0, _PALE * float(np.ptp(hue)) / max(float(np.ptp(white)), 1e-6))
+    teeth = white * np.clip(light * 1.05 + 12, 60, 222)
     own = own_tooth_colour(picture, points, skin) if is_open else None
     warm = dim * (1 + cast * (hue / hue.mean() - 1))
     flesh = np.array([168.0, 84.0, 84.0]) * warm
