@@ -15,7 +15,7 @@ from echomimic.presets import resolve_preset
 from echomimic.train.diffusion import mini_hands
 from echomimic.train.diffusion.mini import train_mini
 from echomimic.train.diffusion.mini_data import SIDE, MiniClip, render_clip
-from echomimic.train.diffusion.mini_judge import CASES, Faces, Judge
+from echomimic.train.diffusion.mini_evaluation import CASES, Evaluator, Faces
 from echomimic.types import Portrait
 
 GEOMETRY = Geometry(channels=(32,), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(4, 4, 8, 8))
@@ -62,10 +62,10 @@ def test_the_engine_renders_what_was_trained(trained: tuple[Path, list[MiniClip]
     weights, clips, _ = trained
     preset, _ = resolve_preset("v1-landmarks", weights=weights)
     assert preset.defaults["size"] == SIDE
-    judge = Judge(weights, preset, [read_picture(demo_portrait())], Faces(clips), steps=3)
-    figures = judge.measure(CASES[2], clips[:1], seeds=(0,))
-    assert judge.ceiling(clips)["mouth"] > 0.9
-    frames = judge.render(clips[0], clips[1], CASES[0])
+    evaluator = Evaluator(weights, preset, [read_picture(demo_portrait())], Faces(clips), steps=3)
+    figures = evaluator.measure(CASES[2], clips[:1], seeds=(0,))
+    assert evaluator.ceiling(clips)["mouth"] > 0.9
+    frames = evaluator.render(clips[0], clips[1], CASES[0])
     assert frames.shape == clips[0].frames.shape
     assert figures.identity == 1 and -1 <= figures.mouth <= 1
     error = np.abs(frames.astype(int) - clips[0].frames).mean()
@@ -87,6 +87,6 @@ def test_a_half_body_with_a_hand_trains_and_renders(tmp_path: Path) -> None:
     clips = [mini_hands.with_hand(c, np.random.default_rng(n)) for n, c in enumerate(clips_of(body, "full"))]
     weights = train_mini(clips, tmp_path, 3, preset="v2", geometry=GEOMETRY)
     preset, _ = resolve_preset("v2", weights=weights)
-    judge = Judge(weights, preset, [mini_hands.resting_portrait(body)], Faces(clips), steps=2)
-    figures = judge.measure(CASES[0], clips[:1], seeds=(0,))
+    evaluator = Evaluator(weights, preset, [mini_hands.resting_portrait(body)], Faces(clips), steps=2)
+    figures = evaluator.measure(CASES[0], clips[:1], seeds=(0,))
     assert figures.wrist is not None and -1 <= figures.wrist <= 1

@@ -84,7 +84,7 @@ def test_at_the_end_of_a_phase_the_target_is_the_teachers_step() -> None:
     batch = replace(kept_batch([0] * 6), timestep=points.start)
     noisy = SCHEDULE.add_noise(batch.latents, batch.noise, batch.timestep)
     with torch.no_grad():
-        wanted = objective._wanted(batch, noisy, points, torch.full((6,), 2.5))
+        wanted = objective._destination(batch, noisy, points, torch.full((6,), 2.5))
     direct = jump(SCHEDULE, noisy, guided(objective, batch, noisy, 2.5), points.start, points.end)
     assert torch.allclose(wanted, direct, atol=1e-6)
 
@@ -115,7 +115,7 @@ def test_the_progressive_target_is_two_steps_of_the_teacher() -> None:
     half = jump(SCHEDULE, noisy, guided(objective, batch, noisy, 2.0), grid.start, grid.lower)
     second = guided(objective, replace(batch, timestep=grid.lower), half, 2.0)
     with torch.no_grad():
-        wanted = objective._wanted(batch, noisy, grid, torch.full((6,), 2.0))
+        wanted = objective._destination(batch, noisy, grid, torch.full((6,), 2.0))
     assert torch.allclose(wanted, jump(SCHEDULE, half, second, grid.lower, grid.end), atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The parts of the mini: geometry, linear codec, log-mel features, clips, samples, judge, report, command."""
+"""The parts of the mini: geometry, linear codec, log-mel features, clips, samples, evaluator, report, command."""
 
 import shutil
 from dataclasses import replace
@@ -27,7 +27,7 @@ from echomimic.train.diffusion.mini_data import (
     held_out_seed,
     with_gestures,
 )
-from echomimic.train.diffusion.mini_judge import (
+from echomimic.train.diffusion.mini_evaluation import (
     CASES,
     Case,
     Faces,
@@ -128,7 +128,7 @@ def test_gestures_move_brows_and_lids_and_leave_the_mouth() -> None:
     assert np.array_equal(moved["jaw"], curves["jaw"])
 
 
-def test_voices_that_judge_say_what_training_does_not() -> None:
+def test_held_out_voices_say_sentences_that_are_not_in_training() -> None:
     trained = ["flite-slt", "flite-awb"]
     seed = held_out_seed(0, trained, 40, HELD_OUT, 6)
     by_name = {voice.name: voice for voice in VOICES}
@@ -227,7 +227,7 @@ def test_portraits_of_one_photo_differ() -> None:
     assert len(looks) == 3 and len({look.pixels.tobytes() for look in looks}) == 3
 
 
-def test_the_report_shows_figures_and_what_was_asked() -> None:
+def test_the_report_shows_figures_and_targets() -> None:
     row = Figures(CASES[0].name, 0.8, 0.7, 0.1, 0.2, (0, 0, 1), 1.1, 1.0)
     assert "| a: voice alone | 0.800 | 0.700 | 0.100 | 0.200 | 2 of 3 | 1.10 | 1.00 |" in table([row])
     assert table([replace(row, wrist=0.9)]).splitlines()[0].endswith("wrist r |")

@@ -33,7 +33,7 @@ def prepare(
     time: Annotated[bool, switch("--time", "prepare three of the videos and print a forecast for all")] = False,
     as_json: Json = False,
 ) -> None:
-    """Cut, track, filter and align raw videos into clips to train on; every dropped piece gets its reason."""
+    """Cut, track, filter and align raw videos into clips for training; every dropped piece gets its reason."""
     if str(output) == "-":
         raise OptionError("stdout cannot hold a data set; expected the name of a folder: give one with `output`")
     with reporting(as_json, "videos") as reporter:
@@ -213,7 +213,7 @@ _Step = Annotated[int | None, option("INTEGER", "checkpoint of this step; defaul
 def export(
     run: _Run,
     output: Annotated[Path, option("DIR", "new or empty folder for the files", "-o", "--output")],
-    merge: Annotated[bool, switch("--merge", "of a LoRA: whole files of the preset that contain it")] = False,
+    merge: Annotated[bool, switch("--merge", "for a LoRA: write whole files of the preset that contain it")] = False,
     step: _Step = None,
     dtype: Annotated[Literal["bfloat16", "float16", "float32"], typer.Option(help="number format")] = "bfloat16",
 ) -> None:
@@ -240,7 +240,8 @@ def mini(
         "mini"
     ),
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="minutes of training; preparing and judging come on top")
+        float,
+        typer.Option(min=0.1, help="minutes of training; making the clips and the evaluation take additional time"),
     ] = 40,
     portrait: Annotated[
         list[Path] | None,
@@ -252,7 +253,7 @@ def mini(
     seed: Annotated[int, option("INTEGER", "seed of clips, weights and samples", min=0)] = 0,
     resume: Annotated[bool, switch("--resume", "continue an interrupted run in the same folder")] = False,
 ) -> None:
-    """Prove training on a CPU: train small networks on clips of the mesh engine, and measure what they learned."""
+    """Test training on a CPU: train small networks on clips of the mesh engine, and measure what they learned."""
     with reporting(False, "steps") as reporter:
         from echomimic.train.diffusion.mini_report import RunCallbacks, run_mini
 

@@ -20,7 +20,7 @@ from echomimic.types import Floats
 
 _log = logging.getLogger(__name__)
 FPS = 25.0
-NEURAL, JUDGED = 320, 30
+NEURAL, EVALUATED = 320, 30
 """Number of utterances of the neural synthesiser for training, and of its held-out voice for evaluation."""
 
 
@@ -105,15 +105,15 @@ def build(folder: Path, settings: TrainingConfig, copies: int, fraction: float =
     spoken = {voice.name: list(speak(voice, round(voice.count * fraction), settings.seed)) for voice in VOICES}
     spoken["kokoro"] = list(speak_neural(round(NEURAL * fraction), settings.seed))
     kept_out = f"kokoro-{HELD_OUT_VOICE}"
-    judged = {kept_out: list(speak_neural(round(JUDGED * fraction), settings.seed + 1, HELD_OUT_VOICE))}
+    held_out = {kept_out: list(speak_neural(round(EVALUATED * fraction), settings.seed + 1, HELD_OUT_VOICE))}
     heard = [utterance for name, utterances in spoken.items() if name not in HELD_OUT for utterance in utterances]
     _log.info("%d utterances, %.0f minutes, %.0f s", len(heard), minutes(heard), time.monotonic() - start)
     clips = list(examples(heard, copies, settings.seed))
     _log.info("%d clips, %.0f s", len(clips), time.monotonic() - start)
     trained = train(clips, settings)
     network = to_numpy(trained)
-    judged |= {name: spoken[name] for name in HELD_OUT}
-    figures = [measure(network, utterances, name) for name, utterances in judged.items()]
+    held_out |= {name: spoken[name] for name in HELD_OUT}
+    figures = [measure(network, utterances, name) for name, utterances in held_out.items()]
     figures.append(measure(network, [demo_utterance()], "demo voice (flite-slt, which trains)"))
     path = folder / "articulation.safetensors"
     about = {"seed": str(settings.seed), "width": str(settings.width), "steps": " ".join(map(str, settings.steps))}
@@ -158,7 +158,7 @@ Made by `python -m echomimic.train.articulation --seed {seed}`; run by `echomimi
 
 | | |
 |---|---|
-| trained on | {minutes:.0f} minutes that synthesisers spoke, with the times of their phones; nothing filmed |
+| trained on | {minutes:.0f} minutes of speech by synthesisers, with the times of their phones; nothing filmed |
 | text | sentences and made-up words written for this project (`train/articulation/sentences.json`) |
 | targets | a table made by hand from phonetics (`train/articulation/labels.py`) |
 | copies | each utterance once clean and {copies} times degraded: noise, music, codecs, speed, whispers and more |
@@ -175,7 +175,7 @@ Measured on the final mouth curves at 25 frames a second. Closure: lips shut wit
 |---|---|---|---|---|---|
 {figures}
 
-{held_out} never train. Other voices of their synthesisers do.
+{held_out} are held out. Other voices of their synthesisers were used in training.
 
 ## Voices
 
@@ -185,12 +185,12 @@ Measured on the final mouth curves at 25 frames a second. Closure: lips shut wit
 
 Kokoro-82M (model and voices) is under Apache-2.0. flite and the English festival voices are under BSD-like licences,
 as is the Russian one; espeak-ng and the Czech and Italian voices under the GPL, the Finnish and Catalan ones under the
-LGPL. They are tools of training: nothing of them is part of this file or needed to run it.
+LGPL. They were used in training only: nothing of them is part of this file or needed to run it.
 
 ## Limits
 
-Whispers and songs were imitated (linear prediction); several people at once were not trained. The table
-knows the phones of some twelve languages; others are heard through them.
+Whispers and songs were imitated (linear prediction); there are no clips of several people at once. The
+table has the phones of about twelve languages; other languages are mapped to these.
 """
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: folders of safetensors and JSON that exist whole or not at all."""
+"""Checkpoints of a training run: folders of safetensors and JSON, each written completely or not at all."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ _EXTRA = "objective.safetensors"
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What has tensors of its own in a checkpoint, such as an objective with an averaged network."""
+    """An object with its own tensors in a checkpoint, such as an objective with an averaged network."""
 
     def state(self) -> dict[str, Tensor]:
         """The tensors by name."""
@@ -42,7 +42,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     extra: Stateful | None = None,
 ) -> Path:
-    """Write `folder/steps/<step>` by a temporary folder and a rename, and delete old ones.
+    """Write `folder/steps/<step>` through a temporary folder and a rename, and delete old checkpoints.
 
     The newest `run.keep` and those of every `run.keep_every` steps are kept. `extra` has further tensors, such
     as an objective's. Raises OutputError if the disk is full; the older checkpoints stay.
@@ -76,7 +76,7 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, the newest last."""
+    """The complete checkpoints of a run, the newest last."""
     return sorted(path for path in (folder / "steps").glob("*") if path.is_dir() and path.suffix != _PART)
 
 
@@ -121,7 +121,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def optimizer_tensors(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as `<parameter>|<entry>`, by name and never by index."""
+    """The optimizer's state as tensors named `<parameter>|<entry>`, by parameter name instead of index."""
     return {
         f"{name}|{entry}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, parameter in parameters.items()

@@ -19,15 +19,15 @@ from echomimic.train.diffusion.settings import TrainSettings
 from echomimic.types import Floats, LandmarkTrack, Motion, Picture
 
 _KEY_FRAMES = 24
-"""Frames up to which decoding on is cheaper than seeking anew."""
+"""Number of frames up to which decoding further is cheaper than another seek."""
 _KEPT = 32
-"""Clips of which a process keeps the sound and the track in memory."""
+"""Number of clips of which a process keeps the sound and the track in memory."""
 
 Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """The most recent results of a function; worker processes start with none."""
+    """A cache of the most recent results of a function, which worker processes start empty."""
 
     def __init__(self, make: Callable[..., Value], kept: int) -> None:
         self._make, self._kept, self._values = make, kept, dict[tuple[int, ...], Value]()
@@ -128,7 +128,7 @@ def check_sizes(rows: Sequence[Row], settings: TrainSettings, folder: Path) -> N
 
 
 def check_presence(folder: Path, row: Row) -> None:
-    """Raise InputError if a file of a clip is gone."""
+    """Raise InputError if a file of a clip is missing."""
     paths = [folder / row.shard] if row.shard else [folder / getattr(row, name) for name in SUFFIXES]
     gone = next((path for path in paths if not path.is_file()), None)
     if gone is not None:
@@ -158,7 +158,7 @@ def read_frames(path: Path, numbers: Sequence[int], fps: float) -> Picture:
 
 
 def _spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last frame of each stretch that is decoded in one go."""
+    """First and last frame of each range that is decoded without a seek."""
     wanted = sorted(set(numbers))
     first = last = wanted[0]
     for number in wanted[1:]:

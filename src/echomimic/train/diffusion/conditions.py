@@ -22,9 +22,9 @@ from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 LIPS_GROWN = 1.5
-"""Size of the box in which the loss of the mouth weighs more, in sizes of the lips' own box."""
+"""Size of the box with the larger loss weight, as a multiple of the size of the lips' box."""
 _SHIFT, _SCALE, _DEGREES = 0.01, 0.01, 0.5
-"""Spreads of the jitter of landmarks: fractions of the face's size, of 1, and degrees."""
+"""Standard deviations of the jitter of landmarks: shift in face sizes, relative scale, rotation in degrees."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def make_conditioner(settings: TrainSettings, *, final: bool = False) -> Conditi
 
 
 class MaskConditioner:
-    """V1's mask: every place of the clip at which the face is, grown by a random margin; one picture for all frames."""
+    """V1's mask: all places of the face in the clip, grown by a random margin; one picture for all frames."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
@@ -92,7 +92,7 @@ class LandmarkConditioner:
 
 
 class PoseConditioner:
-    """V2's drawn pose and masked voice, as the curriculum says; with `final` as at the end of the run, none dropped."""
+    """V2's drawn pose and audio mask, as the curriculum states; with `final` as at the end of the run, no drops."""
 
     def __init__(self, settings: TrainSettings, *, final: bool = False) -> None:
         self._settings, self._final = settings, final
@@ -139,7 +139,7 @@ def jitter_points(points: Floats, draw: np.random.Generator) -> Floats:
 
 
 def lips_of(track: Motion, frame: int, size: Size) -> Floats | None:
-    """Points of the lips (n, 2) in one frame, in pixels of a picture of `size` (width, height); None if not seen."""
+    """Points of the lips (n, 2) in one frame, in pixels of a picture of `size` (width, height); None without a face."""
     if isinstance(track, LandmarkTrack):
         return track.points[frame, list(LIPS), :2] * (np.array(size, np.float32) / track.image_size)
     lips = track.face[frame, list(LIPS_68)]
@@ -148,7 +148,7 @@ def lips_of(track: Motion, frame: int, size: Size) -> Floats | None:
 
 
 def mouth_maps(track: Motion, window: Sequence[int], speaks: Sequence[bool], size: Size, weight: float) -> Tensor:
-    """Loss weights (F, 1, h, w) of mean 1: `weight` in the box of the lips in frames with speech."""
+    """Loss weights (F, 1, h, w) of mean 1 over a frame: `weight` in the box of the lips in frames with speech."""
     cells = (size[1] // FACTOR, size[0] // FACTOR)
     maps = []
     for frame, speaking in zip(window, speaks, strict=True):

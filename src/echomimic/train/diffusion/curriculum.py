@@ -1,7 +1,7 @@
-"""The curriculum of V2 (Audio-Pose Dynamic Harmonization) as data: what a step draws, and where it hears the voice.
+"""The curriculum of V2 (Audio-Pose Dynamic Harmonization) as data: the drawn parts and the audio mask of each step.
 
 A run has one set of trained parameters and one number of frames. Phases that share both follow one another inside a
-run, so that the optimizer keeps its moments; a phase that changes either is a run of its own that starts from the
+run, so that the optimizer keeps its moments; a phase that changes either is a separate run, which starts from the
 export of the run before it.
 """
 
@@ -14,7 +14,7 @@ from echomimic.train.diffusion.settings import CurriculumPhase, CurriculumSettin
 
 @dataclass(frozen=True)
 class CurriculumState:
-    """What holds at one step.
+    """The state of the curriculum at one step.
 
     Attributes:
         phase: name of the phase.
@@ -45,9 +45,9 @@ def check_curriculum(settings: TrainSettings) -> None:
 
 
 def state_at(settings: CurriculumSettings, step: int) -> CurriculumState:
-    """The state at a step, counted from 0; after the last phase its last state.
+    """Return the state at a step, counted from 0; after the last phase its last state.
 
-    Without phases, hands are drawn and the voice is heard everywhere, as in inference.
+    Without phases, hands are drawn and the audio mask is 1 everywhere, as in inference.
     """
     first, phases = 0, settings.phases or (CurriculumPhase("hands", 1),)
     for phase in phases:

@@ -2,20 +2,17 @@
 
 Phased consistency distillation (Wang et al., 2024, "Phased Consistency Models"). The steps of the deterministic sampler
 that inference uses are the phases. From any point of a grid inside a phase, the student learns to jump to the end of
-the phase: to where the target network (an average of the student) jumps from the next point, which one guided step of
-the teacher reaches. Progressive distillation (Salimans and Ho, 2022) is the same with two steps of the teacher.
+the phase. Its target is the jump of the target network (an average of the student) from the next point, which one
+guided step of the teacher reaches. Progressive distillation (Salimans and Ho, 2022) is the same with two steps of the
+teacher.
 
 The objective takes the place of the usual one in `loop.train`. On the trained mini:
 
-    settings = make_settings({
-        "model": {"variant": "landmarks", "trained": "denoising"},
-        "distil": {"kind": "consistency"},                       # steps 6, guidance 1.5 to 3.5
-        "drop": {"all": 0.0, "audio": 0.0, "reference": 0.0, "condition": 0.0},
-        "optimizer": {"rate": 1e-4, ...},
-    })
-    objective = DistillationObjective(trainee, settings)         # before `train`: the trainee as it is, is the teacher
-    average = train(trainee, samples, settings, folder, objective=objective)
-    export_networks(trainee, average, find_preset("v1-landmarks-acc"), folder / "weights", geometry=..., others=...)
+settings = make_settings({ "model": {"variant": "landmarks", "trained": "denoising"}, "distil": {"kind": "consistency"},
+# steps 6, guidance 1.5 to 3.5 "drop": {"all": 0.0, "audio": 0.0, "reference": 0.0, "condition": 0.0}, "optimizer":
+{"rate": 1e-4, ...}, }) objective = DistillationObjective(trainee, settings) # before `train`: the present trainee is
+the teacher average = train(trainee, samples, settings, folder, objective=objective) export_networks(trainee, average,
+find_preset("v1-landmarks-acc"), folder / "weights", geometry=..., others=...)
 """
 
 from collections.abc import Mapping
@@ -38,7 +35,7 @@ from echomimic.train.diffusion.trainee import Trainee
 
 @dataclass(frozen=True)
 class PhaseGrid:
-    """Points from which the student jumps, all (n,) int64, least noise first.
+    """Points from which the student jumps, each field (n,) int64, the least noise first.
 
     `start` is the point, `lower` the next point of its phase, `end` the end of the phase; -1 means no noise.
     """
@@ -57,7 +54,7 @@ class PhaseGrid:
         return cls(*torch.tensor(rows).T.contiguous())
 
     def choose(self, timestep: Tensor) -> tuple["PhaseGrid", Tensor]:
-        """The points (n,) that uniform timesteps stand for, and uniform numbers (n,) independent of the points."""
+        """Map uniform timesteps to points (n,), and to uniform numbers (n,) that are independent of the points."""
         place = timestep.cpu().double() * len(self.start) / TIMESTEPS
         index = place.long()
         chosen = PhaseGrid(*(values[index].to(timestep.device) for values in (self.start, self.lower, self.end)))
@@ -97,8 +94,8 @@ class DistillationObjective:
             raise OptionError("distil.kind is off; expected consistency or progressive")
         self._settings, self._schedule = distil, trainee.schedule
         self._parameters = trainable_parameters(trainee, settings)
-        self._teacher = frozen_twin(trainee, self._parameters)
-        self._target = frozen_twin(trainee, self._parameters) if distil.kind == "consistency" else None
+        self._teacher = frozen_copy(trainee, self._parameters)
+        self._target = frozen_copy(trainee, self._parameters) if distil.kind == "consistency" else None
         self._grid = _grid_of(distil)
         self._step: int | None = None
 
@@ -113,8 +110,8 @@ class DistillationObjective:
         reached = jump(self._schedule, noisy, velocity.float(), points.start, points.end)
         with torch.no_grad():
             low, high = self._settings.guidance
-            wanted = self._wanted(batch, noisy.detach(), points, low + (high - low) * chance)
-        return {"distil": pseudo_huber(reached - wanted, self._settings.huber).mean()}
+            target = self._destination(batch, noisy.detach(), points, low + (high - low) * chance)
+        return {"distil": pseudo_huber(reached - target, self._settings.huber).mean()}
 
     def state(self) -> dict[str, Tensor]:
         """The parameters of the target network, for a checkpoint."""
@@ -140,8 +137,8 @@ class DistillationObjective:
             for name, value in self._target_parameters().items():
                 value.lerp_(self._parameters[name].detach().to(value), 1 - self._settings.target_decay)
 
-    def _wanted(self, batch: Batch, noisy: Tensor, points: PhaseGrid, guidance: Tensor) -> Tensor:
-        """Where the student shall arrive: two steps, of which the second is none at the end of a phase."""
+    def _destination(self, batch: Batch, noisy: Tensor, points: PhaseGrid, guidance: Tensor) -> Tensor:
+        """The target of the student: two steps, the second of which has length zero at the end of a phase."""
         lower = jump(self._schedule, noisy, self._guided(batch, noisy, guidance), points.start, points.lower)
         batch = replace(batch, timestep=points.lower.clamp(min=0))
         if self._target is None:
@@ -159,17 +156,17 @@ class DistillationObjective:
         return cast(Tensor, free + guidance.view(-1, 1, 1, 1, 1) * (conditional - free))
 
 
-def frozen_twin(trainee: Trainee, parameters: Mapping[str, nn.Parameter]) -> Trainee:
-    """A copy of a trainee without gradients that shares all parameters but the trained ones."""
+def frozen_copy(trainee: Trainee, parameters: Mapping[str, nn.Parameter]) -> Trainee:
+    """A copy of a trainee without gradients that shares all parameters except the trained ones."""
     trained = {id(parameter) for parameter in parameters.values()}
     shared = {id(value): value for value in trainee.parameters() if id(value) not in trained}
-    twin = deepcopy(trainee, shared)
-    for module in twin.modules():
+    copy = deepcopy(trainee, shared)
+    for module in copy.modules():
         module.__dict__.pop("forward", None)  # a checkpointed layer's would be that of the original
-    for name, value in twin.named_parameters():
+    for name, value in copy.named_parameters():
         if name in parameters:
             value.requires_grad_(False)
-    return twin.eval()
+    return copy.eval()
 
 
 def _grid_of(settings: DistilSettings) -> PhaseGrid:

@@ -1,4 +1,4 @@
-"""Pictures to latents on the training device: for each batch, or once for all clips."""
+"""Encoding of pictures to latents on the training device, for each batch or once for all clips."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +16,11 @@ from echomimic.train.diffusion.clips import Clips
 from echomimic.train.diffusion.samples import LATENTS
 
 _TOGETHER = 4
-"""Pictures that are encoded at once."""
+"""Number of pictures in one call of the autoencoder."""
 
 
 def encode_batch(vae: nn.Module, batch: Batch) -> Batch:
-    """The batch with latents instead of pictures; the same batch if they are encoded already."""
+    """The batch with latents instead of pictures; the same batch if it has no pictures."""
     if batch.pictures is None or batch.reference_picture is None:
         return batch
     latents = encode_pictures(vae, batch.pictures.flatten(0, 1)).view_as(batch.latents)

@@ -1,8 +1,8 @@
 """Export trained networks in the published layout: the presets load them unchanged; and the model card of the run.
 
-A folder exists with all of its files or not at all. The files hold exactly the published names and shapes, or those of
-the geometry of smaller networks. A run of a LoRA is exported as a LoRA file, or merged into preset files. The card has
-data, rights, settings, versions and figures, from what is in the run folder alone.
+A folder appears with all of its files or not at all. The files hold exactly the published names and shapes, or those of
+the geometry of smaller networks. A run of a LoRA is exported as a LoRA file, or merged into preset files. The card
+states data, rights, settings, versions and figures, which all come from the run folder.
 """
 
 import re
@@ -35,7 +35,7 @@ from echomimic.train.diffusion.trainee import Trainee
 
 CARD = "card.md"
 _LAST = 100
-"""Steps over which the training loss is averaged."""
+"""Number of last steps over which the training loss is averaged."""
 _STEP_FIELDS = frozenset({"step", "loss", "norm", "rate", "seconds"})
 _USE = """## Intended use
 
@@ -149,7 +149,7 @@ def _duration(hours: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that keeps to its cell of a table."""
+    """Text with the characters escaped that would end a table cell."""
     return " ".join(text.replace("|", "/").split())
 
 
@@ -167,7 +167,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def export_run(
     run: Path, folder: Path, *, merge: bool = False, step: int | None = None, dtype: str = "bfloat16"
 ) -> list[Path]:
-    """Write the averaged weights of a run into a new or empty `folder`, with a model card; return the files.
+    """Write the averaged weights of a run and its model card into a new or empty `folder`; return the files.
 
     `step` is a checkpoint other than the newest. A LoRA becomes one file, or with `merge` files of its preset. Raises
     InputError, OptionError, WeightsError and OutputError, each in one line.
@@ -229,7 +229,7 @@ def read_average(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def _with_motion(settings: TrainSettings) -> TrainSettings:
-    """The settings with which the start of a LoRA has motion modules, though its run may have had single frames."""
+    """The settings of a LoRA run, with which its start has motion modules even if the run used single frames."""
     return replace(settings, model=replace(settings.model, trained="all")) if settings.model.lora_rank else settings
 
 
@@ -263,9 +263,9 @@ def export_networks(
 ) -> list[Path]:
     """Write the files of `preset` as the whole content of `folder` and return their paths.
 
-    `average` are the averaged weights by parameter name of `trainee`; all other tensors are the trainee's own.
-    `others` are further networks by the part of the preset (vae, speech). Networks of other than the published sizes
-    need their `geometry`, which goes beside them. Networks without motion modules make no file of them. Raises
+    `average` are the averaged weights by parameter name of `trainee`; all other tensors are the trainee's own. `others`
+    are further networks by their part of the preset (vae, speech). Networks of other than the published sizes need
+    their `geometry`, which goes beside them. There is no file of motion modules if the networks have none. Raises
     OutputError, and MismatchError if the tensors are not those that the preset loads.
     """
     tensors = exported_tensors(trainee, average)
@@ -284,7 +284,7 @@ def export_networks(
 
 
 def exported_tensors(trainee: Trainee, average: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each file by part: the denoising network is split into its picture and its motion part."""
+    """The tensors of each file, by part: the denoising network is split into its picture part and its motion part."""
     files: dict[str, dict[str, Tensor]] = {part: {} for part in _NETWORKS}
     for network, module in trainee.networks().items():
         for name, tensor in module.state_dict().items():

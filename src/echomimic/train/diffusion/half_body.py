@@ -1,4 +1,4 @@
-"""Samples of V2's training: half bodies with drawn poses and masked voices, and headshots padded to their canvas."""
+"""Samples of V2's training: half bodies with drawn poses and audio masks, and headshots padded to the same canvas."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,16 +39,16 @@ from echomimic.train.diffusion.settings import TrainSettings
 from echomimic.types import LandmarkTrack, Motion, PoseTrack
 
 _TRIES = 8
-"""Windows of which a sample without drawn hands takes the one that shows the least of them."""
+"""Number of windows from which a sample without drawn hands takes the one that shows the least of the hands."""
 _APART = 1 << 40
 _AT_THE_HEAD = CurriculumState("headshot", (), "head", "head", 1.0, 0.0, 1.0)
 
 
 class SizeGroups:
-    """Which clips a step may use: all samples of a step have one size, since they become one tensor.
+    """Groups of clips by size: all samples of a step have the same size, because they are stacked to one tensor.
 
     A size is drawn for a step with the frequency that it has among the clips. With one size, every clip is used once in
-    an epoch; with several, clips are drawn within the size of their step.
+    an epoch; with several, clips are drawn at random from the group of a step.
     """
 
     def __init__(self, sizes: Sequence[Size], seed: int, batch: int) -> None:
@@ -106,7 +106,7 @@ class HalfBodySamples(ClipSamples):
         return min(draws, key=lambda draw: float(track.hands[draw[0] : draw[0] + data.frames, ..., 2].mean()))
 
     def crop(self, index: int, n: int, window: Sequence[int]) -> tuple[int, ...] | None:
-        """What the phase losses decode: see `Sample.crop`; None if they are off."""
+        """The crop that the phase losses decode: see `Sample.crop`; None if they are off."""
         if not self.settings.phase_loss.is_on:
             return None
         size, side = self.clips.rows[index].size, self.settings.phase_loss.crop
@@ -118,7 +118,7 @@ class HalfBodySamples(ClipSamples):
 
 
 class HeadshotSamples(ClipSamples):
-    """Headshots on the canvas of half bodies: no hands drawn, the voice heard at the head, no loss on the padding."""
+    """Headshots on the canvas of half bodies: no drawn hands, an audio mask of the head, no loss on the padding."""
 
     def __init__(
         self, clips: Clips, speech: SpeechEncoder | MelSpeech, settings: TrainSettings, groups: SizeGroups
@@ -159,7 +159,7 @@ class HeadshotSamples(ClipSamples):
     def _face_crop(
         self, n: int, track: LandmarkTrack, window: Sequence[int], pictures: Tensor, timestep: int
     ) -> dict[str, Tensor]:
-        """The crop of the phase losses; of no height where the loss is that of the pose, which a headshot has not."""
+        """The crop of the phase losses; its height is 0 where the loss is that of the pose: headshots have none."""
         settings = self.settings.phase_loss
         if not settings.is_on:
             return {}
@@ -202,7 +202,7 @@ def open_headshots(settings: TrainSettings) -> Clips | None:
 
 
 def crop_side(size: Size, side: int) -> int:
-    """Side of crops in cells of pictures of `size` (width, height)."""
+    """Side of crops, in latent cells, of pictures of `size` (width, height)."""
     return min(side, size[0] // FACTOR, size[1] // FACTOR)
 
 

@@ -1,7 +1,7 @@
 """Headshots on the canvas of half bodies (Head Partial Attention of V2): the scale, the place, and the pasted area.
 
-A headshot is scaled so that its face is as high as faces of half bodies are, and pasted where their faces are. The rest
-of the canvas is grey, which is zero for the autoencoder, and counts for nothing in the loss.
+A headshot is scaled and pasted so that its face has the height and the place of the faces of half bodies. The rest of
+the canvas is grey, which is 0 for the autoencoder, and has weight 0 in the loss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from echomimic.types import Floats, LandmarkTrack, Picture, PoseTrack
 Size = tuple[int, int]
 GREY = 128
 CUT = 8
-"""Pixels at the inner edges of the pasted area that count for nothing, since blended with the padding."""
+"""Width in pixels of the inner border of the pasted area without loss, since it is blended with the padding."""
 _FRAMES_APART = 12
 
 
@@ -45,7 +45,7 @@ class Placement:
         return out
 
     def points(self, points: Floats) -> Floats:
-        """Points (…, 2 or 3), in fractions of the picture, as fractions of the canvas; a third value stays."""
+        """Convert points (…, 2 or 3) from fractions of the picture to those of the canvas; a third value is kept."""
         moved = points.copy()
         moved[..., :2] = (points[..., :2] * self.size + (self.left, self.top)) / self.canvas
         return moved.astype(np.float32)
@@ -73,7 +73,7 @@ class Placement:
 
 
 def place_face(face: Floats, picture: Size, canvas: Size, height: float, centre: tuple[float, float]) -> Placement:
-    """Put a picture so that its face is `height` of the canvas high and has its middle at `centre`, in fractions.
+    """Place a picture so that its face has the given `height` and its middle at `centre`, in fractions of the canvas.
 
     `face` (n, 2) are points of the face in fractions of the picture; `picture` and `canvas` are (width, height).
     """
@@ -96,7 +96,7 @@ def placement_of_sample(
 
 
 def measure_faces(tracks: Iterable[PoseTrack], count: int = 5) -> HeadshotSettings:
-    """Where the faces of half bodies are: `count` quantiles of height and middle, in fractions of the canvas."""
+    """Measure the faces of half bodies: `count` quantiles of height and middle, in fractions of the canvas."""
     rows = []
     for track in tracks:
         for frame in range(0, len(track), _FRAMES_APART):

@@ -24,7 +24,7 @@ from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee, checkpoint_layers, freeze_in
 
 MOST_SKIPPED = 20
-"""Steps in a row with a gradient that is not finite after which a run stops."""
+"""Number of successive steps with a gradient that is not finite after which a run stops."""
 Report = Callable[[dict[str, Any]], None]
 Encode = Callable[[Batch], Batch]
 AfterStep = Callable[["RunState", Trainee], Iterable[dict[str, Any]]]
@@ -32,7 +32,7 @@ AfterStep = Callable[["RunState", Trainee], Iterable[dict[str, Any]]]
 
 
 class Objective(Protocol):
-    """What a run minimizes: the sum of named losses of a batch."""
+    """The objective that a run minimizes: the sum of named losses of a batch."""
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """Losses by name, each a scalar; `model` is the trainee or its wrapper, called as `model(batch)`."""
@@ -94,8 +94,8 @@ def train(
 ) -> dict[str, Tensor]:
     """Train `trainee` in place until `settings.run.steps`, and return the averaged weights by parameter name.
 
-    Starts in a new or empty `folder`, or with `resume` from its newest checkpoint, with `force` though it has other
-    settings. `encode` gives a batch latents in place of pictures. The records that `after_step` returns are logged.
+    Starts in a new or empty `folder`, or with `resume` from its newest checkpoint, with `force` even if its settings
+    differ. `encode` gives a batch latents in place of pictures. The records that `after_step` returns are logged.
     Raises OptionError, OutputError, and DeviceError if the loss stays NaN or memory runs out.
     """
     accelerator = _make_accelerator(settings, folder)
@@ -132,16 +132,16 @@ def train(
 
 
 def _end(accelerator: Any) -> None:
-    """End a run in step with the other processes: while this one waits, gloo's threads release their last tensors.
+    """End a run together with the other processes; during this wait, gloo's threads release their last tensors.
 
-    Released after the process group, tensors and group would wait for each other.
+    If these were released after the process group, both would wait for each other.
     """
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
 def _prepare_networks(trainee: Trainee, settings: TrainSettings, device: torch.device) -> dict[str, nn.Parameter]:
-    """Choose what is trained, how it is stored and where, and return it by name."""
+    """Select the trained parameters, their number format and their device, and return them by name."""
     parameters = trainable_parameters(trainee, settings)
     if settings.run.gradient_checkpointing:
         checkpoint_layers(trainee.denoising)
@@ -220,7 +220,7 @@ class _StepRunner:
         return losses
 
     def _synchronized(self, last: bool) -> AbstractContextManager[Any]:
-        """Let processes exchange gradients only with the last micro-batch of a step."""
+        """Exchange gradients between processes only in the last micro-batch of a step."""
         if last or self.accelerator.num_processes == 1:
             return nullcontext()
         return self.accelerator.no_sync(self.model)
@@ -318,7 +318,7 @@ def _step_batches(samples: Samples, settings: TrainSettings, first: int, acceler
 
 
 def sample_numbers(step: int, part: int, settings: TrainSettings, process: int, processes: int) -> list[int]:
-    """Numbers of the samples of one micro-batch of one process: together they are the samples of the step."""
+    """Numbers of the samples in one micro-batch of one process; all micro-batches together make the step."""
     total = settings.optimizer.batch
     whole = list(range(step * total, (step + 1) * total))
     return whole[process * settings.optimizer.accumulate + part :: processes * settings.optimizer.accumulate]

@@ -1,4 +1,4 @@
-"""The losses of training: of the noise, perceptual distances, and the spatial loss of V1.
+"""The training losses: of the velocity, perceptual distances, and the spatial loss of V1.
 
 The spatial loss compares one decoded crop of the face with the real one, weighted by the timestep.
 """
@@ -158,7 +158,7 @@ def without_margin(pictures: Tensor) -> Tensor:
 
 
 def decoder_layers(decoder: nn.Module) -> list[Any]:
-    """The layers that are recomputed: residual blocks and upsampling of a decoder of diffusers."""
+    """The layers that are recomputed: residual blocks and upsampling layers of a diffusers decoder."""
     blocks = cast(Any, decoder)
     upsamplers = [layer for block in blocks.up_blocks for layer in block.upsamplers or ()]
     resnets = [layer for block in (blocks.mid_block, *blocks.up_blocks) for layer in block.resnets]
@@ -166,7 +166,7 @@ def decoder_layers(decoder: nn.Module) -> list[Any]:
 
 
 def checkpoint_decoder(vae: nn.Module) -> None:
-    """Recompute the layers of Stable Diffusion's decoder in the backward pass; other autoencoders stay as they are."""
+    """Recompute the layers of Stable Diffusion's decoder in the backward pass; other autoencoders are not changed."""
     decoder = getattr(vae, "decoder", None)
     if decoder is None or getattr(vae, "is_checkpointed", False):
         return

@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True, config=_CONFIG)
 class SyncScore:
-    """Lip sync of the source: the sound was late by `offset` frames (already undone), correlation `r`, its margin."""
+    """Lip sync of the source: frames by which the sound was late (already corrected), correlation, and its margin."""
 
     offset: int
     r: float
@@ -177,7 +177,7 @@ def format_row(row: Row) -> str:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append whole lines to a manifest with one write, so that readers and other writers see no half line."""
+    """Append lines to a manifest with one write, so that readers and other writers see no partial line."""
     data = "".join(f"{format_row(row)}\n" for row in rows).encode()
     with writing(), path.open("ab") as file:
         file.write(data)
@@ -186,7 +186,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a manifest as a whole; it replaces the old one at the end."""
+    """Write a whole manifest; it replaces the old one when it is complete."""
     write_file(path, "".join(f"{format_row(row)}\n" for row in rows))
 
 
@@ -217,7 +217,7 @@ def _unpack(shard: Path, wanted: dict[str, Path]) -> None:
 
 
 def check_files(folder: Path, row: Row, cache: Path | None = None) -> RowFiles:
-    """Paths of the files of a row. Raises InputError if one is gone or is no longer the file that was prepared."""
+    """Paths of the files of a row. Raises InputError if one is missing or is no longer the file that was prepared."""
     files = row_files(folder, row, cache)
     for name in SUFFIXES:
         path: Path = getattr(files, name)

@@ -1,4 +1,4 @@
-"""Where a frame hears the voice while V2 is trained: nowhere, lips, head, everywhere, or a blend of two of them.
+"""Audio masks of V2's training: where the voice acts: nowhere, at the lips, at the head, everywhere, or a blend of two.
 
 Masks are maps of latent cells (h, w) float32 in 0..1. Points are fractions of the picture, (n, 2).
 """
@@ -12,7 +12,7 @@ from echomimic.train.diffusion.settings import Hearing
 from echomimic.types import Floats, LandmarkTrack, PoseTrack
 
 LIPS_GROWN, HEAD_GROWN, HEAD_GROWN_UP = 1.3, 1.4, 1.6
-"""Factors of the hull of the lips and of the box of the face, about their middles; the box grows more upwards."""
+"""Scale factors of the hull of the lips and of the box of the face, about their middles; the box grows more upwards."""
 
 
 def face_points(track: PoseTrack | LandmarkTrack, frame: int) -> tuple[Floats, Floats] | None:
@@ -41,7 +41,7 @@ def head_mask(face: Floats, size: tuple[int, int]) -> Floats:
 
 
 def area_mask(area: Hearing, points: tuple[Floats, Floats] | None, size: tuple[int, int]) -> Floats:
-    """The mask of one area; without a face (`face_points`) lips and head are everywhere, as in inference."""
+    """The mask of one area; without a face (`face_points`) lips and head give 1 everywhere, as in inference."""
     if area == "off":
         return np.zeros(size, np.float32)
     if area == "all" or points is None:
@@ -61,7 +61,7 @@ def blended_mask(
 
 
 def _filled(corners: Floats, size: tuple[int, int]) -> Floats:
-    """The part of each cell inside a convex polygon, to a pixel."""
+    """The fraction of each cell inside a convex polygon, to a pixel."""
     height, width = size[0] * FACTOR, size[1] * FACTOR
     picture = np.zeros((height, width), np.uint8)
     cv2.fillConvexPoly(picture, np.round(corners * (width, height)).astype(np.int32), (255,))

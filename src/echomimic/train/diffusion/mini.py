@@ -1,7 +1,7 @@
-"""The mini: V1 with landmarks, or V2, at 64 x 64, trained on a CPU within an hour to prove the whole chain of training.
+"""The mini: V1 with landmarks, or V2, at 64 x 64, trained on a CPU within an hour to test the whole chain of training.
 
-V1 hears the voice alone in its first steps, then voice and landmarks together (Random Landmark Selection). The export
-is rendered by the ordinary engine with preset v1-landmarks or v2.
+V1 is conditioned by the voice alone in the first steps, then by voice and landmarks (Random Landmark Selection). The
+export is rendered by the ordinary engine with preset v1-landmarks or v2.
 """
 
 import tempfile
@@ -87,9 +87,9 @@ def build_trainee(seed: int, conditions: Tensor, geometry: Geometry = GEOMETRY) 
 
 
 def scale_encoder(encoder: ConditionEncoder, pictures: Tensor) -> None:
-    """Scale each convolution in place so that its output has unit spread (Mishkin and Matas 2016).
+    """Scale each convolution in place so that its output has unit standard deviation (Mishkin and Matas 2016).
 
-    With PyTorch's start values the lines of a drawing fade over the eight convolutions, and the gradient with them.
+    With PyTorch's initial values the signal of a drawing fades over the eight convolutions, and so does the gradient.
     """
     layers = [encoder.conv_in, *encoder.blocks, encoder.conv_out]
     with torch.no_grad():
@@ -102,12 +102,12 @@ def scale_encoder(encoder: ConditionEncoder, pictures: Tensor) -> None:
 
 
 def example_conditions(clips: Sequence[MiniClip]) -> Tensor:
-    """Drawings of all landmarks (n, 3, 64, 64): the middle frames of some clips."""
+    """Drawings of all landmarks (n, 3, 64, 64) in the middle frames of some clips."""
     return torch.cat([condition_pictures(clip, [len(clip) // 2], tuple(PARTS)) for clip in clips[:64]])
 
 
 def fit_codec(clips: Sequence[MiniClip]) -> LinearCodec:
-    """The linear codec of every sixth frame."""
+    """Fit the linear codec on every sixth frame."""
     frames = np.concatenate([clip.frames[::6] for clip in clips])
     return LinearCodec.fit(picture_tensor(frames, torch.device("cpu"), torch.float32) * 2 - 1)
 

@@ -17,7 +17,7 @@ from echomimic.types import Curves, Floats, LandmarkTrack, Picture, Portrait, Po
 
 FPS, SIDE = 24.0, 64
 HELD_OUT_LANGUAGE = "it"
-"""The language of the second voice that is held out. Too few sentences of it are known to train on some of them."""
+"""The language of the second held-out voice. It has too few sentences to use some of them for training."""
 TRAINED_VOICES = tuple(
     voice.name for voice in VOICES if voice.name not in HELD_OUT and voice.language != HELD_OUT_LANGUAGE
 )
@@ -36,7 +36,7 @@ OPTIONS: dict[str, object] = {
 class MiniClip:
     """A rendered clip: `frames` (T, 64, 64, 3) uint8, landmarks `points` (T, 478, 3) on them, `curves`, the sound.
 
-    `portrait` is the number of the portrait; `pose` is the motion of a hand that was painted into the frames, if any.
+    `portrait` is the number of the portrait; `pose` is the motion of the hand that was painted into the frames, if any.
     """
 
     frames: Picture
@@ -74,7 +74,7 @@ def available_voices(names: Sequence[str]) -> list[str]:
 
 
 def held_out_seed(seed: int, trained: Sequence[str], sentences: int, held_out: Sequence[str], count: int) -> int:
-    """The first seed after `seed` whose sentences for the `held_out` voices no trained voice says."""
+    """The first seed after `seed` whose sentences for the `held_out` voices are not among those of training."""
     by_name = {voice.name: voice for voice in VOICES}
     said = {line for name in trained for line in planned_sentences(by_name[name], clips_of(name, sentences), seed)}
     for other in range(seed + 1, seed + 10_000):
@@ -84,7 +84,7 @@ def held_out_seed(seed: int, trained: Sequence[str], sentences: int, held_out: S
 
 
 def clips_of(voice: str, sentences: int) -> int:
-    """How many sentences a voice speaks for training, if a single speaker speaks `sentences`."""
+    """How many sentences a voice speaks for training if each of its speakers speaks `sentences`."""
     return sentences * _SPEAKERS.get(voice, 1)
 
 
@@ -96,7 +96,7 @@ def render_clips(
     *,
     framing: Literal["crop", "full"] = "crop",
 ) -> Iterator[MiniClip]:
-    """Render clips of each voice, see `clips_of`, walking through the portraits; the same seed gives the same clips.
+    """Render clips of each voice (see `clips_of`), taking the portraits in turn; the same seed gives the same clips.
 
     espeak-ng does not speak the language that is held out.
     """
@@ -129,7 +129,7 @@ def render_clip(
 
 
 def with_gestures(track: LandmarkTrack, draw: np.random.Generator) -> LandmarkTrack:
-    """The track with brows that rise and fall and at least one blink, which the voice does not tell."""
+    """The track with random movements of the brows and at least one blink, which are independent of the voice."""
     assert track.curves is not None
     frames = len(track.curves)
     brow = np.zeros(frames, np.float32)

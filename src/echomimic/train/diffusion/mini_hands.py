@@ -1,4 +1,4 @@
-"""The V2 mini: half bodies of the mesh engine with a painted hand, whose path is known."""
+"""Data of the V2 mini: half bodies rendered by the mesh engine, with a painted hand whose path is known."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _HAND_SIZE = 0.16
 """Length of the hand as a fraction of the picture."""
 _SKIN, _SLEEVE = (214, 168, 142), (60, 70, 110)
 _RANGE = ((0.1, 0.32), (0.55, 0.92))
-"""Where the wrist goes, beside the mouth: fractions of the width and of the height."""
+"""The range of the wrist, beside the mouth: fractions of the width and of the height."""
 
 
 def _open_hand() -> Floats:
@@ -36,7 +36,7 @@ def _open_hand() -> Floats:
 
 
 def half_body(portrait: Portrait) -> Portrait:
-    """The portrait cut so that shoulders and space for a hand are seen (512 x 512)."""
+    """The portrait cropped so that it shows shoulders and space for a hand (512 x 512)."""
     found = locate_face(portrait, Options())
     upright = found.portrait
     crop = frame_crop(upright.width, upright.height, found.face, _CROP_MARGIN, _PORTRAIT_SIDE)
@@ -96,6 +96,6 @@ def with_hand(clip: MiniClip, draw: np.random.Generator) -> MiniClip:
 
 
 def resting_portrait(portrait: Portrait) -> Portrait:
-    """The portrait that V2 is given: a half body with the hand at rest."""
+    """The portrait for V2's renders: a half body with the hand at rest."""
     joints = pose_of_path(np.array([REST], np.float32)).hands[0, 0]
     return Portrait(paint_hand(portrait.pixels, joints))

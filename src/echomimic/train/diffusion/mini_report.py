@@ -1,4 +1,4 @@
-"""The whole of a mini: make clips, train, render held-out clips, and report how well they follow."""
+"""A complete run of a mini: make clips, train, render held-out clips, and report how well they follow."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -23,16 +23,16 @@ from echomimic.train.diffusion.mini_data import (
     held_out_seed,
     render_clips,
 )
-from echomimic.train.diffusion.mini_judge import CASES, Case, Faces, Figures, Judge, partner, table
+from echomimic.train.diffusion.mini_evaluation import CASES, Case, Evaluator, Faces, Figures, partner, table
 from echomimic.types import Picture, Portrait
 
 FRAMES_OF_CLIPS = 45_000
-"""Frames of training that are rendered, about."""
+"""Approximate number of training frames that are rendered."""
 HELD_OUT_CLIPS = 12
-"""Clips that judge: half of each of the two voices that are held out."""
+"""Number of test clips: half of them of each of the two held-out voices."""
 SEEDS = (0, 1)
-"""Seeds of rendering; controls and cases with noise have the first only."""
-ASKED = {
+"""Seeds of rendering; controls and cases with noise use only the first."""
+TARGETS = {
     "a: voice alone": "mouth r at least 0.75, lag 0 in all clips",
     "a, control: another clip's voice": "mouth |r| at most 0.15",
     "b: all landmarks, silence": "mouth r at least 0.85",
@@ -48,7 +48,7 @@ _STRIP_FRAMES, _STRIP_ENLARGED = range(6, 30, 2), 2
 
 @dataclass(frozen=True)
 class RunCallbacks:
-    """What a run calls with a line to show, and with its progress: steps done and steps in all."""
+    """Callbacks of a run: for a line to show, and for its progress (steps done, steps in total)."""
 
     note: Callable[[str], None] = field(default=lambda text: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
@@ -56,7 +56,7 @@ class RunCallbacks:
 
 @dataclass(frozen=True)
 class MiniPlan:
-    """What a run does, so that it can be resumed: preset, steps, seed, voices, and sentences of each voice."""
+    """The plan of a run, from which it can be resumed: preset, steps, seed, voices, and sentences of each voice."""
 
     preset: str
     steps: int
@@ -76,7 +76,7 @@ def run_mini(
     resume: bool = False,
     callbacks: RunCallbacks | None = None,
 ) -> str:
-    """Train a mini for `minutes` into `folder`/weights, judge it, and return what `report.md` holds.
+    """Train a mini for `minutes` into `folder`/weights, evaluate it, and return the text of `report.md`.
 
     Writes the portraits that it was trained on into `folder`/portraits, and report.md, figures.json and strip.png.
     Raises SetupError without speech synthesizers, OptionError if the folder holds a run already.
@@ -121,8 +121,8 @@ def make_clips(
 def prepare_portraits(folder: Path, paths: Sequence[Path], preset: str) -> list[Portrait]:
     """Read the portraits, or take three of the bundled one: itself, its mirror image, and other colours.
 
-    They are saved as `folder`/portraits/1.png and so on. The mini of v2 has one portrait; with_hand.png is what it is
-    given when it renders.
+    They are saved as `folder`/portraits/1.png and so on. The mini of v2 has one portrait; with_hand.png is the portrait
+    for its renders.
     """
     found = [read_picture(path) for path in paths] or portrait_variants(read_picture(demo_portrait()))
     if preset != PRESET:
@@ -141,7 +141,7 @@ def saved_portraits(folder: Path) -> list[Portrait]:
 
 
 def portrait_variants(portrait: Portrait) -> list[Portrait]:
-    """A portrait, its mirror image, and the portrait with red and blue exchanged: three looks from one photo."""
+    """A portrait, its mirror image, and the portrait with red and blue exchanged: three portraits from one photo."""
     pixels = portrait.pixels
     return [
         portrait,
@@ -159,19 +159,19 @@ def write_report(
     unseen: Sequence[MiniClip],
     callbacks: RunCallbacks,
 ) -> str:
-    """Judge the weights on `unseen` clips and write report.md, figures.json and strip.png; return the report."""
+    """Evaluate the weights on `unseen` clips and write report.md, figures.json and strip.png; return the report."""
     preset, _ = resolve_preset(plan.preset, weights=weights)
     shown = [mini_hands.resting_portrait(portrait) for portrait in portraits] if preset.uses_hands else portraits
-    judge = Judge(weights, preset, shown, Faces(clips))
+    evaluator = Evaluator(weights, preset, shown, Faces(clips))
     cases = HANDS if preset.uses_hands else CASES
     rows = []
     for case in cases:
         callbacks.note(f"judging {case.name}")
-        rows.append(judge.measure(case, unseen, SEEDS if is_driven_by_its_own(case) else SEEDS[:1]))
+        rows.append(evaluator.measure(case, unseen, SEEDS if is_driven_by_its_own(case) else SEEDS[:1]))
         callbacks.note(f"{case.name}: mouth r {rows[-1].mouth:.3f}")
-    facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": judge.ceiling(unseen)}
+    facts = {"plan": asdict(plan), "options": preset.defaults, "ceiling": evaluator.ceiling(unseen)}
     write_file(folder / "figures.json", json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    save_strip(folder / "strip.png", strip_rows(judge, cases, unseen))
+    save_strip(folder / "strip.png", strip_rows(evaluator, cases, unseen))
     text = report_text(plan, preset, rows, facts["ceiling"], len(unseen))
     write_file(folder / "report.md", text)
     return text
@@ -183,37 +183,37 @@ def is_driven_by_its_own(case: Case) -> bool:
 
 
 def report_text(plan: MiniPlan, preset: Preset, rows: Sequence[Figures], highest: dict[str, float], clips: int) -> str:
-    """The report as Markdown: how it was made, the table, what was asked."""
-    asked = "\n".join(f"- {row.case}: {ASKED[row.case]}" for row in rows if row.case in ASKED)
+    """The report as Markdown: how it was made, the table, and the targets."""
+    targets = "\n".join(f"- {row.case}: {TARGETS[row.case]}" for row in rows if row.case in TARGETS)
     limits = ", ".join(f"{name} {value:.3f}" for name, value in highest.items())
     rendering = f"{preset.defaults['steps']} steps at guidance {preset.defaults['guidance_scale']}"
     return f"""# Mini of {plan.preset}
 
 {plan.steps} steps on {plan.portraits} portraits and {len(plan.voices)} synthesized voices, seed {plan.seed}.
-Rendered with {rendering}: {clips} clips of voices and sentences that were not trained.
+Rendered with {rendering}: {clips} clips of held-out voices and sentences.
 Each has two seeds; controls and noise have one.
 
 {table(rows)}
 
-r is Pearson's, after removing a moving average of a second. On the true frames, passed through the codec, the judge
-reads {limits}: no mini can reach more.
+r is Pearson's, after removing a moving average of a second. On the true frames, passed through the
+codec, r is {limits}: no mini can reach more.
 
-Asked:
+Targets:
 
-{asked}
+{targets}
 """
 
 
-def strip_rows(judge: Judge, cases: Sequence[Case], clips: Sequence[MiniClip]) -> list[Picture]:
+def strip_rows(evaluator: Evaluator, cases: Sequence[Case], clips: Sequence[MiniClip]) -> list[Picture]:
     """Frames of the longest clip: the true ones, then those of each case that is driven by its own voice or motion."""
     clip = max(clips, key=len)
     own = [case for case in cases if is_driven_by_its_own(case)]
-    rendered = [judge.render(clip, partner(clip, clips), case) for case in own]
+    rendered = [evaluator.render(clip, partner(clip, clips), case) for case in own]
     return [frames[list(_STRIP_FRAMES)] for frames in (clip.frames, *rendered)]
 
 
 def save_strip(path: Path, rows: Sequence[Picture]) -> None:
-    """Write rows of frames (n, H, W, 3) as one picture, twice as large."""
+    """Write rows of frames (n, H, W, 3) as one picture, at twice the size."""
     strip = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
     _write_picture(path, strip.repeat(_STRIP_ENLARGED, 0).repeat(_STRIP_ENLARGED, 1))
 
@@ -230,7 +230,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _read_plan(folder: Path) -> MiniPlan | None:
-    """The plan of an interrupted run; None if it was interrupted before it was made."""
+    """Read the plan of an interrupted run; None if the run was interrupted before it had a plan."""
     path = folder / _STATE
     if not path.exists():
         return None

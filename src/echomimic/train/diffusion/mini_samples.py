@@ -100,7 +100,7 @@ def condition_pictures(clip: MiniClip, frames: Sequence[int], regions: tuple[str
 
 
 def loss_weights(points: Floats, mouth: float) -> Tensor:
-    """Loss weights (1, 8, 8) of mean 1 for a frame with landmarks `points`: of the mouth, of eyes and brows, and 1."""
+    """Loss weights (1, 8, 8) of mean 1 for a frame with landmarks `points`: larger at mouth, eyes and brows."""
     weights = torch.ones(1, CELLS, CELLS)
     for indices, weight in ((_EYES_AND_BROWS, _EYES_WEIGHT), (LIPS, mouth)):
         left, top, right, bottom = _box(points, indices)
@@ -117,7 +117,7 @@ def _box(points: Floats, indices: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def vary_speech(features: Tensor, draw: np.random.Generator) -> Tensor:
-    """Log-mel rows (rows, 1, 80) as another voice, microphone or room might have made them; time is not changed.
+    """Vary log-mel rows (rows, 1, 80) as if by another voice, microphone or room; their timing is not changed.
 
     The bands are stretched as by another vocal tract, their level is tilted smoothly, their range changes, and noise is
     added, each in a random fraction of the samples.

@@ -95,7 +95,7 @@ class PhaseLoss:
 
 
 def load_phase_loss(schedule: NoiseSchedule, vae: nn.Module, settings: PhaseLossSettings) -> PhaseLoss:
-    """The loss with its networks. Raises OptionError, WeightsError or SetupError if one is missing."""
+    """Load the loss with its networks. Raises OptionError, WeightsError or SetupError if one is missing."""
     if settings.pose > 0 and not settings.reader:
         raise OptionError(
             "phase_loss.pose needs phase_loss.reader; expected a file that `echomimic train reader` wrote, or pose = 0"

@@ -1,4 +1,4 @@
-"""Prepare one video: from a file to the rows of its clips. The result depends on nothing but the file and settings."""
+"""Prepare one video: from a file to the rows of its clips. The result depends only on the file and the settings."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ def clip_id(source: Source, settings: PrepareSettings, first: int) -> str:
 
 
 def describe(row: Row, recording: Recording) -> Row:
-    """The row with the rights and words that `rights.toml` has now, and the split that follows from the subject."""
+    """The row with the rights and texts that `rights.toml` states now, and the split that follows from the subject."""
     draw = int(hashlib.sha256(recording.rights.subject.encode()).hexdigest()[:12], 16) / 16**12
     return replace(
         row,
@@ -87,7 +87,7 @@ def _row_of(whole: Row, opened: OpenedVideo, span: Span, settings: PrepareSettin
 def _examine(
     opened: OpenedVideo, span: Span, expected: Floats, row: Row, settings: PrepareSettings
 ) -> Row | _Candidate:
-    """Track a piece and measure its sound; its row if it is dropped."""
+    """Track a piece and measure its sound; returns its row if it is dropped."""
     try:
         if span.dropped is not None:
             raise DroppedError(span.dropped, span.detail)
@@ -111,7 +111,7 @@ def _examine(
 def _finish(
     opened: OpenedVideo, candidate: _Candidate, common: VideoSync | None, settings: PrepareSettings, folder: Path
 ) -> Row:
-    """Check the sync of a piece, write its clip with the sound moved into place, and return its row."""
+    """Check the sync of a piece, write its clip with the sound aligned, and return its row."""
     row, sync = candidate.row, candidate.sync
     score: SyncScore | None = None if sync is None else score_sync(sync, common)
     try:
@@ -140,5 +140,5 @@ def _dropped(row: Row, reason: DroppedError) -> Row:
 
 
 def _is_kept(row: Row, settings: PrepareSettings) -> bool:
-    """Whether a clip is among the few without speech or hands that are kept: decided by its id."""
+    """Whether a clip without speech or hands is one of the few that are kept, decided by its id."""
     return int(row.id[:8], 16) / 16**8 < settings.kept_without

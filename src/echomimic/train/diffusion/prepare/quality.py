@@ -21,9 +21,9 @@ PLACES = (1 / 6, 1 / 2, 5 / 6)
 _TIMES, _BANDS = 16, 4
 _PICTURE_BITS, _SOUND_BITS = 64 * len(PLACES), _TIMES * _BANDS
 _PICTURES_DIFFER, _SOUND_DIFFERS = 24, 6
-"""Bits in which the fingerprints of one recording may differ, for another encoding of it."""
+"""Number of bits in which the fingerprints of two encodings of one recording may differ."""
 _KEYS = 4
-"""Parts of the sound's bits by which candidates are looked up."""
+"""Number of parts of the sound's bits that serve as keys to look up candidates."""
 
 
 def picture_bits(pixels: Picture) -> npt.NDArray[np.bool_]:
@@ -51,7 +51,7 @@ def fingerprint(pictures: Sequence[Picture], samples: Floats) -> str:
 
 
 def duplicates(fingerprints: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """From (id, fingerprint) in order: each id that duplicates an earlier one, with that one."""
+    """From (id, fingerprint) in order: each id that duplicates an earlier one, with the id of the earlier one."""
     found: dict[str, str] = {}
     kept: dict[tuple[int, bytes], list[tuple[str, npt.NDArray[np.bool_]]]] = {}
     for name, text in fingerprints:
@@ -73,19 +73,19 @@ def _is_same(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> bool:
 
 
 _EVERY = 12
-"""Every so many frames are measured, each against the one before."""
+"""Interval in frames of the measured frames, each of which is compared with the one before."""
 _SIDE = 512
 """Longer side at which pictures are measured."""
 _TEXT_SIDE = 256
 """Longer side at which text is looked for."""
 _STROKE, _CONTRAST = 5, 48.0
-"""Widest stroke of text in pixels then, and its least contrast to the surroundings in luma."""
+"""Largest width of a stroke of text in pixels at this size, and its smallest contrast to the surroundings in luma."""
 _STROKES = 8
-"""Strokes that a row of pixels must cross to be part of a line of text."""
+"""Number of strokes that a row of pixels must cross to be part of a line of text."""
 _ALWAYS = 0.8
-"""Fraction of the measured frames in which a static edge is there."""
+"""Fraction of the measured frames in which a static edge must be present."""
 _BORDER, _CORNERS = 0.12, 80
-"""Width of the border in fractions of the picture, and the most points that are followed in it."""
+"""Width of the border as a fraction of the picture, and the largest number of points that are followed in it."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ def _mean(values: list[float]) -> float:
 
 
 def thin_strokes(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """(H, W) pixels of thin parts that are much brighter or darker than what is around them."""
+    """Pixels (H, W) of thin strokes that are much brighter or darker than their surroundings."""
     kernel = np.ones((_STROKE, _STROKE), np.uint8)
     strokes = [cv2.morphologyEx(luma, kind, kernel) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)]
     return np.asarray(np.maximum(*strokes) > _CONTRAST)
 
 
 def text_fraction(strokes: npt.NDArray[np.bool_]) -> float:
-    """Fraction of the pixels (H, W) that are strokes in rows that cross many of them, as lines of text do."""
+    """Fraction of the pixels (H, W) that belong to strokes, in rows that cross many strokes, as lines of text do."""
     crossed = (np.diff(strokes.astype(np.int8), axis=1) > 0).sum(axis=1)
     return float(strokes[crossed >= _STROKES].sum() / strokes.size)
 
@@ -173,7 +173,7 @@ def border_motion(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -
 
 
 def check_quality(quality: Quality, settings: PrepareSettings) -> None:
-    """Raise DroppedError with the first reason against a clip."""
+    """Raise DroppedError with the first reason to drop a clip."""
     if not settings.darkest <= quality.exposure <= settings.brightest:
         raise DroppedError("exposure", f"mean luma {quality.exposure:.0f} of 255")
     if quality.text > settings.most_text:
@@ -183,13 +183,13 @@ def check_quality(quality: Quality, settings: PrepareSettings) -> None:
 
 
 SECONDS = 10.0
-"""Length for which the settings state the least correlation."""
+"""Length of a piece in seconds for which the settings state the smallest correlation."""
 _AGREES = 0.1
-"""A piece takes the offset of its video if its own best correlation is no more than this above the one there."""
+"""A piece uses the offset of its video if its own best correlation exceeds the one at that offset by at most this."""
 
 
 def scan_piece(gap: Floats, expected: Floats, settings: PrepareSettings) -> Sync | None:
-    """Correlations by lag between the lips that are seen (T,) and those that the sound asks for (T,)."""
+    """Correlations by lag between the lip gap in the picture (T,) and the one predicted from the sound (T,)."""
     return scan_lags(gap, expected, settings.fps, settings.lag)
 
 
@@ -202,7 +202,7 @@ class VideoSync:
 
 
 def sync_of_video(scans: Sequence[Sync | None], lengths: Sequence[int], settings: PrepareSettings) -> VideoSync | None:
-    """The peak of the mean scan of a video's pieces, weighted by their lengths in frames; None without any."""
+    """The peak of the mean scan of a video's pieces, weighted by their lengths in frames; None without pieces."""
     known = [(sync, length) for sync, length in zip(scans, lengths, strict=True) if sync is not None]
     widest = max((sync.lag for sync, _ in known), default=0)
     full = [(sync, length) for sync, length in known if sync.lag == widest]
@@ -215,13 +215,13 @@ def sync_of_video(scans: Sequence[Sync | None], lengths: Sequence[int], settings
 
 
 def _is_enough(score: SyncScore, seconds: float, settings: PrepareSettings) -> bool:
-    """Whether a mouth follows a sound; by chance the correlation of `seconds` reaches less the longer they are."""
+    """Whether a mouth follows a sound; the longer the piece in `seconds`, the lower is the correlation by chance."""
     short = math.sqrt(SECONDS / seconds)
     return score.r >= settings.least_sync * short and score.confidence >= settings.least_confidence * short
 
 
 def score_sync(sync: Sync, common: VideoSync | None) -> SyncScore:
-    """Offset, correlation there and its distance to the median over all lags; the video's offset where it fits."""
+    """Offset, correlation at it, and its distance to the median over all lags; uses the video's offset if it fits."""
     offset = sync.offset
     if common is not None and abs(common.offset) <= sync.lag:
         offset = common.offset if sync.scan.max() - sync.scan[common.offset + sync.lag] <= _AGREES else offset
@@ -232,7 +232,7 @@ def score_sync(sync: Sync, common: VideoSync | None) -> SyncScore:
 def check_sync(score: SyncScore | None, seconds: float, video: VideoSync | None, settings: PrepareSettings) -> None:
     """Raise DroppedError if the mouth does not follow the sound.
 
-    A piece that agrees with a video whose sync is certain needs `in_sync_video` of the correlation only.
+    A piece that agrees with a video whose sync is certain needs only `in_sync_video` times the correlation.
     """
     if score is None:
         raise DroppedError("sync_weak", "the mouth does not move")

@@ -1,4 +1,4 @@
-"""Prepare a collection of videos: find them and their rights, work, then judge the set as a whole and write it."""
+"""Prepare a collection of videos: find them and their rights, prepare each, then check the whole set and write it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,14 +22,14 @@ from echomimic.types import Progress
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".mpeg")
 LEAST_KEPT = 0.01
-"""Fraction of the pieces that must be usable; fewer mean that something is wrong with the videos or settings."""
+"""Smallest fraction of usable pieces; fewer mean that something is wrong with the videos or the settings."""
 SAMPLED = 3
-"""Videos that are prepared to estimate the time of all."""
+"""Number of videos that are prepared to estimate the time for all."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: its rows, and of the videos that were prepared now seconds of work and of video."""
+    """A prepared data set: its rows, and seconds of work and of video for the videos that were prepared now."""
 
     folder: Path
     rows: list[Row]
@@ -95,7 +95,7 @@ def prepare_videos(
 
     Videos that were prepared before with the same content and settings are not prepared again; `shards` is the size of
     a shard in bytes, 0 for single files. Raises OptionError if the folder holds data of another kind, OutputError if
-    the disk is full; what is finished then is kept.
+    the disk is full; finished videos are kept.
     """
     earlier = _earlier_rows(folder, items, settings)
     make_folder(folder)
@@ -119,7 +119,7 @@ def prepare_videos(
 
 
 def check_survivors(prepared: Prepared) -> None:
-    """Raise InputError if hardly anything is usable."""
+    """Raise InputError if hardly any piece is usable."""
     if len(prepared.kept) < max(1, LEAST_KEPT * len(prepared.rows)):
         reasons = [f"{name} {count}" for name, count, _ in prepared.reasons() if name != "kept"]
         raise InputError(
@@ -129,7 +129,7 @@ def check_survivors(prepared: Prepared) -> None:
 
 
 def judge_set(rows: Iterable[Row], settings: PrepareSettings) -> list[Row]:
-    """Rows with those dropped that only the whole set shows to be duplicates, or much less sharp than the others."""
+    """The rows, with duplicates, and clips that are much less sharp than the others, marked as dropped."""
     seen: set[str] = set()
     known: list[Row] = []
     for row in rows:
@@ -153,7 +153,7 @@ def _if_sharp(row: Row, limit: float) -> Row:
 
 
 def in_shards(folder: Path, rows: Sequence[Row]) -> list[Row]:
-    """Rows whose files an earlier run has packed, with their shard."""
+    """The rows, with the shard of those whose files an earlier run has packed."""
     shards = index_shards(folder)
     return [
         replace(row, shard=shards[row.id], clip="", sound="", track="") if row.id in shards else row for row in rows
@@ -161,7 +161,7 @@ def in_shards(folder: Path, rows: Sequence[Row]) -> list[Row]:
 
 
 def _earlier_rows(folder: Path, items: Sequence[Item], settings: PrepareSettings) -> list[Row]:
-    """Rows of the manifest whose videos are not prepared now, as they were before the set was judged."""
+    """Rows of the manifest whose videos are not prepared now, as they were before the set was checked."""
     if not (folder / FILE_NAME).is_file():
         return []
     names = {item.name for item in items}
@@ -208,14 +208,14 @@ class Forecast:
 
 
 def rate(prepared: Prepared) -> Forecast | None:
-    """The rates at which videos were prepared now; None if all were known."""
+    """The rates at which videos were prepared now; None if all had been prepared before."""
     if prepared.videos == 0 or prepared.took <= 0 or prepared.seconds <= 0:
         return None
     return Forecast(prepared.videos / prepared.took * 3600, prepared.seconds / prepared.took)
 
 
 def forecast(prepared: Prepared, videos: int, hours: float) -> Forecast | None:
-    """The rates with a forecast for `videos` videos of `hours` in all, whose mean length may be another."""
+    """The rates with a forecast for `videos` videos of `hours` in total, whose mean length may be different."""
     known = rate(prepared)
     if known is None or hours <= 0:
         return known
@@ -223,7 +223,7 @@ def forecast(prepared: Prepared, videos: int, hours: float) -> Forecast | None:
 
 
 def hours_of(items: Sequence[Item]) -> float:
-    """Hours of all videos, as their headers state them."""
+    """Total hours of the videos, as stated in their headers."""
     return sum(stated_seconds(Path(item.path)) for item in items) / 3600
 
 

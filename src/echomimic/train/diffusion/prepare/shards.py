@@ -81,7 +81,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def read_shard(path: Path) -> Iterator[tuple[Row, dict[str, bytes]]]:
-    """Samples of a shard in order, read as a stream: each row with its files by field ("clip", "sound", "track")."""
+    """Yield the samples of a shard, read as a stream: each row with its files by field ("clip", "sound", "track")."""
     files: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r|") as tar:
@@ -100,7 +100,7 @@ def read_shard(path: Path) -> Iterator[tuple[Row, dict[str, bytes]]]:
 
 
 def index_shards(folder: Path) -> dict[str, str]:
-    """The shard of each clip that is in one, by id: names of the members only, nothing is decoded."""
+    """The shard of each packed clip, by id; only the names of the members are read."""
     found: dict[str, str] = {}
     for path in sorted((folder / FOLDER).glob("*.tar")):
         with tarfile.open(path, "r:") as tar:

@@ -1,4 +1,4 @@
-"""Track the person of a piece, and check that there is one face, whole, large and steady."""
+"""Track the person in a piece, and check that there is exactly one face: whole, large and steady."""
 
 from dataclasses import dataclass, replace
 from itertools import product
@@ -20,10 +20,10 @@ from echomimic.train.diffusion.prepare.video import DroppedError, Piece
 from echomimic.types import Floats, LandmarkTrack, Motion, PoseTrack
 
 _EVERY = 12
-"""Every so many frames are searched for a second face."""
+"""Interval in frames of the search for a second face."""
 _SEARCHED = 640
 _OTHER_SCORE, _OTHER_SIZE = 0.6, 0.25
-"""Detector score of a second face, and its least size in sizes of the first: smaller ones are pictures on a wall."""
+"""Smallest score of a second face, and its smallest size relative to the first: smaller ones are pictures on a wall."""
 _HAIR, _HIPS = 0.7, 1.2
 """Room above a face in face heights, and the part of the body below the shoulders in shoulder widths ("half")."""
 _UPPER_LIP_68, _LOWER_LIP_68, _OUTER_EYES_68, _NOSE_68, _JAW_68 = (61, 62, 63), (67, 66, 65), (36, 45), 30, (0, 16)
@@ -65,7 +65,7 @@ class TrackedPiece:
         return PoseTrack(**parts, fps=self.track.fps, image_size=size)
 
     def _on_canvas(self, points: Floats) -> Floats:
-        """Points with x and y in fractions of the video's picture, in fractions of the canvas."""
+        """Convert points from fractions of the video's picture to fractions of the canvas."""
         size = np.array((self.piece.width, self.piece.height), np.float32)
         corner = np.array((self.crop.left, self.crop.top), np.float32)
         box = np.array((self.crop.source_width, self.crop.source_height), np.float32)
@@ -78,7 +78,7 @@ class TrackedPiece:
 
 
 def track_piece(piece: Piece, settings: PrepareSettings) -> TrackedPiece:
-    """Track the person of a piece. Raises DroppedError with the first reason against it."""
+    """Track the person in a piece. Raises DroppedError with the first reason to drop the piece."""
     try:
         with collect_notes():
             track = track_video(piece, pose=settings.kind == "half")
@@ -122,7 +122,7 @@ def face_of_pose(track: PoseTrack) -> TrackedFace:
 
 
 def hands_seen(track: PoseTrack) -> float:
-    """Fraction of the frames with both hands."""
+    """Fraction of the frames that show both hands."""
     return float((track.hands[..., 2].max(axis=2) > 0).all(axis=1).mean())
 
 
@@ -166,7 +166,7 @@ def _is_other(found: Floats, own: Floats) -> bool:
 
 
 def crop_face(piece: Piece, face: TrackedFace, settings: PrepareSettings) -> Crop:
-    """One square for the whole piece around all places of the face, by the rule of the engines."""
+    """One square for the whole piece around all places of the face, computed as in the engines."""
     low, high = face.boxes[:, :2].min(axis=0), face.boxes[:, 2:].max(axis=0)
     union = Face(np.array([[*low, 0], [*high, 0]], np.float32))
     return frame_crop(piece.width, piece.height, union, settings.crop_margin, settings.size)
@@ -188,7 +188,7 @@ def crop_body(piece: Piece, track: PoseTrack, settings: PrepareSettings) -> Crop
 
 
 def _to_cells(low: Floats, high: Floats, piece: Piece, size: int) -> Crop:
-    """The box from `low` to `high`, grown to the ratio of multiples of 64: the smallest of those least outside."""
+    """The box from `low` to `high`, grown to a ratio of multiples of 64: the smallest of those least outside."""
     sides = high - low
     exact = size * sides / sides.max() / 64
     pairs = product(*({int(np.clip(64 * turn(value), 64, size)) for turn in (np.floor, np.ceil)} for value in exact))

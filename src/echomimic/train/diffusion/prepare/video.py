@@ -1,4 +1,4 @@
-"""Open a video to prepare: its frames on an even grid, its sound as samples, its pieces between cuts."""
+"""Open a video for preparation: its frames on an even grid, its sound as samples, its pieces between cuts."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class DroppedError(InputError):
 class Piece(Video):
     """A part of the video `source` from `first` seconds on, as `count` frames on an even grid.
 
-    Each frame is the one of the source that is nearest in time, so a frame may repeat or be left out.
+    Each frame is the source's frame that is nearest in time, so a frame may repeat or be left out.
     """
 
     source: Video
@@ -68,7 +68,7 @@ def nearest_frames(frames: Iterator[tuple[float, Picture]], wanted: Floats) -> I
 
 @dataclass(frozen=True)
 class OpenedVideo:
-    """A video that is read: `samples` (n,) of 16 kHz mono sound from the moment at which the file starts to play."""
+    """An opened video: `samples` (n,) of 16 kHz mono sound from the moment at which the file starts to play."""
 
     video: Video
     samples: Floats
@@ -87,7 +87,7 @@ class OpenedVideo:
 
 
 def open_video(path: Path, settings: PrepareSettings) -> OpenedVideo:
-    """Read what is needed of a video. Raises DroppedError if it cannot be used at all."""
+    """Open a video and read its sound. Raises DroppedError if it cannot be used at all."""
     try:
         video = read_video(path)
     except InputError as error:
@@ -120,9 +120,9 @@ def stated_seconds(path: Path) -> float:
 _SMALL = (64, 36)
 """Width and height of the pictures that are compared."""
 _NEAR = 12
-"""Frames on each side whose median change is the usual one."""
+"""Number of frames on each side whose median change is the reference."""
 _EQUAL = 0.01
-"""Mean change of luma under which a frame repeats the one before: a still face changes more, by its noise alone."""
+"""Mean change of luma below which a frame counts as a repetition: the noise of a still face is larger."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def luma_changes(frames: Iterable[Picture]) -> Floats:
 
 
 def find_cuts(changes: Floats, settings: PrepareSettings) -> npt.NDArray[np.bool_]:
-    """(T,) True for the first frame after a cut: a large change that is also large against its neighbours'."""
+    """Flags (T,) of the first frame after each cut: its change is large, also relative to those of its neighbours."""
     padded = np.pad(changes.astype(np.float64), _NEAR, mode="reflect" if len(changes) > _NEAR else "edge")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEAR + 1), axis=1)
     cuts: npt.NDArray[np.bool_] = changes > np.maximum(settings.cut, settings.cut_factor * usual)
@@ -156,7 +156,7 @@ def find_cuts(changes: Floats, settings: PrepareSettings) -> npt.NDArray[np.bool
 
 
 def split(changes: Floats, settings: PrepareSettings) -> list[Span]:
-    """Pieces of `shortest` to `longest` seconds between cuts, as equal as possible, with those that cannot be used."""
+    """Pieces of `shortest` to `longest` seconds between cuts, of nearly equal length, including unusable ones."""
     spans: list[Span] = []
     starts = [0, *np.flatnonzero(find_cuts(changes, settings)).tolist(), len(changes)]
     least, most = round(settings.shortest * settings.fps), round(settings.longest * settings.fps)

@@ -18,7 +18,7 @@ from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.rights import Recording
 
 RECORDS = "sources"
-"""Folder of a data set with the rows of each video, written when all of its clips are."""
+"""Folder of a data set with the rows of each video, which are written when all of its clips are complete."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _encode_outcome(outcome: Outcome) -> str:
 
 
 class Prepare(Worker):
-    """Prepares videos into `folder`. One that was prepared before with the same content and settings is not again."""
+    """Prepares videos into `folder`, except those that were prepared before with the same content and settings."""
 
     def __init__(self, folder: str, settings: PrepareSettings) -> None:
         self._folder, self._settings = Path(folder), settings
@@ -111,7 +111,7 @@ class Prepare(Worker):
 
 
 def _renamed(row: Row, item: Item) -> Row:
-    """A row under the name and rights that the video has now."""
+    """A row with the name and rights that the video has now."""
     return describe(replace(row, source=replace(row.source, name=item.name)), item.recording)
 
 

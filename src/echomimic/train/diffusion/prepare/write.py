@@ -21,7 +21,7 @@ from echomimic.train.diffusion.prepare.tracks import TrackedPiece
 from echomimic.types import Floats, Picture
 
 KEY_FRAMES = 12
-"""A key frame every so many frames: a random frame is reached by decoding at most that many more."""
+"""Interval of key frames in frames: a random frame is reached by decoding at most this number."""
 # one thread and no code that depends on the CPU: the same input gives the same bytes anywhere
 CLIP = replace(
     MP4,
@@ -67,7 +67,7 @@ def write_clip(folder: Path, name: str, tracked: TrackedPiece, sound: Floats, se
 
 
 class _FrameCollector:
-    """Keeps the frames of a clip of `count` frames that are hashed."""
+    """Collects those frames of a clip of `count` frames that are hashed."""
 
     def __init__(self, count: int) -> None:
         self._wanted = [int(place * count) for place in PLACES]

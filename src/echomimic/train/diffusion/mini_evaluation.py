@@ -1,8 +1,8 @@
-"""The judge of the mini: how well rendered clips follow the voice and the landmarks, read off pixels by regression.
+"""Evaluation of the mini: how well rendered clips follow the voice and the landmarks, measured by regression.
 
-A ridge regression from pixels of the true frames to the mesh engine's curves, one for each portrait, needs no network
-and finds no landmarks. Figures are Pearson correlations after removing a moving average of one second, which slow
-drifts would inflate.
+A ridge regression for each portrait, from pixels of the true frames to the mesh engine's curves, needs neither a
+network nor landmarks. Figures are Pearson correlations after removing a moving average of one second, since slow drifts
+would inflate them.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from echomimic.types import Floats, LandmarkTrack, Motion, Picture, Portrait
 
 MAX_LAG = 6
 STILL = 0.02
-"""Spread of a true curve below which a clip says nothing about it, such as lids in a clip without a blink."""
+"""Standard deviation of a true curve below which a clip is not used for it, such as lids in a clip without a blink."""
 _EYES = sorted({index for edges in (*DRAWN_EYES, *DRAWN_BROWS) for edge in edges for index in edge})
 _MOUTH_MARGIN, _EYES_MARGIN = 5, 3
 
@@ -40,7 +40,7 @@ Read = Callable[[MiniClip], Floats]
 
 @dataclass(frozen=True)
 class Probe:
-    """Reads a curve off frames: a linear function of the pixels of a box."""
+    """Measures a curve in frames: a linear function of the pixels of a box."""
 
     box: Box
     weights: Floats
@@ -76,7 +76,7 @@ def box_around(clips: Sequence[MiniClip], indices: Sequence[int], margin: float)
 
 
 class _Target(NamedTuple):
-    """What is read off frames: its name, the true curve, the landmarks around which it is seen, and the ridge."""
+    """A curve to measure in frames: its name, the true curve, the landmarks around it, and the ridge parameter."""
 
     name: str
     true: Read
@@ -109,7 +109,7 @@ def best_lag(seen: Floats, true: Floats, most: int = MAX_LAG) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """A way to drive the mini: which regions are drawn, whose landmarks and whose voice, and noise in it."""
+    """A way to drive the mini: the drawn regions, whose landmarks and whose voice are used, and the added noise."""
 
     name: str
     regions: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Figures:
-    """Means over clips and seeds: drift-free r of mouth, lids and brows, and how the mouth's motion compares.
+    """Means over clips and seeds: r (without drift) of mouth, lids and brows, and statistics of the mouth's motion.
 
     `worst` is the lowest r of the mouth. `lags` are those of the mouth in frames, `spread` is the ratio of the mouth's
     standard deviation to the true one, and `identity` the fraction of clips that look most like their own portrait.
@@ -150,7 +150,7 @@ class Figures:
 
 
 class Faces:
-    """What is known of the portraits from clips of training: probes for each, and their mean frames."""
+    """Probes and the mean frame of each portrait, from training clips."""
 
     def __init__(self, trained: Sequence[MiniClip], most: int = 40) -> None:
         numbers = sorted({clip.portrait for clip in trained})
@@ -166,11 +166,11 @@ class Faces:
         self._means = {number: np.concatenate([c.frames for c in clips]).mean(0) for number, clips in groups.items()}
 
     def curve(self, name: str, portrait: int, frames: Picture) -> Floats:
-        """A curve (T,) as it is seen in frames of a portrait: "mouth", "lids" or "brows"."""
+        """Measure a curve (T,) in frames of a portrait: "mouth", "lids" or "brows"."""
         return self._probes[portrait, name](frames)
 
     def correlations(self, clip: MiniClip, frames: Picture) -> dict[str, float]:
-        """r of each curve that moves in the clip, between what is seen in `frames` and the clip's own."""
+        """r of each curve that moves in the clip, between the measured curve in `frames` and the clip's own."""
         return {
             target.name: correlation(self.curve(target.name, clip.portrait, frames), target.true(clip))
             for target in _TARGETS
@@ -201,7 +201,7 @@ def _wrist(clip: MiniClip, axis: int) -> Floats:
 
 
 def _wrist_probes(clips: Sequence[MiniClip]) -> list[Probe]:
-    """Probes of both coordinates of the wrist, in the box where the hand goes."""
+    """Probes of both coordinates of the wrist, in the box in which the hand moves."""
     joints = np.concatenate([clip.pose.hands[:, 0, :, :2] * SIDE for clip in clips if clip.pose is not None])
     low, high = np.floor(joints.min((0, 1))).astype(int), np.ceil(joints.max((0, 1))).astype(int)
     (left, top), (right, bottom) = np.clip(low, 0, SIDE), np.clip(high, 0, SIDE)
@@ -209,7 +209,7 @@ def _wrist_probes(clips: Sequence[MiniClip]) -> list[Probe]:
     return [Probe.fit(clips, box, partial(_wrist, axis=axis), 30.0) for axis in (0, 1)]
 
 
-class Judge:
+class Evaluator:
     """Renders held-out clips with the ordinary engine and measures them."""
 
     def __init__(
@@ -245,7 +245,7 @@ class Judge:
         )
 
     def ceiling(self, clips: Sequence[MiniClip]) -> dict[str, float]:
-        """The r of the true frames after the codec, the most that a mini can reach."""
+        """The r of the true frames after the codec, which is the highest that a mini can reach."""
         vae = self._engine.networks(torch.device("cpu"), torch.float32).vae
         with torch.inference_mode():
             shown = [np.stack(list(decode_latents(vae, encode_frames(vae, clip), batch=64))) for clip in clips]
@@ -263,7 +263,7 @@ class Judge:
 
 
 def partner(clip: MiniClip, clips: Sequence[MiniClip]) -> MiniClip:
-    """Another clip for the controls: the next one of the same portrait, or else the next one."""
+    """The other clip of a control: the next one of the same portrait, or else the next one."""
     here = next(index for index, other in enumerate(clips) if other is clip)
     following = [clips[(here + step) % len(clips)] for step in range(1, len(clips) + 1)]
     return next((other for other in following[:-1] if other.portrait == clip.portrait), following[0])
