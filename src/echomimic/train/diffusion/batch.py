@@ -12,15 +12,22 @@ from torch import Tensor
 class Sample:
     """One training sample of F frames.
 
-    Attributes: latents: clean latents (F, c, h, w) float32. reference: clean latents of the reference picture (c, h,
-    w). audio: speech features around each frame (F, tokens, dim). condition: condition pictures (1 | F, channels, H, W)
-    in 0..1. noise: Gaussian noise (F, c, h, w). timestep: () int64. mouth: loss weights (F, 1, h, w) of mean 1 over the
-    map. keep: (3,) float32, 0 where audio, condition, reference are dropped, else 1. audio_mask: where the audio is
-    heard (F, 1, h, w) in 0..1; None for everywhere. crop: the part of a frame that losses on pictures decode: frame,
-    top, left, height, width in latent cells, (5,) int64; None where there are no such losses. crop_picture: pixels of
-    the crop (3, 8 * height, 8 * width) in -1..1. pictures: pixels (F, 3, H, W) uint8 that still have to be encoded into
-    `latents`; None if `latents` are given. reference_picture: pixels of the reference (3, H, W) uint8 that still have
-    to be encoded into `reference`. origin: index of the clip in the data set and first frame of the window, (2,) int64.
+    Attributes:
+        latents: clean latents (F, c, h, w) float32.
+        reference: clean latents of the reference picture (c, h, w).
+        audio: speech features around each frame (F, tokens, dim).
+        condition: condition pictures (1 | F, channels, H, W) in 0..1.
+        noise: Gaussian noise (F, c, h, w).
+        timestep: () int64.
+        mouth: loss weights (F, 1, h, w) of mean 1 over the map.
+        keep: (3,) float32, 0 where audio, condition, reference are dropped, else 1.
+        audio_mask: where the audio is heard (F, 1, h, w) in 0..1; None for everywhere.
+        crop: the part of a frame that losses on pictures decode: frame, top, left, height, width in latent cells,
+            (5,) int64; None where there are no such losses.
+        crop_picture: pixels of the crop (3, 8 * height, 8 * width) in -1..1.
+        pictures: pixels (F, 3, H, W) uint8, still to be encoded into `latents`; None if `latents` are given.
+        reference_picture: pixels of the reference (3, H, W) uint8, still to be encoded into `reference`.
+        origin: index of the clip in the data set and first frame of the window, (2,) int64.
     """
 
     latents: Tensor

@@ -8,11 +8,15 @@ teacher.
 
 The objective takes the place of the usual one in `loop.train`. On the trained mini:
 
-settings = make_settings({ "model": {"variant": "landmarks", "trained": "denoising"}, "distil": {"kind": "consistency"},
-# steps 6, guidance 1.5 to 3.5 "drop": {"all": 0.0, "audio": 0.0, "reference": 0.0, "condition": 0.0}, "optimizer":
-{"rate": 1e-4, ...}, }) objective = DistillationObjective(trainee, settings) # before `train`: the present trainee is
-the teacher average = train(trainee, samples, settings, folder, objective=objective) export_networks(trainee, average,
-find_preset("v1-landmarks-acc"), folder / "weights", geometry=..., others=...)
+    settings = make_settings({
+        "model": {"variant": "landmarks", "trained": "denoising"},
+        "distil": {"kind": "consistency"},                       # steps 6, guidance 1.5 to 3.5
+        "drop": {"all": 0.0, "audio": 0.0, "reference": 0.0, "condition": 0.0},
+        "optimizer": {"rate": 1e-4, ...},
+    })
+    objective = DistillationObjective(trainee, settings)         # before `train`: the present trainee is the teacher
+    average = train(trainee, samples, settings, folder, objective=objective)
+    export_networks(trainee, average, find_preset("v1-landmarks-acc"), folder / "weights", geometry=..., others=...)
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,8 @@
 A run trains a LoRA if `settings.model.lora_rank` is above 0: `loop.train` then wraps the layers and trains only the
 factors, whose names are those of the layers and `.lora_a` or `.lora_b`; checkpoints, averages and resuming work as for
 other runs. `settings.model.trained` chooses the layers: "picture" the attention and MLP inside frames of both networks
-(a person's looks), "motion+audio" attention to speech and along time, "all" both. On the trained mini, for a portrait
-that it never saw:
+(a person's looks), "motion+audio" attention to speech and along time, "all" both. On the trained mini, for a new
+portrait:
 
     settings = make_settings({"model": {"variant": "landmarks", "trained": "all", "lora_rank": 8, "lora_alpha": 8.0}})
     average = train(trainee_with_the_weights_of_the_mini, samples_of_the_new_clips, settings, folder)

@@ -106,7 +106,7 @@ def load_phase_loss(schedule: NoiseSchedule, vae: nn.Module, settings: PhaseLoss
 
 
 def in_phase(name: Phase, t: Tensor, settings: PhaseLossSettings) -> Tensor:
-    """Which timesteps (n,) belong to a phase."""
+    """Flags (n,) of the timesteps that belong to a phase."""
     if name == "pose":
         return t >= settings.pose_from
     if name == "perceptual":

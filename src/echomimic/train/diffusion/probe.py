@@ -1,7 +1,7 @@
-"""Which betas checkpoints were trained with: the same noisy latents, labelled with the timestep of either schedule.
+"""Find the betas that checkpoints were trained with: compare the losses of two timestep labels of the same latents.
 
-A denoising network is told the noise level by the timestep. The schedules `linear` and `scaled_linear` give one noise
-level different timesteps. The label that the network was trained with gives the lower loss.
+A denoising network gets the noise level as a timestep. The schedules `linear` and `scaled_linear` have different
+timesteps for the same noise level. The timestep of the schedule that the network was trained with gives the lower loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +27,12 @@ BETAS = ("linear", "scaled_linear")
 TIMESTEPS = (200, 300, 400, 500, 600, 700)
 """Timesteps of the linear schedule whose noise levels are compared."""
 _CLEAR = 0.6
-"""Fraction of windows in which one label must be better for a verdict."""
+"""Fraction of windows in which one schedule must be better for a verdict."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Mean loss by noise level (timestep of the linear schedule) and label, and in how many windows linear is better.
+    """Mean loss by noise level (timestep of the linear schedule) and schedule, and the fraction of windows for linear.
 
     `losses` are keyed by betas; `linear_better` is a fraction of `windows` x levels.
     """
@@ -51,7 +51,7 @@ class Probe:
 
 
 def probe_schedule(trainee: Trainee, vae: nn.Module, samples: Sequence[Sample]) -> Probe:
-    """Compare both labels on `samples`."""
+    """Compare both schedules on `samples`."""
     linear, scaled = (NoiseSchedule.of_betas(betas) for betas in BETAS)
     labels = {t: (t, int((scaled.alpha - linear.alpha[t]).abs().argmin())) for t in TIMESTEPS}
     errors = torch.tensor([list(_errors(trainee, vae, sample, linear, labels)) for sample in samples])
@@ -64,7 +64,7 @@ def probe_schedule(trainee: Trainee, vae: nn.Module, samples: Sequence[Sample]) 
 def _errors(
     trainee: Trainee, vae: nn.Module, sample: Sample, schedule: NoiseSchedule, labels: dict[int, tuple[int, int]]
 ) -> Iterator[list[float]]:
-    """Losses of both labels at each noise level of one sample."""
+    """Losses with both schedules' timesteps at each noise level of one sample."""
     device = next(trainee.parameters()).device
     batch = encode_batch(vae, Batch.stack([sample]).to(device))
     batch = replace(batch, keep=torch.ones(1, 3, device=device))

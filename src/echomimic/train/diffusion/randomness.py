@@ -1,4 +1,4 @@
-"""All randomness of training, as pure functions of (seed, sample number): nothing to save, nothing to restore.
+"""All randomness of training, as pure functions of (seed, sample number), so that there is no state to save.
 
 Sample `n` of a run is number `n - step * batch` of its step. Order, windows, references, regions, dropouts, noise and
 timesteps of a sample depend on nothing but the seed and `n`, so a run does not depend on the number of processes,
@@ -23,7 +23,7 @@ _STREAMS = (
 
 
 def stream(name: str, *counters: int) -> np.random.Generator:
-    """An independent generator for one purpose: `name` is one of the known purposes, `counters` e.g. (seed, n)."""
+    """Make an independent generator for one purpose: `name` is one of the known purposes, `counters` e.g. (seed, n)."""
     return np.random.default_rng(np.random.SeedSequence([_STREAMS.index(name), *counters]))
 
 

@@ -1,6 +1,6 @@
-"""The pose reader: a small U-Net that sees a picture and draws its pose map, trained beforehand and then frozen.
+"""The pose reader: a small U-Net that predicts the pose map of a picture, trained in advance and then frozen.
 
-V2's loss of the noisiest phase compares the maps that it reads from the predicted and from the real picture.
+V2's loss of the noisiest phase compares the maps that it predicts from the generated and from the real picture.
 """
 
 from collections.abc import Callable, Iterator

@@ -38,7 +38,7 @@ EXPECTED = (
 
 @dataclass(frozen=True, config=_CONFIG)
 class Rights:
-    """What a recording may be used for: its licence, the consent of the person shown, and who that person is.
+    """The rights of a recording: its licence, the consent of the person shown, and who that person is.
 
     `subject` is any name that is the same for all recordings of one person. `commercial` says whether commercial use
     is allowed, `biometric_ok` whether the person agreed to the processing of the face and the voice.
@@ -54,7 +54,7 @@ class Rights:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Recording:
-    """Rights of a video file, with the address that it came from and the language that is spoken, if stated."""
+    """The rights of a video file, with its source address and the spoken language, if stated."""
 
     rights: Rights
     url: str = ""
@@ -108,7 +108,7 @@ def read_rights(path: Path) -> RightsFile:
 
 
 def require_written_consent(rights: Sequence[Rights], use: str) -> None:
-    """Raise OptionError unless every person shown has consented in writing; `use` is what needs the consent."""
+    """Raise OptionError unless every person shown has consented in writing; `use` is the purpose that needs it."""
     lacking = next((entry for entry in rights if entry.consent != "written"), None)
     if lacking is not None:
         raise OptionError(

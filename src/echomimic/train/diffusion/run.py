@@ -92,9 +92,9 @@ def run_training(
 
 
 def start_processes() -> None:
-    """Join the processes of a distributed run, which wait for one another as long as encoding or validation takes.
+    """Join the processes of a distributed run, with a timeout that is long enough for encoding and validation.
 
-    On a CPU accelerate joins them only if it is told that it is one.
+    On a CPU, accelerate joins them only if it is told to use the CPU.
     """
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
@@ -121,7 +121,7 @@ def loss_terms(settings: TrainSettings, start: Start) -> list[LossTerm]:
 
 
 def make_samples(clips: Clips, start: Start, settings: TrainSettings, heads: Clips | None = None) -> ClipSamples:
-    """The samples of the variant that is trained. Raises OptionError for settings of another one."""
+    """The samples of the trained variant. Raises OptionError for settings of another variant."""
     if settings.model.variant == "hands":
         return HalfBodySamples(clips, start.speech, settings, heads)
     if settings.phase_loss.is_on or settings.curriculum.phases:
@@ -132,7 +132,7 @@ def make_samples(clips: Clips, start: Start, settings: TrainSettings, heads: Cli
 
 
 def check_folder(folder: Path, settings: TrainSettings, options: RunOptions) -> None:
-    """Raise OptionError if `folder` holds a run that is not to be resumed, or one of other settings."""
+    """Raise OptionError if `folder` holds a run and `resume` is off, or a run with other settings."""
     if not list_checkpoints(folder):
         return
     if not options.resume:
@@ -178,7 +178,7 @@ def trained_lines(counts: Mapping[str, tuple[int, int]]) -> Iterable[str]:
 
 
 def _announced(report: Report | None, start: Start, say: Say) -> Report:
-    """The report, preceded by the trained set, which is known when the first step is done."""
+    """A report that is preceded by the trained parameters, which are known when the first step is done."""
     said: list[bool] = []
 
     def announce(record: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class RightsHours:
 
 @dataclass(frozen=True, config=_CONFIG)
 class DataRecord:
-    """The data of a run: clips, hours by rights, number of people, languages, where the networks started.
+    """The data of a run: clips, hours by rights, number of people, languages, and the start values of the networks.
 
     Of a LoRA, `subject` is the person shown, and `subject_consent` that person's consent.
     """
@@ -85,7 +85,7 @@ def people_shown(rows: Sequence[Row], settings: TrainSettings) -> list[Row]:
 
 
 def write_run(folder: Path, settings: TrainSettings, data: DataRecord) -> None:
-    """Write what a run is made of."""
+    """Write the settings and the data record of a run."""
     write_file(folder / SETTINGS, format_settings(settings))
     write_file(folder / DATA, _RECORD.dump_json(data, indent=1) + b"\n")
 
@@ -112,7 +112,7 @@ def read_data(run: Path) -> DataRecord:
 
 
 def without_places(settings: TrainSettings) -> TrainSettings:
-    """The settings with the names of folders instead of their paths, to be published."""
+    """The settings for publication, with the names of folders instead of their paths."""
     for place in _PLACES:
         group, name = place.split(".")
         fields = getattr(settings, group)
@@ -132,7 +132,7 @@ def write_log(folder: Path, record: dict[str, Any]) -> None:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run; a last line that a killed run left unfinished is left out."""
+    """Read the log of a run; a last line that a killed run left incomplete is skipped."""
     path = folder / NAME
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -144,7 +144,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def cut_log(folder: Path, step: int) -> None:
-    """Remove the records after `step`, which a resumed run makes again."""
+    """Remove the log records after `step`, which a resumed run writes again."""
     if not (folder / NAME).is_file():
         return
     kept = [record for record in read_log(folder) if record.get("step", 0) <= step]

@@ -1,6 +1,6 @@
 """Training samples from the clips of a prepared data set, each a pure function of its number in the whole run.
 
-Voices are augmented with noise, level, pitch, rooms and codecs; none of it changes time.
+Voices are augmented with noise, level, pitch, rooms and codecs; the timing never changes.
 """
 
 import zlib
@@ -42,11 +42,11 @@ NOISE_DB = (5.0, 25.0)
 GAIN_DB = 6.0
 SEMITONES = 2.0
 FEATURE_NOISE = 0.05
-"""Spread of the noise on features, in fractions of their own spread."""
+"""Standard deviation of the noise on features, relative to that of the features."""
 
 
 def augment_voice(samples: Floats, draw: Random, settings: AudioSettings) -> Floats:
-    """A voice (N,) at 16 kHz with random effects of the given probabilities: (N,), every sound at its own time."""
+    """Augment a voice (N,) at 16 kHz with effects of the given probabilities: (N,), with unchanged timing."""
     chosen = {name: draw.random() < getattr(settings, name) for name in ("pitch", "room", "noise", "codec", "gain")}
     sound: _Doubles = samples.astype(np.float64)
     if chosen["pitch"]:
@@ -65,7 +65,7 @@ def augment_voice(samples: Floats, draw: Random, settings: AudioSettings) -> Flo
 
 
 def shift_pitch(sound: _Doubles, semitones: float) -> _Doubles:
-    """The sound (N,) with all frequencies multiplied, without a change of time: a phase vocoder (Bernsee, 1999)."""
+    """Multiply all frequencies of a sound (N,) without a change of timing, by a phase vocoder (Bernsee, 1999)."""
     ratio, length = 2 ** (semitones / 12), len(sound)
     _, _, spectrum = stft(sound, nperseg=_WINDOW, noverlap=_WINDOW - _HOP)
     bins = len(spectrum)
@@ -101,14 +101,14 @@ CROP_CELLS = 32
 """Side of the crop that losses on pictures decode, in latent cells, with its margin."""
 LATENTS, SPEECH = Path("cache/latents"), Path("cache/speech")
 _KEPT = 64
-"""Clips of which a process keeps speech features in memory."""
+"""Number of clips of which a process keeps speech features in memory."""
 
 
 class ClipSamples:
     """Samples of a data set (`loop.Samples`).
 
     `speech` is the speech network, on the CPU. `conditioner` is by default that of the variant that is trained. With
-    `augmented` off, the voice is used as it is and no condition is dropped, as in validation.
+    `augmented` off, the voice is not changed and no condition is dropped, as in validation.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ClipSamples:
         return crop_of_sample(self.settings.run.seed, n, track, window, size, CROP_CELLS)
 
     def speaks(self, index: int, window: Sequence[int]) -> list[bool]:
-        """Which frames of a window are spoken."""
+        """Flags of the frames of a window in which somebody speaks."""
         return [bool(value) for value in self._speaks(index)[list(window)]]
 
     def tokens(self, index: int, window: Sequence[int], n: int) -> Tensor:
@@ -216,13 +216,13 @@ class ClipSamples:
         return load_file(self.clips.folder / LATENTS / f"{self.clips.rows[index].id}.safetensors")["mean"]
 
     def _find_speech(self, index: int) -> npt.NDArray[np.bool_]:
-        """Which frames of a clip are spoken (T,)."""
+        """Flags (T,) of the frames of a clip in which somebody speaks."""
         row = self.clips.rows[index]
         flags = speech_flags(analyze_speech([self.clips.sound(index)])).astype(np.float32)
         return np.asarray(to_frames(flags, row.frames, row.fps) > 0.5)
 
     def _make_features(self, index: int, variant: int) -> Tensor:
-        """Speech features of a clip's voice, augmented as its `variant`, from -1 (as it is) on."""
+        """Speech features of the augmented `variant` of a clip's voice; -1 is the voice itself."""
         row, seed = self.clips.rows[index], self.settings.run.seed
         name = f"{row.id}-{seed}-{variant}-{self._audio_digest()}.safetensors"
         path = self.clips.folder / SPEECH / name
@@ -243,7 +243,7 @@ class ClipSamples:
         return features.float()
 
     def _audio_digest(self) -> str:
-        """What names cached features besides clip, seed and variant: the network and the settings of augmentation."""
+        """The part of the name of cached features that depends on speech network and settings of augmentation."""
         return f"{zlib.crc32(repr((type(self.speech).__name__, self.settings.audio)).encode()):08x}"
 
 

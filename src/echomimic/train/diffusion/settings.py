@@ -30,9 +30,9 @@ Trained = Literal["picture", "motion", "motion+audio", "denoising", "all", "pose
 class DataSettings:
     """`path` is a folder that `train prepare` wrote; a sample has `frames` consecutive frames (1: pictures).
 
-    `headshots` is a folder of faces that the curriculum of V2 mixes with half bodies. `reference_distance` is the least
-    distance in frames between the reference picture and the sample's frames. The mask of the face is grown by a
-    fraction between the two values of `mask_margin`. `cached_latents` encodes all clips once, before the first step,
+    `headshots` is a folder of faces that the curriculum of V2 mixes with half bodies. `reference_distance` is the
+    smallest distance in frames between the reference picture and the sample's frames. The mask of the face is grown by
+    a fraction between the two values of `mask_margin`. `cached_latents` encodes all clips once, before the first step,
     into `cache/latents` of the data set; `cached_speech` keeps speech features in `cache/speech`.
     """
 
@@ -48,12 +48,12 @@ class DataSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class ModelSettings:
-    """What is trained, and the start values of its weights (see `starts`).
+    """The trained networks, and the start values of their weights (see `starts`).
 
-    `variant` is the condition picture; `trained` names what learns. `start` is a folder of published checkpoints or of
-    an export, and `start_preset` the preset in it, by default that of the variant; or `stable_diffusion` is a folder of
-    Stable Diffusion 1.5 in the layout of diffusers. `motion_module` is a file of AnimateDiff v2, or "new"; by default
-    the motion modules come from `start`.
+    `variant` is the condition picture; `trained` selects the trained parameters (see `trainee`). `start` is a folder of
+    published checkpoints or of an export, and `start_preset` the preset in it, by default that of the variant; or
+    `stable_diffusion` is a folder of Stable Diffusion 1.5 in the layout of diffusers. `motion_module` is a file of
+    AnimateDiff v2, or "new"; by default the motion modules come from `start`.
 
     With `lora_rank` only a LoRA of that rank is trained, which shows the person `subject` of the data.
     """
@@ -105,8 +105,9 @@ class DropSettings:
 class LandmarkSettings:
     """Random Landmark Selection: probabilities of drawing no region, all regions, or the selected ones of inference.
 
-    The rest of the samples keep each region of a face with `each`. With all regions drawn, the audio is dropped with
-    `silent_with_all`. `jitter` is the fraction of samples whose drawn points are moved by a small similarity transform.
+    The other samples draw each region of a face with probability `each`. With all regions drawn, the audio is dropped
+    with `silent_with_all`. `jitter` is the fraction of samples whose drawn points are moved by a small similarity
+    transform.
     """
 
     none: float = 0.10
@@ -125,7 +126,7 @@ class CurriculumPhase:
         name: for the log.
         steps: length.
         parts: parts of the pose that are drawn.
-        audio: where the voice is heard at the first step, and after `blend_steps`.
+        audio: the audio mask at the first step, and after `blend_steps`.
         pose_drop: probability of an empty condition picture at the first step and at the end.
         headshots: fraction of the samples that are headshots, padded to the canvas (Head Partial Attention).
     """
@@ -193,9 +194,9 @@ class HeadshotSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class PhaseLossSettings:
-    """Weights of the Phase-specific Denoising loss of V2 on decoded crops.
+    """Weights of V2's Phase-specific Denoising loss on decoded crops.
 
-    `pose` is of timesteps from `pose_from` on, `perceptual` of those below `perceptual_below`, `detail` of those
+    `pose` is for timesteps from `pose_from` on, `perceptual` for those below `perceptual_below`, `detail` for those
     between. `pose` needs the pose reader in the file `reader`, and grows from 0 over `pose_warmup` steps. `crop` is the
     side of a crop in latent cells. `distance` is "lpips", or "gradients", which needs no package and no network.
     """
@@ -239,8 +240,8 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class RunSettings:
-    """`steps` in all; a checkpoint every `checkpoint_every` steps, of which the newest `keep` and those of
-    every `keep_every` steps are kept.
+    """`steps` in total; a checkpoint every `checkpoint_every` steps, of which the newest `keep` and those of every
+    `keep_every` steps are kept.
 
     Every `alarm_every` steps the gain by the voice is measured, every `validate_every` steps the loss at each noise
     level on `validation_samples` windows of validation clips, and `validation_clips` clips are rendered; 0 is never.
@@ -289,7 +290,7 @@ class TrainSettings:
     run: RunSettings = field(default_factory=RunSettings)
 
     def digest(self) -> str:
-        """Hex digest of all settings that change the result: a run resumes only with the same."""
+        """Hex digest of all settings that change the result: a run resumes only with the same digest."""
         values = asdict(self)
         for group, names in _WITHOUT_EFFECT.items():
             for name in names:
@@ -324,7 +325,7 @@ def preset_file(name: str) -> Path | None:
 
 
 def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The groups of `base` with the fields of `values` in place of theirs."""
+    """Replace fields in the groups of `base` by those of `values`."""
     merged = dict(base)
     for group, fields in values.items():
         old = base.get(group)
@@ -396,7 +397,7 @@ def make_settings(values: dict[str, Any], overrides: Sequence[str] = (), where: 
 
 
 def _parse_value(text: str) -> Any:
-    """A TOML value; words need no quotes."""
+    """Parse a TOML value; words need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

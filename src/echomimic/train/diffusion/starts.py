@@ -48,7 +48,7 @@ _UNET_FILES = tuple(
 
 @dataclass(frozen=True)
 class Start:
-    """The networks of a run: those that train, the frozen autoencoder and speech network, and where they come from.
+    """The networks of a run: the trained ones, the frozen autoencoder and speech network, and where they come from.
 
     `geometry` is that of networks smaller than the published ones; None for the published sizes.
     """
@@ -93,7 +93,7 @@ def load_start(settings: TrainSettings) -> Start:
 
 
 def _build(settings: TrainSettings, config: UNetConfig, geometry: Geometry | None, preset: Preset) -> Trainee:
-    """A trainee with random weights and zero branches; without motion modules where single pictures are trained."""
+    """Build a trainee with random weights and zero branches; without motion modules if single pictures are trained."""
     config = replace(config, motion=settings.model.trained not in ("picture", "pose-picture"))
     reference = replace(config, audio_dim=None, motion=False, head=False)
     widths = (geometry.encoder_widths,) if geometry else ()
@@ -104,13 +104,13 @@ def _build(settings: TrainSettings, config: UNetConfig, geometry: Geometry | Non
 
 
 class _Loader:
-    """Loads the files of one start folder and lists what came from where."""
+    """Loads the files of one start folder and lists which network came from which file."""
 
     def __init__(self, places: list[Path], source: Preset, origin: list[str]) -> None:
         self._places, self._source, self._origin = places, source, origin
 
     def load_preset(self, trainee: Trainee, preset: Preset) -> None:
-        """Load denoising and reference network, and the condition encoder unless its pictures are of another kind."""
+        """Load denoising and reference network, and the condition encoder if its condition pictures are the same."""
         fill(trainee.denoising, *self._read("denoising"), lambda name: _MOTION not in name)
         fill(trainee.reference, *self._read("reference"))
         if self._source.conditioning == preset.conditioning:
@@ -119,7 +119,7 @@ class _Loader:
             self._origin.append("condition encoder: new")
 
     def load_motion(self, denoising: UNet, given: str) -> None:
-        """Load the motion modules from AnimateDiff's file or the start folder, unless they shall be new."""
+        """Load the motion modules from AnimateDiff's file or the start folder, unless new ones are requested."""
         if given == NEW:
             self._origin.append("motion modules: new")
             return
@@ -155,7 +155,7 @@ class _Loader:
 def fill(
     module: nn.Module, tensors: Mapping[str, Tensor], source: str, mine: Callable[[str], bool] = lambda name: True
 ) -> None:
-    """Copy `tensors` into those tensors of `module` whose names are `mine`. Raises MismatchError unless all fit."""
+    """Copy `tensors` into the tensors of `module` that are listed in `mine`. Raises MismatchError unless all fit."""
     state = module.state_dict()
     wanted = {name: tensor for name, tensor in state.items() if mine(name)}
     require_same(shapes_of(wanted), shapes_of(tensors), source, "expected the file of this network")
@@ -167,7 +167,7 @@ def fill(
 def load_stable_diffusion(trainee: Trainee, folder: Path) -> None:
     """Load both UNets from Stable Diffusion 1.5 in the layout of diffusers; audio attention keeps its new weights.
 
-    Names differ only in the cross-attention, whose keys and values have another size. Raises WeightsError.
+    Names differ only in the cross-attention, whose keys and values have a different size. Raises WeightsError.
     """
     path = next((folder / name for name in _UNET_FILES if (folder / name).is_file()), None)
     if path is None:

@@ -1,8 +1,8 @@
 """The networks that are trained, as one module whose forward pass is the velocity prediction of a batch.
 
 The null branch of guidance is imitated exactly: dropped audio is all zeros (equal to no audio, since keys and values
-have no bias), a dropped condition has zero features after the encoder, and samples without reference go through a call
-of their own without portrait keys.
+have no bias), a dropped condition has zero features after the encoder, and samples without reference are computed in a
+separate call without portrait keys.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Trainee(nn.Module):
         return noisy, velocity
 
     def _no_reference(self) -> Tensor | float:
-        """Zero, with a zero gradient to every trained parameter of the reference network: processes wait for all."""
+        """Zero, with a zero gradient for every trained parameter of the reference network, for which processes wait."""
         trained = [parameter for parameter in self.reference.parameters() if parameter.requires_grad]
         if not trained or not torch.is_grad_enabled():
             return 0.0
@@ -86,7 +86,7 @@ class Trainee(nn.Module):
         return cast(Tensor, features.expand(-1, frames, -1, -1, -1).flatten(0, 1))
 
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by the part of a preset that they are."""
+        """The networks by their part of the preset."""
         return {"denoising": self.denoising, "reference": self.reference, "condition": self.condition}
 
 
@@ -102,7 +102,7 @@ def unused_reference_names(reference: UNet) -> frozenset[str]:
 
 
 def select_parameters(trainee: Trainee, trained: Trained) -> dict[str, nn.Parameter]:
-    """Freeze all parameters but those of a training stage, and return those by name.
+    """Freeze all parameters except those of a training stage, and return the trained ones by name.
 
     "picture": denoising network without motion, reference network, condition encoder. "motion": motion modules.
     "motion+audio": motion modules and audio attention. "denoising": the denoising network. "all": everything.
@@ -159,7 +159,7 @@ def checkpointed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def freeze_in(trainee: Trainee, dtype: torch.dtype) -> None:
-    """Store the matrices that are not trained in `dtype`; norms and biases, which are small, keep their format."""
+    """Store the frozen matrices in `dtype`; norms and biases, which are small, keep their format."""
     for parameter in trainee.parameters():
         if not parameter.requires_grad and parameter.ndim > 1:
             parameter.data = parameter.data.to(dtype)

@@ -1,4 +1,4 @@
-"""Validation during training: loss by noise level, gain by the voice, and clips rendered by the ordinary engine."""
+"""Validation during training: loss by noise level, audio gain, and clips rendered by the ordinary engine."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,16 +37,16 @@ BINS = 8
 GAIN_TIMESTEPS = (300, 500, 700)
 GAIN_SAMPLES = 32
 LEAST_GAIN, ALARM_FROM = 0.002, 5_000
-"""The gain below which the voice counts as unheard, and the step from which that is an alarm."""
+"""The audio gain below which the voice counts as ignored, and the step from which this gives a warning."""
 SMALLEST = 256
 SECONDS, STEPS, GUIDANCE = 2.0, 20, 2.5
-"""Length of rendered clips, and their sampling."""
+"""Length of rendered clips, and their sampling settings."""
 
 
 class Validation:
-    """What a run measures between its steps (`loop.AfterStep`); only the first process works, the others wait.
+    """Measures a run between its steps (`loop.AfterStep`); only the first process works, the others wait.
 
-    Where there are too few validation clips it uses those of training. `say` receives alarms in one line.
+    If there are too few validation clips, training clips are used. `say` receives warnings in one line.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Validation:
         self._voices = ClipSamples(several, start.speech, settings, augmented=False)
 
     def __call__(self, state: RunState, trainee: Trainee) -> list[dict[str, Any]]:
-        """The records of a step; none in most."""
+        """The log records of a step; none for most steps."""
         from accelerate import PartialState
 
         run, records = self._settings.run, list[dict[str, Any]]()
@@ -97,7 +97,7 @@ class Validation:
             return timestep_losses(trainee, self._start.vae, self._samples.sample, count)
 
     def _render(self, step: int, trainee: Trainee) -> Iterator[dict[str, Any]]:
-        """Render the first clips of validation and yield their scores; a clip that fails is a record too."""
+        """Render the first validation clips and yield their scores; a clip that fails gives a record too."""
         engine = live_engine(trainee, self._start, self._settings)
         for index in range(min(self._settings.run.validation_clips, len(self._clips))):
             row = self._clips.rows[index]
@@ -114,7 +114,7 @@ class Validation:
 
 @contextmanager
 def averaged(trainee: Trainee, average: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put the averaged weights in place of the trained ones inside the block; afterwards the same bits are back."""
+    """Use the averaged weights inside the block; afterwards the trained weights are restored exactly."""
     parameters = {name: parameter for name, parameter in trainee.named_parameters() if name in average}
     kept = {name: parameter.detach().to("cpu", copy=True) for name, parameter in parameters.items()}
     with torch.no_grad():
@@ -130,7 +130,7 @@ def averaged(trainee: Trainee, average: Mapping[str, Tensor]) -> Iterator[None]:
 
 @contextmanager
 def inference(trainee: nn.Module, settings: TrainSettings) -> Iterator[None]:
-    """No gradients, and the number format of the run."""
+    """Compute without gradients, in the number format of the run."""
     device = next(trainee.parameters()).device
     with torch.no_grad(), mixed_precision(settings, device):
         yield
@@ -139,7 +139,7 @@ def inference(trainee: nn.Module, settings: TrainSettings) -> Iterator[None]:
 def timestep_losses(trainee: Trainee, vae: nn.Module, sample: Callable[[int], Sample], count: int) -> dict[str, float]:
     """Mean loss of the velocity at each of 8 noise levels, as `val_t0062` … `val_t0937`, and their mean `val_loss`.
 
-    Noise and windows are the same every time, so that the curve of a run shows progress.
+    Noise and windows are the same every time, so that the values of a run are comparable.
     """
     sums: dict[int, list[float]] = {}
     for n in range(count):
@@ -151,7 +151,7 @@ def timestep_losses(trainee: Trainee, vae: nn.Module, sample: Callable[[int], Sa
 
 
 def audio_gain(trainee: Trainee, vae: nn.Module, samples: Sequence[Sample]) -> float:
-    """By how much their own voice lowers the loss of the mouth, against the voice of the next sample: 1 - own / other.
+    """1 - own / other: how much the own voice lowers the loss of the mouth, compared with another sample's voice.
 
     0 means that the networks do not use the voice.
     """
@@ -172,7 +172,7 @@ def _clip_of(sample: Sample) -> int:
 
 
 def _mouth_error(trainee: Trainee, batch: Batch) -> float:
-    """Squared error of the velocity in the box of the mouth; everywhere if nobody speaks."""
+    """Squared error of the velocity in the box of the mouth, or everywhere if nobody speaks."""
     target = trainee.schedule.velocity(batch.latents, batch.noise, batch.timestep)
     inside = (batch.mouth > 1).float() if bool((batch.mouth > 1).any()) else torch.ones_like(batch.mouth)
     errors = ((trainee(batch)[1].float() - target) ** 2).mean(dim=2, keepdim=True)
@@ -189,7 +189,7 @@ def _batch(samples: Sequence[Sample], timesteps: Sequence[int], vae: nn.Module, 
 
 
 def live_engine(trainee: Trainee, start: Start, settings: TrainSettings) -> DiffusionEngine:
-    """The ordinary engine on the networks that are being trained."""
+    """The ordinary engine with the networks that are being trained."""
     device = next(trainee.parameters()).device
     networks = Networks(trainee.denoising, trainee.reference, trainee.condition, start.vae, start.speech)
     return DiffusionEngine(export_preset(settings), device=str(device), networks=networks)
@@ -198,7 +198,7 @@ def live_engine(trainee: Trainee, start: Start, settings: TrainSettings) -> Diff
 def render_clip(
     engine: DiffusionEngine, clips: Clips, index: int, path: Path, settings: TrainSettings, start: Start
 ) -> Path:
-    """Render the first seconds of a clip from its last frame, its voice and its track; return the real ones' path."""
+    """Render the first seconds of a clip from its last frame, voice and track; return the path of the real frames."""
     row = clips.rows[index]
     count = min(row.frames, round(SECONDS * row.fps))
     speech = speech_from_samples(clips.sound(index)[: round(count / row.fps * RATE)], RATE)
@@ -230,14 +230,14 @@ def render_clip(
 
 
 def enlarge(picture: Picture) -> Picture:
-    """A picture of at least 256 pixels a side, in which a face is large enough to be found."""
+    """Enlarge a picture to at least 256 pixels a side, so that a face is large enough to be found."""
     factor = math.ceil(SMALLEST / min(picture.shape[:2]))
     size = (factor * picture.shape[1], factor * picture.shape[0])
     return picture if factor == 1 else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def first_frames(track: Motion, count: int) -> Motion:
-    """The beginning of a track."""
+    """The first `count` frames of a track."""
     if isinstance(track, LandmarkTrack):
         return replace(track, points=track.points[:count], valid=track.valid[:count], curves=None)
     return replace(track, body=track.body[:count], hands=track.hands[:count], face=track.face[:count])

@@ -47,23 +47,33 @@ REASONS = {
 class PrepareSettings:
     """Limits of the steps; the names say whether fractions are of frames, of the canvas or of the face.
 
-    Attributes: kind: "face" (a square head crop, landmark track) or "half" (an upper body, pose track). size: the
-    longer side of the canvas in pixels. shortest, longest: seconds of a clip. least_face: least size of a face in the
-    video, in fractions of `size`. least_lines: least height of the video in pixels. cut, cut_factor: mean change of
-    luma between frames that makes a cut, and its factor over the median nearby. most_repeated: largest fraction of
-    frames that equal the one before. least_seen: smallest fraction of frames in which the face is found. most_others:
-    largest fraction of sampled frames with a second face. most_yaw: largest turn of the head in degrees. most_jump:
-    largest step of the face between two frames, in face sizes. least_share: least height of the face in fractions of
-    the canvas' height. crop_margin: margin around the face in face sizes ("face"). most_outside: largest fraction of
-    the crop beyond the picture. least_hands: least fraction of frames with both hands ("half"). least_speech: least
-    fraction of the time with speech. lag: largest lag in frames that is scanned. most_offset: largest lag of the sound
-    in frames that is undone. least_sync, least_confidence: least correlation of mouth and sound in 10 seconds, and
-    least distance to the median over lags; more for shorter pieces. 1 % of rendered clips with another clip's voice
-    reach them. in_sync_video: fraction of it that is enough where the rest of the video is in sync. darkest, brightest:
-    mean luma of the face, 0..255. most_text: largest fraction of the lower fifth that is strokes of static text.
-    most_camera: largest motion of the border in pixels a frame, at 512 pixels. kept_without: fraction of clips without
-    speech or hands that are kept, since networks must learn both. blurred: fraction of least sharp clips that may be
-    dropped, if they are `blurred_by` octaves below the median.
+    Attributes:
+        kind: "face" (a square head crop, landmark track) or "half" (an upper body, pose track).
+        size: the longer side of the canvas in pixels.
+        shortest, longest: seconds of a clip.
+        least_face: least size of a face in the video, in fractions of `size`.
+        least_lines: least height of the video in pixels.
+        cut, cut_factor: mean change of luma between frames that makes a cut, and its factor over the median nearby.
+        most_repeated: largest fraction of frames that equal the one before.
+        least_seen: smallest fraction of frames in which the face is found.
+        most_others: largest fraction of sampled frames with a second face.
+        most_yaw: largest turn of the head in degrees.
+        most_jump: largest step of the face between two frames, in face sizes.
+        least_share: least height of the face in fractions of the canvas' height.
+        crop_margin: margin around the face in face sizes ("face").
+        most_outside: largest fraction of the crop beyond the picture.
+        least_hands: least fraction of frames with both hands ("half").
+        least_speech: least fraction of the time with speech.
+        lag: largest lag in frames that is scanned.
+        most_offset: largest lag of the sound in frames that is undone.
+        least_sync, least_confidence: least correlation of mouth and sound in 10 seconds, and least distance to the
+            median over lags; more for shorter pieces. 1 % of rendered clips with another clip's voice reach them.
+        in_sync_video: fraction of it that is enough where the rest of the video is in sync.
+        darkest, brightest: mean luma of the face, 0..255.
+        most_text: largest fraction of the lower fifth that is strokes of static text.
+        most_camera: largest motion of the border in pixels a frame, at 512 pixels.
+        kept_without: fraction of clips without speech or hands that are kept, since networks must learn both.
+        blurred: fraction of least sharp clips that may be dropped, if they are `blurred_by` octaves below the median.
     """
 
     kind: Kind = "face"
