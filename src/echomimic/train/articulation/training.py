@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from echomimic.mesh.speech_to_face import BANDS, ArticulationNetwork, network_from
 from echomimic.mesh.speech_to_face import CHANNELS as SHIPPED
-from echomimic.train.articulation.augment import Random
+from echomimic.mesh.speech_to_face import ArticulationNetwork, network_from
 from echomimic.train.articulation.corpus import Example
+from echomimic.train.articulation.crops import random_crop
 from echomimic.train.articulation.labels import CHANNELS, CLASSES
 from echomimic.train.articulation.network import AHEAD, DILATIONS, Articulator
 from echomimic.types import Floats
@@ -30,7 +30,7 @@ _EDGE = 15
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings: `steps` of each cycle, each at half the learning `rate` of the one before; `crop` in frames at 100 Hz;
-    clean clips are drawn `clean_weight` times as often."""
+    clean clips are drawn `clean_weight` times as often; `tempo` and `noise` as in `random_crop`."""
 
     width: int = 128
     steps: tuple[int, ...] = (3500, 2000)
@@ -42,6 +42,8 @@ class TrainingConfig:
     closure: float = 1.5
     closed_weight: float = 2.0
     phones: float = 0.4
+    tempo: float = 0.3
+    noise: float = 0.22
     seed: int = 0
     start: Path | None = None
     """Weight file to start from, instead of random weights."""
@@ -162,33 +164,12 @@ def _batches(
     draw = np.random.default_rng([settings.seed, cycle] if cycle else settings.seed)
     weight = np.array([len(e.features) ** 0.5 * (settings.clean_weight if e.clean else 1.0) for e in examples])
     for _ in range(settings.steps[cycle]):
-        features, curves, closure, phones = [], [], [], []
-        for k in draw.choice(len(examples), settings.batch, p=weight / weight.sum()):
-            example = examples[k]
-            start = int(draw.integers(0, len(example.features) - settings.crop + 1))
-            taken = slice(start, start + settings.crop)
-            features.append(_augment(example.features[taken].astype(np.float32), draw).T)
-            heard = slice(start, start + settings.crop, 2)
-            curves.append(((example.labels.curves[heard] - mean) / spread).T)
-            closure.append(example.labels.closure[heard])
-            phones.append(example.labels.phones[heard])
-        yield _Batch(*(torch.from_numpy(np.stack(part)) for part in (features, curves, closure, phones)))
-
-
-def _augment(features: Floats, draw: Random) -> Floats:
-    """Features (T, 40) with bands shifted, a spectral tilt, noise and masked patches."""
-    at = np.clip(np.arange(BANDS) * draw.uniform(0.93, 1.08), 0, BANDS - 1)
-    low, high = at.astype(int), np.minimum(at.astype(int) + 1, BANDS - 1)
-    moved = features[:, low] * (1 - at + low) + features[:, high] * (at - low)
-    tilt = np.interp(np.arange(BANDS), np.linspace(0, BANDS - 1, 5), draw.standard_normal(5) * 0.25)
-    moved += tilt + draw.standard_normal(moved.shape) * 0.12
-    if draw.random() < 0.5:
-        first = int(draw.integers(0, BANDS - 6))
-        moved[:, first : first + int(draw.integers(1, 7))] = 0
-    if draw.random() < 0.3:
-        first = int(draw.integers(0, len(moved) - 12))
-        moved[first : first + int(draw.integers(2, 12))] = moved.mean(axis=0)
-    return moved.astype(np.float32)
+        chosen = draw.choice(len(examples), settings.batch, p=weight / weight.sum())
+        crops = [random_crop(examples[k], settings.crop, draw, settings.tempo, settings.noise) for k in chosen]
+        features, curves, closure, phones = (np.stack(part) for part in zip(*crops, strict=True))
+        curves = ((curves - mean) / spread).transpose(0, 2, 1)
+        arrays = (features.transpose(0, 2, 1), curves, closure, phones.astype(np.int64))
+        yield _Batch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
 
 
 def tensors_of(trained: Trained) -> dict[str, Floats]:
