@@ -17,6 +17,7 @@ NO_POSE = "none"
 POSES = "tensorrt_lite"
 """Folder in the host's input folder; `pose_dir` lists its sub-folders."""
 VAE = "stabilityai/sd-vae-ft-mse"
+MODES = ("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc")
 
 
 @dataclass(frozen=True)
@@ -32,120 +33,82 @@ class Slot:
     round: float | None = None
     choices: tuple[str, ...] = ()
     optional: bool = False
-    help: str = ""
+
+    @property
+    def help(self) -> str:
+        """What it does; empty for what needs no words."""
+        return _HELP.get(self.name, "")
 
 
 LOADER = (
-    Slot(
-        "vae",
-        "STRING",
-        VAE,
-        help="the published autoencoder, the only valid one; searched beside the checkpoints and in models/vae",
-    ),
-    Slot("denoising", "BOOLEAN", True, help="kept for saved workflows; no effect"),
-    Slot(
-        "infer_mode",
-        "COMBO",
-        "audio_drived",
-        choices=("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc"),
-        help="V1: what drives the face besides the voice; V2 follows a pose in every mode; "
-        "modes with acc are made for about 6 steps and cfg 1",
-    ),
-    Slot(
-        "draw_mouse",
-        "BOOLEAN",
-        False,
-        help="V1 with a pose_dir or video_images: the network sees the driver's mouth too",
-    ),
-    Slot(
-        "motion_sync",
-        "BOOLEAN",
-        False,
-        help="fit the driver's movements to the portrait's own face or body; off: only a face that is elsewhere",
-    ),
-    Slot("lowvram", "BOOLEAN", False, help="keep weights off the device between stages"),
-    Slot("version", "COMBO", "V2", choices=("V2", "V1"), help="V2 moves a half body with hands, V1 a head"),
+    Slot("vae", "STRING", VAE),
+    Slot("denoising", "BOOLEAN", True),
+    Slot("infer_mode", "COMBO", MODES[0], choices=MODES),
+    Slot("draw_mouse", "BOOLEAN", False),
+    Slot("motion_sync", "BOOLEAN", False),
+    Slot("lowvram", "BOOLEAN", False),
+    Slot("version", "COMBO", "V2", choices=("V2", "V1")),
 )
 LOADER_OUTPUTS = (("model", "MODEL_PIPE_E"), ("face_detector", "MODEL_FACE_E"), ("visualizer", "MODEL_VISUAL_E"))
-
-_SHAPE = "if width and height differ, V1 keeps the middle of its square, V2 the middle of the portrait"
-
 SAMPLER = (
     Slot("image", "IMAGE"),
     Slot("audio", "AUDIO"),
     Slot("model", "MODEL_PIPE_E"),
     Slot("face_detector", "MODEL_FACE_E"),
-    Slot(
-        "pose_dir",
-        "COMBO",
-        NO_POSE,
-        choices=(NO_POSE,),
-        help="a folder of input/tensorrt_lite to follow; none: video_images, else motion generated from the voice",
-    ),
-    Slot("seed", "INT", 0, 0, MAX_SEED, help="same inputs and seed: the same frames"),
-    Slot(
-        "cfg",
-        "FLOAT",
-        2.5,
-        0.0,
-        10.0,
-        0.1,
-        0.01,
-        help="classifier-free guidance scale; 1 or less disables it and halves the cost",
-    ),
-    Slot("steps", "INT", 30, 1, 100, help="denoising steps"),
-    Slot("fps", "INT", 25, 5, 100, help="frames a second"),
-    Slot("sample_rate", "INT", 16000, 8000, 48000, 1000, help="kept for saved workflows; the voice keeps its own rate"),
-    Slot(
-        "facemask_ratio",
-        "FLOAT",
-        0.1,
-        0.0,
-        1.0,
-        0.1,
-        0.01,
-        help="V1: reach of the mask that moves beyond the face's box on each side, in widths and heights of the box",
-    ),
-    Slot(
-        "facecrop_ratio",
-        "FLOAT",
-        0.8,
-        0.0,
-        1.0,
-        0.1,
-        0.01,
-        help="V1: reach of the square crop beyond the face's box on each side, in longer sides of the box; "
-        "1: the largest square of the picture, 0: one longer side",
-    ),
-    Slot("context_frames", "INT", 12, 0, 50, help="frames that are denoised together; the networks take 2 to 32"),
-    Slot("context_overlap", "INT", 3, 0, 10, help="frames that neighbouring windows share"),
-    Slot("length", "INT", 120, 50, 5000, 1, help="frames at most; the voice may be shorter"),
-    Slot("width", "INT", 512, 128, 1024, 64, help=_SHAPE),
-    Slot("height", "INT", 512, 128, 1024, 64, help=_SHAPE),
-    Slot("save_video", "BOOLEAN", False, help="write an .mp4 into the output folder too"),
-    Slot("visualizer", "MODEL_VISUAL_E", optional=True, help="no effect: infer_mode decides"),
-    Slot(
-        "video_images",
-        "IMAGE",
-        optional=True,
-        help="frames of a driving video, at fps frames a second; not used with a pose_dir",
-    ),
+    Slot("pose_dir", "COMBO", NO_POSE, choices=(NO_POSE,)),
+    Slot("seed", "INT", 0, 0, MAX_SEED),
+    Slot("cfg", "FLOAT", 2.5, 0.0, 10.0, 0.1, 0.01),
+    Slot("steps", "INT", 30, 1, 100),
+    Slot("fps", "INT", 25, 5, 100),
+    Slot("sample_rate", "INT", 16000, 8000, 48000, 1000),
+    Slot("facemask_ratio", "FLOAT", 0.1, 0.0, 1.0, 0.1, 0.01),
+    Slot("facecrop_ratio", "FLOAT", 0.8, 0.0, 1.0, 0.1, 0.01),
+    Slot("context_frames", "INT", 12, 0, 50),
+    Slot("context_overlap", "INT", 3, 0, 10),
+    Slot("length", "INT", 120, 50, 5000, 1),
+    Slot("width", "INT", 512, 128, 1024, 64),
+    Slot("height", "INT", 512, 128, 1024, 64),
+    Slot("save_video", "BOOLEAN", False),
+    Slot("visualizer", "MODEL_VISUAL_E", optional=True),
+    Slot("video_images", "IMAGE", optional=True),
 )
 SAMPLER_OUTPUTS = (("image", "IMAGE"), ("audio", "AUDIO"), ("frame_rate", "FLOAT"), ("video", "VIDEO"))
 """`video` is an addition; it comes last so that the others keep their positions."""
 
-PRESET_OF = {
-    ("V1", "audio_drived"): "v1",
-    ("V1", "audio_drived_acc"): "v1-acc",
-    ("V1", "pose_normal"): "v1-landmarks",
-    ("V1", "pose_acc"): "v1-landmarks-acc",
-    ("V2", "audio_drived"): "v2",
-    ("V2", "audio_drived_acc"): "v2-acc",
-    ("V2", "pose_normal"): "v2",
-    ("V2", "pose_acc"): "v2-acc",
+_SHAPE = "if width and height differ, V1 keeps the middle of its square, V2 the middle of the portrait"
+_HELP = {
+    "vae": "the published autoencoder, the only valid one; searched beside the checkpoints and in models/vae",
+    "denoising": "kept for saved workflows; no effect",
+    "infer_mode": "V1: what drives the face besides the voice; V2 follows a pose in every mode; "
+    "modes with acc are made for about 6 steps and cfg 1",
+    "draw_mouse": "V1 with a pose_dir or video_images: the network sees the driver's mouth too",
+    "motion_sync": "fit the driver's movements to the portrait's own face or body; off: only a face that is elsewhere",
+    "lowvram": "keep weights off the device between stages",
+    "version": "V2 moves a half body with hands, V1 a head",
+    "pose_dir": "a folder of input/tensorrt_lite to follow; none: video_images, else motion generated from the voice",
+    "seed": "same inputs and seed: the same frames",
+    "cfg": "classifier-free guidance scale; 1 or less disables it and halves the cost",
+    "steps": "denoising steps",
+    "fps": "frames a second",
+    "sample_rate": "kept for saved workflows; the voice keeps its own rate",
+    "facemask_ratio": "V1: reach of the mask that moves beyond the face's box on each side, in widths and heights of "
+    "the box",
+    "facecrop_ratio": "V1: reach of the square crop beyond the face's box on each side, in longer sides of the box; "
+    "1: the largest square of the picture, 0: one longer side",
+    "context_frames": "frames that are denoised together; the networks take 2 to 32",
+    "context_overlap": "frames that neighbouring windows share",
+    "length": "frames at most; the voice may be shorter",
+    "width": _SHAPE,
+    "height": _SHAPE,
+    "save_video": "write an .mp4 into the output folder too",
+    "visualizer": "no effect: infer_mode decides",
+    "video_images": "frames of a driving video, at fps frames a second; not used with a pose_dir",
 }
-
-
+"""Help of the inputs by name."""
+PRESET_OF = {
+    **dict(zip((("V1", mode) for mode in MODES), ("v1", "v1-acc", "v1-landmarks", "v1-landmarks-acc"), strict=True)),
+    **dict(zip((("V2", mode) for mode in MODES), ("v2", "v2-acc", "v2", "v2-acc"), strict=True)),
+}
 LATER_MODES = {"pose_normal_dwpose": "pose_normal", "pose_normal_sapiens": "pose_normal"}
 """Since December 2024: two ways to find a pose in a video; here there is one."""
 BUILT_IN_POSES = ("pose_01", "pose_02", "pose_03", "pose_04", "pose_fight", "pose_good", "pose_salute", "pose_ultraman")

@@ -62,66 +62,35 @@ _CONTEXT = "context_frames context_overlap"
 _DENOISING = f"cfg steps fps sample_rate facemask_ratio facecrop_ratio {_CONTEXT}"
 _SEED = "seed control_after_generate"
 _LATEST = "vae lora denoising infer_mode lowvram teacache_offload"
-
-LAYOUTS = (
-    Layout("Echo_LoadModel", "July 2024", _words("vae denoising use_pose")),
-    Layout("Echo_LoadModel", "17 July 2024", _words("vae denoising use_pose draw_mouse motion_sync")),
-    Layout("Echo_LoadModel", "17 July 2024", _words("vae denoising pose_mode draw_mouse motion_sync")),
-    Layout("Echo_LoadModel", "26 July 2024", _words("vae denoising infer_mode draw_mouse motion_sync")),
-    Layout("Echo_LoadModel", "August 2024", _words("vae denoising infer_mode draw_mouse motion_sync lowvram")),
-    Layout(
-        "Echo_LoadModel", "November 2024", _words("vae denoising infer_mode draw_mouse motion_sync lowvram version")
-    ),
-    Layout(
-        "Echo_LoadModel",
-        "12 August 2025",
-        _words("vae denoising infer_mode lowvram teacache_offload use_mmgp version"),
-    ),
-    Layout("Echo_LoadModel", "18 August 2025", _words(f"{_LATEST} use_mmgp version")),
-    Layout("Echo_LoadModel", "January 2026", _words(f"{_LATEST} block_offload use_mmgp version")),
-    Layout("Echo_Sampler", "14 July 2024", _words(f"audio seeds {_DENOISING} {_SIZE} save_video"), ("pipe", "-audio")),
-    Layout("Echo_Sampler", "15 July 2024", _words(f"seeds {_DENOISING} {_SIZE} save_video")),
-    Layout(
-        "Echo_Sampler",
-        "17 July 2024",
-        _words(f"video_files pose_dir seeds {_DENOISING} {_SIZE} audio_form_video save_video"),
-    ),
-    Layout(
-        "Echo_Sampler",
-        "26 July 2024",
-        _words(f"video_files pose_dir seeds {_DENOISING} crop_face {_SIZE} audio_form_video save_video"),
-    ),
-    Layout(
-        "Echo_Sampler",
-        "18 November 2024",
-        _words(f"pose_dir seeds {_DENOISING} {_SIZE} save_video"),
-        ("model", "audio"),
-    ),
-    Layout("Echo_Sampler", "22 November 2024", _words(f"pose_dir {_SEED} {_DENOISING} {_SIZE} save_video")),
-    Layout("Echo_Sampler", "August 2025", _words(f"{_SEED} cfg steps sample_rate {_CONTEXT} save_video"), ("emb",)),
-    Layout(
-        "Echo_Predata",
-        "August 2025",
-        _words(
-            "prompt negative_prompt pose_dir width height fps facemask_ratio facecrop_ratio length "
-            "partial_video_length draw_mouse motion_sync_"
-        ),
-    ),
-    Layout(
-        "Echo_Upscaleloader",
-        "October 2024",
-        _words("realesrgan face_detection_model bg_upsampler face_upsample has_aligned bg_tile upscale"),
-    ),
-    Layout(
-        "Echo_VideoUpscale",
-        "October 2024",
-        _words("video_path fidelity_weight only_center_face draw_box save_video"),
-    ),
-    Layout(
-        "Echo_VideoUpscale",
-        "October 2024",
-        _words("video_path fidelity_weight only_center_face draw_box save_video frame_rate path"),
-    ),
+_FIRST = "vae denoising infer_mode draw_mouse motion_sync"
+_PREDATA = "prompt negative_prompt pose_dir width height fps facemask_ratio facecrop_ratio length"
+_UPSCALER = "realesrgan face_detection_model bg_upsampler face_upsample has_aligned"
+_UPSCALE = "video_path fidelity_weight only_center_face draw_box save_video"
+_TABLE = f"""
+Echo_LoadModel | July 2024 | vae denoising use_pose |
+Echo_LoadModel | 17 July 2024 | vae denoising use_pose draw_mouse motion_sync |
+Echo_LoadModel | 17 July 2024 | vae denoising pose_mode draw_mouse motion_sync |
+Echo_LoadModel | 26 July 2024 | {_FIRST} |
+Echo_LoadModel | August 2024 | {_FIRST} lowvram |
+Echo_LoadModel | November 2024 | {_FIRST} lowvram version |
+Echo_LoadModel | 12 August 2025 | vae denoising infer_mode lowvram teacache_offload use_mmgp version |
+Echo_LoadModel | 18 August 2025 | {_LATEST} use_mmgp version |
+Echo_LoadModel | January 2026 | {_LATEST} block_offload use_mmgp version |
+Echo_Sampler | 14 July 2024 | audio seeds {_DENOISING} {_SIZE} save_video | pipe -audio
+Echo_Sampler | 15 July 2024 | seeds {_DENOISING} {_SIZE} save_video |
+Echo_Sampler | 17 July 2024 | video_files pose_dir seeds {_DENOISING} {_SIZE} audio_form_video save_video |
+Echo_Sampler | 26 July 2024 | video_files pose_dir seeds {_DENOISING} crop_face {_SIZE} audio_form_video save_video |
+Echo_Sampler | 18 November 2024 | pose_dir seeds {_DENOISING} {_SIZE} save_video | model audio
+Echo_Sampler | 22 November 2024 | pose_dir {_SEED} {_DENOISING} {_SIZE} save_video |
+Echo_Sampler | August 2025 | {_SEED} cfg steps sample_rate {_CONTEXT} save_video | emb
+Echo_Predata | August 2025 | {_PREDATA} partial_video_length draw_mouse motion_sync_ |
+Echo_Upscaleloader | October 2024 | {_UPSCALER} bg_tile upscale |
+Echo_VideoUpscale | October 2024 | {_UPSCALE} |
+Echo_VideoUpscale | October 2024 | {_UPSCALE} frame_rate path |
+"""
+LAYOUTS = tuple(
+    Layout(node.strip(), since.strip(), _words(widgets), _words(links))
+    for node, since, widgets, links in (line.split("|") for line in _TABLE.strip().splitlines())
 )
 NODES = frozenset(layout.node for layout in LAYOUTS)
 WIDGETS = frozenset(name for layout in LAYOUTS for name in layout.widgets)
