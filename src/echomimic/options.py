@@ -16,153 +16,92 @@ from echomimic.notes import note
 GROUPS = {"picture": "Picture and length", "motion": "Motion", "diffusion": "Diffusion", "machine": "Machine"}
 
 
-def _option(
-    group: str,
-    help: str,  # noqa: A002 - the word that every front end uses
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    step: float | None = None,
-) -> Any:
-    """The metadata of one option: its group, one sentence of help, its range and the step of a slider."""
-    return Field(description=help, ge=low, le=high, json_schema_extra={"group": group, "step": step})
+def _option(default: object, group: str, text: str, *scale: float) -> Any:
+    """One option: its default, its group and one sentence of help; of a number its range and the step of a slider."""
+    low, high, step = scale or (None, None, None)
+    extra: dict[str, Any] = {"group": group, "step": step}
+    return Field(default=default, description=text, ge=low, le=high, json_schema_extra=extra)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Options:
     """The options of a render. A preset has its own defaults, which values of the user replace. Raises OptionError."""
 
-    size: Annotated[
-        int | None,
-        _option(
-            "picture",
-            "longer side of the video in pixels (framing 'crop' or a diffusion preset: the square's side); "
-            "default: the picture's own, at most 1024",
-            low=64,
-            high=4096,
-            step=8,
-        ),
-    ] = None
-    fps: Annotated[float, _option("picture", "frames a second", low=1, high=120, step=1)] = 25.0
-    frames: Annotated[
-        int,
-        _option("picture", "number of frames to render; 0 covers the whole voice", low=0, high=10_000_000, step=1),
-    ] = 0
-    framing: Annotated[
-        Literal["full", "crop"],
-        _option("picture", "'full' keeps the whole picture, 'crop' gives a square around the head"),
-    ] = "full"
-    face: Annotated[
-        int | None,
-        _option(
-            "picture",
-            "which face, counted from the left, starting at 1; default: the largest",
-            low=1,
-            high=99,
-            step=1,
-        ),
-    ] = None
-    face_box: Annotated[
-        tuple[float, float, float, float] | None,
-        _option("picture", "where the face is, x,y,w,h in pixels of the picture, if it is not found automatically"),
-    ] = None
-    crop_margin: Annotated[
-        float, _option("picture", "margin around the face of a crop, in face sizes", low=0, high=3, step=0.05)
-    ] = 0.5
-    mark: Annotated[
-        bool, _option("picture", "put an imperceptible mark into the frames, which says that they are AI-generated")
-    ] = True
-    seed: Annotated[int, _option("motion", "same inputs and seed: the same frames", low=0, high=2**31 - 1, step=1)] = 0
-    motion_strength: Annotated[
-        float,
-        _option("motion", "how much the head and brows move; 0 holds them still", low=0, high=2, step=0.05),
-    ] = 1.0
-    mouth_strength: Annotated[float, _option("motion", "how wide the mouth moves", low=0, high=2, step=0.05)] = 1.0
-    blink_rate: Annotated[float, _option("motion", "blinks a minute; 0 for none", low=0, high=60, step=1)] = 16.0
-    still_background: Annotated[bool, _option("motion", "keep the background still while the head moves")] = True
-    steps: Annotated[int, _option("diffusion", "denoising steps", low=1, high=1000, step=1)] = 30
-    guidance_scale: Annotated[
-        float,
-        _option(
-            "diffusion",
-            "classifier-free guidance scale; 1 or less disables it and halves the cost",
-            low=0,
-            high=30,
-            step=0.1,
-        ),
-    ] = 2.5
-    context_frames: Annotated[
-        int, _option("diffusion", "frames in a context window, which are denoised together", low=2, high=32, step=1)
-    ] = 12
-    context_overlap: Annotated[
-        int, _option("diffusion", "frames that neighbouring context windows share", low=0, high=31, step=1)
-    ] = 3
-    context_batch: Annotated[
-        int,
-        _option(
-            "diffusion",
-            "windows in one call of the network; more is faster and takes more memory",
-            low=1,
-            high=64,
-            step=1,
-        ),
-    ] = 1
-    sampler: Annotated[Literal["ddim", "dpm++", "unipc"], _option("diffusion", "how noise is removed")] = "ddim"
-    windows: Annotated[
-        Literal["open", "closed"],
-        _option("diffusion", "'closed' joins the last frame to the first, for loops; 'open' does not"),
-    ] = "open"
-    motion_end: Annotated[
-        Literal["loop", "hold", "stop"],
-        _option(
-            "motion",
-            "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop",
-        ),
-    ] = "loop"
-    mask_margin: Annotated[
-        float,
-        _option(
-            "diffusion",
-            "margin around the face of the mask that conditions 'v1', in face sizes",
-            low=0,
-            high=3,
-            step=0.05,
-        ),
-    ] = 0.1
-    exact: Annotated[bool, _option("diffusion", "reproduce the published pipelines, including their faults")] = False
-    cache: Annotated[
-        int,
-        _option(
-            "diffusion",
-            "compute the inner layers of the network only in every Nth step: faster, less exact; 1 is off",
-            low=1,
-            high=10,
-            step=1,
-        ),
-    ] = 1
-    cache_schedule: Annotated[
-        Literal["uniform", "quadratic"],
-        _option(
-            "diffusion", "with cache, which steps compute all layers: evenly spaced, or denser around the first third"
-        ),
-    ] = "uniform"
-    guidance_batch: Annotated[
-        bool,
-        _option("diffusion", "both halves of guidance in one call of the network, which takes more memory"),
-    ] = False
-    device: Annotated[str, _option("machine", "auto, cpu, cuda, cuda:1, mps or xpu")] = "auto"
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], _option("machine", "number format of the network")
-    ] = "auto"
-    offload: Annotated[bool, _option("machine", "keep weights off the device between stages: slower, less memory")] = (
-        False
+    size: int | None = _option(
+        None,
+        "picture",
+        "longer side of the video in pixels (framing 'crop' or a diffusion preset: the square's side); "
+        "default: the picture's own, at most 1024",
+        64,
+        4096,
+        8,
     )
-    compile: Annotated[bool, _option("machine", "compile the network: slow to start, faster for many clips")] = False
-    quantize: Annotated[
-        Literal["none", "int8"],
-        _option("machine", "'int8' keeps weights of linear layers in int8: less memory, less exact; needs torchao"),
-    ] = "none"
-    workers: Annotated[int, _option("machine", "threads that render; 0 uses one per core", low=0, high=64, step=1)] = 0
+    fps: float = _option(25.0, "picture", "frames a second", 1, 120, 1)
+    frames: int = _option(0, "picture", "number of frames to render; 0 covers the whole voice", 0, 10_000_000, 1)
+    framing: Literal["full", "crop"] = _option(
+        "full", "picture", "'full' keeps the whole picture, 'crop' gives a square around the head"
+    )
+    face: int | None = _option(
+        None, "picture", "which face, counted from the left, starting at 1; default: the largest", 1, 99, 1
+    )
+    face_box: tuple[float, float, float, float] | None = _option(
+        None, "picture", "where the face is, x,y,w,h in pixels of the picture, if it is not found automatically"
+    )
+    crop_margin: float = _option(0.5, "picture", "margin around the face of a crop, in face sizes", 0, 3, 0.05)
+    mark: bool = _option(
+        True, "picture", "put an imperceptible mark into the frames, which says that they are AI-generated"
+    )
+    seed: int = _option(0, "motion", "same inputs and seed: the same frames", 0, 2**31 - 1, 1)
+    motion_strength: float = _option(1.0, "motion", "how much the head and brows move; 0 holds them still", 0, 2, 0.05)
+    mouth_strength: float = _option(1.0, "motion", "how wide the mouth moves", 0, 2, 0.05)
+    blink_rate: float = _option(16.0, "motion", "blinks a minute; 0 for none", 0, 60, 1)
+    still_background: bool = _option(True, "motion", "keep the background still while the head moves")
+    steps: int = _option(30, "diffusion", "denoising steps", 1, 1000, 1)
+    guidance_scale: float = _option(
+        2.5, "diffusion", "classifier-free guidance scale; 1 or less disables it and halves the cost", 0, 30, 0.1
+    )
+    context_frames: int = _option(12, "diffusion", "frames in a context window, which are denoised together", 2, 32, 1)
+    context_overlap: int = _option(3, "diffusion", "frames that neighbouring context windows share", 0, 31, 1)
+    context_batch: int = _option(
+        1, "diffusion", "windows in one call of the network; more is faster and takes more memory", 1, 64, 1
+    )
+    sampler: Literal["ddim", "dpm++", "unipc"] = _option("ddim", "diffusion", "how noise is removed")
+    windows: Literal["open", "closed"] = _option(
+        "open", "diffusion", "'closed' joins the last frame to the first, for loops; 'open' does not"
+    )
+    motion_end: Literal["loop", "hold", "stop"] = _option(
+        "loop", "motion", "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop"
+    )
+    mask_margin: float = _option(
+        0.1, "diffusion", "margin around the face of the mask that conditions 'v1', in face sizes", 0, 3, 0.05
+    )
+    exact: bool = _option(False, "diffusion", "reproduce the published pipelines, including their faults")
+    cache: int = _option(
+        1,
+        "diffusion",
+        "compute the inner layers of the network only in every Nth step: faster, less exact; 1 is off",
+        1,
+        10,
+        1,
+    )
+    cache_schedule: Literal["uniform", "quadratic"] = _option(
+        "uniform",
+        "diffusion",
+        "with cache, which steps compute all layers: evenly spaced, or denser around the first third",
+    )
+    guidance_batch: bool = _option(
+        False, "diffusion", "both halves of guidance in one call of the network, which takes more memory"
+    )
+    device: str = _option("auto", "machine", "auto, cpu, cuda, cuda:1, mps or xpu")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
+        "auto", "machine", "number format of the network"
+    )
+    offload: bool = _option(False, "machine", "keep weights off the device between stages: slower, less memory")
+    compile: bool = _option(False, "machine", "compile the network: slow to start, faster for many clips")
+    quantize: Literal["none", "int8"] = _option(
+        "none", "machine", "'int8' keeps weights of linear layers in int8: less memory, less exact; needs torchao"
+    )
+    workers: int = _option(0, "machine", "threads that render; 0 uses one per core", 0, 64, 1)
 
     @model_validator(mode="wrap")
     @classmethod
