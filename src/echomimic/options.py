@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from fractions import Fraction
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -143,14 +143,14 @@ class Options:
 class WorkOptions:
     """How a render uses the work folder beside its output. These options do not change what is rendered."""
 
-    keep: Annotated[
-        bool, Field(description="keep the finished parts of the video beside it, to render a span again")
-    ] = False
-    resume: Annotated[bool, Field(description="only resume an interrupted render; refuse to start over")] = False
-    start: Annotated[
-        float | None, Field(description="render only a span of a video with kept work again, from this second on")
-    ] = None
-    end: Annotated[float | None, Field(description="up to this second")] = None
+    keep: bool = Field(
+        default=False, description="keep the finished parts of the video beside it, to render a span again"
+    )
+    resume: bool = Field(default=False, description="only resume an interrupted render; refuse to start over")
+    start: float | None = Field(
+        default=None, description="render only a span of a video with kept work again, from this second on"
+    )
+    end: float | None = Field(default=None, description="up to this second")
 
     @property
     def is_span(self) -> bool:

@@ -16,7 +16,10 @@ import numpy as np
 from echomimic import motion
 from echomimic.diffusion.condition_images import draw_motion
 from echomimic.editing.handles import Handle, find_handles
-from echomimic.editing.history import EditHistory, Step, curves_of, edit_motion
+from echomimic.editing.history import EditHistory as EditHistory
+from echomimic.editing.history import Step
+from echomimic.editing.history import curves_of as curves_of
+from echomimic.editing.history import edit_motion as edit_motion
 from echomimic.editing.views import PortraitView
 from echomimic.errors import FaceError
 from echomimic.landmarks.body import Body, find_body
@@ -36,17 +39,6 @@ from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture, Portrait, PoseTrack, Progress, Speech
 
 Kind = Literal["face", "hands"]
-__all__ = [
-    "EditHistory",
-    "EditingSession",
-    "FaceEditor",
-    "HandsEditor",
-    "Kind",
-    "curves_of",
-    "edit_motion",
-    "visible_body",
-    "voice_peaks",
-]
 CLOSED = 0.5
 """Closure from which lips count as closed."""
 _MOST_THREADS = 4

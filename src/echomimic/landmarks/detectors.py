@@ -19,31 +19,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from echomimic.landmarks.networks.body import BodyLandmarks, Holistic
-from echomimic.landmarks.networks.detection import (
-    FACE_FULL_RANGE,
-    FACE_SHORT_RANGE,
-    Box,
-    Detection,
-    selfie_mask,
-)
+from echomimic.landmarks.networks.body import BodyLandmarks as BodyLandmarks
+from echomimic.landmarks.networks.body import Holistic
+from echomimic.landmarks.networks.detection import FACE_FULL_RANGE, FACE_SHORT_RANGE
+from echomimic.landmarks.networks.detection import Box as Box
+from echomimic.landmarks.networks.detection import Detection as Detection
+from echomimic.landmarks.networks.detection import selfie_mask as selfie_mask
 from echomimic.landmarks.networks.face_mesh import FaceMesh
-from echomimic.landmarks.networks.hands import HandLandmarks, find_hands
-from echomimic.landmarks.networks.runtime import release_networks
+from echomimic.landmarks.networks.hands import HandLandmarks as HandLandmarks
+from echomimic.landmarks.networks.hands import find_hands
+from echomimic.landmarks.networks.runtime import release_networks as release_networks
 from echomimic.types import Floats, Picture
-
-__all__ = [
-    "BodyLandmarks",
-    "Box",
-    "Detection",
-    "HandLandmarks",
-    "body_landmarker",
-    "detect_faces",
-    "face_landmarker",
-    "hand_landmarker",
-    "release_networks",
-    "selfie_mask",
-]
 
 
 def detect_faces(pixels: Picture, *, full_range: bool = False, confidence: float = 0.5) -> list[Detection]:

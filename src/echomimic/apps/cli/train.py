@@ -179,7 +179,7 @@ def reader(
 ) -> None:
     """Train the pose reader of V2's loss: a small network that draws the pose of a picture (phase_loss.reader)."""
     with reporting(False) as reporter:
-        from echomimic.train.diffusion.reader import make_reader, open_half_bodies
+        from echomimic.train.diffusion.reader import PosePairs, open_half_bodies, save_reader, train_reader
         from echomimic.train.diffusion.run import check_rights
 
         clips, losses = open_half_bodies(data), list[float]()
@@ -190,7 +190,9 @@ def reader(
             losses.append(loss)
             reporter.progress(step, steps)
 
-        make_reader(clips, output, steps, batch=batch, seed=seed, device=device, report=report)
+        pairs = PosePairs(clips, seed)
+        made = train_reader(pairs, steps, batch=batch, seed=seed, device=device, report=report)
+        save_reader(made, output)
         last = losses[-100:]
         print_line(f"{output}: mean squared error {sum(last) / len(last):.5f} over the last {len(last)} steps")
 

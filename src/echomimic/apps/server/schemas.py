@@ -22,19 +22,16 @@ from echomimic.apps.jobs.worker import public_text
 from echomimic.errors import EchoMimicError, InputError
 
 MEDIA_TYPE = "application/problem+json"
-_STATUS = {
-    "unknown_job": 404,
-    "session_gone": 404,
-    "already_ended": 409,
-    "idempotency_key_reused": 409,
-    "weights_missing": 409,
-    "package_missing": 409,
-    "deleted": 410,
-    "upload_too_large": 413,
-    "queue_full": 429,
-    "worker_start_failed": 503,
-    "no_space": 507,
+_CODES = {
+    404: ("unknown_job", "session_gone"),
+    409: ("already_ended", "idempotency_key_reused", "weights_missing", "package_missing"),
+    410: ("deleted",),
+    413: ("upload_too_large",),
+    429: ("queue_full",),
+    503: ("worker_start_failed",),
+    507: ("no_space",),
 }
+_STATUS = {code: status for status, codes in _CODES.items() for code in codes}
 
 
 class Problem(HTTPException):

@@ -94,20 +94,20 @@ def train_reader(
     batch: int = 8,
     rate: float = 1e-3,
     seed: int = 0,
-    device: torch.device | None = None,
+    device: str = "cpu",
     widths: tuple[int, ...] = WIDTHS,
     side: int = SIDE,
     report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> PoseReader:
-    """Train a reader from scratch with Adam, a cosine rate and the mean squared error of the maps."""
-    device = device or torch.device("cpu")
+    """Train a reader from scratch with Adam, a cosine rate and the mean squared error of maps. Raises OptionError."""
+    place = choose_device(device)
     torch.manual_seed(seed)
-    reader = PoseReader(widths, side).to(device).train()
+    reader = PoseReader(widths, side).to(place).train()
     optimizer = torch.optim.Adam(reader.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step, (pictures, maps) in enumerate(_batches(samples, steps, batch), 1):
-        wanted = resized(maps.to(device), side)
-        loss = F.mse_loss(reader(pictures.to(device)), wanted)
+        wanted = resized(maps.to(place), side)
+        loss = F.mse_loss(reader(pictures.to(place)), wanted)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -171,35 +171,6 @@ def half_body_settings(folder: Path) -> TrainSettings:
     """Settings that fit the clips of a data set of half bodies."""
     size = max(read_manifest(folder, "half")[0].size)
     return make_settings({"data": {"path": str(folder), "size": size, "frames": 1}, "model": {"variant": "hands"}})
-
-
-def make_reader(
-    clips: Clips,
-    output: Path,
-    steps: int = 5_000,
-    *,
-    batch: int = 8,
-    rate: float = 1e-3,
-    seed: int = 0,
-    device: str = "auto",
-    widths: tuple[int, ...] = WIDTHS,
-    side: int = SIDE,
-    report: Callable[[int, float], None] = lambda step, loss: None,
-) -> PoseReader:
-    """Train a pose reader on half bodies and write it to `output`. Raises OutputError, OptionError."""
-    reader = train_reader(
-        PosePairs(clips, seed, side),
-        steps,
-        batch=batch,
-        rate=rate,
-        seed=seed,
-        device=choose_device(device),
-        widths=widths,
-        side=side,
-        report=report,
-    )
-    save_reader(reader, output)
-    return reader
 
 
 def measure_headshots(clips: Clips) -> HeadshotSettings:
