@@ -26,7 +26,7 @@ if find_spec("hypothesis"):
     )
     settings.load_profile("tests")
 
-pytest_plugins = ("helpers.web_browser", "helpers.small_networks")
+pytest_plugins = ("helpers.small_networks",)
 
 
 def shared_folder() -> Path | None:

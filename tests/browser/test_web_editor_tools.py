@@ -1,5 +1,6 @@
 """The editor's tools in a real browser: layers, expressions, blocks, words, points in groups, touch, what is kept."""
 
+from collections.abc import Callable
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -194,8 +195,8 @@ def test_the_lips_the_words_and_the_face_in_the_picture(tab: Tab) -> None:
     count(tab, before)
 
 
-def test_touch_zooms_and_shows_points_on_a_phone(browser: Any, web_server: str) -> None:
-    tab = Tab(browser, web_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def test_touch_zooms_and_shows_points_on_a_phone(open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = open_editor(tab)
     page.tap("#example")
     page.wait_for_selector(".key")
@@ -214,14 +215,12 @@ def test_touch_zooms_and_shows_points_on_a_phone(browser: Any, web_server: str) 
     )
     assert page.get_attribute(".key:last-child", "aria-label") != first
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    tab.context.close()
 
 
-def test_the_render_button_is_seen_on_a_small_laptop(browser: Any, web_server: str) -> None:
-    tab = Tab(browser, web_server, viewport={"width": 1366, "height": 768})
+def test_the_render_button_is_seen_on_a_small_laptop(tab: Tab) -> None:
+    tab.page.set_viewport_size({"width": 1366, "height": 768})
     page = open_editor(tab)
     page.click("#example")
     page.wait_for_selector("#frame[data-shown]")
     box = page.locator("#render").bounding_box()
     assert box["y"] + box["height"] <= 768
-    tab.context.close()

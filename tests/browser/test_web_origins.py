@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, FLAGS, Tab, delete_jobs, jobs_of, running_server
+from helpers.rest_server import serving
+from helpers.web_browser import CHROMIUM, Tab, jobs_of
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 READ = """async (address) => {
@@ -50,59 +51,40 @@ def other_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def public_server() -> Iterator[str]:
-    """A server that listens on every address of the machine and is called 'talking.test'."""
-    with running_server("--host", "0.0.0.0", "--no-key", "--allow-host", "talking.test") as address:
-        yield address.replace("0.0.0.0", "127.0.0.1")
+def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the settings of one that listens on every address of the machine, and is called 'talking.test'."""
+    public: dict[str, Any] = {"host": "0.0.0.0", "no_key": True, "allow_host": ("talking.test",)}
+    with serving(tmp_path_factory.mktemp("public"), **public) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="module")
-def resolving_browser(public_server: str) -> Iterator[Any]:
-    """A browser for which two names point at this machine, as an attacker's DNS server can arrange."""
-    from playwright.sync_api import sync_playwright
-
-    rules = "--host-resolver-rules=MAP evil.test 127.0.0.1,MAP talking.test 127.0.0.1"
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])
-        yield browser
-        browser.close()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.test"])
-def test_a_page_of_another_origin_can_neither_read_nor_send(
-    resolving_browser: Any, public_server: str, other_port: int, host: str
-) -> None:
-    tab = Tab(resolving_browser, public_server)
+def test_a_page_of_another_origin_can_neither_read_nor_send(tab: Tab, web_server: str, other_port: int) -> None:
     page = tab.context.new_page()
-    page.goto(f"http://{host}:{other_port}/")
-    for path in ("/v1/animations", "/ui/config", "/editor/sessions/none", "/metrics"):
-        assert page.evaluate(READ, public_server + path) == "blocked"
-    page.evaluate(SEND, f"{public_server}/v1/animations")  # it would become a job
-    assert jobs_of(public_server) == []
+    for host in ("127.0.0.1", "localhost", "evil.test"):
+        page.goto(f"http://{host}:{other_port}/")
+        for path in ("/v1/animations", "/ui/config", "/editor/sessions/none", "/metrics"):
+            assert page.evaluate(READ, web_server + path) == "blocked", (host, path)
+        page.evaluate(SEND, f"{web_server}/v1/animations")  # it would become a job
+        assert jobs_of(web_server) == [], host
     home = tab.open("/")
-    home.evaluate(SEND, f"{public_server}/v1/animations")
-    assert len(jobs_of(public_server)) == 1  # as it does from the page itself
-    delete_jobs(public_server)
-    tab.context.close()
+    home.evaluate(SEND, f"{web_server}/v1/animations")
+    assert len(jobs_of(web_server)) == 1  # as it does from the page itself
 
 
-def test_a_name_that_was_bound_to_this_machine_is_refused(resolving_browser: Any, public_server: str) -> None:
+def test_a_name_that_was_bound_to_this_machine_is_refused(tab: Tab, web_server: str) -> None:
     """DNS rebinding: the page is of the same origin for the browser, but the Host header names the attacker's site."""
-    port = public_server.rsplit(":", 1)[1]
-    tab = Tab(resolving_browser, public_server)
+    port = web_server.rsplit(":", 1)[1]
     page = tab.context.new_page()
     assert page.goto(f"http://evil.test:{port}/").status == 421
     assert page.evaluate(READ, f"http://evil.test:{port}/v1/animations") == "refused 421"
     assert page.goto(f"http://talking.test:{port}/").status == 200
     page.wait_for_selector("#generate")
     assert page.evaluate(READ, f"http://talking.test:{port}/v1/animations").startswith("{")
-    tab.context.close()
 
 
 def test_another_site_can_neither_frame_the_page_nor_load_its_pictures(
-    resolving_browser: Any, public_server: str, other_port: int
+    tab: Tab, web_server: str, other_port: int
 ) -> None:
-    tab = Tab(resolving_browser, public_server)
     page = tab.context.new_page()
     page.goto(f"http://localhost:{other_port}/")
     shown = page.evaluate(
@@ -111,10 +93,9 @@ def test_another_site_can_neither_frame_the_page_nor_load_its_pictures(
             image.src = address + '/ui/example/portrait'
             return image.decode().then(() => 'shown', () => 'refused')
         }""",
-        public_server,
+        web_server,
     )
     assert shown == "refused"
-    headers = tab.page.goto(public_server).headers
+    headers = tab.page.goto(web_server).headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "access-control-allow-origin" not in headers
-    tab.context.close()

@@ -1,7 +1,7 @@
 """The page in a real browser: upload, generate, play, queue, cancel, bad input, reload, a server that dies."""
 
 import re
-import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,13 @@ from conftest import write_wav
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
-from helpers.web_browser import CHROMIUM, PICTURES, Tab, WebServer, delete_jobs, take_picture
+from echomimic.apps.jobs.request import WORKER_COMMAND
+from helpers.rest_server import free_port, kill, serving, start
+from helpers.rest_worker import HOLD
+from helpers.web_browser import CHROMIUM, PICTURES, Tab, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 PLAYS = "document.querySelector('#jobs video')?.getVideoPlaybackQuality().totalVideoFrames > 1"
-
-
-@pytest.fixture(scope="module")
-def long_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Minutes that take a while to render, in less than 5 MB."""
-    time = np.arange(8_000 * 200) / 8_000
-    voice = 0.3 * np.sin(700 * time) * np.sin(9 * time)
-    return write_wav(tmp_path_factory.mktemp("long") / "long.wav", voice, 8_000)
-
-
-@pytest.fixture(autouse=True)
-def empty_gallery(web_server: str) -> None:
-    """The tests share a server: each begins without the videos of others."""
-    delete_jobs(web_server)
 
 
 def open_page(tab: Tab, path: str = "/") -> Any:
@@ -45,7 +34,8 @@ def drop(page: Any, portrait: Path, voice: Path) -> None:
     page.wait_for_selector("#voice audio")
 
 
-def test_the_first_visit_is_small_and_asks_only_this_server(tab: Tab) -> None:
+def test_the_first_visit_is_small_and_asks_only_this_server(open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
     sizes: dict[str, int] = {}  # by address: the list of jobs is asked for again and again
     tab.page.on("response", lambda answer: sizes.update({answer.url: len(answer.body())}))
     page = open_page(tab)
@@ -92,8 +82,8 @@ def test_the_example_plays(tab: Tab) -> None:
         take_picture(page, "web-page.png")
 
 
-def test_chinese_is_complete(browser: Any, web_server: str, tmp_path: Path, head_file: Path, voice_file: Path) -> None:
-    tab = Tab(browser, web_server, "zh-CN")
+def test_chinese_is_complete(open_tab: Callable[..., Tab], tmp_path: Path, head_file: Path, voice_file: Path) -> None:
+    tab = open_tab("zh-CN")
     tab.use_small_example(head_file, voice_file)
     page = open_page(tab)
     assert page.get_attribute("html", "lang") == "zh-Hans"
@@ -119,8 +109,6 @@ def test_chinese_is_complete(browser: Any, web_server: str, tmp_path: Path, head
     page.click("#language")
     page.wait_for_selector("#generate >> text=Generate")
     page.wait_for_selector("#portrait .crop img")  # the files are still there
-    assert tab.faults == []
-    tab.context.close()
 
 
 def test_the_keyboard_and_the_clipboard_fill_the_inputs(tab: Tab, head_file: Path, voice_file: Path) -> None:
@@ -170,9 +158,22 @@ def test_a_click_chooses_the_face(tab: Tab, portrait_file: Path, voice_file: Pat
     assert page.evaluate("document.querySelector('.shown').getBoundingClientRect().width") < 250
 
 
-def test_progress_reload_a_queue_and_cancel(tab: Tab, browser: Any, portrait_file: Path, long_voice: Path) -> None:
+@pytest.fixture(scope="module")
+def held_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose engine renders half of the frames of a job with the seed HOLD, and waits; pictures show a face."""
+    worker = {"worker_command": WORKER_COMMAND} if PICTURES else {}
+    with serving(tmp_path_factory.mktemp("held"), **worker) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def test_progress_reload_a_queue_and_cancel(
+    held_server: str, tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    tab.address = held_server
     page = open_page(tab)
-    drop(page, portrait_file, long_voice)
+    drop(page, portrait_file, write_wav(tmp_path / "long.wav", np.zeros(200 * 16_000)) if PICTURES else voice_file)
+    page.click("#advanced summary")
+    page.fill("#seed", str(HOLD))
     page.click("#generate")
     page.wait_for_selector("#jobs img[src^='data:image/jpeg']")
     page.wait_for_selector("#jobs >> text=/frames, .* a second, .* s left/")
@@ -263,37 +264,36 @@ def test_options_are_sent_as_shown(tab: Tab, head_file: Path, voice_file: Path) 
     page.wait_for_selector("#jobs >> text=25 frames, 1.00 s, 256 × 256")
 
 
-def test_a_server_that_dies_in_mid_render_and_comes_back(browser: Any, portrait_file: Path, long_voice: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    server = WebServer(port=port)
-    tab = Tab(browser, server.address)
-    page = open_page(tab)
-    drop(page, portrait_file, long_voice)
-    page.click("#advanced summary")
-    page.fill("#seed", "12")
-    page.click("#generate")
-    page.wait_for_selector("#jobs progress[value]")
-    page.wait_for_selector("#jobs >> text=a second")
-    server.kill()
-    page.wait_for_selector("#offline >> text=The server does not answer")
-    assert page.is_enabled("#generate")
-    server = WebServer(port=port)
+def test_a_server_that_dies_in_mid_render_and_comes_back(
+    open_tab: Callable[..., Tab], head_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
+    port, tab = free_port(), open_tab()
+    tab.address = f"http://127.0.0.1:{port}"
+    server = start(tmp_path / "first", port)
     try:
+        page = open_page(tab)
+        drop(page, head_file, voice_file)
+        page.click("#advanced summary")
+        page.fill("#seed", str(HOLD))
+        page.click("#generate")
+        page.wait_for_selector("#jobs progress[value]")
+        page.wait_for_selector("#jobs >> text=a second")
+        kill(server)
+        page.wait_for_selector("#offline >> text=The server does not answer")
+        assert page.is_enabled("#generate")
+        server = start(tmp_path / "second", port)
         page.wait_for_selector("#offline", state="hidden")
         page.wait_for_selector("#jobs >> text=/frames, .* a second/")  # it was sent again
         assert page.locator("#jobs li").count() == 1
-        assert page.input_value("#seed") == "12"
-        assert tab.faults == []
+        assert page.input_value("#seed") == str(HOLD)
     finally:
-        tab.context.close()
-        server.stop()
+        kill(server)
 
 
 def test_a_phone_shows_everything_in_one_column(
-    browser: Any, web_server: str, head_file: Path, voice_file: Path
+    open_tab: Callable[..., Tab], head_file: Path, voice_file: Path
 ) -> None:
-    tab = Tab(browser, web_server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    tab = open_tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     tab.use_small_example(head_file, voice_file)
     page = open_page(tab)
     page.tap("#example")
@@ -303,5 +303,3 @@ def test_a_phone_shows_everything_in_one_column(
         each.tap()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     take_picture(page, "web-phone.png", full_page=True)
-    assert tab.faults == []
-    tab.context.close()

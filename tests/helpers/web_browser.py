@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import pytest
-
 from helpers.waiting import PATIENCE
 
 CHROMIUM = os.environ.get("ECHOMIMIC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -29,6 +27,21 @@ FLAGS = [
 
 PICTURES = Path(os.environ["ECHOMIMIC_PICTURES"]) if "ECHOMIMIC_PICTURES" in os.environ else None
 """The folder for screenshots: docs/images renews those of the documentation."""
+
+SIZE = {"width": 1280, "height": 800}
+FORGET = """async () => {
+    localStorage.clear()
+    sessionStorage.clear()
+    for (const { name } of await indexedDB.databases()) {
+        await new Promise((done, failed) => {
+            Object.assign(indexedDB.deleteDatabase(name), { onsuccess: done, onerror: failed })
+        })
+    }
+}"""
+BECOMES = """for (let count = 0; count < 40; count++) {
+    if (EXPRESSION) return true
+    await new Promise((next) => setTimeout(next, 25))
+}"""
 
 
 class WebServer:
@@ -113,7 +126,7 @@ class Tab:
     """A browser tab that records what went wrong in it and which other hosts it asked."""
 
     def __init__(self, browser: Any, address: str, language: str = "en-US", **context: Any) -> None:
-        context = {"viewport": {"width": 1280, "height": 800}, **context}
+        context = {"viewport": SIZE, **context}
         self.context = browser.new_context(locale=language, **context)
         self.context.set_default_timeout(1000 * PATIENCE)
         self.page = self.context.new_page()
@@ -136,6 +149,25 @@ class Tab:
         self.page.goto(self.address + path)
         return self.page
 
+    def check(self) -> None:
+        """Assert that nothing went wrong, and that no other host was asked."""
+        assert self.faults == []
+        assert self.elsewhere == []
+
+    def reset(self) -> None:
+        """Make the profile like a new one, in the same process of the browser: a new process costs a second."""
+        for page in self.context.pages:
+            if page is not self.page:
+                page.close()
+        self.context.unroute_all()
+        self.page.unroute_all()
+        self.open("/healthz")  # of the same origin, and writes nothing
+        self.page.evaluate(FORGET)
+        self.context.clear_cookies()
+        self.page.mouse.move(0, 0)
+        self.page.set_viewport_size(SIZE)
+        self.page.emulate_media(color_scheme="light")
+
     def use_small_example(self, portrait: Path, voice: Path) -> None:
         """Give the page these files as its example, which is rendered sooner; screenshots show the real one."""
         if PICTURES is None:
@@ -145,40 +177,16 @@ class Tab:
     def until(self, script: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
         end = time.monotonic() + seconds
-        while not self._evaluate(script):
+        while not self._becomes(script):
             assert time.monotonic() < end, f"it did not become true: {script}"
-            self.page.wait_for_timeout(20)
 
-    def _evaluate(self, script: str) -> Any:
+    def _becomes(self, script: str) -> bool:
+        """Whether an expression becomes true within a second, asked for in the page; False if the page is left."""
         from playwright.sync_api import Error
 
         try:
-            return self.page.evaluate(script)
+            return bool(self.page.evaluate(f"async () => {{ {BECOMES.replace('EXPRESSION', script)} }}"))
         except Error as error:
             if "navigation" in str(error):
-                return None
+                return False
             raise
-
-
-@pytest.fixture(scope="module")
-def web_server() -> Iterator[str]:
-    """One server for the tests of a module, whose pages show each other's videos; it takes uploads of 5 MB."""
-    with running_server("--max-upload", "5") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One browser for the tests of a module; while it runs, nothing else in the process may use asyncio."""
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def tab(browser: Any, web_server: str) -> Iterator[Tab]:
-    """A fresh profile with one page, in which nothing may go wrong and which may ask no other host."""
-    tab = Tab(browser, web_server)
-    yield tab
-    tab.context.close()
-    assert tab.faults == []
-    assert tab.elsewhere == []
