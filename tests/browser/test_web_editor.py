@@ -21,7 +21,9 @@ from helpers.web_browser import CHROMIUM, PICTURES, Tab, ask, jobs_of, take_pict
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 
-def test_drag_mute_undo_save_load_and_render(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_edit_by_dragging_then_mute_undo_save_load_and_render(
+    tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
     page = begin(tab, head_file, voice_file)
     drag(page, 2, -60)
     page.wait_for_selector("#edits code")
@@ -214,7 +216,7 @@ def test_two_tabs_on_one_session(tab: Tab, head_file: Path, voice_file: Path) ->
     assert other.inner_text("#clock").endswith("jaw 0")  # the curves of the other tab's edit came with them
 
 
-def test_bad_files_are_said_in_one_line(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_bad_files_are_reported_in_one_line(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
     page = open_editor(tab)
     page.set_input_files("[name=portrait]", voice_file)
     page.set_input_files("[name=speech]", voice_file)
@@ -262,7 +264,7 @@ def test_the_selection_alone_is_rendered_again(tab: Tab, head_file: Path, tmp_pa
     tab.until("!document.querySelector('#render-span').disabled")
 
 
-def test_what_is_drawn_is_what_moves(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_a_drawn_curve_moves_the_rendered_face(tab: Tab, head_file: Path, voice_file: Path, tmp_path: Path) -> None:
     """A curve edited, saved, loaded and rendered: what is seen in the video follows what was commanded."""
     page = begin(tab, head_file, voice_file)
     name = page.url.split("#")[1]

@@ -27,7 +27,7 @@ def count(tab: Tab, number: int) -> None:
     tab.until(f"{COUNT} == {number}")
 
 
-def test_mute_presses_and_end_points_are_what_they_seem(tab: Tab, page: Any) -> None:
+def test_the_mute_button_and_the_end_points_show_their_state(tab: Tab, page: Any) -> None:
     page.press("body", "m")
     tab.until("document.querySelector('#mute').getAttribute('aria-pressed') == 'true'")
     page.click("#track-spread")
@@ -72,7 +72,7 @@ def test_back_and_reload_keep_the_session(tab: Tab, head_file: Path, voice_file:
     assert "head.png · voice.wav" in other.inner_text("#restore")
 
 
-def test_layers_hold_edits_that_are_muted_alone_weak_and_ordered(tab: Tab, page: Any) -> None:
+def test_layers_are_muted_soloed_weakened_and_reordered(tab: Tab, page: Any) -> None:
     page.press("body", "m")
     count(tab, 1)
     page.click("#layering > summary")
@@ -170,7 +170,7 @@ def chin_dragged(page: Any) -> bool:
     return any("'jaw'" in line for line in edits(page))
 
 
-def test_the_lips_the_words_and_the_face_in_the_picture(tab: Tab) -> None:
+def test_blocks_of_lips_words_and_the_face_in_the_picture_are_moved(tab: Tab) -> None:
     page = open_editor(tab)
     page.click("#example")
     page.wait_for_selector(".block.closed")

@@ -49,7 +49,7 @@ def count(tab: Tab, lines: int) -> None:
     tab.until(f"document.querySelectorAll('#edits code').length == {lines}")
 
 
-def test_drag_still_undo_save_load_and_the_face_beside(
+def test_hands_are_dragged_held_still_undone_saved_and_loaded_and_the_face_is_kept(
     tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
     page = hands_of(tab, portrait_file, voice_file)
@@ -137,7 +137,9 @@ def test_edits_of_face_and_hands_on_another_voice_and_after_a_restart(
     page.wait_for_selector("#edits code:has-text('left_x')")
 
 
-def test_a_portrait_without_shoulders_says_why(tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_the_editor_says_why_a_portrait_without_shoulders_has_no_hands(
+    tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path
+) -> None:
     closeup = tmp_path / "closeup.png"
     Image.open(portrait_file).crop((160, 30, 290, 175)).resize((390, 435)).save(closeup)
     page = begin(tab, closeup, voice_file)
@@ -151,7 +153,7 @@ def test_a_portrait_without_shoulders_says_why(tab: Tab, portrait_file: Path, vo
     count(tab, 1)
 
 
-def test_presets_say_what_they_take_and_why_they_cannot(tab: Tab, head_file: Path, voice_file: Path) -> None:
+def test_presets_show_what_they_follow_and_why_they_cannot_run(tab: Tab, head_file: Path, voice_file: Path) -> None:
     page = begin(tab, head_file, voice_file)
     said = {each.get_attribute("value"): each.inner_text() for each in page.locator("#preset option").all()}
     assert said["mesh"] == "mesh: all of the face"
@@ -165,7 +167,7 @@ def test_presets_say_what_they_take_and_why_they_cannot(tab: Tab, head_file: Pat
         assert "echomimic weights fetch v2" in page.inner_text("#fixes")
 
 
-def test_an_upload_past_the_limit_is_said_in_one_line(tab: Tab, head_file: Path, tmp_path: Path) -> None:
+def test_an_upload_past_the_limit_is_reported_in_one_line(tab: Tab, head_file: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     large.write_bytes(bytes(6 << 20))
     page = open_editor(tab, "/editor?lang=zh")
@@ -176,7 +178,7 @@ def test_an_upload_past_the_limit_is_said_in_one_line(tab: Tab, head_file: Path,
     assert page.evaluate("document.querySelector('[name=portrait]').files[0].name") == "head.png"
 
 
-def test_what_the_hands_look_like(tab: Tab) -> None:
+def test_the_hands_of_the_documentation_are_photographed(tab: Tab) -> None:
     page = open_editor(tab, "/editor")
     page.click("#example")
     page.wait_for_selector("#frame[data-shown]")

@@ -121,7 +121,7 @@ def test_the_module_for_browsers_gives_the_same_curves(tab: Tab) -> None:
 
 
 @pytest.mark.shared
-def test_and_of_the_sample_voices(tab: Tab, shared: Path) -> None:
+def test_the_module_for_browsers_gives_the_same_curves_for_the_sample_voices(tab: Tab, shared: Path) -> None:
     load_module(tab)
     for name in ("chunwang", "echomimic_en", "echomimic_en_girl", "good_zh", "movie_0_clip_0"):
         check_curves(tab, shared / "data" / "speech" / f"{name}.wav", 2)

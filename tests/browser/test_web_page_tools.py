@@ -24,7 +24,9 @@ def drop(tab: Tab, portrait: Path, voice: Path) -> Any:
     return page
 
 
-def test_a_part_of_the_voice_and_of_the_picture(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
+def test_a_part_of_the_voice_and_a_crop_of_the_picture_are_chosen(
+    tab: Tab, portrait_file: Path, voice_file: Path
+) -> None:
     page = drop(tab, portrait_file, voice_file)
     assert "espeak-ng" in page.text_content("#voice .hint")
     page.fill("#voice .trim input >> nth=0", "0.25")
@@ -47,7 +49,9 @@ def test_a_part_of_the_voice_and_of_the_picture(tab: Tab, portrait_file: Path, v
     tab.until(f"+document.querySelector('#option-crop_margin').value > {before}")
 
 
-def test_videos_side_by_side_settings_and_what_is_kept(tab: Tab, head_file: Path, voice_file: Path) -> None:
+def test_videos_are_compared_settings_reused_and_the_storage_time_shown(
+    tab: Tab, head_file: Path, voice_file: Path
+) -> None:
     page = drop(tab, head_file, voice_file)
     page.click("#advanced > summary")
     for seed in ("3", "4"):
@@ -66,7 +70,7 @@ def test_videos_side_by_side_settings_and_what_is_kept(tab: Tab, head_file: Path
     tab.until("document.querySelector('#seed').value == '3'")
 
 
-def test_microphone_and_camera(tab: Tab) -> None:
+def test_inputs_are_recorded_by_microphone_and_camera(tab: Tab) -> None:
     page = tab.open("/")
     page.wait_for_selector("#generate")
     page.click("#voice .capture")

@@ -86,7 +86,7 @@ def test_presets_are_listed(capsys: Captured) -> None:
     assert events(capsys.readouterr().out)[0]["name"] == "mesh"
 
 
-def test_only_what_is_given_reaches_the_api(calls: Calls) -> None:
+def test_only_given_options_reach_the_api(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     assert calls.arguments == [(Path("me.png"), Path("voice.wav"), None)]
     given = calls.options[0]
@@ -122,7 +122,7 @@ def test_every_kind_of_option_reaches_the_api(calls: Calls) -> None:
     }
 
 
-def test_lines_for_a_log(calls: Calls, capsys: Captured) -> None:
+def test_progress_in_a_log_is_printed_in_lines(calls: Calls, capsys: Captured) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     said = capsys.readouterr()
     assert said.out == "me-voice.mp4: 20 frames, 0.80 s, 64 x 48, preset mesh, seed 7, made in 1.5 s\n"
@@ -132,7 +132,7 @@ def test_lines_for_a_log(calls: Calls, capsys: Captured) -> None:
     assert lines[-1].startswith("20 of 20 frames, ")
 
 
-def test_a_bar_for_a_terminal(calls: Calls, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_on_a_terminal_is_a_bar(calls: Calls, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "120")
@@ -155,7 +155,7 @@ def test_json_is_one_object_a_line_and_nothing_else(calls: Calls, capsys: Captur
     assert (found[-1]["event"], found[-1]["path"], found[-1]["frames"]) == ("done", "me-voice.mp4", 20)
 
 
-def test_a_plan_in_words_and_as_json(calls: Calls, capsys: Captured) -> None:
+def test_a_plan_is_printed_as_text_and_as_json(calls: Calls, capsys: Captured) -> None:
     assert run(["animate", "me.png", "voice.wav", "--plan"]) == 0
     words = capsys.readouterr().out
     assert all(part in words for part in ("mesh: asked for", "50 at 25 a second: 2.00 s", "512 x 384", "400 MB", "two"))
@@ -193,7 +193,7 @@ def test_every_failure_is_one_line(
     assert said.err == f"error: {event['message']}\n"
 
 
-def test_debug_shows_where_it_broke(calls: Calls) -> None:
+def test_debug_shows_the_traceback(calls: Calls) -> None:
     calls.fails = ZeroDivisionError("oh")
     with pytest.raises(ZeroDivisionError):
         run(["animate", "me.png", "voice.wav", "--debug"])
@@ -238,7 +238,7 @@ def test_booleans_have_two_forms(calls: Calls, flags: str, given: dict[str, obje
     assert {name: value for name, value in calls.options[0].items() if name == "exact"} == given
 
 
-def test_the_demo_renders_what_is_bundled(calls: Calls) -> None:
+def test_the_demo_renders_the_bundled_portrait_and_voice(calls: Calls) -> None:
     assert run(["demo", "-o", "d.mp4"]) == 0
     portrait, voice = calls.arguments[0]
     assert Path(str(portrait)).is_file()
@@ -246,7 +246,7 @@ def test_the_demo_renders_what_is_bundled(calls: Calls) -> None:
     assert calls.options[0]["output"] == Path("d.mp4")
 
 
-def test_the_log_is_left_as_it_was(calls: Calls) -> None:
+def test_logging_is_configured_as_before_after_a_run(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     with terminal.reporting(as_json=True):
         handlers = list(logging.getLogger("echomimic").handlers)

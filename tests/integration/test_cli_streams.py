@@ -81,7 +81,7 @@ def test_a_full_stderr_does_not_stop_the_run(folder: Path) -> None:
     assert (folder / "o.mp4").is_file()
 
 
-def test_a_reader_that_has_gone_ends_the_run_with_a_line(folder: Path) -> None:
+def test_a_closed_pipe_ends_the_run_with_one_line(folder: Path) -> None:
     made = shell(folder, "$E -o o.mp4 --json | true; exit ${PIPESTATUS[0]}")
     assert made.returncode == 141
     assert made.stderr.decode().splitlines()[-1].startswith("error: stdout was closed by the program that read it")
@@ -104,7 +104,7 @@ def test_a_closed_terminal_removes_the_unfinished_file(folder: Path) -> None:
     assert not (folder / "o.mp4").exists()
 
 
-def test_a_stop_that_a_library_lost_comes_again_with_the_next_frame(folder: Path) -> None:
+def test_a_stop_signal_that_a_library_swallowed_is_raised_at_the_next_frame(folder: Path) -> None:
     """Python drops what a signal raises in a finalizer; here the first frame's report loses it."""
     program = """
 import contextlib, signal

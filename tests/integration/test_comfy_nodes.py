@@ -181,7 +181,7 @@ def test_the_same_seed_makes_the_same_video(nodes: dict[str, Any], image: torch.
     assert one != other and one.read_bytes() == other.read_bytes()
 
 
-def test_auto_says_what_it_took(nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any]) -> None:
+def test_auto_reports_the_chosen_preset(nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any]) -> None:
     talk = nodes["EchoMimicTalk"]
     _, report = executed("EchoMimicTalk", image=image, audio=audio, **defaults(talk, frames=3))
     assert "3 frames" in report and "as many as were asked for; the voice lasts 12" in report
@@ -189,7 +189,7 @@ def test_auto_says_what_it_took(nodes: dict[str, Any], image: torch.Tensor, audi
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_talk_loads_what_it_is_asked_for(
+def test_talk_loads_the_requested_preset(
     nodes: dict[str, Any], image: torch.Tensor, audio: dict[str, Any], preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], files={}))
@@ -206,13 +206,13 @@ def test_talk_loads_what_it_is_asked_for(
 
 
 @pytest.mark.parametrize("version", ["auto", {"version": "auto"}])
-def test_auto_is_asked_anew_when_weights_may_have_come(nodes: dict[str, Any], version: object) -> None:
+def test_auto_is_resolved_again_when_weights_may_have_been_added(nodes: dict[str, Any], version: object) -> None:
     assert nodes["EchoMimicLoad"].fingerprint_inputs(version) == "mesh"
     assert nodes["EchoMimicLoad"].fingerprint_inputs({"version": "V1"}) == ""
 
 
 @pytest.mark.parametrize("version", ["mesh", "tiny"])
-def test_stopped_within_a_step_and_clean_after(
+def test_a_run_stops_within_a_step_and_leaves_nothing(
     nodes: dict[str, Any], host: Host, image: torch.Tensor, audio: dict[str, Any], version: str
 ) -> None:
     model = nodes["EchoMimicLoad"].execute({"version": version}).result[0]
@@ -226,7 +226,7 @@ def test_stopped_within_a_step_and_clean_after(
     assert report.startswith("6 frames")
 
 
-def test_the_networks_are_handed_to_the_host_once(
+def test_the_networks_are_registered_with_the_host_once(
     nodes: dict[str, Any], host: Host, image: torch.Tensor, audio: dict[str, Any]
 ) -> None:
     model = nodes["EchoMimicLoad"].execute({"version": "tiny"}).result[0]
@@ -270,7 +270,7 @@ def fetching(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], fetch: Any)
     nodes["EchoMimicLoad"].execute({"version": "V2", "speed": "fast", "fetch": True})
 
 
-def test_the_loader_fetches_weights_where_that_is_asked(
+def test_the_loader_fetches_weights_on_request(
     nodes: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -376,13 +376,13 @@ def test_a_mask_says_where_the_face_is(nodes: dict[str, Any], image: torch.Tenso
     assert set(place) == {"x", "y", "width", "height"} and 40 < place["x"] < 120
     with pytest.raises(FaceError, match="black everywhere"):
         portrait.execute(image=image, face_mask=torch.zeros((1, 64, 64)), **values)
-    with pytest.raises(OptionError, match="a bounding box and a mask came in"):
+    with pytest.raises(OptionError, match="a bounding box and a mask are given"):
         portrait.execute(image=image, face_mask=mask, bounding_box=found, **values)
 
 
-def test_a_box_that_is_not_there(nodes: dict[str, Any]) -> None:
+def test_a_missing_box_is_refused(nodes: dict[str, Any]) -> None:
     for found, number in (([], 0), ([[]], 0), ([box(1, 2)], 2)):
-        with pytest.raises(FaceError, match="one round the face"):
+        with pytest.raises(FaceError, match="one around the face"):
             box_of(found, number)
 
 
@@ -393,7 +393,7 @@ def test_the_linked_box_is_where_the_portrait_is_cropped(nodes: dict[str, Any], 
     square = {"x": 40.0, "y": 40.0, "width": 150.0, "height": 170.0}
     linked = portrait.execute(image=image, bounding_box=[[square]], **values).result[1].crop
     assert abs(linked.left + linked.source_width / 2 - found.left - found.source_width / 2) < 40
-    with pytest.raises(OptionError, match="face_box and a bounding box came in"):
+    with pytest.raises(OptionError, match="face_box and a bounding box are given"):
         portrait.execute(image=image, bounding_box=square, **{**values, "face_box": "1,2,30,40"})
 
 
@@ -407,5 +407,5 @@ def test_a_folder_is_read_again_when_it_changes(nodes: dict[str, Any], host: Hos
     assert nodes[node].fingerprint_inputs("none", fps=25) == []
 
 
-def test_no_motion_means_the_voice(nodes: dict[str, Any]) -> None:
+def test_without_a_motion_the_voice_drives(nodes: dict[str, Any]) -> None:
     assert nodes["EchoMimicMotion"].execute("none", "face", 25.0, True).result == (None, "generated from the voice")

@@ -118,7 +118,7 @@ def test_a_voice_to_a_video(server: Server, version: str) -> None:
     print(history["outputs"]["4"]["text"])
 
 
-def test_a_bounding_box_of_a_core_node_is_taken(server: Server) -> None:
+def test_a_bounding_box_of_a_core_node_is_used(server: Server) -> None:
     prompt = graph("mesh", **{**defaults(server, "EchoMimicSampler"), "frames": 2, "framing": "crop"})
     sides = {"x": 60, "y": 60, "width": 140, "height": 150}
     prompt["6"] = {"class_type": "PrimitiveBoundingBox", "inputs": sides}
@@ -174,7 +174,7 @@ def test_a_prompt_of_three_nodes_runs_on_two(server: Server) -> None:
     assert history["prompt"][2]["4"]["inputs"]["seed"] == 5
 
 
-def test_missing_weights_are_told_to_the_user(server: Server) -> None:
+def test_missing_weights_are_reported_to_the_user(server: Server) -> None:
     page = {**defaults(server, "Echo_Sampler"), "image": ["1", 0], "audio": ["2", 0]}
     page.update({"model": ["3", 0], "face_detector": ["3", 1], "visualizer": ["3", 2]})
     prompt = graph("mesh")
@@ -200,7 +200,7 @@ def test_an_example_is_accepted(server: Server, path: Path) -> None:
     assert not needs or "echomimic weights fetch" in words
 
 
-def test_interrupted_within_a_step_and_clean_after(server: Server) -> None:
+def test_a_run_is_interrupted_within_a_step_and_leaves_nothing(server: Server) -> None:
     """And seen before that: a preview of what is not yet denoised."""
     options = {**defaults(server, "EchoMimicSampler"), "frames": 100, "steps": 1000, "framing": "crop"}
     prompt = graph("tiny", audio="voice.wav", **options)

@@ -212,7 +212,7 @@ def test_the_pack_pins_nothing() -> None:
     assert re.findall(python, manifest(), re.MULTILINE) == re.findall(python, package, re.MULTILINE)
 
 
-def test_the_registry_is_told_everything_it_asks_for() -> None:
+def test_the_registry_metadata_is_complete() -> None:
     text = manifest()
     for key in ("name", "description", "license", "Repository", "PublisherId", "DisplayName", "requires-comfyui"):
         assert re.search(rf"^{key} = ", text, re.MULTILINE), key

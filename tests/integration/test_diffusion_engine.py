@@ -90,13 +90,13 @@ def test_every_dtype_and_odd_latents(engine, portrait, speech, dtype, size) -> N
     assert frames.std() > 1
 
 
-def test_sizes_are_rounded_and_it_is_said(engine, portrait, speech) -> None:
+def test_sizes_are_rounded_with_a_note(engine, portrait, speech) -> None:
     with collect_notes() as notes:
         assert clip(engine, portrait, speech, size=70, frames=1).shape == (1, 72, 72, 3)
     assert notes == ["70 x 70 pixels become 72 x 72: multiples of 8"]
 
 
-def test_the_whole_picture_keeps_what_is_not_the_face(engine, portrait, speech) -> None:
+def test_full_framing_changes_only_the_face(engine, portrait, speech) -> None:
     frames = clip(engine, portrait, speech, framing="full", frames=1)
     assert frames[0].shape == portrait.pixels.shape
     assert np.array_equal(frames[0][:8], portrait.pixels[:8])
@@ -150,7 +150,7 @@ def denoiser_of(network: torch.nn.Module, config: SamplingConfig) -> Denoiser:
     return Denoiser(cast(UNet, network), lambda _: Conditions(), config, torch.float32)
 
 
-def test_out_of_memory_halves_the_batch_then_says_so(monkeypatch) -> None:
+def test_out_of_memory_halves_the_batch_with_a_note(monkeypatch) -> None:
     sizes = []
 
     class Small(torch.nn.Module):
@@ -286,7 +286,7 @@ def test_exact_is_the_published_loop() -> None:
     assert sampling_config(options, find_preset("v1-acc")).divide
 
 
-def test_what_a_cache_saves_is_said_and_exact_renders_do_not_use_it(engine, portrait, speech) -> None:
+def test_the_saving_of_the_cache_is_reported_and_exact_renders_do_not_use_it(engine, portrait, speech) -> None:
     def prepared(**given):
         return engine.prepare(
             portrait, speech, None, make_options({"device": "cpu", "frames": 4, **given}, TINY.defaults)

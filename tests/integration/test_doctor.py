@@ -25,7 +25,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_a_complete_installation(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "ai-edge-litert           1.2.3" in out
@@ -34,7 +34,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     health = json.loads(capsys.readouterr().out)
     assert health["event"] == "doctor"
@@ -43,7 +43,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("light")
-def test_a_missing_package_and_its_remedy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_package_is_reported_with_the_fix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def version(name: str) -> str:
         if name in ("ai-edge-litert", "torch"):
             raise PackageNotFoundError(name)
@@ -58,7 +60,7 @@ def test_a_missing_package_and_its_remedy(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 @pytest.mark.usefixtures("light")
-def test_a_missing_system_library_and_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_system_library_is_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
     monkeypatch.setattr(doctor, "import_fault", lambda module: fault if module == "cv2" else "")
     health = doctor.examine()
@@ -68,14 +70,14 @@ def test_a_missing_system_library_and_its_remedy(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("light")
-def test_a_second_cv2_package_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_cv2_package_gives_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_CV2", ("opencv-python-headless", "opencv-python"))
     (warning,) = doctor.examine().warnings
     assert "pip uninstall opencv-python-headless opencv-python &&" in warning
 
 
 @pytest.mark.usefixtures("light")
-def test_missing_network_files_and_their_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_files_are_reported_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "missing_networks", lambda: ["palm", "pose"])
     health = doctor.examine()
     (package,) = (package for package in health.packages if package.name == "landmark networks")
@@ -84,7 +86,7 @@ def test_missing_network_files_and_their_remedy(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("light")
-def test_missing_checkpoints_and_their_remedy() -> None:
+def test_missing_checkpoints_are_reported_with_the_fix() -> None:
     health = doctor.examine()
     found = {preset.preset: preset for preset in health.presets}
     assert set(found) == set(PRESETS)

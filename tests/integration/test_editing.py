@@ -80,7 +80,7 @@ def test_one_wrong_edit_changes_nothing(session: EditingSession) -> None:
     assert list(map(str, session.face.history.edits)) == ["mirror(track)"]
 
 
-def test_edits_of_parts_that_do_not_drive_are_said_and_undone_after_saving(
+def test_edits_of_parts_that_do_not_drive_give_a_note_and_can_be_undone_after_saving(
     session: EditingSession, portrait_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
     session.apply({"face": [{"op": "scale_curve", "curve": "jaw", "gain": 0}]})
@@ -96,13 +96,13 @@ def test_edits_of_parts_that_do_not_drive_are_said_and_undone_after_saving(
     assert again.face.history.track.parts is None and not again.face.notes
 
 
-def test_hands_that_a_preset_does_not_render_are_said(session: EditingSession) -> None:
+def test_hands_that_a_preset_does_not_render_give_a_warning(session: EditingSession) -> None:
     session.apply({"hands": [{"op": "scale_curve", "curve": "left_x", "gain": 0}]})
     assert session.warnings("v2") == ()
     assert session.warnings("mesh") == ("preset mesh follows the face: 1 edits of the hands have no effect",)
 
 
-def test_edits_move_to_another_voice(session: EditingSession, portrait_file: Path, tmp_path: Path) -> None:
+def test_edits_are_applied_to_another_voice(session: EditingSession, portrait_file: Path, tmp_path: Path) -> None:
     session.apply({"face": [{"op": "amplify", "gain": 0.5, "parts": ["mouth"]}, "scale_curve(track, 'yaw', 0)"]})
     path = session.face.save(tmp_path / "t.npz")
     longer = write_wav(tmp_path / "longer.wav", 0.3 * np.sin(np.arange(48_000) / 9))

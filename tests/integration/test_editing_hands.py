@@ -45,7 +45,7 @@ def test_the_hands_are_those_that_v2_would_follow(
     assert "no left hand" in session.hands.notes[0]
 
 
-def test_nobody_looks_for_a_body_before_it_is_asked_for(
+def test_the_body_is_searched_only_on_request(
     portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(_portrait: Portrait) -> None:
@@ -101,7 +101,7 @@ def test_a_loaded_pose_track_goes_to_the_hands(
     assert other.load(session.face.save(tmp_path / "face.npz")) == "face"
 
 
-def test_without_shoulders_it_is_said_why(closeup: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_without_shoulders_the_reason_is_given(closeup: Path, voice_file: Path, tmp_path: Path) -> None:
     session = EditingSession(closeup, voice_file)
     with pytest.raises(FaceError, match=r"closeup shows no shoulders.*expected head and shoulders"):
         _ = session.hands
@@ -112,7 +112,7 @@ def test_without_shoulders_it_is_said_why(closeup: Path, voice_file: Path, tmp_p
         visible_body(Portrait(np.full((128, 128, 3), 90, np.uint8)))
 
 
-def test_hands_that_became_too_fast_are_said(session: EditingSession) -> None:
+def test_hands_that_became_too_fast_give_a_note(session: EditingSession) -> None:
     assert not any("jump" in text for text in session.hands.notes)
     session.apply({"hands": ["draw_curve(track, 'left_y', [(0.2, 0.9), (0.3, 0.3), (0.4, 0.9)])"]})
     assert any("hands jump" in text for text in session.hands.notes)
@@ -126,7 +126,7 @@ def test_a_wrong_line_is_refused_in_one_line(session: EditingSession) -> None:
     assert session.hands.history.edits == ()
 
 
-def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tmp_path: Path) -> None:
+def test_the_network_gets_the_edited_hands(session: EditingSession, tmp_path: Path) -> None:
     conditioning = pytest.importorskip("echomimic.diffusion.conditioning", reason="needs the diffusion extra")
     preset, hands = PRESETS["v2"], session.hands
     session.apply({"hands": [EDIT]})
@@ -142,7 +142,7 @@ def test_what_is_edited_is_what_the_network_is_shown(session: EditingSession, tm
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["0035", "0077"])
-def test_a_half_body(name: str, shared: Path, voice_file: Path) -> None:
+def test_a_half_body_is_edited(name: str, shared: Path, voice_file: Path) -> None:
     hands = EditingSession(shared / "data" / "half_body" / f"{name}.png", voice_file).hands
     assert hands.notes == ()
     first = {line: values[0] for line, values in hands.values().items()}

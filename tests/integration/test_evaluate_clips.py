@@ -101,7 +101,7 @@ def test_a_shifted_sound_is_found_in_a_file(clip: Path, voice: Speech, tmp_path:
     assert found["sync_correlation"] > 0.7 > found["sync_correlation_as_played"]
 
 
-def test_pictures_that_start_late_are_heard_late(clip: Path, tmp_path: Path) -> None:
+def test_the_lag_of_pictures_that_start_late_is_found(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "late.mkv"
     with av.open(str(clip)) as source, av.open(str(path), "w") as target:
         streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
@@ -220,7 +220,7 @@ def test_a_slow_change_of_colour_is_drift_and_no_flicker(clip: Path, plain: Any,
     assert after["flicker"] < 2 * plain["flicker"]
 
 
-def test_the_container_is_counted(clip: Path, voice: Speech, tmp_path: Path) -> None:
+def test_the_container_metrics_are_right(clip: Path, voice: Speech, tmp_path: Path) -> None:
     found = figures(clip, "container").metrics
     assert (found["frames"], found["frame_rate"], found["frame_jitter_seconds"]) == (100, 25, 0)
     assert found["picture_seconds"] == 4
@@ -229,7 +229,7 @@ def test_the_container_is_counted(clip: Path, voice: Speech, tmp_path: Path) -> 
     assert mute.metrics["sound_seconds"] is None and mute.metrics["sync_offset_frames"] is None
 
 
-def test_odd_videos_have_what_they_can_have(clip: Path, tmp_path: Path) -> None:
+def test_odd_videos_get_the_metrics_that_are_defined(clip: Path, tmp_path: Path) -> None:
     one = figures(cut(clip, tmp_path / "one.mp4", 1), "default").metrics
     assert one["frames"] == 1 and one["face_found"] == 1
     assert all(one[name] is None for name in ("flicker", "motion_energy", "sync_offset_frames", "colour_drift"))
@@ -241,7 +241,7 @@ def test_odd_videos_have_what_they_can_have(clip: Path, tmp_path: Path) -> None:
     assert any("shows nobody" in text for text in empty.notes)
 
 
-def test_threads_change_no_digit(clip: Path, plain: Any) -> None:
+def test_the_number_of_threads_changes_no_digit(clip: Path, plain: Any) -> None:
     threads = cv2.getNumThreads()
     try:
         cv2.setNumThreads(1 if threads != 1 else 2)
@@ -250,7 +250,7 @@ def test_threads_change_no_digit(clip: Path, plain: Any) -> None:
         cv2.setNumThreads(threads)
 
 
-def test_the_check_warns_in_words(clip: Path, voice: Speech, tmp_path: Path) -> None:
+def test_the_check_warns_in_plain_text(clip: Path, voice: Speech, tmp_path: Path) -> None:
     fine = check_clip(shutil.copy(clip, tmp_path / "fine.mp4"))
     assert fine.warnings == ()
     late = check_clip(changed(clip, tmp_path / "late.mp4", lambda _, frame: frame, later(voice, -3)))
@@ -343,7 +343,7 @@ def test_other_people_are_told_apart(shared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_hands_that_go_are_missed(shared: Path, tmp_path: Path) -> None:
+def test_hands_that_disappear_count_as_lost(shared: Path, tmp_path: Path) -> None:
     pixels = read_picture(shared / "data" / "half_body" / "0077.png").pixels
     small = np.asarray(cv2.resize(pixels, (384, 384), interpolation=cv2.INTER_AREA), np.uint8)
     head = small.copy()

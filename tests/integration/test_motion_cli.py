@@ -42,7 +42,7 @@ def pose(tmp_path: Path) -> Path:
     return save_motion(tmp_path / "pose.npz", driver(30))
 
 
-def test_convert_all_kinds(tmp_path: Path, run: Run) -> None:
+def test_every_kind_of_motion_is_converted(tmp_path: Path, run: Run) -> None:
     v1, v2 = write_v1(tmp_path / "v1"), write_v2(tmp_path / "v2", [v2_frame()] * 3)
     said = run("motion", "convert", v1, tmp_path / "a.npz", "--fps", 30, "--canvas", "256,256")
     assert "landmarks, 4 frames" in said and "30 a second, canvas 256x256" in said
@@ -73,7 +73,7 @@ def test_convert_all_kinds(tmp_path: Path, run: Run) -> None:
         (("scale", "jaw", "0", "--start", "0.4"), 50),
     ],
 )
-def test_every_edit_saves_and_is_remembered(
+def test_every_edit_is_saved_with_its_motion(
     face: Path, tmp_path: Path, run: Run, words: tuple[str, ...], frames: int
 ) -> None:
     run("motion", words[0], face, *words[1:], "-o", tmp_path / "out.npz")
@@ -133,7 +133,7 @@ def test_errors_are_ours_and_one_line(
     assert "\n" not in str(caught.value) and not (tmp_path / "o.npz").exists()
 
 
-def test_show_and_preview_name_what_will_go_wrong(pose: Path, voice_file: Path, tmp_path: Path, run: Run) -> None:
+def test_show_and_preview_print_warnings(pose: Path, voice_file: Path, tmp_path: Path, run: Run) -> None:
     long = save_motion(tmp_path / "short.npz", driver(10))
     said = run("motion", "show", long, "--voice", voice_file)
     assert "warning  the motion lasts 0.4 s and the voice 1.0 s" in said

@@ -112,7 +112,7 @@ class CutOff(BaseException):
     """Stops a render; like a kill it is not an error of the package."""
 
 
-def test_a_render_of_one_process_goes_on_with_two_and_its_span_is_rendered_again_by_two(
+def test_a_render_of_one_process_is_resumed_by_two_and_its_span_is_rendered_again_by_two(
     networks: Networks, head_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
     output, whole = tmp_path / "ranks.mp4", tmp_path / "one.mp4"

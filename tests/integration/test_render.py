@@ -235,7 +235,7 @@ def test_a_motion_of_the_wrong_kind_is_refused_before_the_networks_are_loaded(
 
 
 @needs_diffusion
-def test_missing_weights_are_said_before_anything_about_the_motion(
+def test_missing_weights_are_reported_before_anything_about_the_motion(
     head_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "none").mkdir()

@@ -27,7 +27,7 @@ from helpers.waiting import wait_for_names, wait_until
 KEYS = ("a-key-of-sixteen-letters", "another-key-of-letters")
 
 
-def test_keys(tmp_path: Path) -> None:
+def test_api_keys_are_required_and_separate_the_jobs(tmp_path: Path) -> None:
     with serving(tmp_path, api_keys=KEYS) as server:
         assert server.ask("GET", "/healthz").status == 200
         refused = server.ask("GET", "/v1/animations")
@@ -52,7 +52,7 @@ def test_keys(tmp_path: Path) -> None:
         assert b"key-of" not in (tmp_path / "jobs.sqlite").read_bytes() + (tmp_path / "jobs.sqlite-wal").read_bytes()
 
 
-def test_what_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
+def test_a_job_that_runs_when_the_server_stops_runs_again(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         done = server.ended(server.post().json)
         cut = server.held()
@@ -81,12 +81,12 @@ def test_a_job_that_is_interrupted_too_often_fails(tmp_path: Path, monkeypatch: 
         assert (failed["state"], failed["error"]["code"]) == ("failed", "interrupted")
 
 
-def test_one_server_a_folder(tmp_path: Path) -> None:
+def test_only_one_server_uses_a_folder(tmp_path: Path) -> None:
     with serving(tmp_path), pytest.raises(JobError, match="another server"):
         create_app(Settings(data=tmp_path))
 
 
-def test_the_description_names_every_option_and_every_answer(tmp_path: Path) -> None:
+def test_the_description_names_every_option_and_every_response(tmp_path: Path) -> None:
     with serving(tmp_path, api_keys=KEYS) as server:
         description = server.ask("GET", "/openapi.json").json
         page = server.ask("GET", "/docs")
@@ -185,7 +185,7 @@ def test_a_worker_that_cannot_start_fails_the_job_and_not_the_server(tmp_path: P
 Captured = pytest.CaptureFixture[str]
 
 
-def test_serve_is_careful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_serve_refuses_unsafe_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     started: list[Settings] = []
     monkeypatch.setattr(runner, "run_server", lambda settings, _: started.append(settings))
     monkeypatch.delenv("ECHOMIMIC_API_KEYS", raising=False)

@@ -68,7 +68,7 @@ def check(answer, status: int, code: str) -> str:
         ({"seed": "1" * 2000}, "long_field", "over 1000 bytes"),
     ],
 )
-def test_fields(server: Server, fields: dict[str, bytes | str], code: str, words: str) -> None:
+def test_wrong_fields_are_refused(server: Server, fields: dict[str, bytes | str], code: str, words: str) -> None:
     assert words in check(server.post(**fields), 422, code)
 
 
@@ -121,7 +121,7 @@ def test_a_track_is_of_a_voice_or_of_a_video(server: Server) -> None:
         (b"{}", "application/json", 415, "wrong_content_type"),
     ],
 )
-def test_bodies(server: Server, body: bytes, kind: str, status: int, code: str) -> None:
+def test_wrong_bodies_are_refused(server: Server, body: bytes, kind: str, status: int, code: str) -> None:
     check(server.ask("POST", "/v1/animations", body, {"Content-Type": kind}), status, code)
 
 
@@ -166,7 +166,7 @@ def test_a_slow_upload_is_given_up(tmp_path: Path) -> None:
         assert b" 408 " in connection.recv(200)
 
 
-def test_a_client_that_leaves(server: Server) -> None:
+def test_a_client_that_disconnects_leaves_nothing(server: Server) -> None:
     body, headers = form(portrait=png(), speech=wav())
     with server.connect() as connection:
         connection.sendall(
@@ -226,7 +226,7 @@ def test_unknown_addresses_and_methods(server: Server) -> None:
     check(server.ask("GET", "/v1/animations?limit=0"), 422, "invalid")
 
 
-def test_headers(server: Server) -> None:
+def test_wrong_headers_are_refused(server: Server) -> None:
     check(server.ask("GET", "/healthz", headers={"Host": "evil.example"}), 421, "unknown_host")
     check(server.ask("GET", "/healthz", headers={"Host": "[::1"}), 421, "unknown_host")
     check(server.ask("POST", "/v1/animations", headers={"Origin": "http://evil.example"}), 403, "cross_site")
@@ -279,7 +279,7 @@ def test_a_full_disk_and_a_job_that_ends(server: Server, monkeypatch: pytest.Mon
     assert server.ended(job)["state"] == "succeeded"
 
 
-def test_a_fault_of_ours_shows_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_details(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echomimic.apps.server.routes.jobs.parse_request", lambda *_: {"open": 1}["secret"])
     answer = server.post()
     assert check(answer, 500, "server_fault").startswith("a fault of the server")

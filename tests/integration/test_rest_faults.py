@@ -140,7 +140,7 @@ def test_delete_works_on_a_full_disk(server: Server, monkeypatch: pytest.MonkeyP
     assert server.ask("GET", running["links"]["self"]).status == 410
 
 
-def test_running_out_of_descriptors_is_called_that(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_file_descriptors_has_its_own_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
@@ -159,7 +159,7 @@ def test_uploads_in_progress_count_for_the_quota(tmp_path: Path) -> None:
         assert server.post().json["code"] == "no_space"
 
 
-def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
+def test_the_leftovers_of_a_killed_server_are_deleted(tmp_path: Path) -> None:
     port = free_port()
     process = start(tmp_path, port)
     upload = Server(port, None).connect()  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
 # requests
 
 
-def test_an_idempotency_key_stands_for_one_content(server: Server) -> None:
+def test_an_idempotency_key_belongs_to_one_content(server: Server) -> None:
     def ask(**parts: bytes | str) -> Any:
         body, headers = form(**{"portrait": png(), "speech": wav(), **parts})
         return server.ask("POST", "/v1/animations", body, {**headers, "Idempotency-Key": "one"})
@@ -288,7 +288,7 @@ def test_the_key_may_come_as_a_cookie(tmp_path: Path) -> None:
         assert server.ask("GET", "/v1/animations", headers={"Cookie": f"echomimic-key={key}x"}).status == 401
 
 
-def test_bodies_that_are_no_forms_are_small(tmp_path: Path) -> None:
+def test_request_bodies_that_are_not_forms_are_limited(tmp_path: Path) -> None:
     from fastapi import Request
     from fastapi.testclient import TestClient
 

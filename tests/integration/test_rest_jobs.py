@@ -35,7 +35,7 @@ def decoded(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_the_main_job(server: Server, files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_job_renders_the_video(server: Server, files: tuple[Path, Path], tmp_path: Path) -> None:
     client, seen = server.client, []
     job = client.animate(*files, seed=4, face_box=(1, 2, 3, 4), still_background=False)
     assert job["state"] in ("queued", "running")
@@ -68,7 +68,7 @@ def test_only_results_stay(server: Server, files: tuple[Path, Path]) -> None:
     wait_for_names(server.settings.data / "jobs" / job["id"], "result.mp4")
 
 
-def test_events_tell_how_far_it_is(server: Server, files: tuple[Path, Path]) -> None:
+def test_events_report_progress(server: Server, files: tuple[Path, Path]) -> None:
     job = server.client.animate(*files, seed=HOLD, frames=100)
     events = []
     for event in server.client.events(job):
@@ -87,7 +87,7 @@ def test_events_tell_how_far_it_is(server: Server, files: tuple[Path, Path]) -> 
     assert image.startswith("data:image/jpeg;base64,/9j/")
 
 
-def test_live_video_comes_while_it_is_made(server: Server, files: tuple[Path, Path]) -> None:
+def test_live_video_is_sent_while_it_is_rendered(server: Server, files: tuple[Path, Path]) -> None:
     job = server.client.animate(*files, seed=HOLD, frames=100)
     pieces = server.client.live(job)
     first = next(pieces)
@@ -101,7 +101,7 @@ def test_live_video_comes_while_it_is_made(server: Server, files: tuple[Path, Pa
 
 
 @pytest.mark.parametrize("kind", ["webm", "gif"])
-def test_other_formats(server: Server, files: tuple[Path, Path], kind: str) -> None:
+def test_webm_and_gif_are_rendered(server: Server, files: tuple[Path, Path], kind: str) -> None:
     job = server.client.wait(server.client.animate(*files, format=kind))
     answer = server.ask("GET", job["links"]["result"])
     assert answer.headers["content-type"] == {"webm": "video/webm", "gif": "image/gif"}[kind]
@@ -110,7 +110,7 @@ def test_other_formats(server: Server, files: tuple[Path, Path], kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["npz", "json", "csv"])
-def test_tracks(server: Server, files: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+def test_tracks_are_predicted_and_tracked(server: Server, files: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
     from echomimic.motion import load_motion
 
     job = server.client.wait(server.client.track(*files, format=kind))
@@ -121,7 +121,7 @@ def test_tracks(server: Server, files: tuple[Path, Path], tmp_path: Path, kind: 
     assert again["state"] == "succeeded", "a track of any format can be handed back"
 
 
-def test_ranges(server: Server) -> None:
+def test_ranges_of_a_result_are_served(server: Server) -> None:
     job = server.ended(server.post().json)
     link, size = job["links"]["result"], job["result"]["bytes"]
     whole = server.ask("GET", link)
@@ -183,7 +183,7 @@ def test_failures_show_no_path_of_the_server(server: Server) -> None:
     assert answer["error"]["code"] == "picture_unusable"
 
 
-def test_delete(server: Server) -> None:
+def test_a_job_is_deleted(server: Server) -> None:
     done = server.ended(server.post().json)
     running = server.held()
     for job in (done, running):
@@ -195,7 +195,7 @@ def test_delete(server: Server) -> None:
     assert done["id"] not in server.ask("GET", "/v1/animations?limit=100").body.decode()
 
 
-def test_too_early(server: Server) -> None:
+def test_results_are_refused_before_the_job_is_done(server: Server) -> None:
     job = server.held()
     early = server.ask("GET", f"{job['links']['self']}/result")
     assert (early.status, early.json["code"]) == (409, "not_finished")
@@ -217,7 +217,7 @@ def test_the_queue_is_bounded(server: Server) -> None:
     assert {server.ended(answer.json)["state"] for answer in jobs[:7]} == {"succeeded"}
 
 
-def test_who_asks_twice_gets_one_job(server: Server) -> None:
+def test_a_repeated_request_gets_one_job(server: Server) -> None:
     def ask(path: str, key: str) -> Any:
         body, headers = form(portrait=png(), speech=wav())
         return server.ask("POST", path, body, {**headers, "Idempotency-Key": key})
@@ -243,7 +243,7 @@ def test_results_are_deleted_after_a_while(tmp_path: Path) -> None:
         assert list((tmp_path / "jobs").iterdir()) == []
 
 
-def test_no_space(tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_job(tmp_path: Path) -> None:
     with serving(tmp_path, spare_disk=1 << 40) as server:
         answer = server.post()
         assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (507, "no_space", "60")

@@ -14,7 +14,7 @@ from helpers.waiting import PATIENCE, wait_for_names, wait_until
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
-def test_killed_again_and_again(tmp_path: Path) -> None:
+def test_jobs_survive_repeated_kills_of_the_server(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     (tmp_path / "me.png").write_bytes(png())
     (tmp_path / "voice.wav").write_bytes(wav())

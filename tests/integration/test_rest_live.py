@@ -112,7 +112,7 @@ async def _story(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await peer.close()
 
 
-def test_a_peer_sends_its_voice_sees_the_face_and_is_forgotten_when_it_vanishes(
+def test_a_client_sends_its_voice_gets_the_face_and_its_session_is_closed_when_it_disappears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert live.GONE_SECONDS + live_sessions._WATCH_SECONDS < 10
@@ -122,7 +122,7 @@ def test_a_peer_sends_its_voice_sees_the_face_and_is_forgotten_when_it_vanishes(
     asyncio.run(_story(tmp_path, monkeypatch))
 
 
-def test_sound_by_websocket_needs_the_key_and_no_foreign_page(tmp_path: Path) -> None:
+def test_sound_by_websocket_needs_the_key_and_an_own_origin(tmp_path: Path) -> None:
     app = create_app(settings(tmp_path, api_keys=(KEY,)))
     key = {"X-API-Key": KEY}
     with TestClient(app, base_url="http://127.0.0.1") as client:

@@ -50,7 +50,7 @@ def test_one_encode_two_files(tmp_path: Path, voice_file: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["live.mp4", "out.mp4", "plain.mp4"]
 
 
-def test_it_grows_while_frames_come(tmp_path: Path, voice_file: Path) -> None:
+def test_the_live_file_grows_while_frames_are_rendered(tmp_path: Path, voice_file: Path) -> None:
     live, sizes = tmp_path / "live.mp4", list[int]()
     write_clip(tmp_path / "out.mp4", frames(75, sizes, live), FPS, read_speech(voice_file), {}, live)
     assert sizes[0] == 0

@@ -56,7 +56,7 @@ def frames(path: Path) -> int:
 
 
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("bash"), reason="needs curl and bash")
-def test_the_curl_lines(address: str, folder: Path) -> None:
+def test_the_curl_commands_of_the_page_run(address: str, folder: Path) -> None:
     script = block("curl").replace("http://127.0.0.1:8765", address).replace("python3", sys.executable)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_the_curl_lines(address: str, folder: Path) -> None:
     assert '"state":"succeeded"' in done.stdout
 
 
-def test_the_python(address: str, folder: Path) -> None:
+def test_the_python_of_the_page_runs(address: str, folder: Path) -> None:
     exec(compile(block("python").replace("http://127.0.0.1:8765", address), "rest.md", "exec"), {})
     assert frames(folder / "live.mp4") == frames(folder / "out.mp4") == 25
 

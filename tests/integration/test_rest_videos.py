@@ -56,7 +56,7 @@ def test_what_the_client_alone_can_send_lacks_a_voice(server: Server) -> None:
 @pytest.mark.parametrize(
     "fields", [{"size": "big"}, {"seconds": "-1"}, {"seconds": "1e9"}, {"portrait": png()}, {"model": "sora-2"}]
 )
-def test_wrong_fields_are_refused_in_words(server: Server, fields: dict[str, Any]) -> None:
+def test_wrong_fields_are_refused_with_a_message(server: Server, fields: dict[str, Any]) -> None:
     parts = {"image_reference": png(), "audio_reference": wav(), **fields}
     answer = server.ask("POST", "/v1/videos", *form(**parts))
     assert answer.status == 422 and "expected" in answer.json["detail"]

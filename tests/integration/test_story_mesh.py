@@ -77,7 +77,7 @@ def test_the_first_frame_is_the_portrait(folder: Path) -> None:
     assert difference(shown, read_picture(portrait).pixels) < 6
 
 
-def test_motion_comes_out_is_edited_and_goes_in(folder: Path) -> None:
+def test_a_motion_is_saved_edited_and_rendered(folder: Path) -> None:
     portrait, voice = inputs(folder)
     assert run(["animate", *map(str, inputs(folder)), "-o", "a.mp4", "--save-motion", "m.npz", *SMALL]) == 0
     assert run(["animate", *map(str, inputs(folder)), "-o", "b.mp4", "--motion", "m.npz", *SMALL]) == 0
@@ -156,7 +156,7 @@ def test_framing_size_rate_and_length(
 
 
 @pytest.mark.parametrize("name", ["o.webm", "o.gif", "frames"])
-def test_other_kinds_of_output(folder: Path, name: str) -> None:
+def test_every_kind_of_output_is_written(folder: Path, name: str) -> None:
     assert run(["animate", *map(str, inputs(folder)), "-o", name, "--frames", "4", *SMALL]) == 0
     made = folder / name
     if name == "frames":
@@ -165,7 +165,7 @@ def test_other_kinds_of_output(folder: Path, name: str) -> None:
         assert len(pictures(made)) == 4
 
 
-def test_notes_are_said_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_printed_and_returned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     face = np.array(Image.open(inputs(folder)[0]).convert("RGB"))
     Image.fromarray(np.hstack([face, face])).save(folder / "two.png")
     write_wav(folder / "silence.wav", np.zeros(8000))
@@ -178,7 +178,7 @@ def test_notes_are_said_and_kept(folder: Path, capsys: pytest.CaptureFixture[str
     assert len(clip.notes) >= 2
 
 
-def test_pictures_of_every_kind(folder: Path) -> None:
+def test_pictures_of_every_format_are_read(folder: Path) -> None:
     whole = Image.open(inputs(folder)[0]).convert("RGB")
     alpha = whole.copy()
     alpha.putalpha(200)

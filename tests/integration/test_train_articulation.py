@@ -75,7 +75,7 @@ def utterance(seed: int = 0) -> Utterance:
         ("???", "en", ["ax"]),
     ],
 )
-def test_phone_names_become_ours(name, language, expected):
+def test_phone_names_are_mapped_to_ours(name, language, expected):
     name = name.replace("aɪ", "ai") if expected == ["aa", "ih"] and language == "ipa" else name
     phones = [phone for phone, _ in canonical(name, language)]
     assert phones[0] == expected[0] and len(phones) == len(expected)
@@ -93,7 +93,7 @@ def test_pauses_join_and_diphthongs_split():
     assert found[1].end == pytest.approx(0.32)
 
 
-def test_labels_say_what_the_mouth_does():
+def test_labels_describe_the_mouth():
     labels = make_labels(PAPA, 200)
     assert labels.curves.shape == (200, len(CHANNELS)) and labels.closure.shape == labels.phones.shape == (200,)
     gap, wide = column(labels.curves, "gap"), column(labels.curves, "width")
@@ -154,7 +154,7 @@ def test_degraded_voices_stay_finite_and_differ():
         assert np.isfinite(no_voice(SAMPLE_RATE, draw)).all()
 
 
-def test_tokens_become_segments_with_marks_and_short_spaces_shared_out():
+def test_tokens_become_segments_and_marks_and_short_spaces_join_their_neighbours():
     names = ["pau", "p", "ˈ", "a", "ː", " ", "m", ",", "u", "pau"]
     lengths = [0.3, 0.1, 0.02, 0.1, 0.05, 0.05, 0.1, 0.2, 0.1, 0.2]
     found = merged(names, lengths, 1.17, 0.05)
@@ -226,7 +226,7 @@ def test_a_tiny_network_learns_closures(trained, tmp_path, caplog):
     assert correlation(said[:, 0], column(made[0].labels.curves, "gap")[::2]) > 0.6
 
 
-def test_numpy_says_what_torch_says(trained):
+def test_numpy_and_torch_agree(trained):
     assert agreement(trained[0], 200) < 0.05
 
 
@@ -265,7 +265,7 @@ def test_flite_speaks_with_the_times_of_its_phones():
         assert {s.phone for s in u.segments} <= VOWELS | CONSONANTS | {"pau"}
 
 
-def test_the_tool_says_its_flags():
+def test_the_tool_shows_its_flags():
     command = [sys.executable, "-m", "echomimic.train.articulation", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--seed" in said and "--out" in said

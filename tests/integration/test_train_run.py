@@ -49,7 +49,7 @@ def whole(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_a_run_writes_what_it_is_made_of(made: tuple[Path, Path], whole: Path) -> None:
+def test_a_run_writes_its_settings_and_data(made: tuple[Path, Path], whole: Path) -> None:
     records = read_log(whole)
     assert [record["step"] for record in records] == [1, 2, 3, 4]
     assert {"loss", "latent", "spatial", "norm", "rate", "seconds"} <= records[0].keys()

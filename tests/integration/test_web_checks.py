@@ -78,7 +78,7 @@ def test_a_portrait_is_sent_once_and_described_for_other_options(client: TestCli
     assert client.get(f"/ui/portraits/{'0' * 64}").json()["code"] == "portrait_dropped"
 
 
-def test_a_portrait_on_its_side_is_shown_upright_and_said_so(client: TestClient, folder: Path) -> None:
+def test_a_portrait_on_its_side_is_shown_upright_with_a_note(client: TestClient, folder: Path) -> None:
     upright, turned = BytesIO(), BytesIO()
     with Image.open(folder / "me.png") as picture:
         picture.crop((0, 0, picture.width, picture.height - 32)).save(upright, "PNG")

@@ -54,6 +54,6 @@ def test_a_server_ends_in_order_while_it_loads_libraries() -> None:
     server.stop()
 
 
-def test_other_machines_are_admitted_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_machines_are_accepted_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["web", "--host", "0.0.0.0", "--no-browser"]) == 2
     assert "--no-key" in capsys.readouterr().err

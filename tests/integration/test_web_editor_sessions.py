@@ -155,7 +155,7 @@ def test_a_server_that_stops_leaves_no_uploads(head_file: Path, voice_file: Path
     assert folders(tmp_path) == []
 
 
-def test_what_nobody_looks_at_is_released_and_drawn_again(
+def test_unused_renderers_are_released_and_made_again(
     client: TestClient, portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released: list[PortraitView] = []

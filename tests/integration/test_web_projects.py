@@ -111,7 +111,7 @@ def test_a_waiting_job_is_made_before_another(client: TestClient, head_file: Pat
 
 
 @pytest.mark.parametrize("path", ["/editor/sessions/%00", "/ui/portraits/%00", "/v1/animations/%00", "/static/%00"])
-def test_a_null_byte_is_no_fault_of_the_server(path: str, client: TestClient) -> None:
+def test_a_null_byte_is_reported_as_an_error_of_the_client(path: str, client: TestClient) -> None:
     assert client.get(path).status_code in (400, 404)
     number = 10**400
     assert client.get(f"/editor/sessions/x/face/frame/{number}").status_code in (404, 422)

@@ -110,7 +110,7 @@ def test_a_mesh_render_that_is_killed_and_then_stopped_has_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", ["made.gif", "made"])
-def test_a_gif_and_a_folder_of_pictures_go_on(
+def test_a_gif_and_a_folder_of_pictures_are_resumed(
     inputs: tuple[Path, Path], tmp_path: Path, name: str, mesh: dict[str, Any]
 ) -> None:
     made, whole, mesh = tmp_path / name, tmp_path / name.replace("made", "whole"), {**mesh, "frames": 32}
@@ -129,7 +129,7 @@ def test_a_gif_and_a_folder_of_pictures_go_on(
 
 
 @pytest.mark.parametrize("given", [{"sampler": "unipc"}, {"cache": 2}])
-def test_a_diffusion_render_goes_on_after_a_step_and_after_a_segment(
+def test_a_diffusion_render_is_resumed_after_a_step_and_after_a_segment(
     inputs: tuple[Path, Path], tmp_path: Path, tiny: dict[str, Any], given: dict[str, Any]
 ) -> None:
     made, whole = tmp_path / "made.mp4", tmp_path / "whole.mp4"

@@ -25,7 +25,7 @@ def test_a_motion_of_the_whole_picture_is_brought_to_the_crop_of_a_landmark_pres
 
 
 @needs_diffusion
-def test_exactly_it_is_drawn_as_it_stands_and_that_is_warned_of(head_file: Path, voice_file: Path) -> None:
+def test_with_exact_a_misplaced_track_is_drawn_unchanged_with_a_warning(head_file: Path, voice_file: Path) -> None:
     track = echomimic.predict(head_file, voice_file)
     assert isinstance(track, echomimic.LandmarkTrack)
     shifted = echomimic.LandmarkTrack(track.points + 90, track.image_size, track.fps, track.valid, track.curves)
@@ -41,7 +41,7 @@ def test_a_diffusion_preset_without_its_packages_says_how_to_get_them(
         echomimic.plan(head_file, voice_file, preset="v1")
 
 
-def test_where_the_motion_is_to_be_saved_is_looked_at_first(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
+def test_the_path_for_the_motion_is_checked_first(head_file: Path, voice_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with pytest.raises(OutputError, match="does not exist"):
         echomimic.animate(head_file, voice_file, output=out, save_motion=tmp_path / "none" / "m.npz")

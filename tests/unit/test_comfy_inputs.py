@@ -75,12 +75,12 @@ def published(host: Host, head: torch.Tensor) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("image", [None, GREY[0], GREY[:0], GREY[:, :, :0], GREY[..., :2]])
-def test_an_image_that_is_none(native: Callable[..., str], image: Any) -> None:
+def test_a_missing_image_is_refused(native: Callable[..., str], image: Any) -> None:
     with pytest.raises(PictureError, match="link an IMAGE"):
         native(image=image)
 
 
-def test_an_image_of_no_numbers(native: Callable[..., str]) -> None:
+def test_an_image_with_values_that_are_not_numbers_is_refused(native: Callable[..., str]) -> None:
     with pytest.raises(PictureError, match="not numbers"):
         native(image=GREY * float("nan"))
 
@@ -92,11 +92,11 @@ def test_images_of_one_and_four_channels_are_taken(native: Callable[..., str], h
 
 def test_the_first_of_several_images_is_the_portrait(native: Callable[..., str], head: torch.Tensor) -> None:
     report = native(image=torch.cat([head, torch.zeros_like(head)]))
-    assert report.endswith("\nnote: 2 images came in: the first is the portrait")
+    assert report.endswith("\nnote: 2 images are linked: the first is the portrait")
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 0), (0, 1, 9000), (1, 0, 9000), (1, 9000)])
-def test_a_sound_of_nothing(native: Callable[..., str], shape: tuple[int, ...]) -> None:
+def test_an_empty_sound_is_refused(native: Callable[..., str], shape: tuple[int, ...]) -> None:
     with pytest.raises(SoundError, match="expected \\(1, channels, samples\\)"):
         native(audio={"waveform": torch.zeros(shape), "sample_rate": 16_000})
 
@@ -106,7 +106,7 @@ def test_a_video_without_sound_gives_no_voice(native: Callable[..., str]) -> Non
         native(audio=None)
 
 
-def test_a_sound_of_no_numbers(native: Callable[..., str]) -> None:
+def test_a_sound_with_values_that_are_not_numbers_is_refused(native: Callable[..., str]) -> None:
     with pytest.raises(SoundError, match="not numbers"):
         native(audio={"waveform": torch.full((1, 2, 9000), float("nan")), "sample_rate": 16_000})
 
@@ -116,7 +116,7 @@ def test_errors_name_widgets(native: Callable[..., str], published: Callable[...
     waves = 0.5 + 0.2 * torch.sin(across[:, None] * across / 90) + 0.2 * torch.cos(across / 9)
     with pytest.raises(FaceError, match=r"say where it is with face_box x,y,w,h$"):
         native(image=waves[None, ..., None])
-    with pytest.raises(FaceError, match="face_box x,y,w,h, which EchoMimic Sampler has"):
+    with pytest.raises(FaceError, match="face_box x,y,w,h, which only EchoMimic Sampler has"):
         published("V1", image=waves[None, ..., None])
     assert list((host.root / "temp").glob("*")) == []
 
@@ -135,7 +135,9 @@ def test_a_window_of_no_frames(published: Callable[..., Any]) -> None:
     assert "context_overlap is 3 and a window has 2 frames: 1 is used" in report
 
 
-def test_a_pose_folder_that_is_gone_is_told_without_talk_of_layouts(published: Callable[..., Any], host: Host) -> None:
+def test_a_missing_pose_folder_is_reported_without_mentioning_layouts(
+    published: Callable[..., Any], host: Host
+) -> None:
     said = load_nodes()["Echo_Sampler"].validate_inputs("dance")
     assert said.endswith(
         "expected none or a folder of input/tensorrt_lite: put a folder of that name there, or choose another"
@@ -180,7 +182,7 @@ def test_a_folder_and_driving_frames_at_once(published: Callable[..., Any], host
     assert "note: pose_dir still is followed and video_images is not used" in report
 
 
-def test_a_motion_of_the_other_kind_is_refused_in_words() -> None:
+def test_a_motion_of_the_other_kind_is_refused_with_a_message() -> None:
     voice = speech_from_samples(0.2 * np.sin(np.arange(16_000, dtype=np.float32)), 16_000, "voice")
     body = gesture_track(voice, 25, 3, 0, None, (64, 64), 1.0)
     face = LandmarkTrack(np.zeros((3, 478, 3), np.float32), (64, 64), 25, np.ones(3, bool))
@@ -221,13 +223,13 @@ def test_a_crop_goes_back_into_its_own_picture_only(host: Host, head: torch.Tens
         nodes["EchoMimicPasteBack"].execute(film(host, head, 1), head[:, :60, :60], place)
 
 
-def test_links_to_nowhere_are_no_contents(tmp_path: Path) -> None:
+def test_broken_links_are_not_listed_as_contents(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     (tmp_path / "0.npy").touch()
     assert [name for name, _ in hosts.contents(tmp_path)] == ["0.npy"]
 
 
-def test_tooltips_say_what_leaves_an_option_as_it_is(host: Host) -> None:
+def test_tooltips_name_the_value_that_leaves_an_option_to_the_preset(host: Host) -> None:
     nodes = load_nodes()
     slots = {each.id: each.more for each in nodes["EchoMimicSampler"].define_schema().inputs}
     assert slots["face"]["tooltip"].endswith("starting at 1; 0: the largest")
@@ -254,7 +256,9 @@ def test_the_command_for_weights_survives_a_space(tmp_path: Path, monkeypatch: p
             hosts.weights_of("v2")
 
 
-def test_room_is_made_before_networks_come(native: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_freed_before_networks_are_loaded(
+    native: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (model,) = load_nodes()["EchoMimicLoad"].execute({"version": "tiny"}).result
     done: list[str] = []
     made, management = model.engine.networks, sys.modules["comfy.model_management"]

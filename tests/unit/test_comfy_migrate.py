@@ -46,7 +46,7 @@ def sources(migration: Migration, kind: str) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.parametrize("layout", layouts("Echo_LoadModel"), ids=lambda each: f"{each.since}-{len(each.widgets)}")
-def test_every_loader(layout: Layout) -> None:
+def test_every_release_of_the_loader_is_migrated(layout: Layout) -> None:
     late = "teacache_offload" in layout.widgets
     made = migrate(three_nodes(layout) if late else two_nodes(layout, layouts("Echo_Sampler")[1]))
     found = values(made, "Echo_LoadModel", LOADER)
@@ -60,7 +60,7 @@ def test_every_loader(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", layouts("Echo_Sampler")[:-1], ids=lambda each: each.since)
-def test_every_sampler_of_two_nodes(layout: Layout) -> None:
+def test_every_release_of_the_two_node_sampler_is_migrated(layout: Layout) -> None:
     document = two_nodes(layouts("Echo_LoadModel")[5], layout)
     before = copy.deepcopy(document)
     made = migrate(document)
@@ -182,7 +182,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     old.write_text(json.dumps(three_nodes(layouts("Echo_LoadModel")[-1])))
     assert run(["comfy", "migrate", str(old), str(new)]) == 0
-    assert "3 nodes of ComfyUI_EchoMimic moved" in capsys.readouterr().out
+    assert "3 nodes of ComfyUI_EchoMimic converted" in capsys.readouterr().out
     assert run(["comfy", "migrate", str(new), str(tmp_path / "again.json")]) == 0
     assert "unchanged" in capsys.readouterr().out
     old.write_text("{")

@@ -42,12 +42,12 @@ def test_poses_up_to_august_2025_are_taken(host: Host, pose: str) -> None:
     assert load_nodes()["Echo_Sampler"].validate_inputs(pose) is True
 
 
-def test_a_loader_of_2026_is_refused_in_words(host: Host) -> None:
+def test_a_loader_of_2026_is_refused_with_a_message(host: Host) -> None:
     said = load_nodes()["Echo_LoadModel"].validate_inputs(True)  # its `denoising` stands where the mode did
     assert said.startswith("infer_mode is True; expected one of audio_drived, ") and "comfy migrate" in said
 
 
-def test_a_sampler_of_three_nodes_is_refused_in_words(host: Host) -> None:
+def test_a_sampler_of_three_nodes_is_refused_with_a_message(host: Host) -> None:
     said = load_nodes()["Echo_Sampler"].validate_inputs(1399963950)  # its seed stands where the pose did
     assert said.startswith("pose_dir is 1399963950; expected none") and "comfy migrate" in said
 
@@ -80,7 +80,7 @@ def test_one_value_a_check_or_the_host_says_it_twice(host: Host) -> None:
 
 
 @pytest.mark.parametrize("mode", sorted(legacy_schema.LATER_MODES))
-def test_both_ways_to_find_a_pose_are_ours(host: Host, mode: str) -> None:
+def test_both_ways_to_find_a_pose_are_supported(host: Host, mode: str) -> None:
     loader = load_nodes()["Echo_LoadModel"]
     with pytest.raises(WeightsError, match="preset v1-landmarks lacks"):
         loader.execute("vae-ft-mse-840000-ema-pruned.safetensors", True, mode, False, False, False, "V1")

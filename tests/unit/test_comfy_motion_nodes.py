@@ -71,7 +71,7 @@ def test_a_drawn_curve_covers_the_whole_range(host: Host) -> None:
         ({"edits": '{"op": "scale_curve"'}, "cannot be read as JSON"),
         ({"gain": 2.0}, "choose it"),
         ({"curve": "left_x", "gain": 2.0}, "unknown curve 'left_x'"),
-        ({"motion": None}, "no motion came in"),
+        ({"motion": None}, "no motion is linked"),
     ],
 )
 def test_bad_edits_are_refused_in_one_line(host: Host, values: dict[str, Any], why: str) -> None:

@@ -65,7 +65,7 @@ def test_outer_layers_with_the_features_of_the_same_call_give_the_same(layers: i
 
 
 @pytest.mark.parametrize("schedule", ["uniform", "quadratic"])
-def test_one_of_so_many_steps_is_full(schedule: Any) -> None:
+def test_one_of_n_steps_computes_all_layers(schedule: Any) -> None:
     assert full_steps(6, 1, schedule) == [*range(6)]
     for steps in (1, 2, 6, 30, 50):
         for every in (2, 3, 10):

@@ -244,7 +244,7 @@ def test_convert_halves_a_file_and_drops_what_no_tensor_uses(tmp_path) -> None:
     assert path.stat().st_size < 2_200_000
     assert {tensor.dtype for tensor in read_tensors(path).values()} == {torch.bfloat16}
     assert check_file(FILES["v2/pose_encoder"], path)
-    with pytest.raises(WeightsError, match="written over itself"):
+    with pytest.raises(WeightsError, match="overwrite itself"):
         convert_file(FILES["v2/pose_encoder"], path, tmp_path / "out")
 
 
@@ -289,7 +289,7 @@ def test_fetch_refuses_what_was_not_published(tmp_path) -> None:
     with pytest.raises(WeightsError, match="another SHA-256"):
         fetch([LOCATOR], tmp_path / "here", lambda _: None, ShelfHub(theirs, sha256="0" * 64))
     assert locate(LOCATOR, [tmp_path / "here"]) is None
-    with pytest.raises(WeightsError, match="bytes, published are 9"):
+    with pytest.raises(WeightsError, match="bytes, the published file 9"):
         fetch([LOCATOR], tmp_path / "here", lambda _: None, ShelfHub(theirs, size=9))
 
 
@@ -298,7 +298,7 @@ def test_no_network_is_one_line(tmp_path) -> None:
         def licence(self, repository: str) -> str:
             raise ConnectionError("no route\nto host")
 
-    with pytest.raises(WeightsError, match=r"BadToBest/EchoMimic gave no answer \(no route\); check the network"):
+    with pytest.raises(WeightsError, match=r"BadToBest/EchoMimic did not answer \(no route\); check the network"):
         fetch([LOCATOR], tmp_path, lambda _: None, Offline(condition_file(tmp_path / "theirs.pth")))
 
 

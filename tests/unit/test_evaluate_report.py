@@ -146,12 +146,12 @@ def test_summaries_leave_out_what_is_missing() -> None:
     assert summarize(clips) == {"flicker": {"clips": 2, "mean": 2, "spread": 1, "least": 1, "most": 3}}
 
 
-def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no report"):
         read_report(tmp_path)
 
 
-def test_warnings_are_words() -> None:
+def test_warnings_are_plain_text() -> None:
     assert warn({"sync_offset_frames": 3, "sync_confidence": 0.9}) == ["lips early by 3 frames"]
     assert warn({"sync_offset_frames": -3, "sync_confidence": 0.9}) == ["lips late by 3 frames"]
     assert warn({"sync_offset_frames": -3, "sync_confidence": 0.1}) == []

@@ -37,7 +37,7 @@ def test_a_face_that_fills_the_picture_is_found():
     assert len(find_faces(np.ascontiguousarray(ASTRONAUT[60:210, 150:290]))) == 1
 
 
-def test_of_several_faces_the_largest_is_taken_and_said_so_or_the_one_asked_for():
+def test_of_several_faces_the_largest_is_used_with_a_note_or_the_requested_one():
     portrait = Portrait(TWO, name="two.png")
     assert len(find_faces(TWO)) == 2
     with collect_notes() as notes:
@@ -57,7 +57,7 @@ def test_of_several_faces_the_largest_is_taken_and_said_so_or_the_one_asked_for(
         (np.full((300, 300, 3), 90, np.uint8), {"face_box": (50, 50, 99, 99)}, ("no face found in the box", "ear to")),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(pixels, options, words):
+def test_unusable_pictures_are_refused_in_one_line(pixels, options, words):
     with pytest.raises(FaceError) as caught:
         pick_face(Portrait(np.ascontiguousarray(pixels), name="p.png"), make_options(options))
     assert "\n" not in str(caught.value)
@@ -89,7 +89,7 @@ def test_a_picture_without_a_person_has_no_matte():
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_picture_that_is_not_upright_is_turned_and_said_so(turn, mirrored):
+def test_a_picture_that_is_not_upright_is_turned_with_a_note(turn, mirrored):
     upright = np.ascontiguousarray(ASTRONAUT[:, ::-1] if mirrored else ASTRONAUT)
     alpha = np.arange(512 * 512, dtype=np.uint32).reshape(512, 512).astype(np.uint8)
     given = Portrait(np.ascontiguousarray(np.rot90(upright, -turn)), np.rot90(alpha, -turn), name="p.png")

@@ -113,7 +113,7 @@ def test_a_partial_or_damaged_cache_is_completed(place: Path, content: bytes) ->
     ],
     ids=["another version", "empty", "no network", "cache is not a folder"],
 )
-def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(
+def test_failures_are_reported_in_one_line_and_leave_nothing(
     place: Path, prepare: Callable[[Path], object], words: str
 ) -> None:
     prepare(place)
@@ -124,9 +124,7 @@ def test_what_goes_wrong_is_said_in_one_line_and_leaves_nothing(
     assert not list((place / "cache").rglob("*.tflite")) and not list((place / "cache").rglob("*.whl"))
 
 
-def test_a_cache_that_cannot_be_written_is_said_but_used_while_it_is_whole(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache_gives_an_error_unless_it_is_complete(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_wheel(place / "index")
     files.fetch_networks()
 

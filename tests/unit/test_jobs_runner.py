@@ -137,7 +137,7 @@ def cutting_off() -> Iterator[None]:
         yield
 
 
-def test_a_job_that_was_cut_off_goes_on_in_its_folder(
+def test_an_interrupted_job_is_resumed_in_its_folder(
     tmp_path: Path, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the worker changes to the folder of its job
@@ -175,7 +175,7 @@ def test_a_job_that_was_cut_off_goes_on_in_its_folder(
     queue.files.close()
 
 
-def test_a_row_of_a_batch_that_was_cut_off_goes_on(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
+def test_an_interrupted_row_of_a_batch_is_resumed(tmp_path: Path, head_file: Path, voice_file: Path) -> None:
     row = BatchRow(1, str(head_file), str(voice_file), "clips/1.mp4", preset="mesh", options=LONG)
     worker = BatchWorker(tmp_path)
     with cutting_off():

@@ -58,7 +58,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, list
 
 
 @pytest.mark.parametrize("step", ["import echomimic", "its names", *LINES])
-def test_what_is_heavy_waits(found: dict[str, tuple[int, list[str]]], step: str) -> None:
+def test_heavy_modules_are_imported_lazily(found: dict[str, tuple[int, list[str]]], step: str) -> None:
     code, loaded = found[step]
     assert loaded == []
     assert code == LINES.get(step, 0)

@@ -336,7 +336,7 @@ def test_a_disk_that_takes_no_more_gets_one_line_and_leaves_nothing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["with space.mp4", "Größe 影片.mp4", "a:b.mp4", "100%d.mp4", "-o.mp4", "UPPER.MP4"])
-def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
+def test_files_with_odd_names_are_accepted(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "Ordner mit 空格 %03d"
     folder.mkdir()
     write_clip(folder / name, moving(3), 25, None, {})
@@ -379,7 +379,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_an_output_that_cannot_be_gets_one_line_before_any_work(tmp_path: Path, case: str) -> None:
+def test_an_impossible_output_is_refused_in_one_line_before_any_work(tmp_path: Path, case: str) -> None:
     name, make, words = BAD[case]
     make(tmp_path / name)
     with pytest.raises(OutputError, match=words) as caught:
@@ -395,7 +395,7 @@ def test_a_named_pipe_is_no_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_places_that_may_not_be_written_get_one_line(tmp_path: Path) -> None:
+def test_outputs_that_cannot_be_written_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     (tmp_path / "a.mp4").chmod(0o400)
     with pytest.raises(OutputError, match="read-only"):
@@ -407,7 +407,7 @@ def test_places_that_may_not_be_written_get_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "a.GIF", "frames", "frames/"])
-def test_outputs_that_can_be(tmp_path: Path, name: str) -> None:
+def test_possible_outputs_are_accepted(tmp_path: Path, name: str) -> None:
     assert check_output(f"{tmp_path}/{name}") == tmp_path / name
 
 

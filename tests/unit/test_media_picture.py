@@ -29,7 +29,7 @@ def close(pixels: np.ndarray, expected: np.ndarray, within: float = 3.0) -> bool
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".ppm", ".tga", ".jp2", ".gif"])
-def test_every_format(tmp_path: Path, suffix: str) -> None:
+def test_every_picture_format_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"face{suffix}"
     Image.fromarray(picture()).save(path)
     portrait = read_picture(path)
@@ -163,7 +163,7 @@ def test_a_colour_profile_is_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
-def test_the_first_image_of_an_animation_is_used_and_that_is_said(tmp_path: Path, suffix: str) -> None:
+def test_the_first_image_of_an_animation_is_used_with_a_note(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     second = Image.fromarray(255 - picture())
     Image.fromarray(picture()).save(path, save_all=True, append_images=[second], duration=100, lossless=True)
@@ -183,7 +183,7 @@ def test_a_picture_that_only_ffmpeg_knows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [9000, 8192])
-def test_a_very_large_picture_is_made_smaller_and_that_is_said(tmp_path: Path, width: int) -> None:
+def test_a_very_large_picture_is_scaled_down_with_a_note(tmp_path: Path, width: int) -> None:
     wide = np.asarray(Image.fromarray(picture()).resize((width, 300)))
     for suffix in (".png", ".jpg"):
         path = tmp_path / f"wide{suffix}"
@@ -196,7 +196,7 @@ def test_a_very_large_picture_is_made_smaller_and_that_is_said(tmp_path: Path, w
 
 
 @pytest.mark.parametrize("name", ["with space.png", "Bild für 照片.png", "a:b.png", "100%d.png", "-o.png"])
-def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
+def test_files_with_odd_names_are_accepted(tmp_path: Path, name: str) -> None:
     Image.fromarray(picture()).save(tmp_path / name)
     assert close(read_picture(tmp_path / name).pixels, picture(), 0.0)
 

@@ -85,7 +85,7 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space.wav", "Stimme für 声音.wav", "a:b.wav", "100%d.wav", "-o.wav"])
-def test_odd_names_are_fine(tmp_path: Path, name: str) -> None:
+def test_files_with_odd_names_are_accepted(tmp_path: Path, name: str) -> None:
     assert read_speech(write_wav(tmp_path / name, tone())).name == Path(name).stem
 
 
@@ -361,7 +361,7 @@ def test_a_cover_picture_and_odd_tags_do_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".flac", ".ogg", ".webm"])
-def test_damage_of_any_kind_gives_sound_or_one_line(tmp_path: Path, suffix: str) -> None:
+def test_a_damaged_file_gives_sound_or_one_line(tmp_path: Path, suffix: str) -> None:
     rng = np.random.default_rng(7)
     whole = write_sound(tmp_path / f"a{suffix}", tone(0.5, 48000, 2)).read_bytes()
     path = tmp_path / f"b{suffix}"

@@ -29,7 +29,7 @@ def test_the_cover_of_a_polygon_is_its_area() -> None:
     assert share[4, 4] == 1 and share[1, 4] == 0 and 0 < share[4, 2] < 1
 
 
-def test_below_a_curve_is_below() -> None:
+def test_the_area_below_a_curve_is_found() -> None:
     share = below(np.array([[2.0, 5.0], [6.0, 5.0]]), (0, 0, 9, 10))
     assert share[:4].max() == 0 and share[7:].min() == 1
 
@@ -40,7 +40,7 @@ def test_a_smooth_curve_goes_through_its_points() -> None:
     assert np.allclose(curve.sum(1), 1)
 
 
-def test_blend_takes_its_share() -> None:
+def test_blend_mixes_by_its_fraction() -> None:
     dark, light = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 200, np.uint8)
     assert blend(dark, light, np.full((2, 2), 0.5, np.float32))[0, 0, 0] in (99, 100)
 

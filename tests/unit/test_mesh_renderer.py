@@ -139,7 +139,7 @@ def test_composite_keeps_what_it_covers() -> None:
     assert (composite(np.zeros((4, 4, 4), np.uint8), plate) == 200).all()
 
 
-def test_a_face_finder_sees_what_was_asked_for() -> None:
+def test_a_face_detector_measures_the_rendered_curves() -> None:
     pixels, landmarks = portrait()
     renderer = Renderer(pixels, landmarks)
     asked, seen = [], []
@@ -163,7 +163,7 @@ def _measures(points: Floats) -> tuple[float, float, float]:
     )
 
 
-def test_points_are_the_rigs() -> None:
+def test_the_points_of_a_frame_are_those_of_the_rig() -> None:
     pixels, landmarks = portrait()
     curves = everything(4)
     assert np.array_equal(Renderer(pixels, landmarks).landmarks(curves), Rig(landmarks).points(curves))

@@ -75,7 +75,7 @@ def test_a_track_without_any_face_is_refused(track):
 
 
 @pytest.mark.parametrize(("end", "frames"), [("loop", FRAMES), ("hold", FRAMES), ("stop", 50)])
-def test_a_motion_shorter_than_the_voice_is_looped_held_or_ends_the_clip_and_that_is_said(commanded, end, frames):
+def test_a_motion_shorter_than_the_voice_is_looped_held_or_ends_the_clip_with_a_note(commanded, end, frames):
     first = Curves(commanded.values[:50], FPS)
     short = LandmarkTrack(np.zeros((50, 478, 3), np.float32), (512, 512), FPS, np.ones(50, bool), first)
     options = make_options({"motion_end": end})

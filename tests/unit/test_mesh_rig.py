@@ -69,7 +69,7 @@ def test_closure_shuts_the_lips_whatever_else_they_do(closed: Rig, other: dict[s
     assert gap(closed, jaw=0.7, closure=1.0, **other) == pytest.approx(0, abs=1e-4)
 
 
-def test_hairlines_snap_shut(closed: Rig) -> None:
+def test_a_nearly_closed_mouth_closes_fully(closed: Rig) -> None:
     assert gap(closed, jaw=0.01) == pytest.approx(gap(closed), abs=1e-4)
 
 

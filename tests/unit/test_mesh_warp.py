@@ -46,7 +46,7 @@ def test_a_field_follows_the_mesh_inside_and_the_head_outside() -> None:
     assert np.allclose(motion[-1], 0, atol=0.05), "the lower border does not move"
 
 
-def test_a_rim_tells_above_from_below() -> None:
+def test_the_rim_of_a_field_separates_above_from_below() -> None:
     rim = Rim.of(mesh.UPPER_CURVE, portrait()[1].astype(np.float64))
     middle = portrait()[1][mesh.UPPER_LIP[4], :2].astype(np.float64)
     down = np.array([0.0, 4.0])

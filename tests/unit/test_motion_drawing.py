@@ -119,7 +119,7 @@ def test_edits_are_saved_as_records_and_applied_again(tmp_path: Path) -> None:
         "(" * 5000,
     ],
 )
-def test_what_is_no_edit_is_refused_in_one_line(line: str) -> None:
+def test_a_value_that_is_not_an_edit_is_refused_in_one_line(line: str) -> None:
     with pytest.raises(MotionError) as error:
         apply_edits(face(), [read_edit(line)])
     assert "\n" not in str(error.value)

@@ -192,7 +192,7 @@ def test_amplified_hands_keep_their_shape() -> None:
     np.testing.assert_array_equal(wide.body, pose.body)
 
 
-def test_select_says_which_parts_drive_and_combining_obeys() -> None:
+def test_select_chooses_the_driving_parts_and_combining_uses_them() -> None:
     track = face_track(10)
     assert select(track, ["pupils", "eyes"]).parts == ("eyes", "pupils")
     with pytest.raises(MotionError, match="ears"):

@@ -258,7 +258,7 @@ def test_a_video_is_known_by_its_content(tmp_path: Path, name: str, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["t.txt", "t", "t.docx", "t.png", "t.wav"])
-def test_what_cannot_be_read_is_told_what_can(tmp_path: Path, name: str) -> None:
+def test_unreadable_files_are_refused_with_the_accepted_formats(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith(".png"):
         Image.new("RGB", (64, 64)).save(path)

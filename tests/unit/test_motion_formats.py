@@ -50,7 +50,7 @@ def test_v2_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(track.face[0, ..., 2], frames[0]["faces_score"][0].astype(np.float32))
 
 
-def test_v2_poses_of_a_crop_come_back_in_shares_of_the_whole(tmp_path: Path) -> None:
+def test_v2_poses_of_a_crop_become_fractions_of_the_whole(tmp_path: Path) -> None:
     frame = v2_frame(params=[768, 384, 0, 768, 192, 576])
     track = load_motion(write_v2(tmp_path, [frame]))
     assert isinstance(track, PoseTrack)
@@ -78,7 +78,7 @@ def test_one_person_is_followed_among_several(tmp_path: Path) -> None:
 @needs_shared
 @pytest.mark.shared
 @pytest.mark.parametrize(("name", "frames"), [("landmarks", 60), ("pose/01", 100), ("pose/ultraman", 121)])
-def test_the_samples_and_their_way_to_npz_and_back(tmp_path: Path, name: str, frames: int) -> None:
+def test_sample_motions_are_saved_as_npz_and_read_back(tmp_path: Path, name: str, frames: int) -> None:
     track = load_motion(SHARED / "data" / name, fps=24)
     assert len(track) == frames
     again = load_motion(save_motion(tmp_path / "t.npz", track))
@@ -86,7 +86,7 @@ def test_the_samples_and_their_way_to_npz_and_back(tmp_path: Path, name: str, fr
     np.testing.assert_array_equal(getattr(track, part), getattr(again, part))
 
 
-def test_gaps_are_interpolated_and_said(tmp_path: Path) -> None:
+def test_gaps_are_interpolated_with_a_note(tmp_path: Path) -> None:
     with collect_notes() as notes:
         track = load_motion(write_v1(tmp_path, numbers=[3, 4, 6, 7]), fps=24)
     assert isinstance(track, LandmarkTrack) and track.valid.tolist() == [True, True, False, True, True]
@@ -94,7 +94,7 @@ def test_gaps_are_interpolated_and_said(tmp_path: Path) -> None:
     assert any("1 of 5 frames" in text for text in notes)
 
 
-def test_frames_without_numbers_are_interpolated_and_said(tmp_path: Path) -> None:
+def test_frames_without_numbers_are_interpolated_with_a_note(tmp_path: Path) -> None:
     write_v1(tmp_path, 5)
     (tmp_path / "2.pkl").write_bytes(pickle.dumps(np.full((478, 3), np.nan)))
     with collect_notes() as notes:
@@ -103,7 +103,7 @@ def test_frames_without_numbers_are_interpolated_and_said(tmp_path: Path) -> Non
     assert notes
 
 
-def test_broken_folders_in_one_line(tmp_path: Path) -> None:
+def test_broken_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "holds no motion" in refusal(empty)
@@ -111,7 +111,7 @@ def test_broken_folders_in_one_line(tmp_path: Path) -> None:
     assert "(470, 3)" in refusal(write_v1(tmp_path / "shape", shape=(470, 3)))
     mixed = write_v1(tmp_path / "mixed")
     np.save(mixed / "0.npy", np.zeros((478, 3)))
-    assert "sort them apart" in refusal(mixed)
+    assert "expected one kind: separate them" in refusal(mixed)
     twice = write_v1(tmp_path / "twice")
     (twice / "other_1.pkl").write_bytes((twice / "1.pkl").read_bytes())
     assert "1.pkl and other_1.pkl" in refusal(twice)
@@ -138,7 +138,7 @@ def test_broken_folders_in_one_line(tmp_path: Path) -> None:
         {"hands": np.full((2, 21, 2), np.nan)},
     ],
 )
-def test_a_broken_pose_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_broken_pose_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     assert str(tmp_path) in refusal(write_v2(tmp_path, [v2_frame() | change]))
 
 
@@ -201,7 +201,7 @@ def test_mediapipe_dumps(tmp_path: Path) -> None:
     np.testing.assert_allclose(load_motion(tmp_path / "dump.npy", image_size=(640, 480)).points, expected, rtol=1e-5)  # type: ignore[union-attr]
 
 
-def test_fewer_points_and_no_depth_are_completed_and_said(tmp_path: Path) -> None:
+def test_fewer_points_and_missing_depth_are_completed_with_a_note(tmp_path: Path) -> None:
     np.save(tmp_path / "dump.npy", np.random.default_rng(0).random((2, 468, 2)) * 512)
     with collect_notes() as notes:
         track = load_motion(tmp_path / "dump.npy", fps=25)
@@ -292,7 +292,7 @@ def test_hostile_files_are_refused_and_nothing_runs(tmp_path: Path, name: str, k
     assert not flag.exists()
 
 
-def test_the_attacks_are_real(tmp_path: Path) -> None:
+def test_the_hostile_files_run_code_in_an_unsafe_reader(tmp_path: Path) -> None:
     """Python's own reader runs them: so the test above proves something."""
     flag = tmp_path / "flag"
     for name in ("system", "eval", "exec", "object array", "deep inside"):

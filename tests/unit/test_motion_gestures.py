@@ -109,5 +109,5 @@ def test_silence_gives_idle_hands_of_any_length() -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_very_short_ones(frames: int) -> None:
+def test_very_short_voices_give_gestures(frames: int) -> None:
     assert len(gesture_track(voice(), frames=frames)) == frames

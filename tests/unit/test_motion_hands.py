@@ -43,7 +43,7 @@ def hands(image_size: tuple[int, int] = (768, 768)) -> PoseTrack:
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 1000), image_size=st.sampled_from([(768, 768), (540, 960), (1280, 720)]))
 @settings(max_examples=5)
-def test_what_is_drawn_is_read_back(name: str, seed: int, image_size: tuple[int, int]) -> None:
+def test_drawn_hand_curves_are_read_back(name: str, seed: int, image_size: tuple[int, int]) -> None:
     line = next(curve for curve in POSE_CURVES if curve.name == name)
     random = np.random.default_rng(seed)
     keys = [(second, random.uniform(line.low, line.high) * 0.9) for second in (0.0, 0.6, 1.0, 1.9)]
@@ -138,9 +138,9 @@ def test_keyframes_are_found_on_the_curves() -> None:
         (lambda track: draw_curve(track, "left_x", [(0, 7)]), "left_x was set to 7; expected -0.25 to 1.25"),
         (lambda track: draw_curve(track, "left_x", []), "keyframes"),
         (lambda track: scale_curve(track, "left_x", float("nan")), "cannot be scaled"),
-        (lambda track: select(track, ["eyes"]), "select was asked of a pose track"),
+        (lambda track: select(track, ["eyes"]), "select cannot be applied to a pose track"),
     ],
 )
-def test_what_cannot_be_done_is_said(edit, said: str) -> None:
+def test_impossible_edits_are_refused_with_a_reason(edit, said: str) -> None:
     with pytest.raises(MotionError, match=said):
         edit(hands())

@@ -51,7 +51,7 @@ def test_a_preview_as_video(tmp_path: Path) -> None:
         write_preview(tmp_path / "nowhere" / "p.png", face_track(2))
 
 
-def test_nothing_is_said_where_all_is_well() -> None:
+def test_a_good_motion_gives_no_warnings() -> None:
     assert preflight(face_track(50), 2.0, (512, 512)) == ()
     assert preflight(driver(30, 0.02), 1.0, (768, 768)) == ()
 

@@ -73,7 +73,7 @@ def test_hands_can_start_where_the_portrait_has_them() -> None:
     np.testing.assert_allclose(start, pixels(body.hands[:, 0], SIZE), atol=8)
 
 
-def test_unseen_stays_unseen_and_jumps_are_not_made() -> None:
+def test_unseen_hands_stay_unseen_and_no_jumps_are_added() -> None:
     track = driver(40, 1.2)
     hands = track.hands.copy()
     hands[5:9, 0] = 0
@@ -84,7 +84,7 @@ def test_unseen_stays_unseen_and_jumps_are_not_made() -> None:
     assert steps < 1.5 * drove
 
 
-def test_without_shoulders_in_one_line() -> None:
+def test_a_body_without_shoulders_is_refused_in_one_line() -> None:
     body = portrait_body()
     blind = Body(np.zeros_like(body.body), body.hands, body.face)
     with pytest.raises(MotionError, match="portrait shows no shoulders"):
@@ -97,7 +97,7 @@ def test_without_shoulders_in_one_line() -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["0035", "0077", "0222"])
 @pytest.mark.parametrize("driving", ["01", "ultraman"])
-def test_the_samples(shared: Path, name: str, driving: str) -> None:
+def test_sample_motions_are_retargeted(shared: Path, name: str, driving: str) -> None:
     portrait = read_picture(shared / "data" / "half_body" / f"{name}.png")
     track = load_motion(shared / "data" / "pose" / driving, fps=24)
     assert isinstance(track, PoseTrack)

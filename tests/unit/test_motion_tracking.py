@@ -43,7 +43,7 @@ def test_a_moving_face_is_followed_at_the_true_rate(face: Picture, tmp_path: Pat
     np.testing.assert_allclose(track.points[0, :, :2], find_faces(face)[0].landmarks[:, :2], atol=6)
 
 
-def test_gaps_are_interpolated_marked_and_said(face: Picture, tmp_path: Path) -> None:
+def test_gaps_are_interpolated_marked_and_noted(face: Picture, tmp_path: Path) -> None:
     black = np.zeros_like(face)
     frames = [face, face, face, black, black, face, face, face]
     with collect_notes() as notes:
@@ -62,7 +62,7 @@ def test_nobody_or_hardly_anybody_is_refused(face: Picture, tmp_path: Path) -> N
         track_video(write(tmp_path / "few.mp4", [face] + [black] * 39))
 
 
-def test_the_person_asked_for_among_two(face: Picture, tmp_path: Path) -> None:
+def test_the_requested_person_of_two_is_tracked(face: Picture, tmp_path: Path) -> None:
     both = np.concatenate([face, face[::2, ::2].repeat(2, 0).repeat(2, 1)[:, ::-1]], axis=1)
     path = write(tmp_path / "v.mp4", [both] * 4)
     for person, low, high in ((1, 0, 256), (2, 256, 512)):
@@ -112,7 +112,7 @@ def test_frames_of_a_varying_rate_are_put_on_an_even_grid() -> None:
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_video_that_is_not_upright_is_turned_and_said_so(face: Picture, tmp_path: Path, turn: int) -> None:
+def test_a_video_that_is_not_upright_is_turned_with_a_note(face: Picture, tmp_path: Path, turn: int) -> None:
     wide = np.ascontiguousarray(np.pad(face, ((0, 0), (0, 64), (0, 0)), mode="edge"))
     frames = [np.ascontiguousarray(np.rot90(np.roll(wide, 2 * i, axis=1), -turn)) for i in range(6)]
     with collect_notes() as notes:

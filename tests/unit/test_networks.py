@@ -63,7 +63,7 @@ def test_boxes_and_points_are_decoded_from_their_anchor() -> None:
     assert found[0] == pytest.approx(points((0.55, 0.5), (0.5, 0.55)))
 
 
-def test_nothing_sure_enough_decodes_to_nothing() -> None:
+def test_low_scores_decode_to_no_detection() -> None:
     boxes, found = decode(np.zeros((0, 16), np.float32), np.zeros((0, 2), np.float32), 128)
     assert suppress_duplicates(boxes, np.zeros(0, np.float32), found) == []
 

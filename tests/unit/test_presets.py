@@ -20,7 +20,7 @@ def test_without_weights_auto_is_mesh_and_says_why(tmp_path: Path) -> None:
     assert "no checkpoints" in why
 
 
-def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
+def test_the_requested_preset_is_used(tmp_path: Path) -> None:
     assert resolve_preset("v2", weights=tmp_path) == (find_preset("v2"), "asked for")
     with pytest.raises(OptionError, match="unknown preset 'v3'; expected"):
         resolve_preset("v3")
@@ -35,7 +35,7 @@ def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     ("motion", "here", "expected"),
     [(None, "v1-acc", "v1-acc"), (FACE, "v1-landmarks", "v1-landmarks"), (HANDS, "v2", "v2")],
 )
-def test_auto_takes_what_the_motion_can_drive_where_there_is_a_gpu(
+def test_auto_chooses_a_preset_that_the_motion_can_drive_on_a_gpu(
     motion: Motion | None, here: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = set(find_preset(here).files.values())

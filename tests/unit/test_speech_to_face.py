@@ -78,7 +78,7 @@ def test_features_are_the_same_at_any_loudness(voice):
     assert frame_level(loud).mean() == pytest.approx(100 * frame_level(soft).mean(), rel=0.01)
 
 
-def test_long_sound_in_pieces_says_what_the_whole_says(voice, monkeypatch):
+def test_long_sound_in_pieces_gives_the_curves_of_the_whole(voice, monkeypatch):
     long = np.tile(voice, 15)
     monkeypatch.setattr(speech_to_face, "_CHUNK", 1000)
     pieces = analyze_speech(np.array_split(long, 37))
@@ -128,13 +128,13 @@ def test_sounds_that_are_no_voice_leave_the_mouth_at_rest(kind):
     assert np.abs(values[:, 0]).mean() < 0.03
 
 
-def test_no_sound_at_all_rests():
+def test_empty_sound_leaves_the_mouth_at_rest():
     for blocks in ([], [np.zeros(0, np.float32)], [np.zeros(3, np.float32)]):
         np.testing.assert_array_equal(predict_mouth(blocks, 5, 25.0), np.tile(REST, (5, 1)))
 
 
 @pytest.mark.parametrize("fps", [1.0, 12.5, 25.0, 29.97, 60.0, 120.0])
-def test_any_frame_rate_moves_alike(voice, fps):
+def test_the_motion_does_not_depend_on_the_frame_rate(voice, fps):
     frames = round(len(voice) / SAMPLE_RATE * fps)
     values = predict_mouth([voice], frames, fps)
     assert values.shape == (frames, 6) and np.isfinite(values).all()
@@ -172,7 +172,7 @@ def test_a_voice_that_is_cut_off_ends_with_a_shut_mouth(fps):
     assert jaw[-1] < 0.05 and jaw[round(3.8 * fps) - 2] > 0.3
 
 
-def test_the_range_is_that_of_film():
+def test_the_range_is_that_of_filmed_speakers():
     gap, width = np.linspace(0, 0.8, 50, dtype=np.float32), np.linspace(-0.5, 0.3, 50, dtype=np.float32)
     for curve in (jaw_of(gap), spread_of(width)):
         assert np.all(np.diff(curve) >= 0) and curve.dtype == np.float32

@@ -115,7 +115,7 @@ def test_a_barge_in_shuts_the_mouth_in_a_fifth_of_a_second_and_the_next_words_op
     assert opening(taken(live, 25)).max() > 0.3
 
 
-def test_nobody_speaks_and_the_face_lives(made) -> None:
+def test_the_face_moves_idly_while_nobody_speaks(made) -> None:
     idle = IdleStream(25.0, seed=3)
     rows = np.stack([idle.row() for _ in range(25 * 130)])
     blinks = np.flatnonzero(np.diff((rows[:, COLUMN["blink"]] > 0.5).astype(int)) > 0)

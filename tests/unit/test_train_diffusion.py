@@ -213,7 +213,7 @@ def test_bfloat16_on_a_cpu_is_close_to_float32(gradients: bool) -> None:
     assert float((rough - exact).abs().max()) < 0.1 * float(exact.abs().max())
 
 
-def test_zero_branches_start_deaf_and_blind() -> None:
+def test_zero_branches_ignore_voice_and_condition_at_first() -> None:
     trainee = make_trainee()
     zero_branches(trainee)
     assert torch.equal(_predict(trainee, (1, 1, 1)), _predict(trainee, (0, 0, 1)))

@@ -169,7 +169,7 @@ def test_faces_read_the_mouth_and_tell_portraits_apart() -> None:
     assert abs(correlation(faces.curve("mouth", 1, made_clip(10, 1).frames), new.opening)) < 0.5
 
 
-def test_cases_choose_voice_and_landmarks() -> None:
+def test_cases_select_voice_and_landmarks() -> None:
     clips = [made_clip(seed, seed % 2, 40 + seed) for seed in range(4)]
     clip, other = clips[0], partner(clips[0], clips)
     assert other is clips[2] and partner(clips[3], clips) is clips[1]
@@ -183,7 +183,7 @@ def test_cases_choose_voice_and_landmarks() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-def test_samples_hear_first_and_draw_landmarks_later() -> None:
+def test_samples_have_the_voice_only_at_first_and_landmarks_later() -> None:
     clips = [made_clip(seed) for seed in range(3)]
     settings = mini_settings(40)
     samples = MiniSamples(clips, fit_codec(clips), settings, 0.5)

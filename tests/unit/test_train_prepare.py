@@ -170,7 +170,7 @@ def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").rglob(".*"))
 
 
-def test_a_stopped_run_goes_on_where_it_was(videos: Path, prepared: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(videos: Path, prepared: Path, tmp_path: Path) -> None:
     many = tmp_path / "videos"
     many.mkdir()
     (many / "rights.toml").write_text(RIGHTS)

@@ -308,7 +308,7 @@ def test_the_checkpointed_decoder_gives_the_same_gradient_and_a_perfect_guess_a_
     assert torch.allclose(gradients[0], gradients[1], atol=1e-8)
 
 
-def test_margins_and_distances() -> None:
+def test_margins_are_removed_and_distances_are_zero_for_equal_pictures() -> None:
     assert without_margin(torch.zeros(1, 3, 256, 256)).shape[2:] == (192, 192)
     assert without_margin(torch.zeros(1, 3, 64, 64)).shape[2:] == (64, 64)
     picture = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -350,7 +350,7 @@ def test_a_data_set_that_does_not_fit_is_one_line(data: Path, tmp_path: Path, ch
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_has_changed_is_found_when_it_is_read(data: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_detected_when_it_is_read(data: Path, tmp_path: Path) -> None:
     def other_sum(number: int, row: Row) -> Row:
         assert row.checksums is not None
         return replace(row, checksums=replace(row.checksums, clip="0" * 64))

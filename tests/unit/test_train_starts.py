@@ -175,7 +175,7 @@ def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyP
         check_trackers(("wandb",))
 
 
-def test_averaged_weights_are_lent_and_the_same_bits_come_back() -> None:
+def test_averaged_weights_are_used_temporarily_and_the_trained_ones_restored() -> None:
     trainee = make_trainee()
     before = {name: value.clone() for name, value in trainee.state_dict().items()}
     average = {"denoising.conv_in.weight": torch.zeros_like(trainee.denoising.conv_in.weight)}
@@ -195,7 +195,7 @@ def test_losses_by_noise_level_are_the_same_each_time() -> None:
     assert one == other and len(one) == 9 and {"val_loss", "val_t0062", "val_t0937"} <= set(one)
 
 
-def test_the_gain_by_the_voice_is_zero_for_deaf_networks_and_positive_for_those_that_hear() -> None:
+def test_the_audio_gain_is_zero_for_networks_that_ignore_the_voice_and_positive_for_others() -> None:
     samples = [replace(SmallSamples(small_settings()).sample(n), origin=torch.tensor([n % 3, 0])) for n in range(9)]
     deaf = make_trainee()
     zero_branches(deaf)

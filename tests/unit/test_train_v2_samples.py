@@ -261,7 +261,7 @@ def test_presets_of_v2_fit_together(name: str) -> None:
         assert (last.parts, last.small, last.large) == (("hands",), "all", "all")
 
 
-def test_what_does_not_fit_is_one_line(data: Path) -> None:
+def test_settings_that_do_not_fit_are_refused_in_one_line(data: Path) -> None:
     with pytest.raises(OptionError, match="headshots, but there are none"):
         _samples(_settings(data, data={"headshots": ""}))
     with pytest.raises(OptionError, match="cached_latents = false"):

@@ -127,7 +127,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out.mp4"
 
 
-def test_the_same_command_goes_on_and_the_folder_goes_when_it_is_done(output: Path) -> None:
+def test_the_same_command_resumes_and_the_folder_is_deleted_at_the_end(output: Path) -> None:
     path = cut_off(output)
     folder, notes = opened(output, resume=True)
     assert notes == ["resumes at frame 50 of 60"]
@@ -203,7 +203,7 @@ def test_nothing_to_resume_and_a_folder_in_use(output: Path) -> None:
     lock.close()
 
 
-def test_a_disk_that_refuses_is_named_once(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_gives_one_note(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work_path(output).write_text("a file in the place of the folder")
     folder, notes = opened(output)
     assert folder is None and len(notes) == 1 and "if this render is interrupted, it starts over" in notes[0]
@@ -238,7 +238,7 @@ def test_segments_leave_the_room_that_the_video_needs(
     assert [note.code for note in said] == ["no_work_folder"] * (not kept)
 
 
-def test_old_work_is_deleted_but_for_that_kept_on_purpose(tmp_path: Path) -> None:
+def test_old_work_is_deleted_except_kept_work(tmp_path: Path) -> None:
     paths = [cut_off(tmp_path / name) for name in ("old.mp4", "new.mp4", "kept.mp4")]
     folder, _ = opened(tmp_path / "kept.mp4", keep=True)
     assert folder is not None

@@ -263,7 +263,7 @@ def _fetch_one(file: WeightFile, published: Published, folder: Path, say: Say, h
 def _compare(path: Path, published: Published) -> None:
     size = path.stat().st_size
     if size != published.size:
-        raise WeightsError(f"{path} has {size} bytes, published are {published.size}; run the same command again")
+        raise WeightsError(f"{path} has {size} bytes, the published file {published.size}; run the same command again")
     if published.sha256 and checksum(path) != published.sha256:
         path.unlink()
         raise WeightsError(f"{path} had another SHA-256 than published and is removed; run the same command again")
@@ -278,7 +278,7 @@ def _request(question: Callable[[], Any], repository: str) -> Any:
     except Exception as error:  # the errors of the hub's client have no common base class
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise WeightsError(
-            f"huggingface.co/{repository} gave no answer ({reason}); check the network and try again"
+            f"huggingface.co/{repository} did not answer ({reason}); check the network and try again"
         ) from None
 
 
@@ -296,7 +296,7 @@ def convert_file(file: WeightFile, source: Path, folder: Path, dtype: Format = "
 
     target = folder / f"{file.name}.safetensors"
     if target.exists() and target.samefile(source):
-        raise WeightsError(f"{target} would be written over itself; give another folder with `to`")
+        raise WeightsError(f"{target} would overwrite itself; give another folder with `to`")
     wanted = None if dtype == "stored" else {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
     tensors = {
         file.prefix + name: (

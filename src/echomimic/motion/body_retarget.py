@@ -61,7 +61,7 @@ def portrait_bones(body: Body, size: tuple[int, int]) -> Bones:
     points = body.body[:, :2] * size
     width = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]]))
     if body.body[list(SHOULDERS), 2].min() <= 0 or width < 8:
-        raise MotionError("the portrait shows no shoulders; expected head, shoulders and, best, both hands")
+        raise MotionError("the portrait shows no shoulders; expected head, shoulders and preferably both hands")
     upper = _longer_arm(points, body.body[:, 2], SHOULDERS, ELBOWS, UPPER_ARM * width)
     fore = _longer_arm(points, body.body[:, 2], ELBOWS, WRISTS, FOREARM * width)
     return Bones((upper, fore), _portrait_hand(body, size, HAND * width), width)
@@ -97,7 +97,9 @@ def driver_bones(track: PoseTrack) -> Bones:
     points, seen = _pixels(track.body, track.image_size), track.body[..., 2] > 0
     width = float(np.median(np.linalg.norm(points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]], axis=-1)))
     if not seen[:, list(SHOULDERS)].all(axis=1).any() or width < 1:
-        raise MotionError("the driving motion shows no shoulders; expected a body beside its hands: track it again")
+        raise MotionError(
+            "the driving motion shows no shoulders; expected a body as well as hands: track the video again"
+        )
     arm = [_longest_arm(points, seen, near, far) for near, far in ((SHOULDERS, ELBOWS), (ELBOWS, WRISTS))]
     hands, shown = _pixels(track.hands, track.image_size), track.hands[..., 2] > 0
     lengths = np.stack([np.linalg.norm(hands[:, :, a] - hands[:, :, b], axis=-1) for a, b in HAND_BONES], axis=-1)
@@ -258,7 +260,7 @@ def propose_crop(body: Body, size: tuple[int, int], track: PoseTrack | None = No
     points = body.body[:, :2] * np.array(size, np.float32)
     width = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]]))
     if width < 8:
-        raise MotionError("the portrait shows no shoulders; expected head, shoulders and, best, both hands")
+        raise MotionError("the portrait shows no shoulders; expected head, shoulders and preferably both hands")
     fraction, (x, y) = (SHOULDER_FRACTION, NECK_PLACE) if track is None else _of_track(track)
     side = round(width / fraction)
     left, top = round(float(points[NECK, 0]) - x * side), round(float(points[NECK, 1]) - y * side)
@@ -278,5 +280,7 @@ def _of_track(track: PoseTrack) -> tuple[float, tuple[float, float]]:
     width = np.median(np.linalg.norm((track.body[:, SHOULDERS[0]] - track.body[:, SHOULDERS[1]])[:, :2], axis=-1))
     neck = np.median(track.body[:, NECK, :2], axis=0)
     if not 0.05 < width < 1.5:
-        raise MotionError("the driving motion shows no shoulders; expected a body beside its hands: track it again")
+        raise MotionError(
+            "the driving motion shows no shoulders; expected a body as well as hands: track the video again"
+        )
     return float(width), (float(neck[0]), float(neck[1]))

@@ -101,7 +101,7 @@ def _note_gaps(shape: tuple[int, ...], known: npt.NDArray[np.bool_], where: str)
     if not known.all():
         note(
             "frames_interpolated",
-            "{where}: {missing} of {total} frames were missing or no numbers, and are interpolated",
+            "{where}: {missing} of {total} frames were missing or not numbers, and are interpolated",
             where=where,
             missing=int((~known).sum()),
             total=len(known),
@@ -341,12 +341,12 @@ def _numbered_files(path: Path) -> tuple[str, dict[int, Path]]:
             if same is not entry:
                 names = " and ".join(sorted((same.name, entry.name)))
                 raise MotionError(
-                    f"{path} holds two frames of one number, {names}; expected one motion: sort them apart"
+                    f"{path} holds two files with the same number, {names}; expected one motion: separate them"
                 )
     if not found:
         raise MotionError(f"{path} holds no motion; expected files named 0.pkl, 1.pkl … (V1) or 0.npy, 1.npy … (V2)")
     if len(found) > 1:
-        raise MotionError(f"{path} holds .{' and .'.join(sorted(found))} files; expected one kind: sort them apart")
+        raise MotionError(f"{path} holds .{' and .'.join(sorted(found))} files; expected one kind: separate them")
     return next(iter(found.items()))
 
 

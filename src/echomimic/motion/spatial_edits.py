@@ -24,7 +24,7 @@ def select(track: LandmarkTrack, parts: Sequence[str]) -> LandmarkTrack:
     This is V1's "audio + selected landmarks": other parts are not drawn for the network.
     """
     if not isinstance(track, LandmarkTrack):
-        raise MotionError("select was asked of a pose track; expected face landmarks: V2 draws hands and nothing else")
+        raise MotionError("select cannot be applied to a pose track; expected face landmarks: V2 draws hands only")
     chosen = check_parts(tuple(parts), "select")
     return replace(track, parts=tuple(part for part in FACE_PARTS if part in chosen))
 

@@ -167,7 +167,7 @@ def offset(motion: Track, seconds: float = 0.0, x: float = 0.0, y: float = 0.0) 
 def face_width(track: LandmarkTrack) -> float:
     """The usual distance from ear to ear in pixels. MotionError for a track without landmarks."""
     if not track.points.shape[1]:
-        raise MotionError("the track holds curves alone; expected one with landmarks: save it first")
+        raise MotionError("the track holds curves only; expected one with landmarks: save it first")
     seen = track.points[track.valid] if track.valid.any() else track.points
     return max(1.0, float(np.median(np.linalg.norm(seen[:, EAR_RIGHT] - seen[:, EAR_LEFT], axis=-1))))
 

@@ -38,7 +38,7 @@ def migrate_file(old: _Old, new: _New, as_json: Json = False) -> None:
     for line in migration.notes:
         print_line(line)
     print_line(
-        f"{new}: {migration.changed} nodes of ComfyUI_EchoMimic moved" if migration.changed else f"{new}: unchanged"
+        f"{new}: {migration.changed} nodes of ComfyUI_EchoMimic converted" if migration.changed else f"{new}: unchanged"
     )
 
 

@@ -67,7 +67,7 @@ def run(settings: Settings) -> None:
         raise SetupError(missing_package(error.name, "serve", "the server needs")) from None
 
     def print_address(address: str) -> None:
-        print_line(f"echomimic serves on {address} (Ctrl-C stops; jobs that run begin again next time)")
+        print_line(f"echomimic serves on {address} (Ctrl-C stops it; running jobs start again with the next server)")
         if not settings.keys:
             print_error("no API key is needed; set ECHOMIMIC_API_KEYS to require one")
         if settings.is_public and not settings.allow_host:

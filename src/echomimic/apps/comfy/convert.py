@@ -22,7 +22,7 @@ def portrait_of(image: Any) -> Portrait:
     """The first picture of an IMAGE (B, H, W, 1, 3 or 4) in 0..1, without transparency. Raises PictureError."""
     _check_image(image)
     if image.shape[0] > 1:
-        note("first_image_of_batch", "{count} images came in: the first is the portrait", count=image.shape[0])
+        note("first_image_of_batch", "{count} images are linked: the first is the portrait", count=image.shape[0])
     return Portrait(_pixels(image[0]))
 
 
@@ -30,7 +30,9 @@ def _check_image(image: Any) -> None:
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) != 4 or 0 in shape or shape[3] not in (1, 3, 4):
         came = f"an image of shape {shape}" if shape else "no image"
-        raise PictureError(f"{came} came in; expected (pictures, height, width, 3): link an IMAGE with a picture in it")
+        raise PictureError(
+            f"{came} is linked; expected (pictures, height, width, 3): link an IMAGE with a picture in it"
+        )
 
 
 def _pixels(image: Any) -> Picture:
@@ -63,14 +65,14 @@ def speech_of(audio: Any) -> Speech:
     from echomimic.media import speech_from_samples
 
     if audio is None:
-        raise SoundError("no sound came in; expected an AUDIO: a video without a sound track gives none")
+        raise SoundError("no sound is linked; expected an AUDIO: a video without a sound track gives none")
     wave = audio["waveform"]
     if wave.ndim != 3 or 0 in wave.shape:
         raise SoundError(
-            f"a sound of shape {tuple(wave.shape)} came in; expected (1, channels, samples), none of them 0"
+            f"a sound of shape {tuple(wave.shape)} is linked; expected (1, channels, samples), none of them 0"
         )
     if wave.shape[0] > 1:
-        note("first_sound_of_batch", "{count} sounds came in: the first is the voice", count=wave.shape[0])
+        note("first_sound_of_batch", "{count} sounds are linked: the first is the voice", count=wave.shape[0])
     samples = wave[0].detach().cpu().float().numpy().T
     return speech_from_samples(np.ascontiguousarray(samples), int(audio["sample_rate"]), "the voice")
 
@@ -100,7 +102,7 @@ def motion_of(folder: str, body: bool, fps: float, sources: Mapping[str, Any]) -
     if folder:
         given["folder"] = folder
     if len(given) > 1:
-        raise MotionError(f"{' and '.join(sorted(given))} came in; expected one source of motion: unlink the others")
+        raise MotionError(f"{' and '.join(sorted(given))} are linked; expected one source of motion: unlink the others")
     if "folder" in given:
         return load_motion(host.input_path(*Path(folder).parts), fps=fps)
     if "video" in given:
@@ -141,7 +143,9 @@ def box_of(found: Any, number: int) -> tuple[float, float, float, float]:
         found = found[0]
     boxes = sorted([found] if isinstance(found, dict) else found, key=lambda box: box["x"])
     if not boxes or number > len(boxes):
-        raise FaceError(f"{len(boxes)} bounding boxes came in; expected at least {max(1, number)}: one round the face")
+        raise FaceError(
+            f"{len(boxes)} bounding boxes are linked; expected at least {max(1, number)}: one around the face"
+        )
     box = boxes[number - 1] if number else max(boxes, key=lambda each: each["width"] * each["height"])
     return float(box["x"]), float(box["y"]), float(box["width"]), float(box["height"])
 

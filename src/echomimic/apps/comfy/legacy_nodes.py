@@ -187,7 +187,7 @@ def _render(
     except FaceError as error:
         if "face_box" not in str(error):
             raise
-        raise FaceError(f"{error}, which EchoMimic Sampler has and this node has not", code=error.code) from error
+        raise FaceError(f"{error}, which only EchoMimic Sampler has", code=error.code) from error
 
 
 def _even_size(widgets: Widgets) -> tuple[int, int]:

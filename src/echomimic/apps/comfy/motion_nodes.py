@@ -176,7 +176,7 @@ NODES = [Example, PredictMotion, EditMotion, PreviewMotion]
 
 def _check_motion(driver: Any) -> None:
     if driver is None:
-        raise MotionError("no motion came in; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
+        raise MotionError("no motion is linked; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
 
 
 def _motion_outputs() -> list[Any]:

@@ -82,7 +82,7 @@ def make_options_of(
     places = {"face_box": given.get("face_box"), "a bounding box": bounding_box, "a mask": mask}
     found = [name for name, value in places.items() if value is not None]
     if len(found) > 1:
-        raise OptionError(f"{' and '.join(found)} came in; expected one of them: clear or unlink the others")
+        raise OptionError(f"{' and '.join(found)} are given; expected one of them: clear or unlink the others")
     if mask is not None and portrait is not None:
         return {**given, "face": None, "face_box": box_of_mask(mask, portrait)}
     if bounding_box is None:

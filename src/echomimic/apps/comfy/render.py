@@ -202,7 +202,7 @@ def driving_motion(driver: Driver, preset: Preset) -> Motion:
         return motion
     if not isinstance(motion, wanted):
         raise MotionError(
-            f"a motion of {_KINDS[type(motion)]} came in; expected {_KINDS[wanted]}, which preset {preset.name} "
+            f"a motion of {_KINDS[type(motion)]} is linked; expected {_KINDS[wanted]}, which preset {preset.name} "
             f"follows: use such a motion, or EchoMimic Motion with part {_PARTS[wanted]}, or another version"
         )
     if driver.mouth and isinstance(motion, LandmarkTrack):
@@ -251,7 +251,7 @@ def paste_back(video: Any, portrait: Portrait, place: Place) -> Path:
 
     if place.size != (portrait.width, portrait.height):
         raise PictureError(
-            f"an image of {portrait.width}x{portrait.height} came in; expected the one of {place.size[0]}x"
+            f"an image of {portrait.width}x{portrait.height} is linked; expected the one of {place.size[0]}x"
             f"{place.size[1]} that EchoMimic Portrait cropped: link the same image to both"
         )
     with host.scratch(".mp4") as source:

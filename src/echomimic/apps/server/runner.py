@@ -38,7 +38,7 @@ def run_server(settings: Settings, on_listening: Callable[[str], object]) -> Non
         listener = _listen(settings.host, settings.port)
     except OSError as fault:
         where = f"{settings.host}:{settings.port}"
-        raise OutputError(f"{where} cannot be listened on ({fault.strerror}); choose another `port`") from None
+        raise OutputError(f"the server cannot listen on {where} ({fault.strerror}); choose another `port`") from None
     with listener:
         try:
             app = create_app(settings)

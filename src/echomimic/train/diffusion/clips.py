@@ -85,7 +85,7 @@ class Clips:
         track = load_motion(path)
         if len(track) != row.frames:
             raise InputError(
-                f"{path} has {len(track)} frames and clip {row.id} has {row.frames}; expected as many: prepare it again"
+                f"{path} has {len(track)} frames and clip {row.id} has {row.frames}; expected equal: prepare it again"
             )
         return without_nan(track) if isinstance(track, LandmarkTrack) else track
 
@@ -132,7 +132,9 @@ def check_presence(folder: Path, row: Row) -> None:
     paths = [folder / row.shard] if row.shard else [folder / getattr(row, name) for name in SUFFIXES]
     gone = next((path for path in paths if not path.is_file()), None)
     if gone is not None:
-        raise InputError(f"{gone} of clip {row.id} is gone; expected the file of the manifest: prepare the data again")
+        raise InputError(
+            f"{gone} of clip {row.id} is missing; expected the file of the manifest: prepare the data again"
+        )
 
 
 def read_frames(path: Path, numbers: Sequence[int], fps: float) -> Picture:

@@ -112,7 +112,7 @@ def _rename_files(upload: Upload) -> None:
         if own == name:
             continue
         if own in upload.files:
-            raise Problem(422, "repeated_field", f"field {name} is given besides another name of it; expected one")
+            raise Problem(422, "repeated_field", f"field {name} is given under two names; expected one")
         upload.files[own] = upload.files.pop(name).rename(Path(upload.folder) / own)
         upload.digests[own] = upload.digests.pop(name)
 
