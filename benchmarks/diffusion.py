@@ -40,7 +40,7 @@ class OriginalBlock(SpatialBlock):
         portrait: KeysValues | None,
         keep: list[Tensor] | None = None,
         audio_mask: Tensor | None = None,
-        steered: int | None = None,
+        conditional: int | None = None,
     ) -> Tensor:
         normed = self.norm1(x)
         seen = torch.cat([normed, portrait.keys.expand(len(x), -1, -1)], dim=1)
@@ -96,15 +96,16 @@ def count() -> None:
             portrait, t = reference.features(x[:1]), torch.zeros(1)
             projected = unet.project(portrait)
             deep = DeepFeatures(), DeepFeatures()
-            steered, steered_outer = (  # the second call has deep features
+            conditional, conditional_outer = (  # the second call has deep features
                 tflop(lambda: unet(x, t, audio, condition, projected, deep=deep[0]))  # noqa: B023 - called at once
                 for _ in range(2)
             )
             free, free_outer = (tflop(lambda: unet(x, t, deep=deep[1])) for _ in range(2))  # noqa: B023
             once = tflop(lambda: reference.features(x[:1])), tflop(lambda: unet.project(portrait))  # noqa: B023
             print(
-                f"{side}²: guided call {steered + free:.2f} TFLOP ({steered:.2f} steered + {free:.2f} free), "
-                f"with deep features {steered_outer:.3f} + {free_outer:.3f}, "
+                f"{side}²: guided call {conditional + free:.2f} TFLOP "
+                f"({conditional:.2f} conditional + {free:.2f} unconditional), "
+                f"with deep features {conditional_outer:.3f} + {free_outer:.3f}, "
                 f"once a portrait {once[0]:.2f} + {once[1]:.3f}"
             )
 

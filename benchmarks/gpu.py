@@ -275,8 +275,8 @@ def parity(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
         for kernel in KERNELS:
             use_kernels(unet, replace(USUAL, portrait=kernel))
             portrait = unet.project(reference.features(wave((1, 4, 16, 16), 0.071, 0.5)))
-            steered = unet(x, t, wave((5, 50, 384), 0.011, 0.3), encoder(mask), portrait)
-            ours = torch.stack([unet(x, t), steered]).transpose(1, 2).cpu()
+            conditional = unet(x, t, wave((5, 50, 384), 0.011, 0.3), encoder(mask), portrait)
+            ours = torch.stack([unet(x, t), conditional]).transpose(1, 2).cpu()
             difference = float((ours - golden).abs().max())
             case = f"float32, {kernel}, {'without' if precise else 'with'} TF32 in convolutions"
             yield Row("parity", case, difference, "largest |difference|", "asked 1e-4" * precise)

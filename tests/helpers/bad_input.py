@@ -1,4 +1,4 @@
-"""Bad inputs for the command line and the page: how to make each, and a word that its message must hold."""
+"""Bad inputs for the command line and the page: how to make each, and a word that its message must contain."""
 
 import struct
 import zlib
@@ -113,7 +113,7 @@ def no_samples(path: Path) -> None:
 
 
 def not_a_number(path: Path) -> None:
-    """Floats of which all are NaN, as 32 bit float WAV."""
+    """A 32-bit float WAV whose samples are all NaN."""
     data = np.full(16_000, np.nan, "<f4").tobytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, 16_000, 64_000, 4, 32)
     body = b"WAVE" + form + struct.pack("<4sI", b"data", len(data)) + data

@@ -1,4 +1,4 @@
-"""What ComfyUI says over its websocket: as much of the protocol (RFC 6455) as listening takes."""
+"""A minimal WebSocket client (RFC 6455) that receives ComfyUI's messages."""
 
 import base64
 import json
@@ -14,13 +14,13 @@ PREVIEW = 4
 
 
 class Listener:
-    """A connection that gives messages: a dict of what was said in text, or bytes."""
+    """A connection that yields messages: a dict for JSON text, or bytes."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._file = connection.makefile("rb")
 
     def message(self) -> dict[str, Any] | bytes:
-        """The next message; pings are passed over, for nobody waits for their answer within a test."""
+        """The next message; pings are ignored, because nothing waits for their answer within a test."""
         while True:
             first, second = self._file.read(2)
             length = second & 127
@@ -54,7 +54,7 @@ class Listener:
 
 @contextmanager
 def listening(address: str, client: str) -> Iterator[Listener]:
-    """A listener to what the server tells this client; `address` is host:port."""
+    """A listener for the messages of the server to this client; `address` is host:port."""
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), timeout=120) as connection:
         key = base64.b64encode(os.urandom(16)).decode()

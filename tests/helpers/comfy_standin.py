@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Interrupted(BaseException):
-    """What the host raises where the user stopped a run."""
+    """The host's exception when the user has stopped a run."""
 
 
 class Input:
@@ -76,7 +76,7 @@ class Video:
 
 
 class Host:
-    """What the stand-in remembers of a run, and where its folders are."""
+    """The state of the stand-in during a run, and its folders."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -103,7 +103,7 @@ class Host:
         self.texts.append((node, text))
 
     def server(self) -> SimpleNamespace:
-        """What a pack uses of the host's server."""
+        """The parts of the host's server that a pack uses."""
         return SimpleNamespace(
             send_progress_text=self.text,
             app=SimpleNamespace(on_startup=self.startup),
@@ -172,7 +172,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
 
 
 def forget_nodes() -> None:
-    """The modules that hold on to a host are imported anew for the next one."""
+    """Forget the modules that keep a host, so that they are imported again for the next one."""
     for name in ("nodes", "legacy_nodes", "motion_nodes"):
         sys.modules.pop(f"echomimic.apps.comfy.{name}", None)
 
@@ -189,7 +189,7 @@ def installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def load_nodes() -> dict[str, Any]:
-    """What the folder `comfyui` registers, by node id."""
+    """The nodes that the folder `comfyui` registers, by id."""
     spec = importlib.util.spec_from_file_location("comfyui_echomimic_pack", ROOT / "comfyui" / "__init__.py")
     assert spec and spec.loader
     pack = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""A half body made of key points: a person who stands upright, whose hands and lips move."""
+"""A synthetic half body of key points: a person who stands upright, whose hands and lips move."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _BODY = (
 )
 
 
-def made_pose(frames: int, fps: float = 24.0) -> PoseTrack:
+def synthetic_pose(frames: int, fps: float = 24.0) -> PoseTrack:
     """A pose track in fractions of a square picture: the face is 0.2 high, both hands go up and down."""
     times = np.arange(frames) / fps
     body = np.zeros((frames, 18, 3), np.float32)
@@ -50,7 +50,7 @@ def _face() -> npt.NDArray[np.float32]:
 
 
 def draw_person(track: PoseTrack, side: int) -> Picture:
-    """Frames (T, side, side, 3) of a made person who follows the track: shirt, skin, moving hands and lips."""
+    """Frames (T, side, side, 3) of a synthetic person who follows the track: shirt, skin, moving hands and lips."""
     rows = np.linspace(40, 120, side)[:, None, None]
     frames = np.tile(np.broadcast_to(rows, (side, side, 3)).astype(np.uint8), (len(track), 1, 1, 1))
     for frame in range(len(track)):
@@ -74,14 +74,14 @@ def small_reader() -> PoseReader:
 
 
 def make_half_data(folder: Path, names: Sequence[str] = ("aa11", "bb12"), side: int = 64, crop: int = 0) -> Path:
-    """Clips of the made person in the layout of `train prepare --half`, the last for validation.
+    """Clips of the synthetic person in the layout of `train prepare --half`, the last for validation.
 
     With `crop`, that many columns of the middle, with the whole picture's track.
     """
     width = crop or side
     rows = []
     for number, name in enumerate(names):
-        track = made_pose(COUNT + number, FPS)
+        track = synthetic_pose(COUNT + number, FPS)
         track = replace(track, image_size=(side, side))
         sound = np.random.default_rng(number).normal(0, 0.1, round(len(track) / FPS * 16_000)).astype(np.float32)
         place = folder / "clips" / name[:2]

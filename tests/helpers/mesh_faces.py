@@ -18,7 +18,7 @@ def portrait() -> tuple[Picture, Floats]:
 
 
 def row(**curves: float) -> Floats:
-    """One row of curves, all at rest but those named."""
+    """One row of curves, all at rest except those named."""
     values = np.zeros(len(CURVE_NAMES), np.float32)
     for name, value in curves.items():
         values[CURVE_NAMES.index(name)] = value

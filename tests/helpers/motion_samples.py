@@ -117,7 +117,7 @@ def write_v2(folder: Path, frames: list[Any]) -> Path:
 
 
 def rigged_track(frames: int = 60, seed: int = 0, **held: float) -> LandmarkTrack:
-    """A face whose landmarks are exactly where its curves put them; curves named in `held` keep that value."""
+    """A face whose landmarks are computed from its curves; curves named in `held` keep that value."""
     random = np.random.default_rng(seed)
     time = np.arange(frames) / 25
     curves = Curves.rest(frames, 25.0)

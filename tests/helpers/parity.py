@@ -34,7 +34,7 @@ Facts = dict[str, Any]
 
 
 def unet_config(config: Facts, *, reference: bool) -> UNetConfig:
-    """Ours from a configuration in diffusers' words."""
+    """Our configuration from one of diffusers."""
     motion = config.get("motion_module_kwargs") or {}
     heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
     return UNetConfig(
@@ -126,7 +126,7 @@ def noise_of(case: dict[str, Tensor], facts: Facts) -> Tensor:
 
 
 def speech_of(case: dict[str, Tensor], facts: Facts, frames: int) -> Tensor:
-    """What each frame hears (frames, 50, 384), by our own windows where the features are recorded."""
+    """The speech tokens of each frame (frames, 50, 384), by our own windows if the features are recorded."""
     if "audio_feature" in case:
         return windows_of_frames(case["audio_feature"], range(frames), facts["fps"])
     return case["audio_chunks"][:frames]
@@ -173,8 +173,8 @@ def replay_call(case: dict[str, Tensor], facts: Facts, weights: Weights) -> floa
 
     def call(suffix: str, half: int, t: int) -> Tensor:
         sample, audio, face = (case[name + suffix][half] for name in ("sample", "audio", "face"))
-        steered = (audio, face.transpose(0, 1), portrait) if half or suffix else (None, None, None)
-        return weights.unet(sample.transpose(0, 1), torch.tensor([t]), *steered).transpose(0, 1)
+        conditional = (audio, face.transpose(0, 1), portrait) if half or suffix else (None, None, None)
+        return weights.unet(sample.transpose(0, 1), torch.tensor([t]), *conditional).transpose(0, 1)
 
     calls = {"cfg.out.bank32": ("", facts["timestep"]), "nocfg.out.bank32": ("_c", facts["timestep"])}
     calls |= {

@@ -68,7 +68,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """A server that listens, and the plainest of clients."""
+    """A server that listens, and a minimal client."""
 
     port: int
     settings: Settings
@@ -95,7 +95,7 @@ class Server:
         return self._once(job, *FINAL)
 
     def until(self, job: Any, state: str) -> Any:
-        """The job, once it is in that state; one that has ended does not get there any more."""
+        """Wait until the job is in this state; fails if it has ended in another one."""
         job = self._once(job, state, *FINAL)
         assert job["state"] == state, job
         return job

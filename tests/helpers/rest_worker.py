@@ -69,7 +69,7 @@ class FakeRender:
 
 
 def release_file(data: Path, job: str) -> Path:
-    """The file whose presence lets a job go that is held."""
+    """The file whose presence releases a held job."""
     return data / f"release-{job}"
 
 

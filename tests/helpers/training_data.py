@@ -1,4 +1,4 @@
-"""A made data set of short clips in the layout of `train prepare`, and small start weights that fit it."""
+"""A synthetic data set of short clips in the layout of `train prepare`, and small start weights that fit it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,7 +104,7 @@ def make_start(folder: Path, preset: str = "v1", seed: int = 0) -> Path:
 
 
 def run_arguments(data: Path, start: Path, output: Path, *extra: str) -> list[str]:
-    """Arguments of `echomimic` for a run of 4 steps on the made data."""
+    """Arguments of `echomimic` for a run of 4 steps on the synthetic data."""
     values = (
         *(f"data.size={SIDE}", "data.frames=6", "data.reference_distance=6", f"model.start={start}"),
         *("optimizer.batch=2", "optimizer.warmup=2", "optimizer.rate=1e-3", "run.precision=float32"),

@@ -95,7 +95,7 @@ def _fulfill(path: Path, route: Any) -> None:
 
 
 def ask(address: str, method: str = "GET", record: object = None) -> bytes:
-    """The body of an answer, over a connection of its own: a browser's may be closed by the server when it is used."""
+    """The body of a response, over a separate connection, since the server may close a browser's when it is used."""
     data = None if record is None else json.dumps(record).encode()
     request = Request(address, data, {"Content-Type": "application/json"} if data else {}, method=method)
     with urlopen(request, timeout=PATIENCE) as answer:
@@ -116,14 +116,14 @@ def delete_jobs(address: str) -> None:
 
 
 def take_picture(page: Any, name: str, **how: Any) -> None:
-    """Renew a picture of the documentation, where the tests were asked to."""
+    """Renew a picture of the documentation, if the tests are run for that (ECHOMIMIC_PICTURES)."""
     if PICTURES is not None:
         page.wait_for_timeout(500)
         page.screenshot(path=PICTURES / name, **how)
 
 
 class Tab:
-    """A browser tab that records what went wrong in it and which other hosts it asked."""
+    """A browser tab that records its errors and its requests to other hosts."""
 
     def __init__(self, browser: Any, address: str, language: str = "en-US", **context: Any) -> None:
         context = {"viewport": SIZE, **context}
@@ -169,7 +169,7 @@ class Tab:
         self.page.emulate_media(color_scheme="light")
 
     def use_small_example(self, portrait: Path, voice: Path) -> None:
-        """Give the page these files as its example, which is rendered sooner; screenshots show the real one."""
+        """Use these files as the page's example, which is rendered faster; screenshots show the real one."""
         if PICTURES is None:
             for kind, path in (("portrait", portrait), ("voice", voice)):
                 self.context.route(f"**/ui/example/{kind}", partial(_fulfill, path))

@@ -17,7 +17,7 @@ from echomimic.media import read_picture, read_speech
 from echomimic.options import make_options
 from echomimic.presets import find_preset
 from echomimic.train.diffusion.reader import save_reader
-from helpers.half_body import draw_person, made_pose, make_half_data, small_reader
+from helpers.half_body import draw_person, make_half_data, small_reader, synthetic_pose
 from helpers.training_data import make_data, make_start
 
 SMALL = (
@@ -42,7 +42,7 @@ def _train(preset: str, folder: Path, *sets: str) -> Path:
 
 
 def test_the_phases_of_v2_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pose = made_pose(1)  # the made person is a drawing, in which no body is found
+    pose = synthetic_pose(1)  # the made person is a drawing, in which no body is found
     body = Body(pose.body[0], pose.hands[0], pose.face[0])
     monkeypatch.setattr("echomimic.diffusion.conditioning.find_body", lambda portrait: body)
     make_half_data(tmp_path / "half")
@@ -76,7 +76,7 @@ def test_the_phases_of_v2_follow_one_another(tmp_path: Path, monkeypatch: pytest
 
 
 def _render(weights: Path, folder: Path) -> npt.NDArray[np.uint8]:
-    track = made_pose(6)
+    track = synthetic_pose(6)
     Image.fromarray(draw_person(track, 64)[0]).save(folder / "portrait.png")
     options = make_options(
         {**find_preset("v2").defaults, "size": 64, "steps": 2, "frames": 6, "fps": 24, "context_frames": 4}

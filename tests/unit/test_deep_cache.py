@@ -78,7 +78,7 @@ def test_one_of_n_steps_computes_all_layers(schedule: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "steered", "whole", "outer"),
+    ("side", "conditional", "whole", "outer"),
     [
         (256, True, 3.1418, 0.6099),
         (256, False, 2.9548, 0.5433),
@@ -86,9 +86,9 @@ def test_one_of_n_steps_computes_all_layers(schedule: Any) -> None:
         (768, False, 33.207, 8.368),
     ],
 )
-def test_flop_are_those_that_are_counted(side: int, steered: bool, whole: float, outer: float) -> None:
+def test_flop_are_those_that_are_counted(side: int, conditional: bool, whole: float, outer: float) -> None:
     """Against PyTorch's FlopCounterMode: `python benchmarks/diffusion.py count`."""
-    flops = window_flops(UNetConfig(), 12, (side // 8, side // 8), steered)
+    flops = window_flops(UNetConfig(), 12, (side // 8, side // 8), conditional)
     assert [flop / 1e12 for flop in flops] == pytest.approx([whole, outer], rel=1e-3)
 
 

@@ -107,11 +107,11 @@ def test_network_ours_vs_theirs(golden, unet, reference, encoders) -> None:
     portrait = unet.project(reference.features(wave((1, 4, 16, 16), 0.071, 0.5)))
     x, audio = frames_first(wave((1, 4, 5, 16, 16), 0.053, 0.1)), wave((5, 50, 384), 0.011, 0.3)
     t = torch.tensor([499])
-    steered = unet(x, t, audio, encoders[1](mask()), portrait)
-    close(steered, frames_first(golden["unet_out cfg=False fp32bank t=499 face_mask"]))
+    conditional = unet(x, t, audio, encoders[1](mask()), portrait)
+    close(conditional, frames_first(golden["unet_out cfg=False fp32bank t=499 face_mask"]))
     guided = golden["unet_out cfg=True fp32bank t=499 face_mask"]
     close(unet(x, t), frames_first(guided[:1]))
-    close(steered, frames_first(guided[1:]))
+    close(conditional, frames_first(guided[1:]))
     close(
         unet(x, t, audio, encoders[3](drawing(5)), portrait),
         frames_first(golden["unet_out cfg=False fp32bank t=499 pose"]),

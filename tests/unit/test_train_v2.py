@@ -13,7 +13,7 @@ from echomimic.train.diffusion.curriculum import check_curriculum, drops_pose, i
 from echomimic.train.diffusion.masks import area_mask, blended_mask, face_points, head_mask, lips_mask
 from echomimic.train.diffusion.settings import TrainSettings, make_settings
 from echomimic.types import LandmarkTrack
-from helpers.half_body import made_pose
+from helpers.half_body import synthetic_pose
 from helpers.training_samples import FRAMES, SIDE, make_trainee, small_batch
 
 CURRICULUM = {
@@ -80,7 +80,7 @@ def test_masks_of_lips_and_head() -> None:
 
 
 def test_blended_masks_and_tracks() -> None:
-    pose = made_pose(2)
+    pose = synthetic_pose(2)
     points = face_points(pose, 0)
     lips, head = (area_mask(area, points, (8, 8)) for area in ("lips", "head"))
     assert np.allclose(blended_mask("lips", "head", 0.25, points, (8, 8)), 0.75 * lips + 0.25 * head, atol=1e-6)
@@ -93,7 +93,7 @@ def test_blended_masks_and_tracks() -> None:
 
 
 def test_poses_are_drawn_by_parts() -> None:
-    pose, size = made_pose(3), (320, 256)
+    pose, size = synthetic_pose(3), (320, 256)
     drawn = {part: draw_pose(pose, 1, size, (part,)) for part in POSE_PARTS}
     np.testing.assert_array_equal(drawn["hands"], draw_hands(pose.hands[1], size=size))
     whole = draw_pose(pose, 1, size)

@@ -17,7 +17,7 @@ from echomimic.train.diffusion.phase_losses import PHASES, PhaseLoss, edges, in_
 from echomimic.train.diffusion.reader import load_reader, save_reader, train_reader
 from echomimic.train.diffusion.settings import PhaseLossSettings
 from echomimic.train.diffusion.targets import NoiseSchedule
-from helpers.half_body import draw_person, made_pose, small_reader
+from helpers.half_body import draw_person, small_reader, synthetic_pose
 from helpers.training_samples import FRAMES, SIDE, small_batch
 
 SCHEDULE = NoiseSchedule.of_inference()
@@ -114,7 +114,7 @@ class _People:
     """Pictures and maps of the made person, at 32 pixels."""
 
     def __init__(self) -> None:
-        track = made_pose(40)
+        track = synthetic_pose(40)
         self.frames = draw_person(track, 32)
         self.maps = np.stack([draw_pose(track, frame, (32, 32)) for frame in range(40)])
 

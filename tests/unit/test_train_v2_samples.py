@@ -39,7 +39,7 @@ from echomimic.train.diffusion.settings import (
 )
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.types import LandmarkTrack
-from helpers.half_body import made_pose, make_half_data, small_reader
+from helpers.half_body import make_half_data, small_reader, synthetic_pose
 from helpers.training_data import make_data, make_start
 
 PHASES = [
@@ -152,7 +152,7 @@ def test_headshots_have_faces_as_high_as_half_bodies() -> None:
 
 
 def test_faces_of_half_bodies_are_measured() -> None:
-    measured = measure_faces([made_pose(30)], 3)
+    measured = measure_faces([synthetic_pose(30)], 3)
     assert measured.heights == pytest.approx((0.2, 0.2, 0.2), abs=0.01)
     assert measured.across[1] == pytest.approx(0.5, abs=0.01) and measured.down[1] == pytest.approx(0.27, abs=0.01)
     assert measure_faces([]) == HeadshotSettings()
@@ -173,7 +173,7 @@ def test_pictures_are_pasted_where_their_points_are() -> None:
 def test_samples_without_hands_show_few(data: Path) -> None:
     settings = _settings(data, drop={"hands": 1.0}, data={"headshots": ""}, curriculum={"phases": []})
     samples = _samples(settings)
-    track = made_pose(30)
+    track = synthetic_pose(30)
     track.hands[:12, ..., 2] = 0
     samples.clips.track = lambda index: track  # type: ignore[method-assign]
     firsts = [samples.window(0, n)[0] for n in range(30)]
@@ -210,7 +210,7 @@ def test_sizes_are_drawn_as_often_as_they_are() -> None:
 
 
 def test_crops_take_turns() -> None:
-    track = made_pose(4)
+    track = synthetic_pose(4)
     crops = [region_crop(0, n, track, range(4), (768, 768), 48) for n in range(60)]
     sizes = {crop[3:] for crop in crops}
     assert sizes == {(48, 48), (96, 96)} and {crop[0] for crop in crops} == {0, 1, 2, 3}

@@ -169,7 +169,7 @@ def _preset_status(preset: Preset, core: list[Package], extra: list[Package]) ->
 
 
 def _warnings() -> Iterator[str]:
-    """Things that work now and will fail later."""
+    """Warnings about problems that do not prevent a run now but may later."""
     found = _installed_cv2()
     if len(found) > 1:
         yield (
@@ -203,7 +203,7 @@ def _memory_gb() -> float | None:
 
 
 def _device() -> str:
-    """The accelerator that diffusion would use."""
+    """The accelerator that the diffusion engine would use."""
     if find_spec("torch") is None:
         return f"{_nvidia_gpu() or 'no GPU found'} {_NO_GPU}"
     code = "from echomimic.apps.doctor import torch_device; import sys; sys.stdout.write(torch_device())"

@@ -1,4 +1,4 @@
-"""A server of the Model Context Protocol: what an assistant may do with portraits, voices and motions.
+"""A server of the Model Context Protocol, with tools for portraits, voices and motions.
 
 Only files inside the allowed folders are read or written.
 """

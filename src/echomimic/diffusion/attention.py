@@ -174,27 +174,27 @@ class SpatialBlock(nn.Module):
         portrait: KeysValues | None,
         keep: list[Tensor] | None = None,
         audio_mask: Tensor | None = None,
-        steered: int | None = None,
+        conditional: int | None = None,
     ) -> Tensor:
         """(frames, tokens, dim) to the same; the normed input, which is a reference feature, is appended to `keep`.
 
-        `audio_mask` (frames, tokens, 1) in 0..1 blends from silence to speech, token by token. Frames from `steered` on
-        have the null condition: no portrait and no speech.
+        `audio_mask` (frames, tokens, 1) in 0..1 blends from silence to speech, token by token. The first `conditional`
+        frames have all conditions, the others the null condition: no portrait and no speech.
         """
         normed = self.norm1(x)
         if keep is not None:
             keep.append(normed)
-        attended = self.attn1(normed[:steered], portrait=portrait)
-        if steered is not None:
-            attended = torch.cat([attended, self.attn1(normed[steered:])])
+        attended = self.attn1(normed[:conditional], portrait=portrait)
+        if conditional is not None:
+            attended = torch.cat([attended, self.attn1(normed[conditional:])])
         x = x + attended
         if self.has_audio:
             silence = self.attn2.of_silence()
-            speech = silence if audio is None else self.attn2(self.norm2(x[:steered]), audio)
+            speech = silence if audio is None else self.attn2(self.norm2(x[:conditional]), audio)
             if audio is not None and audio_mask is not None:
                 speech = torch.lerp(silence.to(speech).expand_as(speech), speech, audio_mask.to(speech))
-            if steered is not None:
-                speech = torch.cat([speech, silence.expand_as(x[steered:])])
+            if conditional is not None:
+                speech = torch.cat([speech, silence.expand_as(x[conditional:])])
             x = x + self.audio_scale * speech
         return cast(Tensor, x + self.ff(self.norm3(x)))
 
@@ -221,13 +221,13 @@ class SpatialTransformer(nn.Module):
         portrait: KeysValues | None,
         keep: list[Tensor] | None = None,
         audio_mask: Tensor | None = None,
-        steered: int | None = None,
+        conditional: int | None = None,
     ) -> Tensor:
         """(frames, dim, h, w) to the same shape; `audio_mask` (frames, 1, H, W) of any size is pooled to (h, w)."""
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
         if audio_mask is not None:
             audio_mask = F.interpolate(audio_mask, size=x.shape[-2:], mode="area").flatten(2).transpose(1, 2)
-        tokens = self.block(tokens, audio, portrait, keep, audio_mask, steered)
+        tokens = self.block(tokens, audio, portrait, keep, audio_mask, conditional)
         return cast(Tensor, x + self.proj_out(tokens.transpose(1, 2).unflatten(-1, x.shape[-2:])))
 
 

@@ -57,14 +57,14 @@ def plan_cache(
     return CachePlan(total - kept * (whole - outer), total, min(most, max(windows)) * features)
 
 
-def window_flops(config: UNetConfig, frames: int, cells: tuple[int, int], steered: bool) -> tuple[int, int]:
+def window_flops(config: UNetConfig, frames: int, cells: tuple[int, int], conditional: bool) -> tuple[int, int]:
     """FLOP of a window of `frames` latents of `cells` (height, width): of the whole network, and of its outer layers.
 
-    `steered` false is the null half of guidance. Counts the multiplications and additions of matrix products.
+    `conditional` false is the null half of guidance. Counts the multiplications and additions of matrix products.
     """
     widths, count = config.channels, config.layers
     pixels = [-(-cells[0] // 2**level) * -(-cells[1] // 2**level) for level in range(len(widths))]
-    layer = partial(_layer_flops, config, frames, steered)
+    layer = partial(_layer_flops, config, frames, conditional)
     ends = 36 * pixels[0] * config.in_channels * widths[0]
     total, dim, skips = ends, widths[0], [widths[0]]
     for level, width in enumerate(widths):
@@ -88,7 +88,7 @@ def window_flops(config: UNetConfig, frames: int, cells: tuple[int, int], steere
 def _layer_flops(
     config: UNetConfig,
     frames: int,
-    steered: bool,
+    conditional: bool,
     pixels: int,
     dim: int,
     out: int,
@@ -98,7 +98,7 @@ def _layer_flops(
     """FLOP for one frame of a resnet, and of the attention and the motion module that follow it."""
     flops = pixels * out * (18 * (dim + out) + 2 * dim * (dim != out))
     if attention:
-        flops += pixels * out * (36 * out + 4 * pixels * (1 + steered))
-    if attention and steered and config.audio_dim:
+        flops += pixels * out * (36 * out + 4 * pixels * (1 + conditional))
+    if attention and conditional and config.audio_dim:
         flops += out * (pixels * 4 * (out + _AUDIO_TOKENS) + 4 * _AUDIO_TOKENS * config.audio_dim)
     return flops + (pixels * out * (44 * out + 8 * frames) if motion else 0)

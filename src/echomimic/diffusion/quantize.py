@@ -23,7 +23,7 @@ def require_torchao() -> None:
 def quantize_linear(network: nn.Module) -> None:
     """Keep the weights of attention, MLP and motion layers in int8, with a scale for each output channel.
 
-    These layers then use PyTorch's default kernels. The embeddings of the timestep and convolutions stay as they are.
+    These layers then use PyTorch's default kernels. The timestep embedding and convolutions are not quantized.
     """
     with quiet_import(), torch.inference_mode(False), torch.no_grad():
         from torchao.quantization import Int8WeightOnlyConfig, quantize_

@@ -1,4 +1,4 @@
-"""What stands in for the autoencoder and for Whisper in small networks that were trained on a CPU."""
+"""Replacements of the autoencoder and of Whisper for small networks that were trained on a CPU."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ class MelSpeech(nn.Module):
         return ((rows - rows.mean(0)) / (rows.std(0) + 0.1))[:, None]
 
     def tokens(self, features: Tensor, frames: Sequence[int], fps: float) -> Tensor:
-        """What the network hears at video frames: (frames, 10, 88)."""
+        """The speech tokens of video frames: (frames, 10, 88)."""
         windows = windows_of_frames(features, frames, fps)
         positions = self.positions.to(windows, non_blocking=True)
         return torch.cat([windows, positions.expand(len(windows), -1, -1)], dim=-1)

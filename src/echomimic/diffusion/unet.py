@@ -93,7 +93,7 @@ class DeepFeatures:
 class StageInputs:
     """The inputs of all layers besides the latents: see `UNet.forward`. `portrait` yields in layer order.
 
-    Frames from `steered` on have the null condition.
+    The first `conditional` frames have all conditions, the others the null condition.
     """
 
     emb: Tensor
@@ -102,7 +102,7 @@ class StageInputs:
     frames: int
     keep: list[Tensor] | None = None
     audio_mask: Tensor | None = None
-    steered: int | None = None
+    conditional: int | None = None
 
 
 class Stage(nn.Module):
@@ -120,7 +120,7 @@ class Stage(nn.Module):
         x = self.resnets[i](x, inputs.emb)
         if i < len(self.attentions):
             portrait = next(inputs.portrait)
-            x = self.attentions[i](x, inputs.audio, portrait, inputs.keep, inputs.audio_mask, inputs.steered)
+            x = self.attentions[i](x, inputs.audio, portrait, inputs.keep, inputs.audio_mask, inputs.conditional)
         return self.motion_modules[i](x, inputs.frames) if i < len(self.motion_modules) else x
 
 
@@ -178,10 +178,10 @@ class UpStage(Stage):
         return self.upsamplers[0](x, skips[-1].shape[-2:]) if hasattr(self, "upsamplers") else x
 
 
-def _added(x: Tensor, condition: Tensor, steered: int | None) -> Tensor:
-    """The features of the condition picture added to the frames before `steered`."""
-    added = x[:steered] + condition
-    return added if steered is None else torch.cat([added, x[steered:]])
+def _added(x: Tensor, condition: Tensor, conditional: int | None) -> Tensor:
+    """Add the features of the condition picture to the first `conditional` frames."""
+    added = x[:conditional] + condition
+    return added if conditional is None else torch.cat([added, x[conditional:]])
 
 
 class UNet(nn.Module):
@@ -241,10 +241,10 @@ class UNet(nn.Module):
         if known and portrait is not None:
             portrait = [*portrait[: OUTER_LAYERS - 1], *portrait[-OUTER_LAYERS:]]
         source = iter(portrait) if portrait is not None else repeat(None)
-        steered = None if audio is None or len(audio) == len(x) else len(audio)
-        inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask, steered)
+        conditional = None if audio is None or len(audio) == len(x) else len(audio)
+        inputs = StageInputs(emb, audio, source, frames or len(x), keep, audio_mask, conditional)
         x = self.conv_in(x)
-        skips = [x if condition is None else _added(x, condition, steered)]
+        skips = [x if condition is None else _added(x, condition, conditional)]
         if known:
             for i in range(OUTER_LAYERS - 1):
                 skips.append(cast(Stage, self.down_blocks[0]).layer(i, skips[-1], inputs))

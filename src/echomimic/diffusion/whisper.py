@@ -153,7 +153,7 @@ class SpeechEncoder(nn.Module):
         return encode(self, log_mel(blocks), exact=exact)
 
     def tokens(self, features: Tensor, frames: Sequence[int], fps: float) -> Tensor:
-        """What the denoising network hears at video frames: (frames, 50, 384)."""
+        """The speech tokens of video frames: (frames, 50, 384)."""
         return windows_of_frames(features, frames, fps)
 
 
@@ -173,7 +173,7 @@ def encode(encoder: SpeechEncoder, mel: Tensor, *, exact: bool = False) -> Tenso
 
 
 def feature_rows(mel_frames: int) -> int:
-    """Number of feature rows that `encode` makes of a spectrum of so many frames."""
+    """Number of feature rows that `encode` makes of a spectrum with this number of frames."""
     return mel_frames // SEGMENT * (SEGMENT // 2) + mel_frames % SEGMENT // 2
 
 

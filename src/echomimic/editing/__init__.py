@@ -40,7 +40,7 @@ from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture, Port
 
 Kind = Literal["face", "hands"]
 CLOSED = 0.5
-"""Closure from which lips count as closed."""
+"""Value of the curve `closure` from which lips count as closed."""
 _MOST_THREADS = 4
 _FRAME_SIDE = 640
 """The longer side of the frame at the cursor: enough to judge lips by, and quick to render."""
@@ -56,9 +56,9 @@ _STROKE, _GLOW = np.ones((2, 2), np.uint8), np.ones((9, 9), np.uint8)
 
 
 class FaceEditor:
-    """The face: the track that the presets follow that take a face, and the mesh engine that draws it.
+    """The editor of the face: its track, for the presets that follow a face, and the mesh engine, which renders it.
 
-    Its tracks hold curves and no landmarks, which `save` adds: so edits are quick and take little memory.
+    Its tracks hold curves only, so that edits are fast and take little memory; `save` adds the landmarks.
     """
 
     table = CURVES
@@ -137,7 +137,7 @@ class FaceEditor:
         return frame[top:bottom, left:right]
 
     def render(self, view: PortraitView, number: int, track: LandmarkTrack | None = None) -> Picture:
-        """The frame of that number of this portrait, in any crop."""
+        """A frame of this portrait by number, in any crop."""
         curves = self.curves(track)
         return view.scene.frame(curves.values[int(np.clip(number, 0, len(curves) - 1))])
 
@@ -190,7 +190,7 @@ class FaceEditor:
 
 
 class HandsEditor:
-    """The hands: the track that the V2 presets follow, gestures made from the voice or those of a loaded track.
+    """The editor of the hands: the track for the V2 presets, generated from the voice or loaded.
 
     `options` are those of V2, whose frame rate differs from the face's. FaceError if the portrait shows no shoulders.
     """
@@ -250,7 +250,7 @@ class HandsEditor:
 
 
 def _overlaid(photo: Picture, hands: Picture) -> Picture:
-    """The photo with drawn hands over it, a little bolder than the network sees them."""
+    """The photo with drawn hands over it, in thicker lines than the network gets."""
     left, top, width, height = cv2.boundingRect(cv2.cvtColor(hands, cv2.COLOR_RGB2GRAY))
     if not width:  # no hand is in the picture
         return photo
@@ -313,12 +313,12 @@ class EditingSession:
         self._hands: HandsEditor | FaceError | None = None
 
     def read_portrait(self) -> Portrait:
-        """The picture of the file; it is not kept, since a large one takes more memory than all else."""
+        """Read the picture of the file; it is not kept, since a large one takes more memory than everything else."""
         return read_picture(self.portrait_file)
 
     @property
     def views(self) -> list[PortraitView]:
-        """What frames are drawn from, which may be released at any time."""
+        """The views from which frames are drawn; they may be released at any time."""
         return [self.face.view, *([self._hands.view] if isinstance(self._hands, HandsEditor) else [])]
 
     def _heard(self) -> Iterator[Floats]:
@@ -408,7 +408,7 @@ class EditingSession:
 
     @property
     def frames(self) -> int:
-        """The length of the face's track in frames, by which the memory goes that the session takes."""
+        """The length of the face's track in frames, which determines the memory of the session."""
         return len(self.face.predicted)
 
     @cached_property

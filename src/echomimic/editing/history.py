@@ -1,4 +1,4 @@
-"""Edits with undo and redo: a track, what made it, and what it was before."""
+"""Edits with undo and redo: a track, the edits that made it, and its earlier states."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,7 +73,7 @@ def _face_of(track: LandmarkTrack, rows: Floats) -> Callable[[Floats], Floats]:
 
 @dataclass
 class EditHistory(Generic[Track]):
-    """A track and the edits that made it: `track` is `base` after all `steps`; `past` has the steps of before."""
+    """A track and the edits that made it: `track` is `base` after all `steps`; `past` has earlier lists of steps."""
 
     base: Track
     progress: Progress | None = None
@@ -124,7 +124,7 @@ class EditHistory(Generic[Track]):
         self._set(made, (*kept, *steps), before, ())
 
     def replace(self, edits: Sequence[Edit], replace_last: bool = False) -> None:
-        """Put other edits in the place of all, as one change; with `replace_last` in place of the last change."""
+        """Replace all edits, as one change; with `replace_last` in place of the last change."""
         self._check_count(edits)
         before = self.past if replace_last and self.past else (*self.past, self.steps)
         self._set(self._applied(self.base, edits), tuple((edit,) for edit in edits), before, ())
@@ -136,7 +136,7 @@ class EditHistory(Generic[Track]):
             self._set(self._applied(self.base, _flat(before)), before, tuple(past), (*self.undone, self.steps))
 
     def redo(self) -> None:
-        """Make the last change again that was taken back."""
+        """Repeat the change that was undone last."""
         if self.undone:
             *undone, after = self.undone
             self._set(self._applied(self.base, _flat(after)), after, (*self.past, self.steps), tuple(undone))

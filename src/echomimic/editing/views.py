@@ -1,4 +1,4 @@
-"""The portrait of an editing session in one crop, whose renderer is dropped while nobody looks at it."""
+"""The portrait of an editing session in one crop, with a renderer that is dropped while it is not used."""
 
 import threading
 import time

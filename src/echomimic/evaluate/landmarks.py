@@ -17,7 +17,7 @@ from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture
 
 _BLINK, _AROUND = 0.7, 3.0
-"""Fraction of the usual opening (the median over so many seconds) under which an eye blinks: stills vary by 0.06."""
+"""Fraction of the usual opening (the median over `_AROUND` seconds) under which an eye blinks: stills vary by 0.06."""
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def upright_portrait(portrait: Portrait) -> Portrait:
 
 
 def turned_portrait(portrait: Portrait, turn: int) -> Portrait:
-    """The portrait turned by so many quarters counter-clockwise, with a note."""
+    """Turn the portrait by this number of quarters counter-clockwise, with a note."""
     note(
         "picture_turned",
         "the face in {name} is {how}: the picture is turned by {degrees} degrees{way}",

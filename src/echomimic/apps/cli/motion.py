@@ -85,7 +85,7 @@ def show(
     voice: Annotated[Path | None, option("SPEECH", "check it against this voice", "--voice")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the facts of a motion, the edits that made it, and warnings of what will look wrong."""
+    """Print what a motion holds, the edits that made it, and warnings of what will look wrong."""
     with reporting(as_json):
         from echomimic import motion
 

@@ -47,7 +47,7 @@ def info(file: _File, as_json: Json = False) -> None:
 def verify(file: _File, as_json: Json = False) -> None:
     """Say whether FILE is marked as AI-generated: by its signature, its tags, and the mark in its frames.
 
-    Exit code 0: it is; 1: nothing says so, or a signature does not fit.
+    Exit code 0: it is marked; 1: it is not, or a signature does not match.
     """
     from echomimic.provenance import find_mark, read_credentials, read_record
 
@@ -105,7 +105,7 @@ def replay(
     lora_strength: Annotated[float, option("NUMBER", "the strength of the LoRA")] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Make FILE again from its record and the same inputs, and say whether the frames are the same.
+    """Render FILE again from its record and the same inputs, and say whether the frames are the same.
 
     Exit code 0: they are; 1: they differ.
     """
@@ -138,7 +138,7 @@ def replay(
 
 @keys_app.command("new")
 def new_keys(folder: Annotated[Path, argument("DIR", "where the two files are written")]) -> None:
-    """Write a test certificate and its key into DIR. It shows that a file is unchanged, but nobody trusts its name."""
+    """Write a test certificate and its key into DIR. It shows that a file is unchanged, but is on no trust list."""
     from echomimic.provenance import make_test_keys
 
     keys = make_test_keys(folder)

@@ -1,4 +1,4 @@
-"""`animate` by the processes that torchrun started: the first writes and prints, the others help."""
+"""`animate` in the processes that torchrun started: the first writes and prints, the others compute their share."""
 
 import os
 from typing import TYPE_CHECKING

@@ -138,7 +138,7 @@ class BarReporter(Reporter):
 
 
 class SilentReporter(Reporter):
-    """Shows nothing: another process does."""
+    """Shows nothing, because another process reports the run."""
 
     def plan(self, plan: Plan) -> None:
         """Show nothing."""
@@ -148,7 +148,7 @@ class SilentReporter(Reporter):
 
 
 def duration(seconds: float) -> str:
-    """A time as a reader says it: 40 s, 12 min, 3.5 h."""
+    """A duration for people: 40 s, 12 min, 3.5 h."""
     if seconds < 180:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 10_800 else f"{seconds / 3600:.1f} h"

@@ -98,7 +98,7 @@ models_app = typer.Typer(help="The small networks that find faces, bodies and ha
 
 @models_app.command("list")
 def list_models() -> None:
-    """Every network file, its size, and the path of the one that is used."""
+    """List every network file with its size and the path that is used."""
     with reporting(False):
         from echomimic.landmarks.networks.files import FILES, find_file
 

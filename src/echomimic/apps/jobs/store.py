@@ -287,7 +287,7 @@ class JobFiles:
         return sum(path.stat().st_size for path in paths)
 
     def prepare(self, job: Job) -> None:
-        """Delete what an interrupted attempt left behind, but for the finished part of its work."""
+        """Delete what an interrupted attempt left behind, except the finished part of its work."""
         self._keep(job.id, {*INPUTS, work_path(self.result(job)).name})
 
     def sweep(self, known: set[str]) -> None:

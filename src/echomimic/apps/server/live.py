@@ -1,4 +1,4 @@
-"""Live sessions: a stream of frames on its way to a WebRTC peer, and sound on its way to the stream."""
+"""Live sessions: the frames of a stream are sent to a WebRTC peer, and received sound is pushed to the stream."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger("echomimic.live")
 RATE = 48_000
 """Samples per second of a session's stream: those of Opus."""
 GONE_SECONDS = 8.0
-"""A session that nobody has been connected to for so long is closed."""
+"""A session without a connected client is closed after this time."""
 _PICTURES = 3
 """Pictures that may wait for the network; older ones are dropped."""
 _SOUND_PIECES = 25
@@ -228,7 +228,7 @@ class PcmResampler:
 
 
 def _put(queue: "asyncio.Queue[Any]", item: object) -> None:
-    """Add to a queue; if it is full, the oldest goes."""
+    """Add to a queue; if it is full, the oldest item is dropped."""
     if queue.full():
         queue.get_nowait()
     queue.put_nowait(item)

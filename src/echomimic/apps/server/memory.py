@@ -1,4 +1,4 @@
-"""Memory of a server that runs for days: what nobody uses goes back to the system."""
+"""Memory of a server that runs for days: unused memory is returned to the system."""
 
 import asyncio
 import sys

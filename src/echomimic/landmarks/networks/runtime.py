@@ -44,7 +44,7 @@ class Network:
             return [read().copy() for read in self._read]
 
     def release(self, unused: float) -> bool:
-        """Free the memory of the network if it has not been called for so many seconds; gives whether it was."""
+        """Free the memory of the network if it was not called for some seconds; return whether it was freed."""
         with self._lock:
             is_idle = self._model is not None and time.monotonic() - self._used >= unused
             if is_idle:
@@ -67,7 +67,7 @@ _loaded: WeakSet[Network] = WeakSet()
 
 
 def release_networks(unused: float = 0.0) -> int:
-    """Free the memory of the networks that have not been called for so many seconds, some 140 MB together.
+    """Free the memory of the networks that were not called for some seconds, about 140 MB together.
 
     Gives how many were freed; each is loaded again at its next call.
     """

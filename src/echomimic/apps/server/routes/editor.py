@@ -39,18 +39,20 @@ from echomimic.presets import find_preset
 from echomimic.types import Progress
 
 _IDLE_SECONDS = 3600.0
-"""A session that nobody has used for so long is closed; an open editor reports every few seconds."""
+"""A session is closed if it is not used for this time; an open editor reports every few seconds."""
 _ABANDONED_SECONDS = 180.0
-"""If memory is short, a session that has not been used for so long may be closed: browsers let a hidden tab report
-once a minute."""
+"""If memory is short, a session that is not used for this time may be closed: browsers let a hidden tab report once a
+minute.
+"""
 _MAX_FRAMES = 100_000
 """Frames of all sessions together; a track takes some 12 kB for each."""
 _SWEEP_SECONDS = 60.0
 _MAX_VIEW_BYTES = 30_000_000
-"""Memory of all that frames are drawn from; if it is more, what has not been drawn for the longest time is released,
-and made again with the next frame, which takes about a second."""
+"""Memory limit of all views; beyond it, the view that was not drawn for the longest time is released, and made again
+with its next frame, which takes about a second.
+"""
 _UNSEEN_SECONDS = 300.0
-"""What has not been drawn for so long is released in any case."""
+"""A view that is not drawn for this time is released in any case."""
 
 
 @dataclass
