@@ -1,8 +1,8 @@
 """Print how well speech becomes mouth motion: `python benchmarks/articulation.py`.
 
-Filmed speech is only judged with (`<shared>/data/speech_tracks`, from ECHOMIMIC_SHARED or beside the checkout): no
-weight and no table is fitted to it. Closures need flite, which speaks the demo voice and the kept-out voice with the
-times of its phones.
+Filmed speech (`<shared>/data/speech_tracks`, from ECHOMIMIC_SHARED or beside the checkout) is used for evaluation only:
+no weight and no table is fitted to it. Closures need flite, which speaks the demo voice and the held-out voice with the
+times of their phones.
 """
 
 import os
@@ -35,7 +35,7 @@ def mouth_of(samples: np.ndarray, frames: int) -> Curves:
 
 
 def energy(samples: np.ndarray, frames: int) -> np.ndarray:
-    """Loudness in decibels of each video frame: what a mouth without a network would follow."""
+    """Loudness in decibels of each video frame: the baseline without a network."""
     power = np.concatenate(list(mel_blocks([samples]))).sum(axis=1)
     at = np.minimum(((np.arange(frames) + 0.5) * SAMPLE_RATE / HOP / FPS).astype(int), len(power) - 1)
     return np.maximum(10 * np.log10(power[at] + 1e-9), 10 * np.log10(np.quantile(power, 0.95)) - 40)
@@ -46,7 +46,7 @@ def r(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-9 and b.std() > 1e-9 else 0.0
 
 
-def judge_tracks() -> None:
+def measure_tracks() -> None:
     """Opening and width against filmed mouths."""
     files = sorted((SHARED / "data" / "speech_tracks").glob("*.npz"))
     if not files:
@@ -76,8 +76,8 @@ def judge_tracks() -> None:
     )
 
 
-def judge_closures() -> None:
-    """Lips shut on p, b, m of the demo voice and of voices that were kept out of training."""
+def measure_closures() -> None:
+    """Lips shut on p, b, m of the demo voice and of held-out voices."""
     if not shutil.which("flite"):
         print("flite is missing (apt-get install flite): closures are not judged")
         return
@@ -105,8 +105,8 @@ def judge_closures() -> None:
             show(f"{voice.name} (kept out of training)", speak(voice))
 
 
-def judge_speed(seconds: int = 60) -> None:
-    """CPU time of sound to curves, everything included but decoding."""
+def measure_speed(seconds: int = 60) -> None:
+    """CPU time from sound to curves, everything included except decoding."""
     samples = (0.1 * np.random.default_rng(0).standard_normal(seconds * SAMPLE_RATE)).astype(np.float32)
     mouth_of(samples[:SAMPLE_RATE], 25)
     start = time.process_time()
@@ -115,6 +115,6 @@ def judge_speed(seconds: int = 60) -> None:
 
 
 if __name__ == "__main__":
-    judge_tracks()
-    judge_closures()
-    judge_speed()
+    measure_tracks()
+    measure_closures()
+    measure_speed()

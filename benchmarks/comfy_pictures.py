@@ -31,7 +31,7 @@ BLUE = (79, 140, 255)
 
 @dataclass(frozen=True)
 class Sheet:
-    """One picture: its label, what is drawn over the portrait, and whether a film drives it, or the voice."""
+    """One picture: its label, what is drawn over the portrait, and whether a video or the voice drives it."""
 
     label: str
     over: str = ""
@@ -124,7 +124,7 @@ def still(person: Portrait, framing: str) -> Picture:
 
 
 def over(base: Picture, motion: Picture) -> Picture:
-    """A drawn motion over a picture that steps back."""
+    """A drawn motion over a darkened picture."""
     lit = motion.max(axis=2, keepdims=True) > 24
     return np.where(lit, motion, (base * 0.55).astype(np.uint8))
 

@@ -31,7 +31,9 @@ FRAMES = 12
 
 
 class OriginalBlock(SpatialBlock):
-    """The published order of work: keys and values of the portrait anew for every frame, the null half twice."""
+    """The published order of work: keys and values of the portrait are computed again for every frame, the null half
+    twice.
+    """
 
     def forward(
         self,

@@ -1,12 +1,12 @@
-"""A curve edited, saved, loaded, rendered: is what was commanded what can be seen? Pearson r of each curve of the face.
+"""Edit, save, load and render each curve of the face, and correlate it with the curve measured in the video.
 
 Every curve is drawn once over the whole clip with keyframes through its full range, as in the editor, while the voice
 and the idle motion go on driving all others. The track goes through an .npz file, is rendered by the mesh engine to an
-.mp4, and the motion is read off that video again. No measure knows what was commanded, and none is fitted to it.
+.mp4, and the motion is measured in that video. No measure uses the drawn curve, and none is fitted to it.
 
-Curves of the mouth share its points: a jaw that drops for the voice takes the corners along that a smile has raised.
-So r is given twice: of the curve and what is seen with all that, and of what the edit changed in the curve and in the
-video, against the unedited track rendered the same way.
+Curves of the mouth share its points: a jaw that drops for the voice takes the corners along that a smile has raised. So
+r is given twice: of the whole rendered and measured curves, and of their differences to those of the unedited track,
+rendered the same way.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def tracked(name: str) -> Callable[[Faces], Floats]:
 
 
 def expected_lips(curves: Curves) -> Floats:
-    """The lip opening that the engine renders: closure wins over the jaw."""
+    """The lip opening that the engine renders: closure has priority over the jaw."""
     return curves["jaw"] * (1 - curves["closure"])
 
 
@@ -135,8 +135,8 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Studio:
-    """A portrait, a voice, the motion that the voice makes, and how videos of it are made and looked at."""
+class Setup:
+    """A portrait, a voice and the motion predicted from it, with the functions that render and measure videos."""
 
     person: Portrait
     voice: Speech
@@ -145,7 +145,7 @@ class Studio:
     video: bool
 
     def film(self, track: LandmarkTrack) -> Seen:
-        """The track rendered to a file, and what is seen in that."""
+        """Render the track to a file, and measure that file."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             animate(
@@ -163,49 +163,51 @@ def main() -> None:
     given = parser.parse_args()
     chosen = [each for each in MEASURES if not given.only or each.name in given.only.split(",")]
     people, voice = portraits()[: given.portraits], voices()[0]
-    studios = []
+    setups = []
     for person in people:
         track = predict(person, voice, size=SIZE, framing="crop")
-        studios.append(Studio(person, voice, load("mesh"), track, not given.static))
-    plain = [studio.film(studio.track) for studio in studios]
+        setups.append(Setup(person, voice, load("mesh"), track, not given.static))
+    plain = [setup.film(setup.track) for setup in setups]
     print(f"{'curve':9}", *(f"{Path(person.name).stem[-10:]:>10}" for person in people), "  mean  of the change")
     for measure in chosen:
-        scores = np.array([score(*pair, measure) for pair in zip(studios, plain, strict=True)])
+        scores = np.array([score(*pair, measure) for pair in zip(setups, plain, strict=True)])
         means = scores.mean(axis=0)
         row = " ".join(f"{value:10.3f}" for value in scores[:, 0])
         print(f"{measure.name:9} {row}  {means[0]:.3f}  {means[1]:.3f}  {measure.words}", flush=True)
 
 
-def score(studio: Studio, plain: Seen, measure: Measure) -> tuple[float, float]:
-    """r of the curve and what is seen, all else moving too; and of what the edit changed in both."""
-    before = studio.track
+def score(setup: Setup, plain: Seen, measure: Measure) -> tuple[float, float]:
+    """r of the rendered and the measured curve, while all others move; and of what the edit changed in both."""
+    before = setup.track
     if measure.held:
         before = saved(before, [(name, steady(before, value)) for name, value in measure.held])
-        plain = studio.film(before)
+        plain = setup.film(before)
     after = saved(before, [(measure.name, keys(measure.name, length(before)))])
-    seen = studio.film(after)
-    expected, found = said(after, measure), shown(seen, measure)
-    kept = clear(after, seen, measure)
-    changed = kept & clear(before, plain, measure)
+    seen = setup.film(after)
+    expected, found = rendered_values(after, measure), measured_values(seen, measure)
+    kept = usable_frames(after, seen, measure)
+    changed = kept & usable_frames(before, plain, measure)
     whole = np.corrcoef(expected[kept], found[kept])[0, 1]
-    change = np.corrcoef((expected - said(before, measure))[changed], (found - shown(plain, measure))[changed])[0, 1]
+    change = np.corrcoef(
+        (expected - rendered_values(before, measure))[changed], (found - measured_values(plain, measure))[changed]
+    )[0, 1]
     return float(whole), float(change)
 
 
-def said(track: LandmarkTrack, measure: Measure) -> Floats:
-    """The values (T,) that the engine renders."""
+def rendered_values(track: LandmarkTrack, measure: Measure) -> Floats:
+    """The values (T,) of the measure that the engine renders."""
     assert track.curves is not None
     return measure.expected(track.curves) if measure.expected else track.curves[measure.name]
 
 
-def shown(seen: Seen, measure: Measure) -> Floats:
-    """What the video shows of it (T,)."""
+def measured_values(seen: Seen, measure: Measure) -> Floats:
+    """The values (T,) of the measure in the video."""
     if measure.read is None:
         return seen.body[:, 0] if measure.name == "sway" else -seen.body[:, 1]
     return measure.read(seen.faces)
 
 
-def clear(track: LandmarkTrack, seen: Seen, measure: Measure) -> npt.NDArray[np.bool_]:
+def usable_frames(track: LandmarkTrack, seen: Seen, measure: Measure) -> npt.NDArray[np.bool_]:
     """(T,) where the face was found and, where that matters, the eyes are open."""
     assert track.curves is not None
     return seen.faces.valid & ~(measure.open_eyes & (track.curves["blink"] > 0.5))
@@ -246,7 +248,7 @@ def keys(name: str, end: float) -> list[Key]:
 
 
 def look_at(path: Path, fps: float, video: bool) -> Seen:
-    """The faces that a face mesh sees in a video, and the motion below the chin."""
+    """The faces that a landmark detector finds in a video, and the motion below the chin."""
     points: list[Floats] = []
     valid, strips = [], []
     film = read_video(path)

@@ -1,6 +1,7 @@
-"""Print how well the metrics know what is clips: `python benchmarks/evaluate.py [offsets] [filmed] [speed] [shards]`.
+"""Print how accurate the metrics are on known clips: `python benchmarks/evaluate.py [offsets] [filmed] [speed]
+[shards]`.
 
-Filmed speech is only judged with (`<shared>/data/speech_tracks`, from ECHOMIMIC_SHARED or beside the checkout).
+Filmed speech (`<shared>/data/speech_tracks`, from ECHOMIMIC_SHARED or beside the checkout) is used for evaluation only.
 """
 
 import sys
@@ -35,7 +36,7 @@ def samples_of(voice: Speech) -> np.ndarray:
 
 
 def later(samples: np.ndarray, frames: int, rate: int = RATE) -> np.ndarray:
-    """The sound late by so many frames: silence put before it, or its start cut off; as long as it was."""
+    """Delay the sound by this number of frames: silence is put before it, or its start is cut off; its length stays."""
     count = abs(round(frames / FPS * rate))
     silence = np.zeros(count, np.float32)
     return np.concatenate([silence, samples[: -count or None]] if frames >= 0 else [samples[count:], silence])
@@ -58,7 +59,7 @@ def offsets_found(seen: np.ndarray, samples: np.ndarray) -> list[int]:
     return found
 
 
-def judge_offsets(folder: Path) -> None:
+def measure_offsets(folder: Path) -> None:
     """Sound shifted under clips of the mesh engine."""
     errors: list[int] = []
     for person in portraits():
@@ -74,7 +75,7 @@ def judge_offsets(folder: Path) -> None:
     )
 
 
-def judge_filmed() -> None:
+def measure_filmed() -> None:
     """Sound shifted under the stored curves of filmed speech, against what the files claim and against themselves."""
     clips, frames, true, own = [], [], [], []
     for path in sorted((SHARED / "data" / "speech_tracks").glob("*.npz")):
@@ -97,7 +98,7 @@ def judge_filmed() -> None:
         print(f"against its own unshifted offset {np.mean(rows, axis=0)[1]:.0%}")
 
 
-def judge_speed(folder: Path) -> None:
+def measure_speed(folder: Path) -> None:
     """The quick set at 512 x 512."""
     path = render(portraits()[0], voices()[0], folder / "speed.mp4", 512)
     settings = make_settings("quick")
@@ -109,7 +110,7 @@ def judge_speed(folder: Path) -> None:
     print(f"quick set, 512 x 512: {frames / wall:.0f} frames/s by the clock, {frames / cpu:.0f} per CPU-second")
 
 
-def judge_shards(folder: Path) -> None:
+def measure_shards(folder: Path) -> None:
     """One shard against four."""
     people, voice = portraits()[:4], voices()[0]
     paths = [render(person, voice, folder / f"shard-{place}.mp4") for place, person in enumerate(people)]
@@ -131,9 +132,9 @@ def main() -> None:
         folder = Path(name)
         for word in wanted:
             if word == "filmed":
-                judge_filmed()
+                measure_filmed()
             else:
-                {"offsets": judge_offsets, "speed": judge_speed, "shards": judge_shards}[word](folder)
+                {"offsets": measure_offsets, "speed": measure_speed, "shards": measure_shards}[word](folder)
 
 
 if __name__ == "__main__":

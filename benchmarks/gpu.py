@@ -142,7 +142,7 @@ class Bench:
         self.clear()
 
     def clear(self) -> None:
-        """Give back what is cached, and count the peak of memory anew."""
+        """Release cached memory, and reset the peak of memory."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -439,7 +439,7 @@ def clip(bench: Bench, family: str, dtype: str, length: int = 0, **options: Any)
 
 
 def ladder(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
-    """What becomes of 8 windows at once where the device has too little memory for them."""
+    """How a batch of 8 windows is reduced if the device has too little memory for it."""
     if bench.device.type != "cuda":
         raise SkippedError(NO_CUDA)
     peaks = {}

@@ -62,7 +62,7 @@ def pictures() -> Iterator[Picture]:
 
 
 def videos() -> list[tuple[str, list[Picture], int]]:
-    """Name, frames, and faces at most: a filmed one, a moving camera, and two people."""
+    """Name, frames, and largest number of faces: a filmed video, a moving camera, and two people."""
     folder = SHARED / "data"
     filmed = [fitted(pixels) for _, pixels in islice(read_video(folder / "driving" / "a.mp4").frames(), FRAMES)]
     body = fitted(read_picture(folder / "half_body" / "0035.png").pixels)

@@ -261,8 +261,8 @@ def measure_rate(sessions: int, seconds: float) -> None:
     )
 
 
-class Jumping:
-    """A clock that is where it is told to be."""
+class SimulatedClock:
+    """A clock that is set to any time."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -274,15 +274,15 @@ class Jumping:
         self.time += seconds
 
 
-class Still:
+class NullRenderer:
     """Draws nothing."""
 
     def frame(self, row: np.ndarray) -> np.ndarray:
         return np.zeros((8, 8, 3), np.uint8)
 
 
-class Deaf:
-    """Hears nothing, as late as the real one."""
+class NullAnalyzer:
+    """Analyzes nothing, with the delay of the real one."""
 
     def __init__(self, delay: int) -> None:
         self._left = delay
@@ -295,11 +295,11 @@ class Deaf:
 
 
 def measure_hour(minutes: float, hearing: bool) -> None:
-    clock = Jumping()
+    clock = SimulatedClock()
     live = stream(demo_portrait(), size=128, mark=False, overflow="drop", clock=clock, engine=ENGINE)
-    live._scene = Still()  # type: ignore[assignment]
+    live._scene = NullRenderer()  # type: ignore[assignment]
     if not hearing:
-        live._hearing = Deaf(live._hearing.delay)  # type: ignore[assignment]
+        live._hearing = NullAnalyzer(live._hearing.delay)  # type: ignore[assignment]
     sound, sent, samples, queues, memory, worst = voice(16_000), 0, 0, [], [], 0.0
     sound = np.concatenate([sound, np.zeros(48_000, np.float32)])  # somebody speaks, and then listens
     for frame in live.frames():
@@ -331,7 +331,7 @@ def measure_barge_in() -> None:
     sound = voice(16_000)
     for moment in range(30, 80, 5):
         live: Stream = stream(demo_portrait(), size=128, mark=False, engine=ENGINE)
-        live._scene = Still()  # type: ignore[assignment]
+        live._scene = NullRenderer()  # type: ignore[assignment]
         live.push(sound)
         for _ in range(moment):
             live.next_frame()

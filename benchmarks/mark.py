@@ -1,4 +1,4 @@
-"""Measure the mark: how much it changes frames, what it survives, how often it is found where it is not, its cost.
+"""Measure the mark: how much it changes frames, what it survives, false alarms, its cost.
 
     python benchmarks/mark.py [--portraits DIR] [--count 8] [--curve]
 

@@ -73,7 +73,7 @@ _JOE_FRAME = 256 / 22_050
 
 
 def kokoro() -> list[Utterance]:
-    """The sentences by the Kokoro voice that was kept out."""
+    """The sentences by the held-out Kokoro voice."""
     style = neural.style(np.random.default_rng(), neural.HELD_OUT_VOICE)  # type: ignore[arg-type]
     spoken = []
     for line in SENTENCES:
@@ -155,7 +155,7 @@ def faster(spoken: Sequence[Utterance], speed: float) -> list[Utterance]:
 
 
 def over(make: Callable[[int, np.random.Generator], Floats], decibels: float) -> Callable[[Floats], Floats]:
-    """A change that adds a sound so many decibels below the voice."""
+    """A change that adds a sound this many decibels below the voice."""
     draw = np.random.default_rng(7)
 
     def add(samples: Floats) -> Floats:

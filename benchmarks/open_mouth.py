@@ -86,7 +86,7 @@ def scene(person: Portrait) -> Renderer:
 
 
 def row(curves: dict[str, float]) -> Floats:
-    """A row of curves, at rest but for `curves`."""
+    """A row of curves, at rest except for `curves`."""
     values = np.zeros(len(CURVE_NAMES), np.float32)
     for name, value in curves.items():
         values[CURVE_NAMES.index(name)] = value

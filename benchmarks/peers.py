@@ -1,4 +1,4 @@
-"""How do others hear the mouth? Filmed clips through free lip sync software: `python benchmarks/peers.py`.
+"""Accuracy of other free lip sync software on filmed clips: `python benchmarks/peers.py`.
 
 npm fetches `wawa-lipsync` and `@met4citizen/headaudio` into a temporary folder and node runs them; `pip install
 pocketsphinx` for the phone recogniser. Visemes and phones become opening and width by the table of
@@ -80,7 +80,7 @@ def _ours(sound: Floats, frames: int) -> Mouth:
 
 
 def _on_the_web(sounds: list[Floats]) -> dict[str, list[Mouth]]:
-    """What the libraries for the web hear."""
+    """The visemes of the libraries for the web."""
     result: dict[str, list[Mouth]] = {}
     targets = {f"viseme_{name}": _targets(phone) for name, phone in _PHONES.items()}
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""How far does the mouth move, next to filmed speech? Lip gap, shut frames and mouth width, as seen in the video.
+"""How far does the mouth move, compared with filmed speech? Lip gap, shut frames and mouth width, as seen in the video.
 
 Measured by a face landmarker in the encoded video: the gap in usual mouth widths, the width in distances of the outer
-eye corners and relative to a frame at rest. What film has is in `echomimic.mesh.mouth_range.TARGETS`.
+eye corners and relative to a frame at rest. The values of filmed speech are in `echomimic.mesh.mouth_range.TARGETS`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How soon live video plays after a POST, and what an idle server weighs.
+"""How soon live video plays after a POST, and the memory of an idle server.
 
 python benchmarks/rest_first_bytes.py [--runs 5]
 """

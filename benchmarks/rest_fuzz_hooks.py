@@ -1,4 +1,4 @@
-"""Hooks of schemathesis for what JSON Schema cannot say of our form: how two fields depend on each other."""
+"""Hooks of schemathesis for what JSON Schema cannot state about our form: how two fields depend on each other."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments with jobs queued, running and uploading: which jobs are lost, which files are halves.
+"""`kill -9` at random moments with jobs queued, running and uploading: which jobs are lost, which files are incomplete.
 
 python benchmarks/rest_kill.py [--kills 10]
 """
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def report(clients: Clients, data: Path) -> None:
-    """What has become of every job that was ever promised."""
+    """Report how every accepted job ended."""
     jobs = clients.jobs
     lost = [job["id"] for job in jobs if job["state"] != "succeeded"]
     again = sum(job["attempt"] > 1 for job in jobs)

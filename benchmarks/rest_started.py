@@ -28,7 +28,7 @@ class Started:
         return Client(self.address, timeout=60, patience=0)
 
     def kill(self) -> None:
-        """As hard as it gets."""
+        """Kill the server and its workers (SIGKILL)."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 

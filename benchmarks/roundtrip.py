@@ -1,9 +1,9 @@
-"""Is what was commanded what can be seen? Curves against the motion re-detected in the encoded video, Pearson r.
+"""Pearson's r between the rendered curves and the same curves measured in the encoded video.
 
 A face mesh takes a part of other motion for turns of the head: at a full jaw its temples drop by 2 to 3 % of the
 distance of the outer eye corners and its nose comes forward, though no pixel moves there, which reads as 1 to 3 degrees
 of pitch; with a yaw of 0 throughout it still sees turns with a deviation of 0.3 to 0.5 degrees. `turns` and `nods` are
-therefore yaw and pitch against what differs from a twin video whose only difference is a yaw and a pitch of 0.
+therefore yaw and pitch against the difference to a second video, which is the same except that its yaw and pitch are 0.
 """
 
 import tempfile
@@ -45,8 +45,8 @@ def compare(person: Portrait, voice: Speech) -> tuple[float, list[float]]:
     track = engine.prepare(person, voice, None, options).motion
     curves = track.curves
     assert curves is not None
-    twin = replace(track, curves=curves.replace(yaw=0 * curves["yaw"], pitch=0 * curves["pitch"]))
-    seen, still = (filmed(engine, person, voice, each, options) for each in (track, twin))
+    still_head = replace(track, curves=curves.replace(yaw=0 * curves["yaw"], pitch=0 * curves["pitch"]))
+    seen, still = (filmed(engine, person, voice, each, options) for each in (track, still_head))
     count = min(len(track), len(seen), len(still))
     ours, theirs = measures(track)[:count], measures(seen)[:count]
     ours[:, 2:] = np.stack([curves[name][:count] for name in SHOWN[2:5]], axis=1)

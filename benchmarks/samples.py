@@ -1,4 +1,4 @@
-"""What the benchmarks run on: samples beside the checkout (ECHOMIMIC_SHARED), or what is bundled."""
+"""Material of the benchmarks: samples beside the checkout (ECHOMIMIC_SHARED), or the bundled files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Contact sheets of consecutive frames, for eyes: python benchmarks/sheets.py [-o FOLDER] [--half-body]."""
+"""Contact sheets of consecutive frames, to look at: python benchmarks/sheets.py [-o FOLDER] [--half-body]."""
 
 import argparse
 from pathlib import Path
