@@ -1,4 +1,4 @@
-# One command does everything: `make demo` renders a talking portrait, `make test` proves the package.
+# One command does everything: `make demo` renders a talking portrait, `make test` runs the tests.
 # Both make a .venv here first, and only when pyproject.toml has changed since. All paths are relative, so that a
 # folder with spaces in its name works. PYTHON=/path/to/python3.13 chooses another Python.
 
@@ -24,7 +24,7 @@ test: .venv/.dev ## run the tests
 quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
-coverage: .venv/.dev ## run the tests and print which share of the lines they run
+coverage: .venv/.dev ## run the tests and print the fraction of lines that they run
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov=echomimic --cov-report=term:skip-covered
 
 check: .venv/.dev ## format, lint, types of source and tests, layers
@@ -50,11 +50,11 @@ docs: .venv/.made ## build the documentation as a site in build/site
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-fix: .venv/.dev ## format, and mend what lint can mend
+fix: .venv/.dev ## format, and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev ## print the figures of the mesh engine: speed, memory, what is seen of what was commanded
+bench: .venv/.dev ## print the figures of the mesh engine: speed, memory, rendered curves against measured ones
 	MPLBACKEND=Agg $(BIN)/python benchmarks/speed.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/memory.py
 	MPLBACKEND=Agg $(BIN)/python benchmarks/roundtrip.py
