@@ -331,8 +331,7 @@ def pick_block(rows: Sequence[BatchRow], shard: str | None) -> list[BatchRow]:
 
 def report_path(folder: Path, shard: str | None) -> Path:
     """The file of the report: each shard has its own."""
-    number, count = (1, 1) if shard is None else parse_shard(shard)
-    return folder / ("report.jsonl" if shard is None else f"report-{number}-of-{count}.jsonl")
+    return folder / ("report.jsonl" if shard is None else "report-{}-of-{}.jsonl".format(*parse_shard(shard)))
 
 
 def gpus_of(row: BatchRow) -> int:

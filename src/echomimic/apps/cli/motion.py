@@ -161,21 +161,30 @@ def align(
 ) -> None:
     """Retarget a driver's motion to a portrait: its own face, or its own arms and hands."""
     with reporting(False):
-        from echomimic import media, motion
-        from echomimic.landmarks.body import find_body
-        from echomimic.landmarks.face import locate_face, upright_portrait
+        from echomimic import motion
 
-        (found, edits), picture = motion.load_with_edits(source), media.read_picture(portrait)
+        found, edits = motion.load_with_edits(source)
         edits = (*edits, motion.Comment(text=f"align {portrait.name}"))
+        size, person = _person(portrait, found, face)
         if isinstance(found, LandmarkTrack):
-            located = locate_face(picture, Options(face=face))
-            size = located.portrait.width, located.portrait.height
-            save(output, motion.align_motion(found, located.face.landmarks, size), edits)
-            return
-        picture = upright_portrait(picture)
-        person, size = find_body(picture), (picture.width, picture.height)
-        save(output, motion.align_pose(found, person, size, from_start), edits)
-        print_line(motion.propose_crop(person, size, found).text)
+            save(output, motion.align_motion(found, person, size), edits)
+        else:
+            save(output, motion.align_pose(found, person, size, from_start), edits)
+            print_line(motion.propose_crop(person, size, found).text)
+
+
+def _person(portrait: Path, found: Motion, face: int | None = None) -> tuple[tuple[int, int], Any]:
+    """The size of a portrait, upright, and the landmarks of its face; for a pose track its body."""
+    from echomimic import media
+    from echomimic.landmarks.body import find_body
+    from echomimic.landmarks.face import locate_face, upright_portrait
+
+    picture = media.read_picture(portrait)
+    if isinstance(found, LandmarkTrack):
+        located = locate_face(picture, Options(face=face))
+        return (located.portrait.width, located.portrait.height), located.face.landmarks
+    picture = upright_portrait(picture)
+    return (picture.width, picture.height), find_body(picture)
 
 
 def _pair(text: str, what: str, kind: type[Any]) -> Any:
@@ -218,19 +227,13 @@ def _described(found: Motion) -> str:
 
 def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tuple[str, ...]:
     from echomimic import media, motion
-    from echomimic.landmarks.body import find_body
-    from echomimic.landmarks.face import locate_face, upright_portrait
 
     seconds = None if voice is None else media.read_speech(voice).duration
     if portrait is None:
         return motion.preflight(found, seconds)
-    picture = media.read_picture(portrait)
-    if isinstance(found, LandmarkTrack):
-        located = locate_face(picture, Options())
-        size = located.portrait.width, located.portrait.height
-        return motion.preflight(found, seconds, size, located.face.landmarks)
-    picture = upright_portrait(picture)
-    return motion.preflight(found, seconds, (picture.width, picture.height), body=find_body(picture))
+    size, person = _person(portrait, found)
+    face, body = (person, None) if isinstance(found, LandmarkTrack) else (None, person)
+    return motion.preflight(found, seconds, size, face, body)
 
 
 def _pairs(texts: list[str]) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from echomimic.apps.comfy import host, widgets
 from echomimic.apps.comfy.convert import image_of, portrait_of, speech_of, video_of
-from echomimic.apps.comfy.nodes import MODEL, MOTION, make_options_of, make_schema
+from echomimic.apps.comfy.nodes import MODEL, MOTION, make_options_of, make_schema, outputs
 from echomimic.apps.comfy.render import Driver, describe_motion, limit_frames
 from echomimic.cancellation import cancellable
 from echomimic.errors import MotionError
@@ -35,8 +35,7 @@ class Example(io.ComfyNode):  # type: ignore[misc]
             "A portrait (NASA, public domain) and a voice (flite) to try a workflow with; then link Load Image and "
             "Load Audio instead."
         )
-        outputs = [io.Image.Output("image", display_name="image"), io.Audio.Output("audio", display_name="audio")]
-        return make_schema("Example", "EchoMimic Example", description, [], outputs)
+        return make_schema("Example", "EchoMimic Example", description, [], outputs(image=io.Image, audio=io.Audio))
 
     @classmethod
     def execute(cls) -> Any:
@@ -61,7 +60,9 @@ class PredictMotion(io.ComfyNode):  # type: ignore[misc]
             *widgets.make_inputs(io, _PREDICT_OPTIONS),
         ]
         description = "The motion that a voice gives this portrait, to look at and to edit before EchoMimic Sampler."
-        return make_schema("PredictMotion", "EchoMimic Predict Motion", description, inputs, _motion_outputs())
+        return make_schema(
+            "PredictMotion", "EchoMimic Predict Motion", description, inputs, outputs(motion=MOTION, report=io.String)
+        )
 
     @classmethod
     def execute(cls, model: Any, image: Any, audio: Any, **options: Any) -> Any:
@@ -112,8 +113,8 @@ class EditMotion(io.ComfyNode):  # type: ignore[misc]
             ),
         ]
         description = "Change a motion by edits, by a factor for one curve, or by a curve that Curve Editor draws."
-        outputs = [*_motion_outputs(), _CURVE.Output("curve", display_name="curve")]
-        return make_schema("EditMotion", "EchoMimic Edit Motion", description, inputs, outputs)
+        made = outputs(motion=MOTION, report=io.String, curve=_CURVE)
+        return make_schema("EditMotion", "EchoMimic Edit Motion", description, inputs, made)
 
     @classmethod
     def execute(cls, motion: Any, edits: str = "", curve: str = NONE, gain: float = 1.0, drawn: Any = None) -> Any:
@@ -146,9 +147,9 @@ class PreviewMotion(io.ComfyNode):  # type: ignore[misc]
             io.Image.Input("image", optional=True, tooltip="the portrait that lies under the points"),
             io.Audio.Input("audio", optional=True, tooltip="the voice that is heard with them"),
         ]
-        outputs = [io.Video.Output("video", display_name="video"), io.Image.Output("sheet", display_name="sheet")]
+        made = outputs(video=io.Video, sheet=io.Image)
         description = "Landmarks over the portrait and the curves of a motion: as a video, and as one picture."
-        return make_schema("PreviewMotion", "EchoMimic Preview Motion", description, inputs, outputs)
+        return make_schema("PreviewMotion", "EchoMimic Preview Motion", description, inputs, made)
 
     @classmethod
     def execute(cls, motion: Any, image: Any = None, audio: Any = None) -> Any:
@@ -177,10 +178,6 @@ NODES = [Example, PredictMotion, EditMotion, PreviewMotion]
 def _check_motion(driver: Any) -> None:
     if driver is None:
         raise MotionError("no motion is linked; expected one: link EchoMimic Motion or EchoMimic Predict Motion")
-
-
-def _motion_outputs() -> list[Any]:
-    return [MOTION.Output("motion", display_name="motion"), io.String.Output("report", display_name="report")]
 
 
 def _answer(node: Any, driver: Driver, notes: list[Any], *more: Any) -> Any:

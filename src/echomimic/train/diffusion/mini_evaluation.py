@@ -179,14 +179,8 @@ class Faces:
 
     def wrist(self, clip: MiniClip, frames: Picture) -> float:
         """Mean r of the two coordinates of the painted wrist, drift included."""
-        return float(
-            np.mean(
-                [
-                    np.corrcoef(probe(frames), _wrist(clip, axis))[0, 1]
-                    for axis, probe in enumerate(self._wrists[clip.portrait])
-                ]
-            )
-        )
+        probes = enumerate(self._wrists[clip.portrait])
+        return float(np.mean([np.corrcoef(probe(frames), _wrist(clip, axis))[0, 1] for axis, probe in probes]))
 
     def nearest(self, frames: Picture) -> int:
         """The portrait whose mean frame is most like the mean of `frames`."""

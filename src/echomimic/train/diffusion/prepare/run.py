@@ -15,7 +15,7 @@ from echomimic.train.diffusion.prepare.quality import duplicates
 from echomimic.train.diffusion.prepare.settings import PrepareSettings
 from echomimic.train.diffusion.prepare.shards import index_shards, pack
 from echomimic.train.diffusion.prepare.video import stated_seconds
-from echomimic.train.diffusion.prepare.worker import Item, Prepare, decode_outcome, encode_item
+from echomimic.train.diffusion.prepare.worker import Item, Prepare, decode_outcome, encode
 from echomimic.train.diffusion.rights import FILE_NAME as RIGHTS
 from echomimic.train.diffusion.rights import RightsFile, read_rights
 from echomimic.types import Progress
@@ -101,7 +101,7 @@ def prepare_videos(
     make_folder(folder)
     outcomes = []
     manifest = folder / FILE_NAME
-    texts = [encode_item(item) for item in items]
+    texts = [encode(item) for item in items]
     for outcome in map(decode_outcome, runner(worker, (str(folder.resolve()), settings), texts, folder)):
         outcomes.append(outcome)
         if not outcome.known:

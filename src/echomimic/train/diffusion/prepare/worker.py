@@ -45,18 +45,14 @@ class Outcome:
 _ITEM, _OUTCOME = TypeAdapter(Item), TypeAdapter(Outcome)
 
 
-def encode_item(item: Item) -> str:
-    """An item as JSON."""
-    return json.dumps(asdict(item))
+def encode(value: Item | Outcome) -> str:
+    """An item or an outcome as JSON."""
+    return json.dumps(asdict(value))
 
 
 def decode_outcome(text: str) -> Outcome:
     """An outcome from the JSON that `Prepare` returned."""
     return _OUTCOME.validate_json(text)
-
-
-def _encode_outcome(outcome: Outcome) -> str:
-    return json.dumps(asdict(outcome))
 
 
 class Prepare(Worker):
@@ -72,12 +68,12 @@ class Prepare(Worker):
         """
         began = time.process_time()
         outcome = self._prepared(_ITEM.validate_json(text))
-        return _encode_outcome(replace(outcome, took=time.process_time() - began))
+        return encode(replace(outcome, took=time.process_time() - began))
 
     def crashed(self, text: str) -> str:
         """The outcome of a video that kills its worker, as JSON."""
         item = _ITEM.validate_json(text)
-        return _encode_outcome(Outcome(item.name, [self._failed(item, "crash", f"{MOST_ATTEMPTS} workers")]))
+        return encode(Outcome(item.name, [self._failed(item, "crash", f"{MOST_ATTEMPTS} workers")]))
 
     def _prepared(self, item: Item) -> Outcome:
         try:
