@@ -21,10 +21,11 @@ import numpy.typing as npt
 
 from echomimic.api import animate, load, predict
 from echomimic.engines import Engine
-from echomimic.evaluate.landmarks import Faces, eye_opening, opening, read_faces
+from echomimic.evaluate.landmarks import Faces, opening, read_faces
 from echomimic.landmarks.detectors import face_landmarker
 from echomimic.landmarks.topology import BROW_MIDDLES, EYE_CORNERS, EYES, LOWER_LIP_MIDDLE, MOUTH_CORNERS, OVAL
 from echomimic.media import read_video
+from echomimic.mesh.landmarks_to_curves import eye_opening
 from echomimic.motion import draw_curve, load_motion, read_edit, save_motion
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Portrait, Speech
 from samples import portraits, voices
@@ -114,7 +115,7 @@ MEASURES = (
     Measure(
         "smile", "corners above the middle of the lips, jaw and width taken out as `track` does it", tracked("smile")
     ),
-    Measure("blink", "gap of the lids over eye width", lambda f: -eye_opening(f)),
+    Measure("blink", "gap of the lids over eye width", lambda f: -eye_opening(f.still)),
     Measure("brow", "brows above the corners of the eyes", brow_rise),
     Measure("gaze_x", "iris between the corners of the eye, over eye width; eyes open", look(0), open_eyes=True),
     Measure("gaze_y", "iris above or below the corners, over eye width; eyes open", look(1), open_eyes=True),

@@ -27,7 +27,7 @@ from typing_extensions import Unpack
 
 from echomimic.api import Source
 from echomimic.errors import OptionError, StreamError
-from echomimic.media import read_picture
+from echomimic.media import Resampler, read_picture
 from echomimic.mesh.engine import MeshEngine, PreparedPortrait, own_options
 from echomimic.mesh.live_idle import IdleStream
 from echomimic.mesh.speech_stream import LOOKAHEAD, HeardFrame, SpeechStream
@@ -131,7 +131,7 @@ class Stream:
         self._queue = _SoundQueue(rate, queue_seconds, overflow)
         self._hearing = SpeechStream(options.fps, options.mouth_strength)
         self._idle = IdleStream(options.fps, options.seed, options.motion_strength, options.blink_rate)
-        self._resample = _Resampler(rate)
+        self._resample = Resampler(rate, SAMPLE_RATE)
         self._marker = _marker(prepared, options) if options.mark else None
         self._waiting: deque[_Taken] = deque()
         self._lock = threading.Lock()
@@ -367,27 +367,6 @@ class _SoundQueue:
         too_long = self.length > count + round(_SURPLUS * self._rate)
         if too_long and float(np.sqrt(np.mean(np.square(self._pieces[0])))) < _QUIET:
             self._drop(min(len(self._pieces[0]), count))
-
-
-class _Resampler:
-    """Resamples mono sound from one rate to 16 kHz, piece by piece."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        if rate != SAMPLE_RATE:
-            from av import AudioResampler
-
-            self._resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-
-    def __call__(self, samples: Floats) -> Floats:
-        if self._rate == SAMPLE_RATE:
-            return samples
-        from av import AudioFrame
-
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
-        frame.sample_rate = self._rate
-        pieces = [part.to_ndarray()[0] for part in self._resampler.resample(frame)]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def stream(

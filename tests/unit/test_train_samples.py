@@ -17,12 +17,12 @@ from echomimic.errors import InputError, OptionError, SetupError, VideoError
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.clips import Recent, open_clips, read_frames
 from echomimic.train.diffusion.conditions import (
-    LandmarkConditioner,
-    MaskConditioner,
     crop_of_sample,
     face_box,
     jitter_points,
+    landmark_conditions,
     lips_of,
+    mask_conditions,
     mouth_maps,
 )
 from echomimic.train.diffusion.encoding import cache_latents, encode_batch
@@ -169,7 +169,7 @@ def track_of(data: Path) -> LandmarkTrack:
 
 def test_the_mask_covers_the_face_of_the_whole_clip(data: Path) -> None:
     track, settings = track_of(data), settings_for(data)
-    masks = [MaskConditioner(settings)(track, [n], (SIDE, SIDE), n).pictures for n in range(30)]
+    masks = [mask_conditions(settings, track, [n], (SIDE, SIDE), n).pictures for n in range(30)]
     areas = sorted(float(mask.sum()) for mask in masks)
     assert areas[0] < areas[-1]  # the margin is jittered
     box = [face_box(track, frame, (SIDE, SIDE)) for frame in range(COUNT)]
@@ -182,11 +182,11 @@ def test_the_mask_covers_the_face_of_the_whole_clip(data: Path) -> None:
 
 def test_regions_that_are_not_selected_are_black_and_the_rest_is_unchanged(data: Path) -> None:
     track, settings = track_of(data), settings_for(data, model={"variant": "landmarks"}, landmarks={"jitter": 0.0})
-    conditioner, seen = LandmarkConditioner(settings), set()
+    seen = set()
     for n in range(60):
         regions = regions_of_sample(settings.run.seed, n, settings.landmarks)
         seen.add(regions)
-        made = conditioner(track, [0, 3], (SIDE, SIDE), n)
+        made = landmark_conditions(settings, track, [0, 3], (SIDE, SIDE), n)
         assert made.pictures.shape == (2, 3, SIDE, SIDE)
         assert made.silent == (settings.landmarks.silent_with_all if regions == tuple(PARTS) else 0.0)
         for place, frame in enumerate((0, 3)):

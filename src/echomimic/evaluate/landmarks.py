@@ -10,8 +10,8 @@ from echomimic.evaluate.picture import SIDE, PictureStatistics, drift, seconds
 from echomimic.landmarks.detectors import hand_landmarker
 from echomimic.landmarks.face import shrink
 from echomimic.landmarks.head_pose import without_pose
-from echomimic.landmarks.topology import EYES, LIPS, OUTER_EYES, SKIN, STABLE
-from echomimic.mesh.landmarks_to_curves import read_curves
+from echomimic.landmarks.topology import LIPS, OUTER_EYES, SKIN, STABLE
+from echomimic.mesh.landmarks_to_curves import eye_opening, read_curves
 from echomimic.motion.lags import lip_gap
 from echomimic.signals import runs
 from echomimic.types import CURVES, Curves, Floats, LandmarkTrack, Picture
@@ -49,17 +49,6 @@ def opening(faces: Faces) -> Floats:
     return lip_gap(faces.still)
 
 
-def eye_opening(faces: Faces) -> Floats:
-    """Height of the eye openings over their width (T,), mean of both eyes."""
-    still = faces.still
-    rows = [
-        (still[:, eye.lower_middle, 1] - still[:, eye.upper_middle, 1]).mean(axis=1)
-        / np.linalg.norm(still[:, eye.outer] - still[:, eye.inner], axis=1)
-        for eye in EYES
-    ]
-    return np.asarray(np.mean(rows, axis=0), np.float32)
-
-
 def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
     """Blinks, head motion, motion energy and stability of identity (see the catalogue)."""
     return {
@@ -74,7 +63,7 @@ def face_metrics(faces: Faces, statistics: PictureStatistics) -> Values:
 
 
 def _blinks(faces: Faces) -> Values:
-    eyes = eye_opening(faces)
+    eyes = eye_opening(faces.still)
     reach = round(_AROUND * faces.fps / 2)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(eyes, reach, mode="reflect"), 2 * reach + 1)
     shut = runs(eyes < _BLINK * np.median(around, axis=1))

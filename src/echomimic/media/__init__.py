@@ -8,6 +8,7 @@ from echomimic.media.output import write_file as write_file
 from echomimic.media.output import writing as writing
 from echomimic.media.picture import read_frames as read_frames
 from echomimic.media.picture import read_picture as read_picture
+from echomimic.media.sound import Resampler as Resampler
 from echomimic.media.sound import read_speech as read_speech
 from echomimic.media.sound import sound_blocks as sound_blocks
 from echomimic.media.sound import speech_from_samples as speech_from_samples

@@ -364,3 +364,24 @@ def _resampled(chunks: Iterable[Chunk], rate: int) -> Iterator[Floats]:
 
 def _columns(frame: "AudioFrame") -> Floats:
     return frame.to_ndarray().T.astype(np.float32, copy=False)
+
+
+class Resampler:
+    """Resamples mono sound (n,) in -1..1 from one rate to another, piece by piece."""
+
+    def __init__(self, rate: int, wanted: int) -> None:
+        from av import AudioResampler
+
+        self._rate, self._wanted = rate, wanted
+        self._resampler = AudioResampler(format="flt", layout="mono", rate=wanted)
+
+    def __call__(self, samples: Floats) -> Floats:
+        """The samples that are ready after this piece."""
+        if self._rate == self._wanted:
+            return samples
+        from av import AudioFrame
+
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
+        frame.sample_rate = self._rate
+        pieces = [part.to_ndarray()[0] for part in self._resampler.resample(frame)]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

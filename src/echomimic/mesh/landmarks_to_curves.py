@@ -43,7 +43,7 @@ def read_curves(track: LandmarkTrack) -> Curves:
     faces = np.stack([align(face, template).apply(face) for face in points])
     measured = _measure(faces) - _rest(faces)
     curves = dict(zip(PROBES, (measured @ np.linalg.inv(_responses())).T, strict=True))
-    blink = _shut(_eye_opening(faces))
+    blink = _shut(eye_opening(faces))
     curves["jaw"] = np.maximum(0, curves["jaw"])
     curves["gaze_x"], curves["gaze_y"] = curves["gaze_x"] * (1 - blink), curves["gaze_y"] * (1 - blink)
     read = Curves.rest(len(track), track.fps).replace(**curves, **_head(points), blink=blink)
@@ -118,7 +118,8 @@ def _responses() -> npt.NDArray[np.float64]:
     return np.asarray((measured[1:] - measured[0]) / np.array(list(PROBES.values()))[:, None], np.float64)
 
 
-def _eye_opening(faces: Floats) -> Floats:
+def eye_opening(faces: Floats) -> Floats:
+    """Height of the eye openings over their width (T,), mean of both eyes, of faces (T, 478, 3) without a pose."""
     openings = []
     for eye in EYES:
         wide = np.linalg.norm(faces[:, eye.outer] - faces[:, eye.inner], axis=1)

@@ -22,6 +22,7 @@ from av import AudioFrame, AudioResampler, VideoFrame
 
 from echomimic.apps.server.schemas import Problem
 from echomimic.errors import StreamError
+from echomimic.media import Resampler
 from echomimic.streaming import Frame, Stream
 from echomimic.types import Floats
 
@@ -100,7 +101,7 @@ class LiveSession:
                 for part in resampler.resample(frame):
                     self.stream.push(part.to_ndarray()[0])
 
-    async def push(self, samples: Floats, resampler: "PcmResampler") -> None:
+    async def push(self, samples: Floats, resampler: Resampler) -> None:
         """Push sound of another rate; waits while the stream has enough, so that the sender waits too."""
         while self.stream.queued > _FULL_SECONDS and not self.closed:
             await asyncio.sleep(0.05)
@@ -210,21 +211,6 @@ class AudioTrack(MediaStreamTrack):
 
     async def recv(self) -> AudioFrame:
         return await self._pieces.get()
-
-
-class PcmResampler:
-    """16-bit mono sound of a rate to samples at `RATE`."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate, self._resampler = rate, AudioResampler(format="flt", layout="mono", rate=RATE)
-
-    def __call__(self, samples: Any) -> Floats:
-        if self._rate == RATE:
-            return np.asarray(samples, np.float32) / np.float32(32768)
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.int16), format="s16", layout="mono")
-        frame.sample_rate = self._rate
-        parts = [part.to_ndarray()[0] for part in self._resampler.resample(frame)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _put(queue: "asyncio.Queue[Any]", item: object) -> None:

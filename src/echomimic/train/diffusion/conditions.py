@@ -1,8 +1,8 @@
 """Condition pictures and loss weights of a training sample, from the motion track of its clip."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,76 +40,60 @@ class SampleConditions:
     audio_mask: Tensor | None = None
 
 
-class Conditioner(Protocol):
-    """Makes the conditions of samples: a pure function of the clip's track and the sample's number."""
-
-    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
-        """Conditions of sample `n`, which shows the frames `window` of a clip at `size` (width, height)."""
-        ...
+Conditioner = Callable[[Motion, Sequence[int], Size, int], SampleConditions]
+"""Conditions of sample `n`, which shows the frames `window` of a clip at `size` (width, height), from its track."""
 
 
 def make_conditioner(settings: TrainSettings, *, final: bool = False) -> Conditioner:
     """The conditioner of the variant that is trained; `final` for the end of the curriculum, as in validation."""
     if settings.model.variant == "mask":
-        return MaskConditioner(settings)
+        return partial(mask_conditions, settings)
     if settings.model.variant == "landmarks":
-        return LandmarkConditioner(settings)
-    return PoseConditioner(settings, final=final)
+        return partial(landmark_conditions, settings)
+    return partial(pose_conditions, settings, final)
 
 
-class MaskConditioner:
+def mask_conditions(
+    settings: TrainSettings, track: Motion, window: Sequence[int], size: Size, n: int
+) -> SampleConditions:
     """V1's mask: all places of the face in the clip, grown by a random margin; one picture for all frames."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self._settings = settings
-
-    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
-        assert isinstance(track, LandmarkTrack)
-        margin = stream("jitter", self._settings.run.seed, n).uniform(*self._settings.data.mask_margin)
-        mask = motion_mask(track, size, margin)
-        return SampleConditions(picture_tensor(mask[None, ..., None], torch.device("cpu"), torch.float32))
+    assert isinstance(track, LandmarkTrack)
+    margin = stream("jitter", settings.run.seed, n).uniform(*settings.data.mask_margin)
+    mask = motion_mask(track, size, margin)
+    return SampleConditions(picture_tensor(mask[None, ..., None], torch.device("cpu"), torch.float32))
 
 
-class LandmarkConditioner:
+def landmark_conditions(
+    settings: TrainSettings, track: Motion, window: Sequence[int], size: Size, n: int
+) -> SampleConditions:
     """V1's drawn landmarks with Random Landmark Selection; some samples are moved by a small similarity transform."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self._settings = settings
-
-    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
-        assert isinstance(track, LandmarkTrack)
-        settings = self._settings.landmarks
-        regions = regions_of_sample(self._settings.run.seed, n, settings)
-        silent = settings.silent_with_all if regions == tuple(PARTS) else 0.0
-        if not regions:
-            return SampleConditions(torch.zeros(len(window), 3, size[1], size[0]), silent)
-        draw = stream("jitter", self._settings.run.seed, n)
-        points = track.points[list(window)]
-        if draw.random() < settings.jitter:
-            points = jitter_points(points, draw)
-        pictures = np.stack([draw_landmarks(frame, track.image_size, size, regions) for frame in points])
-        return SampleConditions(picture_tensor(pictures, torch.device("cpu"), torch.float32), silent)
+    assert isinstance(track, LandmarkTrack)
+    seed, chosen = settings.run.seed, settings.landmarks
+    regions = regions_of_sample(seed, n, chosen)
+    silent = chosen.silent_with_all if regions == tuple(PARTS) else 0.0
+    if not regions:
+        return SampleConditions(torch.zeros(len(window), 3, size[1], size[0]), silent)
+    draw, points = stream("jitter", seed, n), track.points[list(window)]
+    if draw.random() < chosen.jitter:
+        points = jitter_points(points, draw)
+    pictures = np.stack([draw_landmarks(frame, track.image_size, size, regions) for frame in points])
+    return SampleConditions(picture_tensor(pictures, torch.device("cpu"), torch.float32), silent)
 
 
-class PoseConditioner:
+def pose_conditions(
+    settings: TrainSettings, final: bool, track: Motion, window: Sequence[int], size: Size, n: int
+) -> SampleConditions:
     """V2's drawn pose and audio mask, as the curriculum states; with `final` as at the end of the run, no drops."""
-
-    def __init__(self, settings: TrainSettings, *, final: bool = False) -> None:
-        self._settings, self._final = settings, final
-
-    def __call__(self, track: Motion, window: Sequence[int], size: Size, n: int) -> SampleConditions:
-        assert isinstance(track, PoseTrack)
-        settings = self._settings
-        step = settings.run.steps if self._final else n // settings.optimizer.batch
-        state = state_at(settings.curriculum, step)
-        parts = state.parts if self._final else drawn_parts(settings, n, state)
-        pictures = torch.zeros(len(window), 3, size[1], size[0])
-        if parts:
-            drawn = np.stack([draw_pose(track, frame, size, parts) for frame in window])
-            pictures = picture_tensor(drawn, torch.device("cpu"), torch.float32)
-        silent = 1.0 if state.small == state.large == "off" else 0.0
-        cells = (size[1] // FACTOR, size[0] // FACTOR)
-        return SampleConditions(pictures, silent, voice_masks(track, window, cells, state))
+    assert isinstance(track, PoseTrack)
+    state = state_at(settings.curriculum, settings.run.steps if final else n // settings.optimizer.batch)
+    parts = state.parts if final else drawn_parts(settings, n, state)
+    pictures = torch.zeros(len(window), 3, size[1], size[0])
+    if parts:
+        drawn = np.stack([draw_pose(track, frame, size, parts) for frame in window])
+        pictures = picture_tensor(drawn, torch.device("cpu"), torch.float32)
+    silent = 1.0 if state.small == state.large == "off" else 0.0
+    cells = (size[1] // FACTOR, size[0] // FACTOR)
+    return SampleConditions(pictures, silent, voice_masks(track, window, cells, state))
 
 
 def drawn_parts(settings: TrainSettings, n: int, state: CurriculumState) -> tuple[str, ...]:

@@ -172,16 +172,17 @@ async def _receive(socket: WebSocket, session: "LiveSession", rate: int) -> None
     """Push what a client sends at `rate` until it leaves or the session ends."""
     import numpy as np
 
-    from echomimic.apps.server.live import PcmResampler
+    from echomimic.apps.server.live import RATE
+    from echomimic.media import Resampler
 
-    resampler = PcmResampler(rate)
+    resampler = Resampler(rate, RATE)
     while not session.closed:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
             return
         data, text = message.get("bytes"), message.get("text")
         if data is not None and len(data) % 2 == 0 and len(data) <= _TOO_MUCH:
-            await session.push(np.frombuffer(data, "<i2"), resampler)
+            await session.push(np.frombuffer(data, "<i2") / np.float32(32768), resampler)
         elif text is not None and _command(text) == "end":
             session.stream.end_segment()
         elif text is not None and _command(text) == "clear":
