@@ -65,7 +65,7 @@ class Options:
     context_batch: int = _option(
         1, "diffusion", "windows in one call of the network; more is faster and takes more memory", 1, 64, 1
     )
-    sampler: Literal["ddim", "dpm++", "unipc"] = _option("ddim", "diffusion", "how noise is removed")
+    sampler: Literal["ddim", "dpm++", "unipc"] = _option("ddim", "diffusion", "sampling method of the denoising steps")
     windows: Literal["open", "closed"] = _option(
         "open", "diffusion", "'closed' joins the last frame to the first, for loops; 'open' does not"
     )
@@ -90,7 +90,7 @@ class Options:
         "with cache, which steps compute all layers: evenly spaced, or denser around the first third",
     )
     guidance_batch: bool = _option(
-        False, "diffusion", "both halves of guidance in one call of the network, which takes more memory"
+        False, "diffusion", "compute both halves of guidance in one call of the network, which takes more memory"
     )
     device: str = _option("auto", "machine", "auto, cpu, cuda, cuda:1, mps or xpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(

@@ -171,7 +171,7 @@ def _note_large(path: Path, size: tuple[int, int]) -> None:
     if max(size) > LONGEST_SIDE:
         note(
             "picture_large",
-            "{name} is large: it is used with its longer side at {limit} pixels; a face box counts these",
+            "{name} is large: it is scaled to a longer side of {limit} pixels, in which a face box is given",
             name=path.name,
             limit=LONGEST_SIDE,
         )

@@ -172,7 +172,7 @@ def pose_track(
     if most > 1:
         note(
             "person_chosen",
-            "{where} shows {count} people; the one with the highest score at first was followed",
+            "{where} shows {count} people; the one with the highest score in the first frame is followed",
             where=where,
             count=most,
         )

@@ -141,7 +141,7 @@ def _faults_of_hands(track: PoseTrack) -> Iterator[Note]:
         if (~seen[:, side]).mean() > _RARE:
             yield Note.make(
                 "motion_hand_missing",
-                "the {side} hand is missing in {fraction:.0%} of the frames: it will be invented",
+                "the {side} hand is missing in {fraction:.0%} of the frames: the network will invent it",
                 side=name,
                 fraction=float((~seen[:, side]).mean()),
             )

@@ -84,7 +84,9 @@ _AllowHost = Annotated[list[str] | None, typer.Option(help="a name by which brow
 
 
 def web(
-    host: Annotated[str, typer.Option(help="the address to listen on; 127.0.0.1 is this machine alone")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="address to listen on; 127.0.0.1 is reached by this machine only")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="the port; 0 takes a free one")] = 7860,
     allow_host: _AllowHost = None,
     data: _Data = None,

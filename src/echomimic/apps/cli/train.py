@@ -19,7 +19,9 @@ app = typer.Typer(help="Train the networks of the diffusion presets.")
 
 @app.command()
 def prepare(
-    videos: Annotated[list[Path], argument("VIDEOS", "videos, or folders of them, each with a rights.toml beside")],
+    videos: Annotated[
+        list[Path], argument("VIDEOS", "videos, or folders of videos, with a rights.toml in each folder")
+    ],
     output: Annotated[Path, option("DIR", "folder of the data set", "-o", "--output")],
     half: Annotated[bool, switch("--half", "upper bodies with hands for V2, instead of heads for V1")] = False,
     size: Annotated[int | None, option("INTEGER", "longer side of the clips; default 512, with --half 768")] = None,
