@@ -7,9 +7,8 @@
 
 No network, checkpoint, portrait or face is needed. The wheels that it imports beside PyTorch (2.7 or newer) and numpy:
 lazy-loader, opencv-python-headless, pydantic with pydantic-core, annotated-types, typing-extensions and
-typing-inspection, and safetensors. Rows of the autoencoder, of the memory ladder and of whole clips need diffusers with
-importlib-metadata and zipp, encoding needs av, `quantize` needs torchao. Where one is missing, its rows say so. The
-package itself is `src`, by PYTHONPATH. Rows of full size need 10 GB of disk and 16 GB of the processor's memory.
+typing-inspection, and safetensors. Encoding needs av, `quantize` needs torchao. Where one is missing, its rows say so.
+The package itself is `src`, by PYTHONPATH. Rows of full size need 10 GB of disk and 16 GB of the processor's memory.
 """
 
 import argparse
@@ -28,11 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from echomimic.checkpoints import FILES, Geometry, write_geometry
 from echomimic.diffusion.attention import KeysValues, UNetConfig
+from echomimic.diffusion.autoencoder import Autoencoder, VaeConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.conditioning import ConditioningFrame
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
@@ -49,7 +49,7 @@ from echomimic.diffusion.networks import (
     use_kernels,
 )
 from echomimic.diffusion.unet import DENOISING, UNet
-from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, decode_latents
+from echomimic.diffusion.vae import FACTOR, decode_latents
 from echomimic.errors import EchoMimicError
 from echomimic.landmarks.crop import Crop
 from echomimic.media.sound import speech_from_samples
@@ -74,7 +74,7 @@ class Size:
 
     sides: dict[str, int]
     geometry: Geometry | None
-    vae: dict[str, Any]
+    vae: VaeConfig
     clip_frames: int
     warm_up: int
     seconds: float
@@ -84,7 +84,7 @@ SMALL = Geometry(
     channels=(32, 64), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(16, 32, 96, 256), speech="mel"
 )
 SIZES = {
-    "full": Size({"v1": 512, "v2": 768}, None, SD_VAE, 96, WINDOW + 1, 1.0),
+    "full": Size({"v1": 512, "v2": 768}, None, VaeConfig(), 96, WINDOW + 1, 1.0),
     "tiny": Size({"v1": 64, "v2": 64}, SMALL, TINY_VAE, 4, 0, 0.0),
 }
 
@@ -104,9 +104,6 @@ class Bench:
     def weights(self) -> Path:
         """Files of random weights in float32, named and shaped as the published ones."""
         geometry = self.size.geometry
-        if geometry is None and find_spec("diffusers") is None:  # everything but the autoencoder
-            fields = {name: getattr(DENOISING, name) for name in ("channels", "layers", "heads", "motion_heads")}
-            geometry = Geometry(**fields, audio_dim=384, encoder_widths=(16, 32, 96, 256), speech="whisper")
         made: dict[str, Path] = {}
         for name in PRESET.values():
             networks = on_meta(partial(empty_networks, condition_channels(PRESETS[name]), geometry))
@@ -374,8 +371,8 @@ def kernels(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
 def vae(bench: Bench, family: str, dtype: str) -> Iterator[Row]:
     """Decoding as the engine does it, pictures on the CPU included."""
     bench.release()
-    network = on_meta(lambda: build_vae(bench.size.vae)).requires_grad_(False).eval()
-    network = nn.Module.to_empty(nn.Module.to(network, DTYPES[dtype]), device="cpu")
+    network = on_meta(lambda: Autoencoder(bench.size.vae)).requires_grad_(False).eval()
+    network = network.to(DTYPES[dtype]).to_empty(device="cpu")
     for tensor in network.state_dict().values():
         torch.nn.init.normal_(tensor, std=0.02)
     move(network, bench.device)

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from echomimic.diffusion.attention import UNetConfig
+from echomimic.diffusion.autoencoder import Autoencoder, VaeConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.device import is_out_of_memory
 from echomimic.diffusion.networks import TINY_VAE
 from echomimic.diffusion.unet import DENOISING, UNet
-from echomimic.diffusion.vae import SD_VAE, build_vae
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.loop import VelocityObjective, make_optimizer
 from echomimic.train.diffusion.losses import SpatialLoss
@@ -105,7 +105,7 @@ def step_times(case: Case, settings: TrainSettings, mini: bool, device: torch.de
         checkpoint_layers(trainee.denoising)
         checkpoint_layers(trainee.reference)
     freeze_in(trainee, torch.bfloat16)
-    vae = nn.Module.to(build_vae(TINY_VAE if mini else SD_VAE).requires_grad_(False), device)
+    vae = Autoencoder(TINY_VAE if mini else VaeConfig()).requires_grad_(False).to(device)
     optimizer = make_optimizer(parameters, settings.optimizer)
     terms = [SpatialLoss(trainee.schedule, vae, settings.loss)]
     objective = VelocityObjective(trainee.schedule, settings.loss, terms)

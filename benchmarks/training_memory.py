@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echomimic.diffusion.attention import MotionModule, SpatialTransformer, UNetConfig
+from echomimic.diffusion.autoencoder import Autoencoder
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.networks import on_meta
 from echomimic.diffusion.unet import DENOISING, ResnetBlock, UNet
-from echomimic.diffusion.vae import build_vae
 from echomimic.train.diffusion.batch import Batch
 from echomimic.train.diffusion.losses import decoder_layers
 from echomimic.train.diffusion.targets import NoiseSchedule
@@ -182,7 +182,7 @@ def activation_rows(config: UNetConfig = DENOISING, scale: int = 1) -> Iterator[
 
 def decoder_rows() -> Iterator[tuple[str, float, float]]:
     """The same of decoding pictures with a gradient to the latents, in float32, as the loss on pictures does."""
-    vae = on_meta(build_vae).requires_grad_(False)
+    vae = on_meta(Autoencoder).requires_grad_(False)
     layers = tuple({type(layer) for layer in decoder_layers(vae.decoder)})
     for name, count, side in (("256", 1, 256), ("512", 1, 512), ("768", 1, 768), ("512, 12 frames", 12, 512)):
         latents = torch.empty(count, 4, side // 8, side // 8, device="meta", requires_grad=True)

@@ -21,12 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from echomimic.diffusion.attention import UNetConfig
+from echomimic.diffusion.autoencoder import Autoencoder, VaeConfig
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.networks import load_strictly, on_meta
 from echomimic.diffusion.schedule import Sampler, first_noise
 from echomimic.diffusion.unet import UNet
-from echomimic.diffusion.vae import SCALE, build_vae, encode_picture
+from echomimic.diffusion.vae import SCALE, encode_picture
 from echomimic.diffusion.whisper import windows_of_frames
 
 TOLERANCE = 1e-4
@@ -92,7 +93,9 @@ class Weights:
 
     @cached_property
     def vae(self) -> torch.nn.Module:
-        return load_strictly(build_vae(self.configs["vae"]), self.tensors("vae"), f"{self.path.name}: vae")
+        names = ("block_out_channels", "layers_per_block", "norm_num_groups")
+        config = VaeConfig(*(self.configs["vae"][name] for name in names))
+        return load_strictly(Autoencoder(config), self.tensors("vae"), f"{self.path.name}: vae")
 
 
 def encoder_name(facts: Facts) -> str:

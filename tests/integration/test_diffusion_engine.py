@@ -231,7 +231,7 @@ def test_the_clean_latents_are_what_the_noise_was_added_to() -> None:
     sampler = Sampler("ddim", 10)
     clean, noise = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     for t in sampler.timesteps[1:]:
-        signal = float(sampler._scheduler.alphas_cumprod[t])
+        signal = float(sampler.levels[t])
         noisy = signal**0.5 * clean + (1 - signal) ** 0.5 * noise
         velocity = signal**0.5 * noise - (1 - signal) ** 0.5 * clean
         assert torch.allclose(sampler.clean(velocity, t, noisy), clean, atol=1e-5)

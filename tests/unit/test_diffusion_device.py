@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 pytest.importorskip("diffusers")
 
 from echomimic.diffusion import attention, engine, kernels
+from echomimic.diffusion.autoencoder import Autoencoder
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.conditioning import ConditioningFrame
 from echomimic.diffusion.device import picture_dtype
@@ -27,7 +28,6 @@ from echomimic.diffusion.networks import (
     use_kernels,
 )
 from echomimic.diffusion.unet import DENOISING, REFERENCE, UNet
-from echomimic.diffusion.vae import build_vae
 from echomimic.diffusion.whisper import SpeechEncoder
 from echomimic.landmarks.crop import Crop
 from echomimic.media.sound import speech_from_samples
@@ -80,7 +80,7 @@ def small(preset: Preset, dtype: torch.dtype) -> Networks:
         ready(lambda: UNet(config)),
         ready(lambda: UNet(replace(REFERENCE, channels=(32,), layers=1))),
         ready(lambda: ConditionEncoder(condition_channels(preset), 32)),
-        ready(lambda: build_vae(TINY_VAE), picture_dtype(dtype, DEVICE)),
+        ready(lambda: Autoencoder(TINY_VAE), picture_dtype(dtype, DEVICE)),
         ready(SpeechEncoder, torch.float32),
     )
     fuse_projections(networks)

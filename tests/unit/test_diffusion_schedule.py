@@ -41,7 +41,7 @@ def test_trajectories_ours_vs_theirs(steps, ddim) -> None:
 @pytest.mark.parametrize("name", ["dpm++", "unipc"])
 def test_other_samplers_reach_the_clean_latents_of_a_perfect_network(name) -> None:
     sampler = Sampler(name, 8)
-    alphas = Sampler("ddim", 8)._scheduler.alphas_cumprod
+    alphas = Sampler("ddim", 8).levels
     clean, noise = torch.full((1, 4, 2, 2), 0.3), torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     latents = noise
     for t in sampler.timesteps:

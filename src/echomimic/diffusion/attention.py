@@ -233,9 +233,11 @@ class SpatialTransformer(nn.Module):
 
 def frame_positions(max_frames: int, dim: int) -> Tensor:
     """Sinusoidal positions (1, max_frames, dim): sines at even channels, cosines at odd (Vaswani et al., 2017)."""
-    rates = torch.exp(-math.log(10_000) * torch.arange(0, dim, 2) / dim)
-    angles = torch.arange(max_frames)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None]
+    with torch.device("cpu"):  # on the meta device this arithmetic would import the compiler of PyTorch
+        rates = torch.exp(-math.log(10_000) * torch.arange(0, dim, 2) / dim)
+        angles = torch.arange(max_frames)[:, None] * rates
+        positions = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[None]
+    return positions.to(torch.get_default_device())
 
 
 class FramePosition(nn.Module):

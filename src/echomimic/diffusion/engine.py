@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -404,17 +404,20 @@ class _ClipStages:
         The groups are dealt to the ranks.
         """
         vae, last = self.networks.vae, part.end(len(latents))
-        if self.options.offload:
-            cast(Any, vae).enable_tiling()
         first = part.first - part.first % DECODE_BATCH
         some = latents[first : last + -last % DECODE_BATCH]
         with resident(vae, self.device, self.options.offload), closing(self._dealt(some)) as pictures:
             yield from islice(pictures, part.first - first, last - first)
 
+    @property
+    def _together(self) -> int:
+        """Pictures that are decoded together: with `offload` one, which takes the least memory."""
+        return 1 if self.options.offload else DECODE_BATCH
+
     def _dealt(self, latents: Tensor) -> Generator[Picture, None, None]:
         """All pictures on the first rank, none on the others. This process alone decodes while pictures are used."""
         if self.ranks.count == 1:
-            batches = decode_batches(self.networks.vae, latents, DECODE_BATCH, floor=self.options.exact)
+            batches = decode_batches(self.networks.vae, latents, self._together, floor=self.options.exact)
             with closing(ahead(without_gradients(batches))) as decoded:
                 for together in decoded:
                     yield from together
@@ -429,7 +432,7 @@ class _ClipStages:
     def _decoded(self, latents: Tensor) -> Iterator[Picture]:
         """Pictures one by one, by this process alone."""
         exact = self.options.exact
-        return without_gradients(decode_latents(self.networks.vae, latents, DECODE_BATCH, floor=exact))
+        return without_gradients(decode_latents(self.networks.vae, latents, self._together, floor=exact))
 
 
 def sampling_config(options: Options, preset: Preset) -> SamplingConfig:

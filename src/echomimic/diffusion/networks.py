@@ -22,13 +22,14 @@ from echomimic.checkpoints import (
     require,
 )
 from echomimic.diffusion.attention import GEGLU, Attention, Linear, MotionModule, SpatialTransformer, UNetConfig
+from echomimic.diffusion.autoencoder import Autoencoder, VaeConfig
 from echomimic.diffusion.condition_encoder import FEATURE_BYTES, ConditionEncoder
 from echomimic.diffusion.device import choose_dtype, picture_dtype
 from echomimic.diffusion.kernels import Kernels, choose_kernels
 from echomimic.diffusion.quantize import QUANTIZED
 from echomimic.diffusion.small import LinearCodec, MelSpeech
 from echomimic.diffusion.unet import DENOISING, REFERENCE, ResnetBlock, UNet
-from echomimic.diffusion.vae import FACTOR, SD_VAE, build_vae, modern_names
+from echomimic.diffusion.vae import FACTOR, modern_names
 from echomimic.diffusion.whisper import SpeechEncoder
 from echomimic.errors import WeightsError
 from echomimic.files import user_cache
@@ -39,12 +40,7 @@ Module = TypeVar("Module", bound=nn.Module)
 Built = TypeVar("Built")
 Shapes = Mapping[str, tuple[int, ...]]
 TINY_WIDTHS = (32, 64, 96, 96)
-TINY_VAE: dict[str, Any] = {
-    **SD_VAE,
-    "block_out_channels": (16, 16, 32, 32),
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-}
+TINY_VAE = VaeConfig((16, 16, 32, 32), layers=1, groups=8)
 DECODED = 4
 """Pictures that are decoded together."""
 NETWORK_WIDTH = 2560 + 1280 + 4 * 320
@@ -75,13 +71,13 @@ def tiny_networks(preset: Preset, dtype: torch.dtype = torch.float32) -> Network
 
     def fill(network: Any, dtype: torch.dtype = dtype) -> Any:
         fill_by_rule(network)
-        return nn.Module.to(network.requires_grad_(False).eval(), dtype)  # diffusers' own `to` warns
+        return network.requires_grad_(False).eval().to(dtype)
 
     return Networks(
         fill(UNet(replace(DENOISING, channels=TINY_WIDTHS))),
         fill(UNet(replace(REFERENCE, channels=TINY_WIDTHS))),
         fill(ConditionEncoder(condition_channels(preset), TINY_WIDTHS[0])),
-        fill(build_vae(TINY_VAE)),
+        fill(Autoencoder(TINY_VAE)),
         fill(SpeechEncoder(), torch.float32),
     )
 
@@ -119,13 +115,13 @@ def load_networks(preset: Preset, places: list[Path], dtype: torch.dtype, device
 def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
     """Networks of the published sizes or of `geometry`, whose condition pictures have `channels` channels."""
     if geometry is None:
-        return Networks(UNet(DENOISING), UNet(REFERENCE), ConditionEncoder(channels), build_vae(), SpeechEncoder())
+        return Networks(UNet(DENOISING), UNet(REFERENCE), ConditionEncoder(channels), Autoencoder(), SpeechEncoder())
     config = _config_of(geometry)
     return Networks(
         UNet(config),
         UNet(replace(config, audio_dim=None, motion=False, head=False)),
         ConditionEncoder(channels, geometry.channels[0], geometry.encoder_widths),
-        LinearCodec() if geometry.codec == "linear" else build_vae(),
+        LinearCodec() if geometry.codec == "linear" else Autoencoder(),
         MelSpeech() if geometry.speech == "mel" else SpeechEncoder(),
     )
 
@@ -202,7 +198,7 @@ def expected_shapes(file: WeightFile) -> Shapes:
         "face_locator_pose": lambda: ConditionEncoder(3),
         "face_locator": lambda: ConditionEncoder(1),
         "pose_encoder": lambda: ConditionEncoder(3),
-        "vae": build_vae,
+        "vae": Autoencoder,
         "whisper": SpeechEncoder,
     }
     kind = next(name for name in kinds if stem.startswith(name))

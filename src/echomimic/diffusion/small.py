@@ -1,7 +1,6 @@
 """Replacements of the autoencoder and of Whisper for small networks that were trained on a CPU."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +17,10 @@ _FLOOR, _LOUD = 1e-4, 0.7
 """Noise floor 40 dB below the loud frames, which are those above this quantile of the power."""
 
 
-@dataclass(frozen=True)
-class _Distribution:
-    mean: Tensor
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    latent_dist: _Distribution
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    sample: Tensor
-
-
 class LinearCodec(nn.Module):
     """A linear autoencoder of 8 x 8 blocks: principal components, as a stand-in for Stable Diffusion's autoencoder.
 
-    It keeps the contract of diffusers' AutoencoderKL: `encode(x).latent_dist.mean` and `decode(z).sample`.
+    It has the methods `encode` and `decode` of `Autoencoder`.
     """
 
     def __init__(self, channels: int = 4) -> None:
@@ -61,19 +45,16 @@ class LinearCodec(nn.Module):
             codec.scale.copy_(spread.sqrt() * spread.mean().sqrt() * SCALE)
         return codec.requires_grad_(False).eval()
 
-    def encode(self, pictures: Tensor) -> _Encoded:
+    def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) in -1..1 to latents (n, channels, H/8, W/8)."""
         blocks = F.pixel_unshuffle(pictures, FACTOR).permute(0, 2, 3, 1)
         latents = ((blocks - self.mean) @ self.basis) / self.scale
-        return _Encoded(_Distribution(latents.permute(0, 3, 1, 2).contiguous()))
+        return latents.permute(0, 3, 1, 2).contiguous()
 
-    def decode(self, latents: Tensor) -> _Decoded:
+    def decode(self, latents: Tensor) -> Tensor:
         """Latents to pictures in about -1..1."""
         blocks = (latents.permute(0, 2, 3, 1) * self.scale) @ self.basis.T + self.mean
-        return _Decoded(F.pixel_shuffle(blocks.permute(0, 3, 1, 2), FACTOR))
-
-    def enable_tiling(self) -> None:
-        """Do nothing: blocks are independent, and their memory is small."""
+        return F.pixel_shuffle(blocks.permute(0, 3, 1, 2), FACTOR)
 
 
 class MelSpeech(nn.Module):

@@ -1,7 +1,6 @@
-"""Stable Diffusion's autoencoder (VAE) from diffusers: pictures to latents and back."""
+"""Pictures to latents and back, with any autoencoder."""
 
-from collections.abc import Iterator, Mapping
-from inspect import signature
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -9,42 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from echomimic.diffusion.device import is_out_of_memory
-from echomimic.errors import DeviceError, SetupError
-from echomimic.installation import missing_package, quiet_import
+from echomimic.errors import DeviceError
 from echomimic.types import Picture
 
 SCALE = 0.18215
 FACTOR = 8
 """Pixels per latent, in each direction."""
 
-SD_VAE: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-}
-"""sd-vae-ft-mse, which every published system uses."""
-
 LEGACY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def build_vae(config: Mapping[str, Any] = SD_VAE) -> nn.Module:
-    """The AutoencoderKL of diffusers with this configuration."""
-    try:
-        with quiet_import():
-            from diffusers import models
-
-            kind = cast(Any, models).AutoencoderKL
-    except ImportError as error:
-        raise SetupError(missing_package(error.name, "diffusion")) from None
-    known = signature(kind.__init__).parameters
-    return cast(nn.Module, kind(**{name: value for name, value in config.items() if name in known}))
-
-
 def modern_names(name: str) -> str:
-    """The name of a tensor in current diffusers; sd-vae-ft-mse is published with the old names of its attention."""
+    """The name of a tensor in `Autoencoder`; sd-vae-ft-mse is published with older names of its attention."""
     parts = name.split(".")
     return ".".join(LEGACY.get(part, part) for part in parts) if "attentions" in parts else name
 
@@ -59,7 +34,7 @@ def encode_picture(vae: nn.Module, picture: Picture) -> Tensor:
     """(H, W, 3) uint8 to scaled latents (1, 4, H/8, W/8) float32: the mean, not a sample."""
     weight = next(vae.parameters())
     encoded = cast(Any, vae).encode(picture_tensor(picture[None], weight.device, weight.dtype) * 2 - 1)
-    return cast(Tensor, (encoded.latent_dist.mean * SCALE).float())
+    return cast(Tensor, (encoded * SCALE).float())
 
 
 def decode_latents(vae: nn.Module, latents: Tensor, batch: int = 4, *, floor: bool = False) -> Iterator[Picture]:
@@ -93,7 +68,7 @@ def decode_batches(vae: nn.Module, latents: Tensor, batch: int, *, floor: bool =
 
 def _decoded(vae: nn.Module, latents: Tensor, floor: bool) -> Picture:
     weight = next(vae.parameters())
-    decoded = cast(Any, vae).decode((latents / SCALE).to(weight.device, weight.dtype)).sample.float()
+    decoded = cast(Any, vae).decode((latents / SCALE).to(weight.device, weight.dtype)).float()
     shades = (decoded / 2 + 0.5).clamp(0, 1) * 255
     shades = (shades.floor() if floor else shades.round()).to(torch.uint8)
     return cast(Picture, shades.permute(0, 2, 3, 1).cpu().numpy())

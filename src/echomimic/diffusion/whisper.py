@@ -121,9 +121,11 @@ class SpeechBlock(nn.Module):
 
 def row_positions(rows: int, width: int) -> Tensor:
     """Sinusoidal positions (rows, width): sines in the first half of the channels, cosines in the second."""
-    rates = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
-    angles = torch.arange(rows)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    with torch.device("cpu"):  # on the meta device this arithmetic would import the compiler of PyTorch
+        rates = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
+        angles = torch.arange(rows)[:, None] * rates
+        positions = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return positions.to(torch.get_default_device())
 
 
 class SpeechEncoder(nn.Module):

@@ -35,7 +35,7 @@ def encode_pictures(vae: nn.Module, pictures: Tensor) -> Tensor:
         nn.Module.to(vae, device)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         parts = torch.split(pictures, _TOGETHER)
-        encoded = [cast(Any, vae).encode(some.float() / 127.5 - 1).latent_dist.mean for some in parts]
+        encoded = [cast(Any, vae).encode(some.float() / 127.5 - 1) for some in parts]
     return torch.cat(encoded) * SCALE
 
 

@@ -146,7 +146,7 @@ def decode_crops(
         parts = [part if part.shape[1:] == cells else F.adaptive_avg_pool2d(part, cells) for part in parts]
     if next(vae.parameters()).device != clean.device:
         nn.Module.to(vae, clean.device)
-    return cast(Tensor, cast(Any, vae).decode(torch.stack(parts) / SCALE).sample)
+    return cast(Tensor, cast(Any, vae).decode(torch.stack(parts) / SCALE))
 
 
 def without_margin(pictures: Tensor) -> Tensor:
@@ -158,9 +158,9 @@ def without_margin(pictures: Tensor) -> Tensor:
 
 
 def decoder_layers(decoder: nn.Module) -> list[Any]:
-    """The layers that are recomputed: residual blocks and upsampling layers of a diffusers decoder."""
+    """The layers that are recomputed: residual blocks and upsampling layers."""
     blocks = cast(Any, decoder)
-    upsamplers = [layer for block in blocks.up_blocks for layer in block.upsamplers or ()]
+    upsamplers = [layer for block in blocks.up_blocks for layer in block.upsamplers]
     resnets = [layer for block in (blocks.mid_block, *blocks.up_blocks) for layer in block.resnets]
     return [*resnets, *upsamplers]
 

@@ -87,7 +87,7 @@ def encode_frames(codec: nn.Module, clip: MiniClip) -> Tensor:
     """Scaled latents (T, 4, 8, 8) of a clip."""
     pictures = picture_tensor(clip.frames, torch.device("cpu"), torch.float32) * 2 - 1
     with torch.no_grad():
-        return cast(Tensor, cast(Any, codec).encode(pictures).latent_dist.mean * SCALE)
+        return cast(Tensor, cast(Any, codec).encode(pictures) * SCALE)
 
 
 def condition_pictures(clip: MiniClip, frames: Sequence[int], regions: tuple[str, ...]) -> Tensor:

@@ -6,12 +6,11 @@ sampler, t = 999, would have weight 0 (decision page 51).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from echomimic.diffusion.schedule import TRAINED
+from echomimic.diffusion.schedule import TRAINED, signal_levels
 from echomimic.train.diffusion.settings import LossSettings
 
 
@@ -30,11 +29,7 @@ class NoiseSchedule:
     @classmethod
     def of_betas(cls, betas: str) -> "NoiseSchedule":
         """The schedule with these betas ("linear", "scaled_linear"), rescaled to zero terminal SNR."""
-        from diffusers.schedulers import DDIMScheduler
-
-        known = {**TRAINED, "beta_schedule": betas}
-        scheduler: Any = DDIMScheduler(**known, clip_sample=False)  # type: ignore[no-untyped-call]
-        signal = scheduler.alphas_cumprod.double()
+        signal = signal_levels(betas).double()
         return cls(signal.sqrt().float(), (1 - signal).sqrt().float())
 
     def at(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
