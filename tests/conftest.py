@@ -1,9 +1,12 @@
 """What the tests share: a portrait, a voice, the sample data beside the checkout where it is there."""
 
+import gc
 import os
 import re
 import wave
 from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +41,25 @@ def shared_folder() -> Path | None:
 
 REQUIREMENTS = {"browser": "chromium|playwright|axe", "shared": "no sample data", "torch": r"\btorch\b|diffusers"}
 """What ECHOMIMIC_REQUIRE may name, and the reasons for which its tests are skipped where it is absent."""
+
+
+@contextmanager
+def garbage_kept() -> Iterator[None]:
+    """No garbage collection meanwhile: it takes longer than the work itself where many objects are made that stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile, and never look at the modules that were imported."""
+    with garbage_kept():
+        result = yield
+    gc.freeze()
+    return result
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

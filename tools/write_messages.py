@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,11 +38,12 @@ CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NOTE_CALLS = ("note", "Note.make")
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def sources() -> list[tuple[str, ast.Module]]:
     """Every file of the package: its path under src/echomimic, and its tree."""
     package = ROOT / "src" / "echomimic"
-    for path in sorted(package.rglob("*.py"), key=lambda path: (path.name != "errors.py", path)):
-        yield str(path.relative_to(package)), ast.parse(path.read_text(encoding="utf-8"))
+    paths = sorted(package.rglob("*.py"), key=lambda path: (path.name != "errors.py", path))
+    return [(str(path.relative_to(package)), ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 def text_of(node: ast.expr | None) -> str | None:
@@ -78,8 +80,9 @@ def calls() -> Iterator[tuple[str, str, str | None]]:
             if not isinstance(node, ast.Call):
                 continue
             named = {keyword.arg: text_of(keyword.value) for keyword in node.keywords}
-            is_note = ast.unparse(node.func) in NOTE_CALLS and len(node.args) >= 2
-            code = text_of(node.args[0]) if is_note else named.get("code")
+            first = text_of(node.args[0]) if len(node.args) >= 2 else None
+            is_note = first is not None and ast.unparse(node.func) in NOTE_CALLS
+            code = first if is_note else named.get("code")
             if code and CODE.fullmatch(code):
                 yield code, path, text_of(node.args[1]) if is_note else named.get("template")
 

@@ -1,6 +1,7 @@
 """Motions that several tests need: moving faces and bodies, and the files of V1 and V2."""
 
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def write_v2(folder: Path, frames: list[Any]) -> Path:
     return folder
 
 
+@cache
 def rigged_track(frames: int = 60, seed: int = 0, **held: float) -> LandmarkTrack:
     """A face whose landmarks are computed from its curves; curves named in `held` keep that value."""
     random = np.random.default_rng(seed)
@@ -137,4 +139,6 @@ def rigged_track(frames: int = 60, seed: int = 0, **held: float) -> LandmarkTrac
         curves[name][:] = value
     rig = Rig(face_template() * 90 + np.array((256, 240, 0), np.float32))
     points = np.stack([rig.points(row) for row in curves.values])
+    for array in (points, curves.values):
+        array.setflags(write=False)  # every test gets the same
     return LandmarkTrack(points, (512, 512), 25.0, np.ones(frames, bool), curves)

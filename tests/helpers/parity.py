@@ -157,10 +157,10 @@ def replay_run(case: dict[str, Tensor], facts: Facts, weights: Weights) -> float
     pictures = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
     encoder = weights.encoder(encoder_name(facts))
     portrait = weights.unet.project(weights.reference.features(portrait_latents(case, facts, weights)))
-    alone = encoder(pictures) if len(pictures) == 1 else None
+    features = encoder(pictures)
 
     def conditions(frames: Sequence[int]) -> Conditions:
-        return Conditions(audio[frames], encoder(pictures[frames]) if alone is None else alone, portrait)
+        return Conditions(audio[frames], features if len(features) == 1 else features[frames], portrait)
 
     config = sampling_config(facts)
     if "timesteps" in case and case["timesteps"].tolist() != Sampler("ddim", config.steps).timesteps:

@@ -35,7 +35,8 @@ from echomimic.options import make_options
 from echomimic.presets import Preset, find_preset
 from echomimic.types import Portrait, PoseTrack
 
-DEVICE, CPU, SIDE, FRAMES = torch.device("meta"), torch.device("cpu"), 64, 14
+DEVICE, CPU, SIDE, FRAMES = torch.device("meta"), torch.device("cpu"), 64, 6
+WINDOWS = {"context_frames": 4, "context_overlap": 1}
 COPIES = {"to", "_to_copy", "copy_", "_has_compatible_shallow_copy_type"}
 INDEXED = {"index", "index_put_", "index_put"}
 """Operations whose indices may be on the CPU."""
@@ -89,7 +90,7 @@ def small(preset: Preset, dtype: torch.dtype) -> Networks:
 
 def render_of(name: str, kernel: kernels.PortraitAttention, **options: Any) -> DiffusionRender:
     preset = find_preset(name)
-    chosen = make_options({"size": SIDE, "frames": FRAMES, **options}, preset.defaults)
+    chosen = make_options({"size": SIDE, "frames": FRAMES, **WINDOWS, **options}, preset.defaults)
     networks = small(preset, torch.bfloat16 if chosen.dtype == "bfloat16" else torch.float32)
     use_kernels(networks.denoising, replace(kernels.USUAL, portrait=kernel))
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)

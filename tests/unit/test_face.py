@@ -87,8 +87,7 @@ def test_a_picture_without_a_person_has_no_matte():
     assert person_matte(coffee, np.full((478, 3), 100, np.float32)) is None
 
 
-@pytest.mark.parametrize("turn", [1, 2, 3])
-@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("turn", "mirrored"), [(1, False), (2, True), (3, False)])
 def test_a_picture_that_is_not_upright_is_turned_with_a_note(turn, mirrored):
     upright = np.ascontiguousarray(ASTRONAUT[:, ::-1] if mirrored else ASTRONAUT)
     alpha = np.arange(512 * 512, dtype=np.uint32).reshape(512, 512).astype(np.uint8)
@@ -168,6 +167,9 @@ def test_a_picture_that_shows_nothing_is_told_from_one_without_a_face(pixels, wo
     with pytest.raises(FaceError, match=words) as caught:
         locate_face(Portrait(pixels, name="p.png"), make_options({}))
     assert caught.value.code == "picture_empty"
+
+
+def test_a_picture_of_something_else_shows_no_face():
     with pytest.raises(FaceError) as caught:
         locate_face(Portrait(np.asarray(data.coffee()), name="p.png"), make_options({}))
     assert caught.value.code == "face_not_found"

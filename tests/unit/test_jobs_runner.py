@@ -29,7 +29,7 @@ from echomimic.work import WorkFolder
 
 
 def request(folder: Path, portrait: Path, voice: Path, **changes: object) -> JobRequest:
-    options = {"frames": 2, "device": "cpu", "steps": 1}
+    options = {"frames": 2, "size": 64, "device": "cpu", "steps": 1}
     given = {"portrait": portrait, "speech": voice, "preset": "tiny", "options": options, **changes}
     return JobRequest(folder / "out.mp4", **given)  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ def test_three_jobs_of_one_preset_build_its_networks_once(
     clips = [run_job(request(tmp_path, head_file, voice_file), engines=engines) for _ in range(3)]
     assert [clip.frames for clip in clips] == [2, 2, 2]
     assert len(built) == 1
-    run_job(request(tmp_path, head_file, voice_file, preset="mesh", options={"frames": 2}), engines=engines)
+    run_job(request(tmp_path, head_file, voice_file, preset="mesh", options={"frames": 2, "size": 64}), engines=engines)
     run_job(request(tmp_path, head_file, voice_file), engines=engines)
     assert len(built) == 2, "another preset releases the engine before"
 
@@ -70,14 +70,14 @@ def test_a_job_is_cancelled_while_its_voice_is_read(tmp_path: Path, head_file: P
 
 
 def test_long_curves_are_cancelled_between_pieces() -> None:
-    speech, asked = speech_from_samples(np.random.default_rng(0).normal(0, 0.1, 120 * 16_000), 16_000), [0]
+    speech, asked = speech_from_samples(np.random.default_rng(0).normal(0, 0.1, 40 * 16_000), 16_000), [0]
 
     def check() -> None:
         asked[0] += 1
 
     with cancellable(check):
-        predict_curves(speech, Options(), 3000)
-    assert asked[0] > 120, "once a second of the voice, and for each movement"
+        predict_curves(speech, Options(), 1000)
+    assert asked[0] > 40, "once a second of the voice, and for each movement"
 
 
 class Previews:

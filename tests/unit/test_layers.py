@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import garbage_kept
+
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "echomimic"
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -53,9 +55,17 @@ PRIVATE_WORDS = frozenset(
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    """The syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes_of(path: Path) -> list[ast.AST]:
+    """The nodes of the syntax tree of a file."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees() -> Iterator[None]:
+    """The trees are made quickly, and forgotten with the last test."""
+    with garbage_kept():
+        yield
+    nodes_of.cache_clear()
 
 
 def faults_by_file(find: Callable[[Path], Iterator[str]]) -> dict[str, list[str]]:
@@ -71,7 +81,7 @@ def part(path: Path) -> str:
 
 def imported(path: Path) -> Iterator[str]:
     """The modules of this package that a file imports, anywhere in it, as names under the package."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             yield "relative import"
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "echomimic":
@@ -135,7 +145,7 @@ def too_long(path: Path) -> Iterator[str]:
     """A file of more than 600 lines, and functions of more than 50."""
     if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600:
         yield f"{lines} lines"
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and lines_of(node) > 50:
             yield f"{node.name}: {lines_of(node)} lines"
 
@@ -146,7 +156,7 @@ def test_files_and_functions_are_small() -> None:
 
 def prints_and_devices(path: Path) -> Iterator[str]:
     """Calls of print, and devices by name: those come in from outside."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             yield f"print in line {node.lineno}"
         if isinstance(node, ast.Constant) and node.value == "cuda":
@@ -157,9 +167,9 @@ def test_no_print_and_no_device_by_name() -> None:
     assert faults_by_file(prints_and_devices) == {}
 
 
-def identifiers(tree: ast.AST) -> Iterator[str]:
+def identifiers(path: Path) -> Iterator[str]:
     """The names that a file defines."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.arg):
@@ -170,7 +180,7 @@ def identifiers(tree: ast.AST) -> Iterator[str]:
 
 def private_names(path: Path) -> Iterator[str]:
     """Names with a word that is not a term of the field."""
-    for name in sorted({path.stem, *identifiers(tree_of(path))}):
+    for name in sorted({path.stem, *identifiers(path)}):
         if {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} & PRIVATE_WORDS:
             yield name
 

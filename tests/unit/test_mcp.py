@@ -11,11 +11,10 @@ from echomimic.data import demo_portrait, demo_voice
 from echomimic.motion import load_motion, save_motion
 from echomimic.types import Curves, LandmarkTrack
 
-pytest.importorskip("mcp")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    pytest.importorskip("mcp")
     shutil.copy(demo_portrait(), tmp_path / "portrait.png")
     shutil.copy(demo_voice(), tmp_path / "voice.flac")
     track = LandmarkTrack(np.zeros((50, 478, 3), np.float32), (64, 64), 25.0, np.ones(50, bool), Curves.rest(50, 25.0))

@@ -30,6 +30,18 @@ def jaw(samples: Floats) -> Floats:
     return predict_mouth(blocks(samples), round(len(samples) / RATE * 25), 25.0)[:, 0]
 
 
+@pytest.fixture(scope="module")
+def usual(voice: Floats) -> Floats:
+    """The jaw of the voice as it is."""
+    return jaw(voice)
+
+
+@pytest.fixture(scope="module")
+def usual_of_four(voice: Floats) -> Floats:
+    """The jaw of the voice four times in a row."""
+    return jaw(np.tile(voice, 4))
+
+
 def peaking(samples: Floats, decibels: float) -> Floats:
     return (samples / np.abs(samples).max() * 10 ** (decibels / 20)).astype(np.float32)
 
@@ -41,11 +53,11 @@ def alike(got: Floats, expected: Floats, correlation: float = 0.98, amplitude: f
 
 @pytest.mark.parametrize("decibels", [-25, -30, -40, -50])
 @pytest.mark.parametrize("bits", [16, 32])
-def test_a_quiet_voice_moves_the_mouth_as_a_loud_one(voice: Floats, decibels: float, bits: int) -> None:
+def test_a_quiet_voice_moves_the_mouth_as_a_loud_one(voice: Floats, usual: Floats, decibels: float, bits: int) -> None:
     quiet = peaking(voice, decibels)
     if bits == 16:
         quiet = np.rint(quiet * 32768) / 32768
-    assert alike(jaw(quiet), jaw(voice))
+    assert alike(jaw(quiet), usual)
 
 
 @pytest.mark.parametrize("decibels", [0, -6, -12, -18])
@@ -65,16 +77,18 @@ def test_more_than_20_decibels_are_noted_once(voice: Floats) -> None:
 
 
 @pytest.mark.parametrize("milliseconds", [0.1, 5.0])
-def test_a_loud_click_in_a_quiet_voice_does_not_decide_the_level(voice: Floats, milliseconds: float) -> None:
+def test_a_loud_click_in_a_quiet_voice_does_not_decide_the_level(
+    voice: Floats, usual: Floats, milliseconds: float
+) -> None:
     quiet, count = peaking(voice, -40), max(1, round(milliseconds * 16))
     quiet[len(quiet) // 2 :][:count] = np.random.default_rng(0).uniform(-1, 1, count)
-    assert alike(jaw(quiet), jaw(voice))
+    assert alike(jaw(quiet), usual)
 
 
-def test_a_slam_in_a_quiet_voice_does_not_shut_the_mouth(voice: Floats) -> None:
+def test_a_slam_in_a_quiet_voice_does_not_shut_the_mouth(voice: Floats, usual: Floats) -> None:
     quiet = peaking(voice, -40)
     quiet[len(quiet) // 2 :][:4800] = np.random.default_rng(0).uniform(-1, 1, 4800)
-    assert jaw(quiet).mean() > 0.6 * jaw(voice).mean()
+    assert jaw(quiet).mean() > 0.6 * usual.mean()
 
 
 @pytest.mark.parametrize("disturbance", ["hum", "offset", "hiss", "much hiss"])
@@ -98,12 +112,14 @@ def test_a_fade_in_is_followed(voice: Floats) -> None:
 
 @pytest.mark.parametrize("gain", [0.1, 0.03, 0.01])
 @pytest.mark.parametrize("quiet_first", [False, True])
-def test_a_quiet_half_is_followed_within_a_second(voice: Floats, gain: float, quiet_first: bool) -> None:
+def test_a_quiet_half_is_followed_within_a_second(
+    voice: Floats, usual_of_four: Floats, gain: float, quiet_first: bool
+) -> None:
     long = np.tile(voice, 4)
     halved, half = long.copy(), len(long) // 2
     quiet = slice(None, half) if quiet_first else slice(half, None)
     halved[quiet] *= gain
-    got, expected, frame = jaw(halved), jaw(long), round(half / RATE * 25)
+    got, expected, frame = jaw(halved), usual_of_four, round(half / RATE * 25)
     for part in (slice(None, frame - 25), slice(frame + 25, None)):
         assert alike(got[part], expected[part], correlation=0.95)
     assert alike(got, expected, correlation=0.93)
@@ -151,7 +167,7 @@ def test_the_result_does_not_depend_on_the_blocks(voice: Floats) -> None:
 def test_memory_does_not_grow_with_length(voice: Floats) -> None:
     second = peaking(voice[RATE : 2 * RATE], -40)
     peaks = []
-    for seconds in (30, 30, 300):
+    for seconds in (30, 30, 120):
         tracemalloc.start()
         assert sum(map(len, level_loudness(second for _ in range(seconds)))) == seconds * RATE
         peaks.append(tracemalloc.get_traced_memory()[1])

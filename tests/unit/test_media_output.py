@@ -40,8 +40,10 @@ def streams(path: Path) -> tuple[float, float]:
         return tuple(float(stream.duration * stream.time_base) for stream in spans)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("fps", [1, 7.3, 12.5, 23.976, 24, 25, 29.97, 30, 59.94, 60, 120])
-@pytest.mark.parametrize("seconds", [0.5, 3.0])
+RATES = (1, 7.3, 12.5, 23.976, 24, 25, 29.97, 30, 59.94, 60, 120)
+
+
+@pytest.mark.parametrize(("fps", "seconds"), [(fps, 0.5) for fps in RATES] + [(fps, 3.0) for fps in (7.3, 25, 29.97)])
 def test_picture_and_sound_are_equally_long_at_any_rate(tmp_path: Path, fps: float, seconds: float) -> None:
     speech = read_speech(write_wav(tmp_path / "a.wav", tone(seconds, 44100, 2), 44100))
     frames = speech.frames(fps)
@@ -80,8 +82,10 @@ def _samples(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray()[0]
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000, 192000])
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("rate", "channels"),
+    [*((rate, 1) for rate in (8000, 16000, 22050, 44100, 48000, 96000, 192000)), (16000, 2), (192000, 2), (44100, 6)],
+)
 def test_sound_keeps_its_rate_channels_and_loudness(tmp_path: Path, rate: int, channels: int) -> None:
     speech = read_speech(write_wav(tmp_path / "a.wav", tone(1.0, rate, channels), rate))
     write_clip(tmp_path / "a.mp4", moving(25), 25, speech, {})
@@ -121,7 +125,7 @@ write_clip(sys.argv[1], frames, 24.0, None, {})
 
 def test_a_small_video_does_not_depend_on_what_memory_held(tmp_path: Path) -> None:
     files = set()
-    for fill in ("0", "1", "170"):
+    for fill in ("0", "170"):
         path = tmp_path / f"{fill}.mp4"
         environment = os.environ | {"MALLOC_PERTURB_": fill}
         subprocess.run([sys.executable, "-c", _ENCODE_SMALL, str(path)], env=environment, check=True, timeout=PATIENCE)
@@ -310,27 +314,30 @@ def test_no_frames_are_an_error(tmp_path: Path, name: str) -> None:
 
 FULL_DISK = """
 import resource, sys
-sys.path.insert(0, {tests!r})
+from itertools import cycle, islice
+tests, *paths = sys.argv[1:]
+sys.path.insert(0, tests)
 from helpers.media_samples import moving, tone
 from echomimic.errors import OutputError
 from echomimic.media import speech_from_samples, write_clip
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    write_clip({path!r}, moving(200, 256, 256), 25, speech_from_samples(tone(8), 16000), {{}})
-except OutputError as error:
-    print(error)
+some = list(moving(50, 256, 256))
+for path in paths:
+    limit = 1_000 if path.endswith("frames") else 20_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        write_clip(path, islice(cycle(some), 200), 25, speech_from_samples(tone(8), 16000), {})
+    except OutputError as error:
+        print(error)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limit to set here")
-@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "frames"])
-def test_a_disk_that_takes_no_more_gets_one_line_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    code = FULL_DISK.format(tests=str(Path(__file__).resolve().parents[1]), path=str(tmp_path / name))
-    if name == "frames":
-        code = code.replace("20_000", "1_000")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("the result could not be written"), done.stderr
-    assert done.stdout.count("\n") == 1
+def test_a_disk_that_takes_no_more_gets_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.mp4", "a.webm", "a.gif", "frames")]
+    command = [sys.executable, "-c", FULL_DISK, str(Path(__file__).resolve().parents[1]), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 and all(line.startswith("the result could not be written") for line in lines), done
     assert done.stderr == ""
     assert _left(tmp_path) == set()
 

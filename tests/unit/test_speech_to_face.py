@@ -79,7 +79,7 @@ def test_features_are_the_same_at_any_loudness(voice):
 
 
 def test_long_sound_in_pieces_gives_the_curves_of_the_whole(voice, monkeypatch):
-    long = np.tile(voice, 15)
+    long = np.tile(voice, 6)
     monkeypatch.setattr(speech_to_face, "_CHUNK", 1000)
     pieces = analyze_speech(np.array_split(long, 37))
     monkeypatch.setattr(speech_to_face, "_CHUNK", 10**9)

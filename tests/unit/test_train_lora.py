@@ -25,9 +25,10 @@ from echomimic.train.diffusion.trainee import Trainee
 from helpers.training_samples import SmallSamples, make_trainee, small_batch, small_settings
 
 
-def lora_settings(trained: str = "all", rank: int = 4, steps: int = 3) -> TrainSettings:
+def lora_settings(trained: str = "all", rank: int = 4, steps: int = 2) -> TrainSettings:
     return small_settings(
-        model={"trained": trained, "lora_rank": rank, "lora_alpha": 8.0, "subject": "anna"}, run={"steps": steps}
+        model={"trained": trained, "lora_rank": rank, "lora_alpha": 8.0, "subject": "anna"},
+        run={"steps": steps, "checkpoint_every": 1},
     )
 
 
@@ -93,8 +94,8 @@ def test_every_factor_gets_a_gradient() -> None:
 
 
 def test_a_resumed_lora_has_the_same_bits(tmp_path: Path) -> None:
-    settings = lora_settings(steps=4)
-    for name, stop in (("whole", 0), ("cut", 3)):
+    settings = lora_settings(steps=2)
+    for name, stop in (("whole", 0), ("cut", 2)):
         (tmp_path / name).mkdir()
         if stop:
             with pytest.raises(KeyboardInterrupt):
@@ -238,16 +239,16 @@ def test_an_engine_takes_no_further_lora(tmp_path: Path) -> None:
         api.plan("me.png", "voice.wav", engine=api.load("tiny"), lora=path)
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, strength: float) -> None:
+def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, kept_networks: None) -> None:
     path = tmp_path / "anna.safetensors"
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     write_lora(path, make_lora("tiny", f"denoising.{layer}"))
     device = torch.device("cpu")
     plain = DiffusionEngine(find_preset("tiny")).networks(device, torch.float32)
-    adapted = DiffusionEngine(find_preset("tiny"), lora=LoraFile(path, strength)).networks(device, torch.float32)
-    before, after = (networks.denoising.get_parameter(f"{layer}.weight") for networks in (plain, adapted))
-    assert torch.allclose(after - before, torch.full((32, 32), 2.0 * strength), atol=1e-5)
+    for strength in (0.0, 1.0):
+        adapted = DiffusionEngine(find_preset("tiny"), lora=LoraFile(path, strength)).networks(device, torch.float32)
+        before, after = (networks.denoising.get_parameter(f"{layer}.weight") for networks in (plain, adapted))
+        assert torch.allclose(after - before, torch.full((32, 32), 2.0 * strength), atol=1e-5)
 
 
 def test_published_settings_name_no_folder() -> None:

@@ -1,9 +1,7 @@
 """Raw videos become clips: cuts, reasons, offset of the sound, resuming, workers, bad input."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -45,29 +43,10 @@ from echomimic.train.diffusion.rights import Recording, Rights
 from echomimic.types import LandmarkTrack, PoseTrack
 from helpers.media_samples import tone
 from helpers.media_samples import write_video as write_plain_video
+from helpers.prepare_workers import DyingPrepare, FullPrepare
 from helpers.talking_videos import RATE, RIGHTS, Take, demo_sound, head_picture, render, write_video
 
 SETTINGS = replace(make_settings("face", 192), shortest=1.8)
-
-
-class DyingPrepare(Prepare):
-    """Does nothing but die on videos whose name begins with "dies"; with "once" only the first time."""
-
-    def work(self, item: Item) -> list[Row]:
-        path = Path(item.path)
-        mark = path.with_suffix(".died")
-        if path.name.startswith("dies") and not ("once" in path.name and mark.exists()):
-            mark.touch()
-            (self._folder / ".echomimic-part-0.mp4").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [Row("00", "face", Source(path.name, path.read_text()), item.recording.rights, "s", dropped="no_face")]
-
-
-class FullPrepare(Prepare):
-    """Finds no room on the disk."""
-
-    def work(self, item: Item) -> list[Row]:
-        raise OutputError("the result could not be written (the disk is full); make room or choose another place")
 
 
 class StoppedPrepare(Prepare):

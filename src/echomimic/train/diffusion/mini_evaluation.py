@@ -53,13 +53,20 @@ class Probe:
         pixels = np.concatenate([_pixels(clip.frames, box) for clip in clips])
         values = np.concatenate([target(clip) for clip in clips])
         mean, offset = pixels.mean(0), float(values.mean())
-        centred = pixels - mean
-        gram = centred.T @ centred + ridge * np.eye(centred.shape[1], dtype=np.float32)
-        return cls(box, np.linalg.solve(gram, centred.T @ (values - offset)), mean, offset)
+        return cls(box, _ridge_weights(pixels - mean, values - offset, ridge), mean, offset)
 
     def __call__(self, frames: Picture) -> Floats:
         """The curve (T,) of frames (T, H, W, 3)."""
         return (_pixels(frames, self.box) - self.mean) @ self.weights + self.offset
+
+
+def _ridge_weights(rows: Floats, values: Floats, ridge: float) -> Floats:
+    """Weights (n,) of a ridge regression from rows (T, n) to values (T,), by the smaller of both systems."""
+    if len(rows) < rows.shape[1]:
+        gram = rows @ rows.T + ridge * np.eye(len(rows), dtype=np.float32)
+        return rows.T @ np.linalg.solve(gram, values)
+    gram = rows.T @ rows + ridge * np.eye(rows.shape[1], dtype=np.float32)
+    return np.linalg.solve(gram, rows.T @ values)
 
 
 def _pixels(frames: Picture, box: Box) -> Floats:
