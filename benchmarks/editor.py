@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="curves, with commas between them")
     parser.add_argument("--portraits", type=int, default=5)
-    parser.add_argument("--static", action="store_true", help="find the face anew in each frame")
+    parser.add_argument("--static", action="store_true", help="detect the face independently in each frame")
     given = parser.parse_args()
     chosen = [each for each in MEASURES if not given.only or each.name in given.only.split(",")]
     people, voice = portraits()[: given.portraits], voices()[0]

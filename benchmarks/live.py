@@ -287,19 +287,19 @@ class NullAnalyzer:
     def __init__(self, delay: int) -> None:
         self._left = delay
 
-    def hear(self, samples: np.ndarray) -> Any:
-        from echomimic.mesh.speech_stream import HeardFrame
+    def analyze(self, samples: np.ndarray) -> Any:
+        from echomimic.mesh.speech_stream import AnalyzedFrame
 
         self._left -= 1
-        return HeardFrame(np.zeros(6, np.float32), 0.0) if self._left < 0 else None
+        return AnalyzedFrame(np.zeros(6, np.float32), 0.0) if self._left < 0 else None
 
 
-def measure_hour(minutes: float, hearing: bool) -> None:
+def measure_hour(minutes: float, analysis: bool) -> None:
     clock = SimulatedClock()
     live = stream(demo_portrait(), size=128, mark=False, overflow="drop", clock=clock, engine=ENGINE)
     live._scene = NullRenderer()  # type: ignore[assignment]
-    if not hearing:
-        live._hearing = NullAnalyzer(live._hearing.delay)  # type: ignore[assignment]
+    if not analysis:
+        live._analyzer = NullAnalyzer(live._analyzer.delay)  # type: ignore[assignment]
     sound, sent, samples, queues, memory, worst = voice(16_000), 0, 0, [], [], 0.0
     sound = np.concatenate([sound, np.zeros(48_000, np.float32)])  # somebody speaks, and then listens
     for frame in live.frames():
@@ -318,7 +318,7 @@ def measure_hour(minutes: float, hearing: bool) -> None:
             break
     early, late = np.mean(queues[5:25]), np.mean(queues[-20:])
     print(
-        f"{minutes:g} min, {'with' if hearing else 'without'} hearing: pictures and sound at most "
+        f"{minutes:g} min, {'with' if analysis else 'without'} analysis: pictures and sound at most "
         f"{1000 * worst:.1f} ms apart; delay in the queue {early:.3f} s "
         f"at first, {late:.3f} s at the end; sender's clock {OFF:.0e} fast, "
         f"{live.statistics.dropped / 16_000:.2f} s dropped; memory {memory[5]:.0f} MB -> {memory[-1]:.0f} MB"
@@ -344,20 +344,20 @@ def measure_barge_in() -> None:
     )
 
 
-def measure_hearing(voices: list[Path]) -> None:
+def measure_analysis(voices: list[Path]) -> None:
     """The demo's voice flatters itself: until somebody has spoken, it stands in for typical speech."""
     for path in voices or [Path(demo_voice())]:
         samples = np.concatenate(list(sound_blocks(read_speech(path), 16_000)))
-        count, hearing = len(samples) // 640, SpeechStream(25.0)
-        padded = np.concatenate([samples, np.zeros(640 * hearing.delay, np.float32)])
+        count, stream = len(samples) // 640, SpeechStream(25.0)
+        padded = np.concatenate([samples, np.zeros(640 * stream.delay, np.float32)])
         began = time.process_time()
-        heard = [hearing.hear(padded[k * 640 : (k + 1) * 640]) for k in range(count + hearing.delay)]
-        cost = 1000 * (time.process_time() - began) / len(heard)
-        mouth = np.stack([h.mouth for h in heard if h is not None])
+        analyzed = [stream.analyze(padded[k * 640 : (k + 1) * 640]) for k in range(count + stream.delay)]
+        cost = 1000 * (time.process_time() - began) / len(analyzed)
+        mouth = np.stack([h.mouth for h in analyzed if h is not None])
         whole = shape_mouth(analyze_speech([samples]), count, 25.0)
         opening = np.corrcoef(mouth[:, 0] * (1 - mouth[:, 4]), whole[:, 0] * (1 - whole[:, 4]))[0, 1]
         width = np.corrcoef(mouth[:, 1], whole[:, 1])[0, 1]
-        print(f"hearing, {path.stem}: r of opening {opening:.3f}, of width {width:.3f}; {cost:.1f} ms a frame")
+        print(f"analysis, {path.stem}: r of opening {opening:.3f}, of width {width:.3f}; {cost:.1f} ms a frame")
 
 
 def main() -> None:
@@ -369,7 +369,7 @@ def main() -> None:
     if not aioice.ice.get_host_addresses(True, False):
         aioice.ice.get_host_addresses = lambda *_, **__: ["127.0.0.1"]
     print(f"{cpu()}, load {load()} at the start")
-    measure_hearing(given.voices)
+    measure_analysis(given.voices)
     measure_barge_in()
     for size in (256, 512):
         measure_cost(size)
@@ -377,8 +377,8 @@ def main() -> None:
     asyncio.run(_faults(given.seconds))
     for sessions in (1, 2, 4):
         measure_rate(sessions, given.seconds)
-    measure_hour(min(given.minutes, 2), hearing=True)
-    measure_hour(given.minutes, hearing=False)
+    measure_hour(min(given.minutes, 2), analysis=True)
+    measure_hour(given.minutes, analysis=False)
     print(f"load {load()} at the end")
 
 

@@ -22,7 +22,7 @@ from echomimic.landmarks.topology import ELBOWS, HAND_BONES, SHOULDERS, WRISTS
 from echomimic.media import read_picture, read_speech, sound_blocks, speech_from_samples
 from echomimic.motion import align_pose, gesture_track, load_motion, save_motion, track_video
 from echomimic.motion.body_retarget import portrait_bones
-from echomimic.motion.gestures import hear_rhythm
+from echomimic.motion.gestures import detect_rhythm
 from echomimic.types import LandmarkTrack, PoseTrack, Speech
 from motion_sync import MetricFaces, sync_exactly
 from samples import SHARED
@@ -180,7 +180,7 @@ def hands() -> None:
     own, other, lucky, count = [], [], [], 0
     for path in sorted((DATA / "speech").glob("*.wav")):
         voice = read_speech(path)
-        stresses = np.array(hear_rhythm(voice).stresses), accents(voice)
+        stresses = np.array(detect_rhythm(voice).stresses), accents(voice)
         for seed in range(5):
             landed = landings(gesture_track(voice, 25, seed=seed))
             count += len(landed)

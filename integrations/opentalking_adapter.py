@@ -31,7 +31,7 @@ class AvatarState:
 
     scene: Any
     idle: IdleStream
-    heard: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    past: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @register_model("echomimic")
@@ -62,10 +62,10 @@ class EchoMimicAdapter:
     def infer(self, features: np.ndarray, avatar_state: AvatarState) -> list[np.ndarray]:
         """Rows of curves, one per frame of the chunk."""
         count = max(1, round(len(features) * FPS / SAMPLE_RATE))
-        heard = np.concatenate([avatar_state.heard, features])[-round(CONTEXT * SAMPLE_RATE) - len(features) :]
-        before = (len(heard) - len(features)) * FPS // SAMPLE_RATE
-        mouth = predict_mouth([heard, np.zeros(SAMPLE_RATE // 2, np.float32)], before + count, FPS)[before:]
-        avatar_state.heard = heard
+        sound = np.concatenate([avatar_state.past, features])[-round(CONTEXT * SAMPLE_RATE) - len(features) :]
+        before = (len(sound) - len(features)) * FPS // SAMPLE_RATE
+        mouth = predict_mouth([sound, np.zeros(SAMPLE_RATE // 2, np.float32)], before + count, FPS)[before:]
+        avatar_state.past = sound
         rows = []
         for shape in mouth:
             row = avatar_state.idle.row(float(shape.max() > 0.05))

@@ -348,7 +348,7 @@ def _write(
     from echomimic.provenance import sign_in_place
 
     record = _record(run)
-    # a palette of 256 colours would drown the mark
+    # a palette of 256 colours would hide the mark
     payload = record.payload() if run.options.mark and output.suffix.lower() != ".gif" else None
     finish = None if signing is None else partial(sign_in_place, key=signing, record=record)
     with _work_folder(output, run, record, options) as kept:

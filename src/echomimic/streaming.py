@@ -30,7 +30,7 @@ from echomimic.errors import OptionError, StreamError
 from echomimic.media import Resampler, read_picture
 from echomimic.mesh.engine import MeshEngine, PreparedPortrait, own_options
 from echomimic.mesh.live_idle import IdleStream
-from echomimic.mesh.speech_stream import LOOKAHEAD, HeardFrame, SpeechStream
+from echomimic.mesh.speech_stream import LOOKAHEAD, AnalyzedFrame, SpeechStream
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
 from echomimic.options import Options, OptionsDict, make_options
 from echomimic.provenance.mark import Marker
@@ -129,7 +129,7 @@ class Stream:
         self._scene = prepared.scene
         self._clock = clock or _SystemClock()
         self._queue = _SoundQueue(rate, queue_seconds, overflow)
-        self._hearing = SpeechStream(options.fps, options.mouth_strength)
+        self._analyzer = SpeechStream(options.fps, options.mouth_strength)
         self._idle = IdleStream(options.fps, options.seed, options.motion_strength, options.blink_rate)
         self._resample = Resampler(rate, SAMPLE_RATE)
         self._marker = _marker(prepared, options) if options.mark else None
@@ -166,7 +166,7 @@ class Stream:
             for number, taken in enumerate(self._waiting):
                 taken.sound = _faded(taken.sound, self.rate) if number == 0 else np.zeros_like(taken.sound)
                 taken.speaking = taken.ended = False
-            self._hearing.forget()
+            self._analyzer.forget()
             self._shutting = self._index
 
     def close(self) -> None:
@@ -218,9 +218,9 @@ class Stream:
     def next_frame(self, *, hold: bool = False) -> Frame:
         """Return the next frame at once, without a clock; with `hold` its picture is that of the frame before."""
         with self._lock:
-            taken, heard = self._advance()
+            taken, analyzed = self._advance()
             index = self._index
-            row = self._row(taken, heard)
+            row = self._row(taken, analyzed)
             sound = self._sound_of(taken)
             self._index += 1
         held = hold and self._picture is not None
@@ -232,27 +232,27 @@ class Stream:
         assert self._picture is not None
         return Frame(index, index / self.fps, self._picture, sound, row, taken.speaking, taken.ended, held)
 
-    def _advance(self) -> tuple[_Taken, HeardFrame]:
+    def _advance(self) -> tuple[_Taken, AnalyzedFrame]:
         """Analyse the sound of one more frame, or of several if sound waits behind silence; return the oldest frame."""
-        heard = self._hear()
+        analyzed = self._analyze()
         keep = max(1, round(_ANTICIPATION * self.fps))
-        while heard is None or self._may_skip(keep):
-            if heard is not None:
+        while analyzed is None or self._may_skip(keep):
+            if analyzed is not None:
                 self._waiting.popleft()
-            heard = self._hear()
-        return self._waiting.popleft(), heard
+            analyzed = self._analyze()
+        return self._waiting.popleft(), analyzed
 
     def _may_skip(self, keep: int) -> bool:
         """Whether the next frames are silence that nobody pushed, and sound waits."""
         silent = not any(taken.speaking for taken in list(self._waiting)[: keep + 1])
         return silent and self._shutting is None and self._queue.can_give(self._samples())
 
-    def _hear(self) -> HeardFrame | None:
+    def _analyze(self) -> AnalyzedFrame | None:
         taken = self._queue.take(self._samples())
         if not taken.speaking:
             self._counts["inserted"] += len(taken.sound)
         self._waiting.append(taken)
-        return self._hearing.hear(self._resample(taken.sound))
+        return self._analyzer.analyze(self._resample(taken.sound))
 
     def _samples(self) -> int:
         """Number of samples of the next frame; over a second they add up to the rate exactly."""
@@ -268,10 +268,10 @@ class Stream:
         self._sent += len(sound)
         return sound
 
-    def _row(self, taken: _Taken, heard: HeardFrame) -> Floats:
+    def _row(self, taken: _Taken, analyzed: AnalyzedFrame) -> Floats:
         """The curves (18,) of the frame."""
-        row = self._idle.row(heard.voice, heard.stress)
-        mouth = heard.mouth
+        row = self._idle.row(analyzed.voice, analyzed.stress)
+        mouth = analyzed.mouth
         if self._shutting is not None:
             passed = (self._index + 1 - self._shutting) / (_SHUT * self.fps)
             mouth = self._mouth * np.float32(max(0.0, 1 - passed))

@@ -68,14 +68,14 @@ def plain(clip: Path) -> Any:
 
 
 def changed(source: Path, target: Path, change: Change, speech: Speech | None = None) -> Path:
-    """A copy of a video with every frame changed; exactly what comes out is written, but for the codec."""
+    """A copy of a video with every frame changed; only the codec changes it further."""
     frames = (change(index, frame) for index, (_, frame) in enumerate(read_video(source).frames()))
     write_clip(target, frames, FPS, speech, {})
     return target
 
 
 def later(voice: Speech, frames: int) -> Speech:
-    """The voice late by so many frames; early where that is negative. It stays as long as it was."""
+    """The voice, late by this number of frames, or early if it is negative. Its length stays."""
     samples = np.asarray(voice.samples)
     count = abs(frames) * RATE // 25
     silence = np.zeros(count, np.float32)

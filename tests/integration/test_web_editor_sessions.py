@@ -99,11 +99,11 @@ def test_the_server_answers_while_it_analyzes_a_voice(
     opening.start()
     assert began.wait(PATIENCE)
     assert client.get("/healthz").status_code == 200
-    assert client.get("/editor/heard/abc").json() == {"done": 0, "total": 1}
+    assert client.get("/editor/analysis/abc").json() == {"done": 0, "total": 1}
     go_on.set()
     opening.join()
     assert answers[0].status_code == 200
-    assert client.get("/editor/heard/abc").json() == {"done": 0, "total": 0}
+    assert client.get("/editor/analysis/abc").json() == {"done": 0, "total": 0}
 
 
 def test_a_long_clip_comes_with_the_points_of_one_curve(

@@ -24,7 +24,7 @@ from helpers.media_samples import picture, tone, write_sound, write_video
 
 
 def close(pixels: np.ndarray, expected: np.ndarray, within: float = 3.0) -> bool:
-    """Whether two pictures are the same but for a mean difference of `within` grey levels."""
+    """Whether two pictures are equal up to a mean difference of `within` grey levels."""
     return pixels.shape == expected.shape and float(np.abs(pixels.astype(int) - expected).mean()) <= within
 
 

@@ -9,7 +9,7 @@ from echomimic.landmarks.body import Body
 from echomimic.media import speech_from_samples
 from echomimic.motion import gesture_track
 from echomimic.motion.body_retarget import MARGIN, portrait_bones
-from echomimic.motion.gestures import hear_rhythm
+from echomimic.motion.gestures import detect_rhythm
 from echomimic.motion.schema import check_motion
 from echomimic.types import Floats, Speech
 from helpers.motion_samples import portrait_body
@@ -48,7 +48,7 @@ def landings(hands: Floats, fps: float) -> Floats:
 
 
 def test_rhythm_hears_stresses_and_rests() -> None:
-    rhythm = hear_rhythm(voice())
+    rhythm = detect_rhythm(voice())
     found = np.array(rhythm.stresses)
     assert all(np.abs(found - stress).min() < 0.05 for stress in STRESSED)
     assert len(found) <= len(STRESSED) + 2
@@ -61,14 +61,14 @@ def test_a_long_voice_is_heard_in_blocks_without_seams() -> None:
     one = voice()
     assert one.samples is not None
     twice = speech_from_samples(np.tile(one.samples.ravel(), 4), 16_000)
-    once, again = np.array(hear_rhythm(one).stresses), np.array(hear_rhythm(twice).stresses)
+    once, again = np.array(detect_rhythm(one).stresses), np.array(detect_rhythm(twice).stresses)
     for lap in range(4):
         assert all(np.abs(again - stress - 8 * lap).min() < 0.06 for stress in once)
 
 
 def test_strokes_land_on_stresses_and_hands_rest_in_silence() -> None:
     track = gesture_track(voice(), seed=3)
-    stresses = np.array(hear_rhythm(voice()).stresses)
+    stresses = np.array(detect_rhythm(voice()).stresses)
     landed = landings(track.hands, 25)
     near = np.abs(landed[:, None] - stresses).min(axis=1) <= 0.12
     assert len(landed) >= 4 and near.mean() >= 0.6

@@ -43,7 +43,7 @@ def voice() -> np.ndarray:
 
 
 def features_like(frames: int, **columns: float | np.ndarray) -> SpeechFeatures:
-    """Somebody who speaks an open vowel all the time, but for what is given."""
+    """Speech features of an open vowel throughout, except for the given ones."""
     values = dict.fromkeys(SpeechFeatures.__dataclass_fields__, 0.0) | {"gap": 0.7, "speech": 1.0, "level": 1e4}
     return SpeechFeatures(**{name: np.full(frames, value, np.float32) for name, value in (values | columns).items()})
 

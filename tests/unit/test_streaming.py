@@ -89,15 +89,15 @@ def test_all_sound_leaves_once_in_order_with_a_whole_number_of_samples_per_frame
 
 
 def test_the_mouth_follows_its_sound_as_in_a_whole_recording(voice) -> None:
-    hearing, count = SpeechStream(25.0), len(voice) // 640
-    padded = np.concatenate([voice, np.zeros(640 * hearing.delay, np.float32)])
-    heard = [hearing.hear(padded[k * 640 : (k + 1) * 640]) for k in range(count + hearing.delay)]
-    assert [h is None for h in heard] == [True] * hearing.delay + [False] * count
-    mouth = np.stack([h.mouth for h in heard if h])
+    stream, count = SpeechStream(25.0), len(voice) // 640
+    padded = np.concatenate([voice, np.zeros(640 * stream.delay, np.float32)])
+    analyzed = [stream.analyze(padded[k * 640 : (k + 1) * 640]) for k in range(count + stream.delay)]
+    assert [h is None for h in analyzed] == [True] * stream.delay + [False] * count
+    mouth = np.stack([h.mouth for h in analyzed if h])
     whole = shape_mouth(analyze_speech([voice]), count, 25.0)
     for a, b in ((mouth[:, 0] * (1 - mouth[:, 4]), whole[:, 0] * (1 - whole[:, 4])), (mouth[:, 1], whole[:, 1])):
         assert np.corrcoef(a, b)[0, 1] > 0.9
-    assert any(h.stress is not None for h in heard if h)
+    assert any(h.stress is not None for h in analyzed if h)
 
 
 def test_a_barge_in_shuts_the_mouth_in_a_fifth_of_a_second_and_the_next_words_open_it(made, voice) -> None:

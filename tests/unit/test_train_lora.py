@@ -204,7 +204,7 @@ def _write_truncated(path: Path) -> None:
         (lambda path: path.touch(), "is empty"),
         (_write_text, "not a safetensors file"),
         (_write_truncated, "not a safetensors file"),
-        (_write_other, "does not say of which preset"),
+        (_write_other, "does not state its preset"),
         (_write_nan, "not finite"),
         (_write_half, "are not those of rank 2"),
     ],

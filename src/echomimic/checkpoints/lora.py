@@ -126,7 +126,7 @@ def _parse_metadata(path: Path, values: Mapping[str, str]) -> LoraMetadata:
             values["preset"], int(values["rank"]), float(values["alpha"]), values["subject"], values["consent"]
         )
     except (KeyError, ValueError):
-        raise WeightsError(f"{path} does not say of which preset and rank it is; {EXPECTED}") from None
+        raise WeightsError(f"{path} does not state its preset and rank; {EXPECTED}") from None
     if not 1 <= metadata.rank <= 4096 or not abs(metadata.alpha) < 1e6:
         raise WeightsError(f"{path} says rank {metadata.rank} and alpha {metadata.alpha:g}; {EXPECTED}")
     return metadata

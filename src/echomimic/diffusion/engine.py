@@ -143,7 +143,7 @@ class DiffusionEngine:
             return self._given
         wanted = (device, dtype, compiled, quantized)
         if self._loaded is None or self._loaded[0] != wanted:
-            self._loaded = None  # the old ones go before the new ones come
+            self._loaded = None  # release the old networks before the new ones are loaded
             networks = (
                 load_networks(self.preset, search_paths(self._weights), dtype, device)
                 if self.preset.files

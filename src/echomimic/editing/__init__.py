@@ -296,7 +296,7 @@ class EditingSession:
     """The kind that is shown first: the one that was loaded last."""
     progress: Progress | None = None
     """Called before each edit that is applied; raising from it cancels, for a server that has to stop."""
-    hearing: Progress | None = None
+    on_analysis: Progress | None = None
     """Called while the voice is analyzed, with the seconds that are done and all."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -308,7 +308,7 @@ class EditingSession:
         """The longer side of the portrait in pixels."""
         size = {} if self.given.get("size") or self.longer <= _FRAME_SIDE else {"size": _FRAME_SIDE}
         self.options: Options = make_options({**self.given, **size})
-        self._features = analyze_speech(self._heard(), threads=min(os.cpu_count() or 1, _MOST_THREADS))
+        self._features = analyze_speech(self._sound(), threads=min(os.cpu_count() or 1, _MOST_THREADS))
         self.face = FaceEditor(portrait, self.speech, self.options, self.progress, self._features, self.read_portrait)
         self._hands: HandsEditor | FaceError | None = None
 
@@ -321,12 +321,12 @@ class EditingSession:
         """The views from which frames are drawn; they may be released at any time."""
         return [self.face.view, *([self._hands.view] if isinstance(self._hands, HandsEditor) else [])]
 
-    def _heard(self) -> Iterator[Floats]:
-        """The sound of the voice, reported to `hearing` as it is analyzed."""
+    def _sound(self) -> Iterator[Floats]:
+        """The sound of the voice, reported to `on_analysis` as it is analyzed."""
         samples = 0
         for block in sound_blocks(self.speech, SAMPLE_RATE):
-            if self.hearing is not None:
-                self.hearing(samples // SAMPLE_RATE, round(self.speech.duration))
+            if self.on_analysis is not None:
+                self.on_analysis(samples // SAMPLE_RATE, round(self.speech.duration))
             yield block
             samples += len(block)
 

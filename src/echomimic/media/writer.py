@@ -112,7 +112,9 @@ def write_clip(
     replaced at the end, and untouched if anything fails; `frames` is closed in any case. Raises OutputError.
     """
     flow = iter(frames)
-    tags = {name: text.encode("utf-8", "replace").decode() for name, text in tags.items()}  # file names may be no UTF-8
+    tags = {
+        name: text.encode("utf-8", "replace").decode() for name, text in tags.items()
+    }  # file names need not be UTF-8
     try:
         path = check_output(path)
         with atomic_path(path, store.token if store else None) as part:

@@ -310,7 +310,7 @@ def _lashes(crop: Floats, place: _Place, thick: float) -> npt.NDArray[np.uint8]:
 
 
 def _with_creases(hole: npt.NDArray[np.uint8], crop: Floats, place: _Place) -> npt.NDArray[np.uint8]:
-    """The hole with the whole of each crease of which it would leave pieces."""
+    """The hole, extended by each whole crease that it would cut into pieces."""
     thin = (_thinness(crop, _FINE * place.width) > _CREASE) & (place.over > 0) & (place.over < 0.35)
     thin &= np.abs(place.along - 0.5) < 0.5
     label = cv2.connectedComponents(thin.astype(np.uint8))[1]

@@ -1,4 +1,4 @@
-"""Hear speech while it is spoken: sound goes in frame by frame, the mouth comes out `LOOKAHEAD` seconds later.
+"""Analyze speech while it is spoken: sound goes in frame by frame, the mouth comes out `LOOKAHEAD` seconds later.
 
 The features, the network and the mouth shapes are those of `speech_to_face`. What differs is that the level and the
 statistics of the features come from the past only, and that the network sees no more than the look-ahead of the future.
@@ -55,8 +55,8 @@ _CLOSURE = MOUTH_CURVES.index("closure")
 
 
 @dataclass(frozen=True)
-class HeardFrame:
-    """What one video frame of sound asks for.
+class AnalyzedFrame:
+    """The analysis of one video frame of sound.
 
     `mouth` (6,) in the order of `MOUTH_CURVES`, `voice` is 1 during speech, and `stress` is the time in seconds from
     this frame to a stressed syllable that begins to be visible, if there is one.
@@ -68,7 +68,7 @@ class HeardFrame:
 
 
 class SpeechStream:
-    """Hears one endless voice at `fps` video frames per second; only the last seconds are kept."""
+    """Analyzes one endless voice at `fps` video frames per second; only the last seconds are kept."""
 
     def __init__(self, fps: float, strength: float = 1.0, network: ArticulationNetwork | None = None) -> None:
         self.fps, self.strength = fps, strength
@@ -85,21 +85,21 @@ class SpeechStream:
         self._frames = 0
         self._stressed = -np.inf
 
-    def hear(self, samples: Floats) -> HeardFrame | None:
+    def analyze(self, samples: Floats) -> AnalyzedFrame | None:
         """Take the sound (n,) of the next frame at 16 kHz; return the frame that is `delay` older, None at first."""
         power = self._mel.push(samples)
         self._power = np.concatenate([self._power[len(power) :], power])
         self._first += len(power)
         self._frames += 1
         frame = self._frames - 1 - self.delay
-        return None if frame < 0 else self._heard(frame)
+        return None if frame < 0 else self._analyzed(frame)
 
     def forget(self) -> None:
         """Replace the sound whose mouth is still to come by silence."""
         self._power[-round(LOOKAHEAD * BIN) - 1 :] = 0
         self._mel.forget()
 
-    def _heard(self, frame: int) -> HeardFrame:
+    def _analyzed(self, frame: int) -> AnalyzedFrame:
         first, last = self._span(frame)
         tail = self._outputs(last)
         known = max(0, last - self._done)
@@ -112,7 +112,7 @@ class SpeechStream:
         row[_CLOSURE] = mouth[:, _CLOSURE].max()
         voice = speech_flags(features).astype(np.float32)
         self._spoken = min(_PRIOR / BIN, self._spoken + float(voice[first - start]) / self.fps)
-        return HeardFrame(row, float(voice[first - start]), self._stress(voice, features.loudness, start, first))
+        return AnalyzedFrame(row, float(voice[first - start]), self._stress(voice, features.loudness, start, first))
 
     def _span(self, frame: int) -> tuple[int, int]:
         """(first, last) features of a video frame."""

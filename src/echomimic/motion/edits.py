@@ -325,7 +325,7 @@ class Comment(BaseEdit):
     def _short(cls, text: object) -> object:
         if not isinstance(text, str):
             return text
-        readable = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+        readable = text.encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
         return _shortened(" ".join(readable.split()), _MAX_NOTE)
 
     def apply(self, track: Any, context: EditContext = EditContext()) -> Any:  # noqa: D102

@@ -65,7 +65,7 @@ class Rhythm:
     phrases: tuple[tuple[float, float], ...]
 
 
-def hear_rhythm(speech: Speech) -> Rhythm:
+def detect_rhythm(speech: Speech) -> Rhythm:
     """Detect the rhythm of a voice; empty for silence."""
     loudness = np.concatenate([np.zeros(0), *_levels(speech)])
     if speech.silent or len(loudness) < 10:
@@ -173,7 +173,7 @@ def gesture_track(
     points = base[:, :2] * np.array(size, np.float64)
     unit = float(np.linalg.norm(points[SHOULDERS[0]] - points[SHOULDERS[1]])) / _SHOULDERS
     times = np.arange(count) / fps
-    moves = _limit_speed(_moves(hear_rhythm(speech), times, seed, strength), rests, unit, size, fps)
+    moves = _limit_speed(_moves(detect_rhythm(speech), times, seed, strength), rests, unit, size, fps)
     hands = np.stack([_pose_hand(rests[side], moves[side], unit, size) for side in (0, 1)], axis=1)
     return _as_track(base, hands, body, fps, size)
 

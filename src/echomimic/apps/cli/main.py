@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quiet_libraries()
     try:
         code = run(given)
-        for signum in _STOP_SIGNALS:  # torchrun sends one to a process that has told its error and is about to end
+        for signum in _STOP_SIGNALS:  # torchrun sends one to a process that has reported its error and is about to end
             signal.signal(signum, signal.SIG_DFL)
     except _Stopped as stop:  # while the last line was written
         code = stop.exit_code

@@ -36,7 +36,7 @@ def add_serve(app: typer.Typer) -> None:
 
 
 def _flag(name: str, field: Any) -> Parameter:
-    """The parameter of which typer makes a flag; None means that it is not given."""
+    """The parameter that typer turns into a flag; None means that it is not given."""
     kind: Any = _TYPES.get(getattr(field.annotation, "__name__", ""), str | None)
     if get_origin(field.annotation) is tuple:
         kind = list[str] | None

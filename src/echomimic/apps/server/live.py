@@ -90,9 +90,9 @@ class LiveSession:
 
     def _listen_to(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
-            self._start(self._hear(track))
+            self._start(self._push_track(track))
 
-    async def _hear(self, track: MediaStreamTrack) -> None:
+    async def _push_track(self, track: MediaStreamTrack) -> None:
         """Push the sound of the peer's microphone."""
         resampler = AudioResampler(format="flt", layout="mono", rate=RATE)
         with suppress(MediaStreamError, StreamError):

@@ -185,7 +185,7 @@ def check_settings(settings: TrainSettings, heads: Clips | None) -> None:
         )
     if wants_heads and settings.data.cached_latents:
         raise OptionError(
-            "data.cached_latents is on, but headshots are placed anew in every sample; expected cached_latents = false"
+            "data.cached_latents is on, but headshots are placed anew in each sample; expected cached_latents = false"
         )
     if settings.loss.spatial > 0:
         raise OptionError("loss.spatial is a loss of V1; expected 0 for model.variant hands: use [phase_loss]")

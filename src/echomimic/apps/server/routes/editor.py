@@ -80,7 +80,7 @@ class EditorSessions:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._sessions: dict[str, OpenSession] = {}
-        self.heard: dict[str, tuple[int, int]] = {}
+        self.analyzed: dict[str, tuple[int, int]] = {}
         """Seconds of a voice that were analyzed, and its length, by the token that the browser sent with the upload."""
         self._lock = threading.Lock()
         self._sweeping: asyncio.Task[None] | None = None
@@ -116,18 +116,18 @@ class EditorSessions:
         trim_memory()
 
     @contextmanager
-    def hearing(self, upload: Upload) -> Iterator[Progress]:
+    def analysis_progress(self, upload: Upload) -> Iterator[Progress]:
         """The progress of analyzing an upload's voice, which the browser asks for by the token that it sent."""
         token = upload.fields.get("token", "")[:64]
 
         def report(done: int, total: int) -> None:
             if token:
-                self.heard[token] = done, total
+                self.analyzed[token] = done, total
 
         try:
             yield report
         finally:
-            self.heard.pop(token, None)
+            self.analyzed.pop(token, None)
 
     async def add(self, session: Any, upload: Upload, owner: str, takes: Sequence[Any] = ()) -> str:
         """Keep a session. Problem 503 if the sessions in use leave too little memory for it."""
@@ -263,24 +263,24 @@ def make_router(state: AppState, sessions: EditorSessions) -> APIRouter:
 
 
 def _add_sessions(router: APIRouter, state: AppState, sessions: EditorSessions) -> None:
-    @router.get("/heard/{token}")
-    async def heard(token: str) -> dict[str, int]:
+    @router.get("/analysis/{token}")
+    async def analysis(token: str) -> dict[str, int]:
         """Seconds of an upload's voice that were analyzed, and its length; zeros before the analysis begins."""
-        done, total = sessions.heard.get(token, (0, 0))
+        done, total = sessions.analyzed.get(token, (0, 0))
         return {"done": done, "total": total}
 
     @router.post("/sessions")
     async def begin(request: Request) -> dict[str, Any]:
         async with kept_upload(request, state, ("portrait", "speech", "motion")) as upload:
-            with sessions.hearing(upload) as hearing:
-                session = await run_in_threadpool(_begin, upload, state, hearing)
+            with sessions.analysis_progress(upload) as on_analysis:
+                session = await run_in_threadpool(_begin, upload, state, on_analysis)
             return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/fork")
     async def fork(request: Request, found: Opened) -> dict[str, Any]:
         async with kept_upload(request, state, ("speech",)) as upload:
-            with sessions.hearing(upload) as hearing:
-                session = await run_in_threadpool(_fork, found, upload, hearing)
+            with sessions.analysis_progress(upload) as on_analysis:
+                session = await run_in_threadpool(_fork, found, upload, on_analysis)
             return {"id": await sessions.add(session, upload, request.state.owner)}
 
     @router.post("/sessions/{name}/motion")
@@ -302,7 +302,7 @@ async def kept_upload(request: Request, state: AppState, names: tuple[str, ...])
         raise
 
 
-def _begin(upload: Upload, state: AppState, hearing: Progress) -> Any:
+def _begin(upload: Upload, state: AppState, on_analysis: Progress) -> Any:
     """A session of an uploaded portrait and voice, and of a saved motion if there is one."""
     from echomimic.editing import EditingSession
 
@@ -310,13 +310,13 @@ def _begin(upload: Upload, state: AppState, hearing: Progress) -> Any:
     given = {name: text for name, text in upload.fields.items() if name in known}
     portrait, speech = upload.file("portrait"), upload.file("speech")
     check_picture(portrait, state.queue.settings.max_pixels)
-    session = EditingSession(portrait, speech, given, hearing=hearing)
+    session = EditingSession(portrait, speech, given, on_analysis=on_analysis)
     if "motion" in upload.files:
         _load(session, upload)
     return session
 
 
-def _fork(found: OpenSession, upload: Upload, hearing: Progress) -> Any:
+def _fork(found: OpenSession, upload: Upload, on_analysis: Progress) -> Any:
     """The same portrait, options and edits with another voice."""
     from echomimic.editing import EditingSession
 
@@ -325,7 +325,7 @@ def _fork(found: OpenSession, upload: Upload, hearing: Progress) -> Any:
     upload.files["portrait"] = portrait
     upload.filenames["portrait"] = found.upload.filenames.get("portrait", "")
     upload.bytes += portrait.stat().st_size
-    session = EditingSession(portrait, speech, found.session.given, hearing=hearing)
+    session = EditingSession(portrait, speech, found.session.given, on_analysis=on_analysis)
     session.apply(found.session.edits)
     return session
 

@@ -79,8 +79,8 @@ def add_projects(router: APIRouter, state: AppState, sessions: EditorSessions) -
     @router.post("/projects")
     async def open_project(request: Request) -> dict[str, Any]:
         async with kept_upload(request, state, ("project",)) as upload:
-            with sessions.hearing(upload) as hearing:
-                session, takes = await run_in_threadpool(_open, upload, state, hearing)
+            with sessions.analysis_progress(upload) as on_analysis:
+                session, takes = await run_in_threadpool(_open, upload, state, on_analysis)
             return {"id": await sessions.add(session, upload, request.state.owner, takes)}
 
 
@@ -146,7 +146,7 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Non
             target.write(block)
 
 
-def _open(upload: Any, state: AppState, hearing: Progress) -> tuple[Any, list[Take]]:
+def _open(upload: Any, state: AppState, on_analysis: Progress) -> tuple[Any, list[Take]]:
     """A session of a project, and its takes."""
     from echomimic.editing import EditingSession
 
@@ -156,7 +156,7 @@ def _open(upload: Any, state: AppState, hearing: Progress) -> tuple[Any, list[Ta
     check_picture(portrait, state.queue.settings.max_pixels)
     known = {spec.name for spec in OPTION_SPECS}
     given = {name: text for name, text in facts.options.items() if name in known}
-    session = EditingSession(portrait, speech, given, hearing=hearing)
+    session = EditingSession(portrait, speech, given, on_analysis=on_analysis)
     for kind, name in _MOTIONS.items():
         saved = folder / f"project-{name}"
         if saved.is_file():

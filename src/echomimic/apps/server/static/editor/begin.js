@@ -141,8 +141,8 @@ export async function sendForm(path, form) {
 
 /** Show how much of the voice of an upload was analyzed. @param {string} token */
 async function showHeard(token) {
-  const { done, total } = await look(`/editor/heard/${token}`).catch(() => ({ total: 0 }))
+  const { done, total } = await look(`/editor/analysis/${token}`).catch(() => ({ total: 0 }))
   if (!total || $("sending").hidden) return
   $("sending").value = done / total
-  $("working").textContent = word("hearing", { done, total })
+  $("working").textContent = word("analyzing", { done, total })
 }
