@@ -2,7 +2,7 @@
 `ensure_models_imported` of `opentalking/models/registry.py`.
 
 OpenTalking plays the sound itself, chunk by chunk, so a chunk's frames are drawn from that chunk and what came before
-it: the mouth hears the future only to the end of its chunk. Chunks of half a second or more look best.
+it: the network can look ahead only to the end of a chunk. Chunks of half a second or more look best.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from echomimic.mesh.speech_to_face import SAMPLE_RATE, predict_mouth
 from echomimic.types import CURVE_NAMES, MOUTH_CURVES
 
 FPS, CONTEXT = 25, 3.0
-"""Frames a second, and seconds of sound before a chunk that the network hears again."""
+"""Frames a second, and seconds of sound before a chunk that the network analyzes again."""
 MOUTH = [CURVE_NAMES.index(name) for name in MOUTH_CURVES]
 
 

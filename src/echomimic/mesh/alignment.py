@@ -1,4 +1,4 @@
-"""Where a voice says what: stretches that matter to the lips, and the words and phones of a transcript.
+"""Alignment of a voice: stretches that matter to the lips, and the words and phones of a transcript with their times.
 
 A transcript is spoken by espeak-ng, whose times of phones and words are known; dynamic time warping of that speech onto
 the voice (Sakoe and Chiba, 1978) carries the times over. Both are compared by their sound and by the articulation

@@ -1,4 +1,4 @@
-"""The mouth that a sound asks for, to compare with the mouth in a video."""
+"""The mouth expected from a sound, for comparison with the mouth in a video."""
 
 import math
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def expected_mouth(speech: Speech, frames: int, fps: float, start: float = 0.0) 
 
 
 def mouth_of_features(features: SpeechFeatures, frames: int, fps: float, start: float = 0.0) -> ExpectedMouth:
-    """The same from features that are known."""
+    """The same from features that were computed before."""
     count = frames + math.ceil(start * fps)
     gap = lip_opening(with_mouth(Curves.rest(count, fps), shape_mouth(features, count, fps)))
     at = np.arange(frames) + start * fps
