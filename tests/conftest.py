@@ -59,6 +59,7 @@ def pytest_collection() -> Generator[None, object, object]:
     with garbage_kept():
         result = yield
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # a tenth of a run goes by at the usual 700
     return result
 
 

@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-pytest.importorskip("diffusers")
+pytestmark = pytest.mark.skipif(find_spec("diffusers") is None, reason="diffusers is not installed")
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY = ["--size", "tiny", "--device", "cpu"]

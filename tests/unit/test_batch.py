@@ -1,8 +1,6 @@
 """Batches: manifests and their faults, rows that fail, rows that are there already, processes that die."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,6 @@ import pytest
 from echomimic.apps.batch import (
     BatchRow,
     BatchStatus,
-    BatchWorker,
-    RowResult,
     gpus_of,
     pick_block,
     read_batch,
@@ -21,22 +17,9 @@ from echomimic.apps.cli.main import run as run_command
 from echomimic.data import demo_portrait, demo_voice
 from echomimic.errors import InputError, SetupError
 from echomimic.parallel import Runner, Worker, _blocks, connect, run_pool
+from helpers.batch_workers import StubWorker
 
 Captured = pytest.CaptureFixture[str]
-
-
-class StubWorker(BatchWorker):
-    """Makes no clip; fails on portraits whose name begins with "bad", and dies on those that begin with "deadly"."""
-
-    def make(self, row: BatchRow) -> RowResult:
-        name = Path(row.portrait).name
-        if name.startswith("deadly"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if name.startswith("bad"):
-            raise InputError("no face")
-        if name.startswith("odd"):
-            raise ValueError("a fault\nof two lines")
-        return RowResult(row.number, row.output, "made", preset="mesh", frames=50, seconds=2.0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-pytest.importorskip("diffusers")
 
 from echomimic.diffusion import attention, engine, kernels
 from echomimic.diffusion.autoencoder import Autoencoder
@@ -35,6 +34,7 @@ from echomimic.options import make_options
 from echomimic.presets import Preset, find_preset
 from echomimic.types import Portrait, PoseTrack
 
+pytestmark = pytest.mark.skipif(find_spec("diffusers") is None, reason="diffusers is not installed")  # for dpm++
 DEVICE, CPU, SIDE, FRAMES = torch.device("meta"), torch.device("cpu"), 64, 6
 WINDOWS = {"context_frames": 4, "context_overlap": 1}
 COPIES = {"to", "_to_copy", "copy_", "_has_compatible_shallow_copy_type"}

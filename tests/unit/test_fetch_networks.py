@@ -141,8 +141,10 @@ def test_a_read_only_cache_gives_an_error_unless_it_is_complete(place: Path, mon
 def test_of_several_processes_one_downloads(place: Path) -> None:
     make_wheel(place / "index")
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(place)]
+    from helpers.waiting import PATIENCE  # the children, which import this file, have no helpers
+
     children = [subprocess.Popen(command) for _ in range(3)]
-    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert [child.wait(PATIENCE) for child in children] == [0, 0, 0]
     assert (place / "log").read_text() == "x" and cached(place) == CONTENTS
 
 

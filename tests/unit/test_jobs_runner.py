@@ -38,7 +38,6 @@ def test_three_jobs_of_one_preset_build_its_networks_once(
     tmp_path: Path, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch, kept_networks: None
 ) -> None:
     pytest.importorskip("torch")
-    pytest.importorskip("diffusers")
     from echomimic.diffusion import networks
 
     built = []

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -125,6 +126,7 @@ def test_a_quiet_half_is_followed_within_a_second(
     assert alike(got, expected, correlation=0.93)
 
 
+@cache
 def noises() -> dict[str, Floats]:
     draw, times = np.random.default_rng(1), np.arange(10 * RATE) / RATE
     white = draw.standard_normal(len(times))
@@ -140,7 +142,10 @@ def noises() -> dict[str, Floats]:
     }
 
 
-@pytest.mark.parametrize("kind", noises())
+@pytest.mark.parametrize(
+    "kind",
+    ["silence", "hiss", "room", "last bit", "hum", "bursts at the rate of syllables", "clicks", "one loud click"],
+)
 def test_noise_alone_is_not_raised(kind: str) -> None:
     given = list(blocks(noises()[kind]))
     with collect_notes() as notes:

@@ -325,7 +325,7 @@ for path in paths:
     limit = 1_000 if path.endswith("frames") else 20_000
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     try:
-        write_clip(path, islice(cycle(some), 200), 25, speech_from_samples(tone(8), 16000), {})
+        write_clip(path, islice(cycle(some), 100), 25, speech_from_samples(tone(4), 16000), {})
     except OutputError as error:
         print(error)
 """

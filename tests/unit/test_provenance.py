@@ -1,6 +1,7 @@
 """The mark in frames, the render record in tags, and signatures."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,12 @@ def marked(frames: list[Picture], payload: bytes = PAYLOAD, fps: float = FPS) ->
     return list(mark_frames(iter(frames), fps, payload))
 
 
+@cache
+def marked_frames() -> list[Picture]:
+    """Two seconds with a mark, which several tests write and none changes."""
+    return marked(textured_frames(50))
+
+
 def write(path: Path, frames: list[Picture], tags: dict[str, str] | None = None, fps: float = FPS) -> Path:
     write_clip(path, frames, fps, None, tags or {})
     return path
@@ -104,7 +111,7 @@ def test_a_mark_cannot_be_seen_and_cancels_over_time() -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ""])
 def test_a_mark_is_found_in_a_file(tmp_path: Path, suffix: str) -> None:
-    found = find_mark(write(tmp_path / f"a{suffix}", marked(textured_frames(50))))
+    found = find_mark(write(tmp_path / f"a{suffix}", marked_frames()))
     assert found.found and found.payload == PAYLOAD, found
 
 
