@@ -81,7 +81,7 @@ class Size:
 
 
 SMALL = Geometry(
-    channels=(32, 64), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(16, 32, 96, 256), speech="mel"
+    channels=(32,), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(4, 4, 8, 8), speech="mel"
 )
 SIZES = {
     "full": Size({"v1": 512, "v2": 768}, None, VaeConfig(), 96, WINDOW + 1, 1.0),
@@ -136,12 +136,13 @@ class Bench:
     def release(self) -> None:
         """Give back the memory of the last networks."""
         self.engine = self.held = None
+        gc.collect()
         self.clear()
 
     def clear(self) -> None:
-        """Release cached memory, and reset the peak of memory."""
-        gc.collect()
+        """Release cached memory of the device, and reset the peak of memory."""
         if self.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 

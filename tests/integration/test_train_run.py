@@ -1,12 +1,8 @@
 """`echomimic train run` as a user runs it: start, resume, kill, full disk, several processes, bad input."""
 
 import json
-import os
 import random
-import resource
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -21,10 +17,12 @@ from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.manifest import read_manifest, write_rows
 from echomimic.train.diffusion.run_folder import read_log
 from helpers.training_data import make_data, make_row, make_start, run_arguments
+from helpers.training_process import start_run
 from helpers.waiting import wait_until
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 NAMES = ("model", "ema", "optimizer")
+STEPS = 8
+"""Steps of the run that two processes share."""
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +87,6 @@ def test_validation_measures_and_renders_with_the_averaged_weights(
     assert_same_bits(list_checkpoints(folder)[-1], list_checkpoints(whole)[-1])
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "echomimic", *arguments]
-
-
 def test_killed_at_three_random_moments_and_resumed_gives_the_same_bits(
     made: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -102,13 +96,13 @@ def test_killed_at_three_random_moments_and_resumed_gives_the_same_bits(
     assert run([*run_arguments(*made, tmp_path / "whole"), *sets]) == 0
     folder = tmp_path / "cut"
     for kill_after in sorted(draw.sample(range(2, steps - 1), 3)):
-        arguments = [*run_arguments(*made, folder, "--resume"), *sets]
-        process = subprocess.Popen(command(*arguments), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        process = start_run([*run_arguments(*made, folder, "--resume"), *sets], tmp_path / "said")
         reached = partial(lambda least: any(each["step"] >= least for each in read_log(folder)), kill_after)
         wait_until(reached, "the step is logged")
         time.sleep(draw.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() in (-signal.SIGKILL, 0)  # on a busy machine it may be ready before the signal
+        process.kill()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, 0)  # on a busy machine it may be ready before the signal
     assert run([*run_arguments(*made, folder, "--resume"), *sets]) == 0
     assert_same_bits(list_checkpoints(folder)[-1], list_checkpoints(tmp_path / "whole")[-1])
     assert [record["step"] for record in read_log(folder)] == [*range(1, steps + 1)]
@@ -117,22 +111,11 @@ def test_killed_at_three_random_moments_and_resumed_gives_the_same_bits(
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(made: tuple[Path, Path], tmp_path: Path) -> None:
     """No file may grow beyond half a megabyte: the optimizer's state does not fit."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
-
-    folder = tmp_path / "run"
-    done = subprocess.run(
-        command(*run_arguments(*made, folder)),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-    )
-    assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
+    folder, said = tmp_path / "run", tmp_path / "said"
+    process = start_run(run_arguments(*made, folder), said, file_size=500_000)
+    process.join()
+    assert process.exitcode == 2
+    last = said.read_text().strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint of step 2 cannot be written") and "--resume" in last
     assert [*(folder / "steps").iterdir()] == []
 
@@ -160,22 +143,21 @@ def test_stage_two_and_the_landmarks_start_from_the_export_of_stage_one(
 
 
 def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """torchrun with two processes (gloo) and half the batch each: the same losses, one log, quiet second process."""
-    values = ("optimizer.eps=1e-4", "model.trained=all", "run.steps=20", "run.checkpoint_every=20")
+    """As torchrun starts two processes (gloo), half the batch each: the same losses, one log, quiet second process."""
+    values = ("optimizer.eps=1e-4", "model.trained=all", f"run.steps={STEPS}", f"run.checkpoint_every={STEPS}")
     sets = [part for value in values for part in ("--set", value)]
     assert run([*run_arguments(*made, tmp_path / "one"), *sets]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "echomimic"]
-    done = subprocess.run(
-        [*launch, *run_arguments(*made, tmp_path / "two"), *sets],
-        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("steps are done") == 1
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    arguments, said = [*run_arguments(*made, tmp_path / "two"), *sets], tmp_path / "said"
+    processes = [start_run(arguments, said, {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0], said.read_text()[-3000:]
+    assert said.read_text().count("steps are done") == 1
     one, two = ([record["loss"] for record in read_log(tmp_path / name)] for name in ("one", "two"))
-    assert len(one) == 20 and two == pytest.approx(one, abs=1e-6)
+    assert len(one) == STEPS and two == pytest.approx(one, abs=1e-6)
     ours, theirs = (load_file(list_checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("one", "two"))
     assert max(float((ours[key] - theirs[key]).abs().max()) for key in ours) < 1e-6
 

@@ -1,0 +1,39 @@
+"""Runs of `echomimic` in processes of their own, forked from one that has imported PyTorch: each starts at once."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CONTEXT: Any = multiprocessing.get_context("forkserver")
+MODULES = ("torch", "accelerate", "echomimic.train.diffusion.run", "echomimic.media", "echomimic.apps.cli.main")
+
+
+def start_run(
+    arguments: Sequence[str], output: Path, environment: dict[str, str] | None = None, file_size: int | None = None
+) -> Any:
+    """Start a run whose output goes to a file, and return its process; no file may grow beyond `file_size` bytes."""
+    CONTEXT.set_forkserver_preload(list(MODULES))
+    process = CONTEXT.Process(target=_main, args=([*arguments], output, environment or {}, file_size), daemon=True)
+    process.start()
+    return process
+
+
+def _main(arguments: list[str], output: Path, environment: dict[str, str], file_size: int | None) -> None:
+    import torch
+
+    from echomimic.apps.cli.main import main
+
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(descriptor, stream.fileno())
+    if file_size is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    main(arguments)
