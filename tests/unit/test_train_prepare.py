@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +18,7 @@ from echomimic.media import read_speech, read_video, sound_blocks
 from echomimic.motion import load_motion
 from echomimic.motion.lags import Sync
 from echomimic.parallel import Runner
-from echomimic.train.diffusion.manifest import Row, Source, SyncScore, check_files, read_manifest, row_files
+from echomimic.train.diffusion.manifest import Row, Source, SyncScore, check_files, parse_row, read_manifest, row_files
 from echomimic.train.diffusion.prepare.quality import VideoSync, check_sync, duplicates, score_sync, sync_of_video
 from echomimic.train.diffusion.prepare.run import (
     check_survivors,
@@ -29,7 +30,7 @@ from echomimic.train.diffusion.prepare.run import (
     sampled,
 )
 from echomimic.train.diffusion.prepare.settings import REASONS, make_settings
-from echomimic.train.diffusion.prepare.shards import parse_size, read_shard
+from echomimic.train.diffusion.prepare.shards import parse_size
 from echomimic.train.diffusion.prepare.tracks import (
     TrackedPiece,
     crop_body,
@@ -169,8 +170,10 @@ def test_shards_hold_the_same_files(videos: Path, prepared: Path, tmp_path: Path
     (single,) = read_manifest(prepared)
     assert row.shard == "shards/000000.tar" and not list((tmp_path / "clips").rglob("*.mp4"))
     assert check_files(tmp_path, row).clip.read_bytes() == (prepared / single.clip).read_bytes()
-    ((in_shard, files),) = read_shard(tmp_path / row.shard)
-    assert in_shard == row and files["sound"] == (prepared / single.sound).read_bytes()
+    assert check_files(tmp_path, row).sound.read_bytes() == (prepared / single.sound).read_bytes()
+    with tarfile.open(tmp_path / row.shard) as tar:
+        described = tar.extractfile(f"{row.id}.json")
+        assert described is not None and parse_row(described.read().decode(), "the shard") == row
     prepare_videos(find_videos([videos]), tmp_path, SETTINGS, Runner(0), shards=parse_size("1MB"))
     assert read_manifest(tmp_path) == [row]
 

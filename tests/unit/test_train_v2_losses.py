@@ -127,7 +127,7 @@ class _People:
 def test_a_reader_learns_to_draw_the_pose_of_a_picture(tmp_path: Path) -> None:
     people, losses = _People(), list[float]()
     reader = train_reader(
-        people, 60, batch=4, rate=5e-3, widths=(8, 16), side=32, report=lambda _, loss: losses.append(loss)
+        people.pair, 60, batch=4, rate=5e-3, widths=(8, 16), side=32, report=lambda _, loss: losses.append(loss)
     )
     truth = torch.stack([people.pair(n)[1] for n in range(40)])
     assert np.mean(losses[-5:]) < 0.8 * float(((truth - truth.mean(dim=0)) ** 2).mean()), "it does not see the picture"

@@ -241,7 +241,7 @@ def test_a_reader_and_the_places_of_faces_come_from_the_data(data: Path, tmp_pat
     pair = PosePairs(clips, side=32).pair(5)
     assert pair[0].shape == pair[1].shape == (3, 32, 32)
     assert float(pair[0].min()) >= -1 and 0 <= float(pair[1].min()) < 0.01 and float(pair[1].max()) > 0.2
-    made = train_reader(PosePairs(clips, side=32), 2, batch=2, widths=(8, 8), side=32)
+    made = train_reader(PosePairs(clips, side=32).pair, 2, batch=2, widths=(8, 8), side=32)
     save_reader(made, tmp_path / "reader.safetensors")
     assert load_reader(tmp_path / "reader.safetensors").side == 32
     found = CliRunner().invoke(app, ["faces", str(data / "half")])

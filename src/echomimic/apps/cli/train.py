@@ -193,7 +193,7 @@ def reader(
             reporter.progress(step, steps)
 
         pairs = PosePairs(clips, seed)
-        made = train_reader(pairs, steps, batch=batch, seed=seed, device=device, report=report)
+        made = train_reader(pairs.pair, steps, batch=batch, seed=seed, device=device, report=report)
         save_reader(made, output)
         last = losses[-100:]
         print_line(f"{output}: mean squared error {sum(last) / len(last):.5f} over the last {len(last)} steps")

@@ -1,6 +1,5 @@
 """Encoding of pictures to latents on the training device, for each batch or once for all clips."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -39,17 +38,9 @@ def encode_pictures(vae: nn.Module, pictures: Tensor) -> Tensor:
     return torch.cat(encoded) * SCALE
 
 
-def cache_latents(
-    clips: Clips,
-    vae: nn.Module,
-    device: torch.device,
-    process: int = 0,
-    processes: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
+def cache_latents(clips: Clips, vae: nn.Module, device: torch.device, process: int = 0, processes: int = 1) -> None:
     """Write the latents of every clip that has none yet, each file whole or not at all; processes share the clips."""
-    mine = range(process, len(clips), processes)
-    for done, index in enumerate(mine, 1):
+    for index in range(process, len(clips), processes):
         path = clips.folder / LATENTS / f"{clips.rows[index].id}.safetensors"
         if not path.is_file():
             frames = torch.from_numpy(clips.frames(index, range(clips.rows[index].frames))).permute(0, 3, 1, 2)
@@ -60,5 +51,3 @@ def cache_latents(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_path(path) as part:
                     save_file({"mean": latents.contiguous()}, part)
-        if progress:
-            progress(done, len(mine))

@@ -31,6 +31,8 @@ from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee
 
 PRESET = "v1-landmarks"
+_TRIAL = 12
+"""Steps by which the speed of this machine is measured."""
 VOICE_FIRST = 0.1
 """Fraction of the steps in which no landmarks are drawn."""
 GEOMETRY = Geometry(channels=(64, 96), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(8, 16, 24, 32))
@@ -120,37 +122,30 @@ def train_mini(
     preset: str = PRESET,
     geometry: Geometry = GEOMETRY,
     seed: int = 0,
-    voice_first: float = VOICE_FIRST,
     resume: bool = False,
     report: Report | None = None,
 ) -> Path:
     """Train on `clips` for `steps` steps, export into `folder`/weights and return that folder."""
     settings = mini_settings(steps, seed, preset)
     codec = fit_codec(clips)
-    samples = MiniSamples(clips, codec, settings, voice_first)
+    samples = MiniSamples(clips, codec, settings, VOICE_FIRST)
     trainee = build_trainee(seed, example_conditions(clips), geometry)
     average = train(trainee, samples, settings, folder, resume=resume, report=report)
     weights = folder / "weights"
     if resume and weights.exists():
         return weights  # whole, and of this run: it was interrupted afterwards
-    export_networks(
-        trainee,
-        average,
-        find_preset(preset),
-        weights,
-        geometry=geometry,
-        others={"vae": codec, "speech": MelSpeech()},
-        dtype=torch.float32,
-    )
+    others = {"vae": codec, "speech": MelSpeech()}
+    to = find_preset(preset), weights
+    export_networks(trainee, average, *to, geometry=geometry, others=others, dtype=torch.float32)
     return weights
 
 
-def steps_for_minutes(clips: Sequence[MiniClip], minutes: float, seed: int = 0, trial: int = 12) -> int:
+def steps_for_minutes(clips: Sequence[MiniClip], minutes: float, seed: int = 0) -> int:
     """How many steps fit into `minutes` on this machine, from the speed of a few trial steps."""
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = mini_settings(trial, seed)
-        settings = replace(settings, run=replace(settings.run, checkpoint_every=10 * trial))
+        settings = mini_settings(_TRIAL, seed)
+        settings = replace(settings, run=replace(settings.run, checkpoint_every=10 * _TRIAL))
         samples = MiniSamples(clips[:8], fit_codec(clips[:8]), settings, 0.0)
         train(
             build_trainee(seed, example_conditions(clips)),
@@ -159,4 +154,4 @@ def steps_for_minutes(clips: Sequence[MiniClip], minutes: float, seed: int = 0, 
             Path(folder),
             report=lambda record: seconds.append(float(str(record["seconds"]))),
         )
-    return max(trial, int(60 * minutes / float(np.median(seconds[2:]))))
+    return max(_TRIAL, int(60 * minutes / float(np.median(seconds[2:]))))

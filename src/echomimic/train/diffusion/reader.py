@@ -6,7 +6,7 @@ V2's loss of the noisiest phase compares the maps that it predicts from the gene
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +32,8 @@ WIDTHS = (32, 64, 128, 224)
 _GROUPS = 8
 
 
-class ReaderSamples(Protocol):
-    """Pictures and their pose maps, each pair a pure function of its number."""
-
-    def pair(self, n: int) -> tuple[Tensor, Tensor]:
-        """A picture (3, H, W) in -1..1 and its pose map (3, H, W) in 0..1."""
-        ...
+Pair = Callable[[int], tuple[Tensor, Tensor]]
+"""A picture (3, H, W) in -1..1 and its pose map (3, H, W) in 0..1: a pure function of its number."""
 
 
 class _Block(nn.Module):
@@ -88,7 +84,7 @@ def resized(pictures: Tensor, side: int) -> Tensor:
 
 
 def train_reader(
-    samples: ReaderSamples,
+    pair: Pair,
     steps: int = 5_000,
     *,
     batch: int = 8,
@@ -105,7 +101,7 @@ def train_reader(
     reader = PoseReader(widths, side).to(place).train()
     optimizer = torch.optim.Adam(reader.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step, (pictures, maps) in enumerate(_batches(samples, steps, batch), 1):
+    for step, (pictures, maps) in enumerate(_batches(pair, steps, batch), 1):
         wanted = resized(maps.to(place), side)
         loss = F.mse_loss(reader(pictures.to(place)), wanted)
         optimizer.zero_grad(set_to_none=True)
@@ -116,9 +112,9 @@ def train_reader(
     return reader.cpu().requires_grad_(False).eval()
 
 
-def _batches(samples: ReaderSamples, steps: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(pair: Pair, steps: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     for step in range(steps):
-        pictures, maps = zip(*(samples.pair(step * batch + place) for place in range(batch)), strict=True)
+        pictures, maps = zip(*(pair(step * batch + place) for place in range(batch)), strict=True)
         yield torch.stack(pictures), torch.stack(maps)
 
 
@@ -143,7 +139,7 @@ def load_reader(path: Path) -> PoseReader:
 
 
 class PosePairs:
-    """Crops of half bodies as V2's losses see them, and the drawn pose of the same crops (`reader.ReaderSamples`)."""
+    """Crops of half bodies as V2's losses see them, and the drawn pose of the same crops."""
 
     def __init__(self, clips: Clips, seed: int = 0, side: int = SIDE, crop: int = PhaseLossSettings.crop) -> None:
         self._clips, self._seed, self._side, self._crop = clips, seed, side, crop

@@ -304,7 +304,7 @@ def _describe_voice(path: Path) -> dict[str, Any]:
     return {"seconds": speech.duration, "notes": [describe_note(each) for each in notes], "peaks": shown}
 
 
-def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes:
+def to_jpeg(pixels: Any, longest: int | None = None) -> bytes:
     """Pixels (H, W, 3) uint8 as a JPEG whose longer side is at most `longest`."""
     import cv2
 
@@ -312,7 +312,7 @@ def to_jpeg(pixels: Any, longest: int | None = None, quality: int = 85) -> bytes
         from echomimic.landmarks.face import shrink
 
         pixels, _ = shrink(pixels, longest)
-    written, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    written, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert written
     return data.tobytes()
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from echomimic.errors import InputError, OptionError
+from echomimic.errors import OptionError
 from echomimic.media import atomic_path, make_folder, writing
-from echomimic.train.diffusion.manifest import ACCEPTED, SUFFIXES, Row, format_row, parse_row, row_files
+from echomimic.train.diffusion.manifest import SUFFIXES, Row, format_row, row_files
 
 FOLDER = "shards"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -78,25 +78,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def read_shard(path: Path) -> Iterator[tuple[Row, dict[str, bytes]]]:
-    """Yield the samples of a shard, read as a stream: each row with its files by field ("clip", "sound", "track")."""
-    files: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, "r|") as tar:
-            for member in tar:
-                stream = tar.extractfile(member)
-                data = b"" if stream is None else stream.read()
-                suffix = Path(member.name).suffix
-                field = next((field for field, known in SUFFIXES.items() if known == suffix), None)
-                if field is not None:
-                    files[field] = data
-                elif suffix == ".json":
-                    yield parse_row(data.decode(), f"{path}:{member.name}"), files
-                    files = {}
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{path} cannot be read ({error}); expected a shard of {ACCEPTED}") from None
 
 
 def index_shards(folder: Path) -> dict[str, str]:
