@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from echomimic import checkpoints as weights
 from echomimic.apps.cli.weights import app
 from echomimic.checkpoints import FILES, convert_file, fetch, locate, read_tensors, require
-from echomimic.checkpoints.registry import Published, Report
+from echomimic.checkpoints.registry import Hub, Published, Report
 from echomimic.diffusion.condition_encoder import ConditionEncoder
 from echomimic.diffusion.networks import (
     MismatchError,
@@ -248,7 +248,7 @@ def test_convert_halves_a_file_and_drops_what_no_tensor_uses(tmp_path) -> None:
         convert_file(FILES["v2/pose_encoder"], path, tmp_path / "out")
 
 
-class ShelfHub:
+class ShelfHub(Hub):
     """A hub that has one file."""
 
     def __init__(self, source: Path, sha256: str | None = None, size: int | None = None) -> None:

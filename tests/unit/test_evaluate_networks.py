@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echomimic.checkpoints.registry import Published
+from echomimic.checkpoints.registry import Hub, Published
 from echomimic.errors import OptionError, WeightsError
 from echomimic.evaluate import learned_metrics as learned
 from echomimic.evaluate.catalogue import LEARNED, make_settings
@@ -217,7 +217,7 @@ def test_weights_are_fetched_from_the_hub_where_that_is_asked(tmp_path: Path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     content = b"a face network"
 
-    class OneFile:
+    class OneFile(Hub):
         def licence(self, repository: str) -> str:
             return "apache-2.0"
 

@@ -6,10 +6,10 @@ A download from the Hugging Face hub is resumable, and verified against the size
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from echomimic.checkpoints.reading import checksum, default_folder, read_tensors
 from echomimic.errors import EchoMimicError, SetupError, WeightsError
@@ -164,28 +164,16 @@ class Published:
     sha256: str | None
 
 
-class Hub(Protocol):
-    """A source of files; tests have their own."""
-
-    def licence(self, repository: str) -> str:
-        """The licence that the repository's page names."""
-
-    def describe(self, repository: str, path: str) -> Published:
-        """Size and checksum of a file."""
-
-    def download(self, repository: str, path: str, folder: Path, report: Report | None) -> Path:
-        """Download a file into `folder`, resuming a partial download; `report` gets the number of bytes so far."""
-
-
-class HuggingFace:
+class Hub:
     """The Hugging Face hub, accessed by huggingface-hub, which reads HF_ENDPOINT and HF_TOKEN."""
 
-    def __init__(self) -> None:
+    @cached_property
+    def _hub(self) -> Any:
         try:
             import huggingface_hub
         except ImportError as error:
             raise SetupError(missing_package(error.name, "diffusion")) from None
-        self._hub: Any = huggingface_hub
+        return huggingface_hub
 
     def licence(self, repository: str) -> str:
         """The licence that the repository's page names."""
@@ -227,7 +215,11 @@ def target_of(file: WeightFile, folder: Path) -> Path:
 
 
 def fetch(
-    files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None, progress: Progress | None = None
+    files: Iterable[WeightFile],
+    folder: Path,
+    say: Say,
+    hub: Hub | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Download and verify the files that are not in `folder` yet; the licences are printed first.
 
@@ -235,7 +227,7 @@ def fetch(
     what the hub states.
     """
     wanted = list(files)
-    hub = hub or HuggingFace()
+    hub = hub or Hub()
     for repository in dict.fromkeys(file.repository for file in wanted):
         licence = _request(partial(hub.licence, repository), repository)
         say(f"https://huggingface.co/{repository}  licence: {licence}")

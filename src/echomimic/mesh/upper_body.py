@@ -74,7 +74,7 @@ class Surroundings:
         along = np.stack([self._points[after - 1], self._points[after]], 1)
         a, b = (self.landmarks[along[:, k], :2] - self._middle for k in (0, 1))
         unit = ray / np.maximum(reach, 1e-6)[:, None]
-        cross_a, cross_b = _cross(a, unit), _cross(b, unit)
+        cross_a, cross_b = cross(a, unit), cross(b, unit)
         fraction = np.clip(cross_a / np.where(np.abs(cross_a - cross_b) < 1e-9, 1e-9, cross_a - cross_b), 0, 1)
         rim = np.hypot(*(a + (b - a) * fraction[:, None]).T)
         far = np.maximum(reach - rim, 0) / self.frame.face_height
@@ -146,5 +146,6 @@ def _room(oval: Array, size: tuple[int, int], matte: Mask | None, frame: Frame) 
     return tuple(rooms)
 
 
-def _cross(a: Array, b: Array) -> Array:
+def cross(a: Array, b: Array) -> Array:
+    """Cross products (n,) of vectors (n, 2)."""
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echomimic.landmarks import topology as mesh
-from echomimic.mesh.upper_body import Surroundings
+from echomimic.mesh.upper_body import Surroundings, cross
 from echomimic.types import Floats
 
 Array = npt.NDArray[np.float64]
@@ -139,15 +139,11 @@ def _inside_triangles(
 def _barycentric(corners: Array, points: Array) -> Array:
     """Barycentric weights (N, 3) of points (N, 2) in triangles (N, 3, 2), clipped to the triangle."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    area = _cross(b - a, c - a)
+    area = cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-6, 1e-6, area)
-    first, second = _cross(b - points, c - points) / area, _cross(c - points, a - points) / area
+    first, second = cross(b - points, c - points) / area, cross(c - points, a - points) / area
     weights = np.clip(np.stack([first, second, 1 - first - second], 1), 0, 1)
     return np.asarray(weights / np.maximum(weights.sum(1, keepdims=True), 1e-9))
-
-
-def _cross(a: Array, b: Array) -> Array:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
 @dataclass(frozen=True)

@@ -331,12 +331,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def _export_start(start: Start, preset: Preset, folder: Path, dtype: torch.dtype, card: str) -> list[Path]:
     """Export the networks of a run; small ones with their own autoencoder and speech network, in float32."""
-    if start.geometry is None:
-        return export_networks(start.trainee, {}, preset, folder, dtype=dtype, card=card)
-    others = {"vae": start.vae, "speech": start.speech}
-    return export_networks(
-        start.trainee, {}, preset, folder, geometry=start.geometry, others=others, dtype=torch.float32, card=card
-    )
+    geometry, others = start.geometry, {"vae": start.vae, "speech": start.speech} if start.geometry else {}
+    dtype = torch.float32 if geometry else dtype
+    return export_networks(start.trainee, {}, preset, folder, geometry=geometry, others=others, dtype=dtype, card=card)
 
 
 def _export_lora(
