@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
+from helpers.editor_page import enter, open_editor
 from helpers.web_browser import CHROMIUM, Tab
 
 
@@ -65,12 +66,10 @@ def test_the_page(tab: Tab, head_file: Path, voice_file: Path, language: str, lo
 
 
 def test_the_editor(tab: Tab, portrait_file: Path, voice_file: Path, language: str, looks: Looks) -> None:
-    tab.use_small_example(portrait_file, voice_file)
-    page = tab.open(f"/editor?lang={language}")
-    page.wait_for_selector("body[data-ready]")
+    page = open_editor(tab, f"/editor?lang={language}")
     check(tab, looks)
-    page.click("#example")
-    page.wait_for_selector("#frame[data-shown]")
+    enter(tab, portrait_file, voice_file)  # the language is kept
+    assert page.get_attribute("html", "lang").startswith(language)
     page.press("body", "m")
     page.wait_for_selector("#edits code")
     page.evaluate(OPEN_ALL)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
 
-from helpers.editor_page import begin, edits, open_editor
+from helpers.editor_page import edits, enter, open_editor
 from helpers.waiting import wait_until
 from helpers.web_browser import CHROMIUM, Tab
 
@@ -20,7 +20,7 @@ COUNT = "document.querySelectorAll('#edits code').length"
 
 @pytest.fixture
 def page(tab: Tab, head_file: Path, voice_file: Path) -> Any:
-    return begin(tab, head_file, voice_file)
+    return enter(tab, head_file, voice_file)
 
 
 def count(tab: Tab, number: int) -> None:
@@ -52,7 +52,7 @@ def test_the_mute_button_and_the_end_points_show_their_state(tab: Tab, page: Any
 def test_back_and_reload_keep_the_session(tab: Tab, head_file: Path, voice_file: Path) -> None:
     home = tab.open("/")
     home.wait_for_selector("#generate")
-    page = begin(tab, head_file, voice_file)
+    page = enter(tab, head_file, voice_file)
     page.press("body", "m")
     count(tab, 1)
     page.reload()
@@ -217,10 +217,7 @@ def test_touch_zooms_and_shows_points_on_a_phone(open_tab: Callable[..., Tab]) -
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_render_button_is_seen_on_a_small_laptop(tab: Tab) -> None:
+def test_the_render_button_is_seen_on_a_small_laptop(tab: Tab, head_file: Path, voice_file: Path) -> None:
     tab.page.set_viewport_size({"width": 1366, "height": 768})
-    page = open_editor(tab)
-    page.click("#example")
-    page.wait_for_selector("#frame[data-shown]")
-    box = page.locator("#render").bounding_box()
+    box = enter(tab, head_file, voice_file).locator("#render").bounding_box()
     assert box["y"] + box["height"] <= 768

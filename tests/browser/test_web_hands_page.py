@@ -4,23 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="the page needs the serve extra")
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
 
+from conftest import write_wav
 from echomimic import motion
 from echomimic.types import PoseTrack
-from helpers.editor_page import begin, drag, edits, open_editor, save
-from helpers.web_browser import CHROMIUM, Tab, ask, take_picture
+from helpers.editor_page import begin, drag, edits, enter, open_editor, save
+from helpers.web_browser import CHROMIUM, PICTURES, Tab, ask, take_picture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 
 def hands_of(tab: Tab, portrait: Path, voice: Path) -> Any:
     """The editor with the hands of a portrait."""
-    page = begin(tab, portrait, voice)
+    page = enter(tab, portrait, voice)
     page.click("#kinds [value=hands]")
     page.wait_for_selector("#frame[data-kind=hands]")
     return page
@@ -87,7 +89,11 @@ def test_hands_are_dragged_held_still_undone_saved_and_loaded_and_the_face_is_ke
     again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")
     count(tab, 2)
 
-    again = begin(tab, portrait_file, voice_file)
+    again.click("#track-left_x")
+    again.click("#mute")
+    count(tab, 3)
+    again.press("body", "h")
+    again.wait_for_selector("#kinds [value=face][aria-pressed=true]")
     again.set_input_files("#load", path)
     again.wait_for_selector("#kinds [value=hands][aria-pressed=true]")
     count(tab, 2)
@@ -95,7 +101,7 @@ def test_hands_are_dragged_held_still_undone_saved_and_loaded_and_the_face_is_ke
 
 
 def test_the_keyboard_alone(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
-    page = begin(tab, portrait_file, voice_file)
+    page = enter(tab, portrait_file, voice_file)
     page.press("body", "h")
     page.wait_for_selector("#frame[data-kind=hands]")
     page.press("body", "Shift+ArrowRight")
@@ -113,26 +119,31 @@ def test_the_keyboard_alone(tab: Tab, portrait_file: Path, voice_file: Path) -> 
 
 
 def test_edits_of_face_and_hands_on_another_voice_and_after_a_restart(
-    tab: Tab, portrait_file: Path, voice_file: Path
+    tab: Tab, portrait_file: Path, voice_file: Path, tmp_path: Path
 ) -> None:
-    page = begin(tab, portrait_file, voice_file)
+    page = enter(tab, portrait_file, voice_file)
     page.press("body", "m")
     count(tab, 1)
     page.press("body", "h")
     page.wait_for_selector("#frame[data-kind=hands]")
     page.press("body", "m")
     page.wait_for_selector("#edits code:has-text('left_x')")
-    before = page.url
-    page.set_input_files("#again", voice_file)
-    tab.until(f"location.href != '{before}'")
+    time = np.arange(12_000) / 16_000
+    page.set_input_files("#again", write_wav(tmp_path / "other.wav", 0.3 * np.sin(900 * time) * np.sin(20 * time)))
+    page.wait_for_selector("#files >> text=other.wav")
     page.wait_for_selector("#edits code:has-text('left_x')")
-    page.goto("about:blank")
+    page.press("body", "h")
+    page.wait_for_selector("#edits code:has-text('jaw')")
+    assert edits(page) == ["scale_curve(track, 'jaw', 0)"]
+
+    tab.open("/healthz")
     page.goto(f"{tab.address}/editor#0123456789abcdef")
     page.wait_for_selector("#lost")
     page.set_input_files("[name=portrait]", portrait_file)
     page.set_input_files("[name=speech]", voice_file)
     page.click("#begin [type=submit]")
     page.wait_for_selector("#edits code:has-text('jaw')")
+    assert edits(page) == ["scale_curve(track, 'jaw', 0)"]
     page.press("body", "h")
     page.wait_for_selector("#edits code:has-text('left_x')")
 
@@ -154,7 +165,7 @@ def test_the_editor_says_why_a_portrait_without_shoulders_has_no_hands(
 
 
 def test_presets_show_what_they_follow_and_why_they_cannot_run(tab: Tab, head_file: Path, voice_file: Path) -> None:
-    page = begin(tab, head_file, voice_file)
+    page = enter(tab, head_file, voice_file)
     said = {each.get_attribute("value"): each.inner_text() for each in page.locator("#preset option").all()}
     assert said["mesh"] == "mesh: all of the face"
     assert "the area of the head" in said["v1"]
@@ -178,20 +189,6 @@ def test_an_upload_past_the_limit_is_reported_in_one_line(tab: Tab, head_file: P
     assert page.evaluate("document.querySelector('[name=portrait]').files[0].name") == "head.png"
 
 
-def test_the_hands_of_the_documentation_are_photographed(tab: Tab) -> None:
-    page = open_editor(tab, "/editor")
-    page.click("#example")
-    page.wait_for_selector("#frame[data-shown]")
-    page.press("body", "h")
-    page.wait_for_selector("#frame[data-kind=hands]")
-    for _ in range(6):
-        page.press("body", "Shift+ArrowRight")
-    tab.until("document.querySelector('#frame').dataset.shown == '60'")
-    move(tab, "right", (0.0, -0.22))
-    count(tab, 2)
-    take_picture(page, "web-editor-hands.png")
-
-
 def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
     page = hands_of(tab, portrait_file, voice_file)
     page.press("body", "Shift+ArrowRight")
@@ -208,13 +205,29 @@ def test_a_hand_is_moved_in_the_picture(tab: Tab, portrait_file: Path, voice_fil
     count(tab, 0)
     page.press("body", "Control+y")
     count(tab, 2)
+    if PICTURES is not None:
+        picture_of_hands(tab)
+
+
+def picture_of_hands(tab: Tab) -> None:
+    page = open_editor(tab, "/editor")
+    page.click("#example")
+    page.wait_for_selector("#frame[data-shown]")
+    page.press("body", "h")
+    page.wait_for_selector("#frame[data-kind=hands]")
+    for _ in range(6):
+        page.press("body", "Shift+ArrowRight")
+    tab.until("document.querySelector('#frame').dataset.shown == '60'")
+    move(tab, "right", (0.0, -0.22))
+    count(tab, 2)
+    take_picture(page, "web-editor-hands.png")
 
 
 def test_a_preset_that_follows_hands_opens_them(tab: Tab, portrait_file: Path, voice_file: Path) -> None:
-    tab.use_small_example(portrait_file, voice_file)
     page = tab.open("/")
     page.wait_for_selector("#generate")
-    page.click("#example")
+    page.set_input_files("#portrait input[type=file]", portrait_file)
+    page.set_input_files("#voice input[type=file]", voice_file)
     page.wait_for_selector("#voice audio")
     page.click("#advanced > summary")
     page.select_option("#preset", "v2-acc")

@@ -75,6 +75,11 @@ def test_upload_generate_play_and_render_again_with_a_new_seed(tab: Tab, head_fi
 
 def test_the_example_plays(tab: Tab) -> None:
     page = open_page(tab)
+    if not PICTURES:  # sooner
+        page.click("#advanced summary")
+        page.click("label:has-text('Draft')")
+        page.evaluate("document.querySelectorAll('#options details').forEach((each) => (each.open = true))")
+        page.fill("#option-size", "128")
     page.click("#example")
     tab.until(PLAYS)
     if PICTURES:
