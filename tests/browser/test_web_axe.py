@@ -49,6 +49,7 @@ def check(tab: Tab, looks: Looks) -> None:
         tab.until("document.documentElement.scrollWidth <= innerWidth")
         found = [f"{each['id']}: {node['target']}" for each in tab.page.evaluate(RUN) for node in each["nodes"]]
         assert found == [], (scheme, viewport)
+    tab.page.emulate_media(color_scheme="light")
 
 
 def test_the_page(tab: Tab, head_file: Path, voice_file: Path, language: str, looks: Looks) -> None:

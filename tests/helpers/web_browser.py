@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from helpers.waiting import PATIENCE
@@ -110,9 +111,13 @@ def jobs_of(address: str) -> list[Any]:
 
 
 def delete_jobs(address: str) -> None:
-    """Leave the server without jobs."""
+    """Leave the server without jobs; one that a page has just deleted is gone already."""
     for job in jobs_of(address):
-        ask(address + job["links"]["self"], "DELETE")
+        try:
+            ask(address + job["links"]["self"], "DELETE")
+        except HTTPError as error:
+            if error.code != 404:
+                raise
 
 
 def take_picture(page: Any, name: str, **how: Any) -> None:
@@ -165,8 +170,8 @@ class Tab:
         self.page.evaluate(FORGET)
         self.context.clear_cookies()
         self.page.mouse.move(0, 0)
-        self.page.set_viewport_size(SIZE)
-        self.page.emulate_media(color_scheme="light")
+        if self.page.viewport_size != SIZE:
+            self.page.set_viewport_size(SIZE)
 
     def use_small_example(self, portrait: Path, voice: Path) -> None:
         """Use these files as the page's example, which is rendered faster; screenshots show the real one."""
@@ -187,6 +192,6 @@ class Tab:
         try:
             return bool(self.page.evaluate(f"async () => {{ {BECOMES.replace('EXPRESSION', script)} }}"))
         except Error as error:
-            if "navigation" in str(error):
+            if "navigat" in str(error):
                 return False
             raise
