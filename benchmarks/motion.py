@@ -77,7 +77,7 @@ def _draw(stem: str, size: tuple[int, int], inputs: dict[str, Array]) -> npt.NDA
 def attacks() -> None:
     """Hostile pickles that were admitted."""
     sys.path.insert(0, str(TESTS))
-    from test_motion_formats import _attacks
+    from test_motion_importers import _attacks
 
     admitted = 0
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""What bad input gets: one line that says what was got, expected and to do, exit code 2, and nothing written."""
+"""Bad input gives one line (what was wrong, what is accepted, what to do) and exit code 2; nothing is written."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line says what it should, where it should, with the right exit code. The rendering itself is faked."""
+"""Output and exit codes of the command line; the rendering itself is faked."""
 
 import json
 import logging

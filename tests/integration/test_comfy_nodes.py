@@ -1,4 +1,4 @@
-"""The nodes of ComfyUI on a stand-in for it: the published contract, running, stopping, what goes wrong."""
+"""The nodes of ComfyUI on a stand-in for it: the published interface, running, stopping, errors."""
 
 import json
 import subprocess

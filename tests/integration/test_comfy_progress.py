@@ -1,4 +1,4 @@
-"""What a node says while it runs and after: previews, the stop button, memory, the report; and whose body moves."""
+"""The output of a node during and after a run: previews, the stop button, memory, the report."""
 
 import time
 from collections.abc import Callable, Iterator

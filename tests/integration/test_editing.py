@@ -1,4 +1,4 @@
-"""Editing sessions from Python: edits with no effect are said, hostile files end quickly, a server can stop them."""
+"""Editing sessions from Python: edits without effect give notes, hostile files end quickly, a server can stop them."""
 
 import json
 from pathlib import Path

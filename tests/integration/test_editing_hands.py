@@ -1,4 +1,4 @@
-"""The hands at the motion editor, without a browser: what V2 would follow, edited, saved and loaded."""
+"""The hands at the motion editor, without a browser: the track for V2 is edited, saved and loaded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Clips about which the truth is known: shifted sound, noise, blur, a still face, another face, a flashing wall."""
+"""Metrics on clips with known properties: shifted sound, noise, blur, a still face, another face, a flashing wall."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`echomimic track` and `echomimic motion …`, from the command line's side."""
+"""The commands `echomimic track` and `echomimic motion …`."""
 
 from collections.abc import Callable
 from pathlib import Path

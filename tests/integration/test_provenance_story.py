@@ -1,4 +1,4 @@
-"""Make a signed video, look at it, verify it, change it and make it again, as a user would."""
+"""Make a signed video, show its record, verify it, change it and replay it, as a user would."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What strangers send: each gets its problem, and the server continues."""
+"""Invalid requests: each is answered by a problem, and the server continues."""
 
 import json
 import socket

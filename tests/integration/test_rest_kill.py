@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of everything: no job is lost, and no half of a file is seen."""
+"""A server that is killed in the middle of everything: no job is lost, and no partial file appears."""
 
 import os
 import time

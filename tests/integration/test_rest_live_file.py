@@ -1,4 +1,4 @@
-"""The file behind the live stream: fragments as frames come, and at the end the very packets of an ordinary clip."""
+"""The file behind the live stream: fragments as frames come, and at the end the packets of an ordinary clip."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page about the HTTP server tells the truth: its lines are run against a fresh server and the real engine."""
+"""The commands of docs/rest.md run against a new server with the real engine."""
 
 import os
 import re

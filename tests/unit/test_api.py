@@ -1,4 +1,4 @@
-"""What `plan` and `animate` do around the engines: motions brought to the portrait, and said so."""
+"""What `plan` and `animate` do around the engines: checks of paths and packages, alignment of motions with a note."""
 
 from importlib.util import find_spec
 from pathlib import Path

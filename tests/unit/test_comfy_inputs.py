@@ -1,4 +1,4 @@
-"""What comes into the nodes and cannot be used, or only in part: one line that says so, in the words of the nodes."""
+"""Inputs of nodes that cannot be used, or only in part, give one line that names the widget."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the network is shown: masks, drawn tracks, sizes, and the way back into the whole picture."""
+"""Conditions of the network: masks, drawn tracks, sizes, and pasting back into the whole picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace

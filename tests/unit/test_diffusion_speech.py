@@ -1,4 +1,4 @@
-"""Ours vs theirs: the spectrum, the speech encoder with weights by rule, and which rows a video frame hears."""
+"""Ours vs theirs: the spectrum, the speech encoder with weights by rule, and the feature rows of a video frame."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Metrics with networks: small random ones, and the arithmetic against implementations of somebody else."""
+"""Metrics with networks: small random ones, and the arithmetic against other implementations."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Words, tables, manifests, comparisons: what stands round the figures."""
+"""Settings, tables, manifests, comparisons and warnings of reports."""
 
 import json
 from pathlib import Path

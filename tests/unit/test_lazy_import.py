@@ -1,4 +1,4 @@
-"""Starting is light: what is heavy is imported when it is needed, not before."""
+"""Heavy modules are imported when they are first needed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The plate behind a person: even walls stay even, what hangs on the person goes along, what stands behind stays."""
+"""The inpainted background: even walls stay even, earrings move with the person, objects in the background stay."""
 
 import cv2
 import numpy as np

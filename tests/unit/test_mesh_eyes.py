@@ -1,4 +1,4 @@
-"""Eyes: an iris found and completed behind its lids, lids that go along with it and cover what they should."""
+"""Eyes: an iris found and completed behind its lids, lids that follow it and cover the right part."""
 
 import cv2
 import numpy as np

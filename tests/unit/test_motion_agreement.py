@@ -1,4 +1,4 @@
-"""The landmarks and the curves of a face say the same after every edit; every edit is quick, whatever its values."""
+"""The landmarks and the curves of a face agree after every edit; every edit is quick, whatever its values."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Edits: what each promises, on tracks of any length and rate."""
+"""Edits of motions in time and space, on tracks of any length and rate."""
 
 from dataclasses import replace
 

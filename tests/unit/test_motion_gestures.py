@@ -1,4 +1,4 @@
-"""Hands from nothing: rests, strokes, limits, seeds."""
+"""Generated hands: rests, strokes, limits, seeds."""
 
 import numpy as np
 import pytest

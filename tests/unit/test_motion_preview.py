@@ -1,4 +1,4 @@
-"""Previews and preflight: what is seen, and what is said."""
+"""Previews of motions, and warnings before rendering."""
 
 from dataclasses import replace
 from pathlib import Path

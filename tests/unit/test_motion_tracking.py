@@ -1,4 +1,4 @@
-"""Tracking videos made on the spot: who is seen, when, and what is said of the rest."""
+"""Tracking of synthetic videos: the person, the times of frames, and notes."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which preset `auto` takes."""
+"""Which preset `auto` chooses."""
 
 from pathlib import Path
 

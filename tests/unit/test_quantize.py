@@ -1,4 +1,4 @@
-"""Weights in int8: the network's outputs stay close, its memory shrinks, and what is missing is said in one line."""
+"""Weights in int8: the network's outputs stay close, its memory shrinks, and a missing package gives one line."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Training V2: masks of the voice, drawn poses, the curriculum."""
+"""Training V2: audio masks, drawn poses, the curriculum."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Segments that are stored and copied, and the work folder: whose work is used, and what becomes of it."""
+"""Segments that are stored and copied, and the work folder: which work is used, and when it is deleted."""
 
 import errno
 import os

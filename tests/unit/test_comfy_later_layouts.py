@@ -1,4 +1,4 @@
-"""Workflows of later layouts of the original pack: what is taken, what is refused in words, what replaces what."""
+"""Workflows of later layouts of the original pack: accepted ones, refused ones with a message, and replacements."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Reading what others left: their formats right, their broken files in one line, their hostile files not at all."""
+"""Motion files of other programs: all formats are read, broken files give one line, hostile files are refused."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Curves changed by hand: what is drawn is there, what is beside it stays, and lines of Python do it again."""
+"""Edits of curves: the drawn range changes, the rest stays, and records and lines of Python repeat them."""
 
 import json
 from pathlib import Path
