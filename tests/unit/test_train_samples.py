@@ -338,7 +338,7 @@ def rewrite(data: Path, to: Path, change) -> Path:  # type: ignore[no-untyped-de
         (lambda number, row: replace(row, size=(96, 96)), "expected a longer side of 64: set data.size"),
         (lambda number, row: replace(row, size=(64, 48)) if number else row, "expected one size"),
         (lambda number, row: replace(row, kind="half") if number else row, "mixes kinds"),
-        (lambda number, row: replace(row, clip="clips/gone.mp4") if number else row, "gone.mp4 of clip bb02 is mis"),
+        (lambda number, row: replace(row, clip="clips/gone.mp4") if number else row, "gone.mp4 of clip bb02"),
         (lambda number, row: replace(row, frames=6), "no training clip of more than 6 frames"),
         (lambda number, row: replace(row, dropped="no face"), "no clip to train on"),
     ],
