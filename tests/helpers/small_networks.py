@@ -13,7 +13,7 @@ _encoded: dict[Any, Any] = {}
 
 @pytest.fixture(scope="module")
 def kept_networks() -> Iterator[None]:
-    """Reuse the weights of `tiny` and the features of speech among the tests of a module, bit for bit.
+    """Make `tiny` smaller, and reuse its weights and the features of speech among the tests of a module, bit for bit.
 
     The speech encoder always sees 30 seconds; that is the larger half of a render of a few small frames.
     """
@@ -43,6 +43,7 @@ def kept_networks() -> Iterator[None]:
         return _encoded[key]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "TINY_WIDTHS", (32, 32))
         patch.setattr(networks, "fill_by_rule", fill_once)
         patch.setattr(whisper.SpeechEncoder, "forward", encode_once)
         yield

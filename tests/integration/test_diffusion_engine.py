@@ -141,8 +141,8 @@ def test_memory_is_flat(engine, portrait) -> None:
         return held
 
     peak(2)
-    short, long = peak(6), peak(26)
-    assert long < short + 4 * 64 * 64 * 3  # of 20 more frames
+    short, long = peak(6), peak(16)
+    assert long < short + 2 * 64 * 64 * 3  # of 10 more frames
 
 
 def denoiser_of(network: torch.nn.Module, config: SamplingConfig) -> Denoiser:
@@ -294,7 +294,7 @@ def test_the_saving_of_the_cache_is_reported_and_exact_renders_do_not_use_it(eng
 
     usual, cached = prepared(), prepared(cache=2)
     (said,) = cached.warnings
-    assert said.code == "cache_saves" and 0.5 < said.values["done"] / said.values["whole"] < 0.7
+    assert said.code == "cache_saves" and 0.5 < said.values["done"] / said.values["whole"] < 0.8
     assert cached.memory_mb >= usual.memory_mb
     (said,) = prepared(cache=2, exact=True).warnings
     assert said.code == "cache_not_exact"
