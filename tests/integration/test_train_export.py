@@ -40,10 +40,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, start weights, and three finished runs: plain, lora, fast."""
     folder = tmp_path_factory.mktemp("training")
     data, start = make_data(folder / "data"), make_start(folder / "start")
-    assert run(run_arguments(data, start, folder / "plain")) == 0
-    lora = ("--set", "model.lora_rank=2", "--set", "model.subject=aa01", "--set", "model.trained=all")
+    once = ("--set", "run.checkpoint_every=4")
+    assert run(run_arguments(data, start, folder / "plain", *once)) == 0
+    lora = (*once, "--set", "model.lora_rank=2", "--set", "model.subject=aa01", "--set", "model.trained=all")
     assert run(run_arguments(data, start, folder / "lora", *lora)) == 0
-    fast = ("--set", "distil.kind=consistency", "--set", "model.trained=denoising")
+    fast = (*once, "--set", "distil.kind=consistency", "--set", "model.trained=denoising")
     assert run(run_arguments(data, start, folder / "fast", *fast)) == 0
     return folder
 
