@@ -17,9 +17,9 @@ SHORT = ["--preset", "mesh", "--frames", "3", "--size", "64"]
 
 
 @pytest.fixture
-def folder(portrait_file: Path, voice_file: Path, tmp_path: Path) -> Path:
+def folder(head_file: Path, voice_file: Path, tmp_path: Path) -> Path:
     """A portrait and a voice under plain names and under names that are not UTF-8."""
-    for source, names in ((portrait_file, ("me.png", PORTRAIT)), (voice_file, ("voice.wav", VOICE))):
+    for source, names in ((head_file, ("me.png", PORTRAIT)), (voice_file, ("voice.wav", VOICE))):
         for name in names:
             (tmp_path / name).write_bytes(source.read_bytes())
     return tmp_path
