@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("training")
     data, start = make_data(folder / "data"), make_start(folder / "start")
     once = ("--set", "run.checkpoint_every=4")
-    assert run(run_arguments(data, start, folder / "plain", *once)) == 0
+    assert run(run_arguments(data, start, folder / "plain")) == 0
     lora = (*once, "--set", "model.lora_rank=2", "--set", "model.subject=aa01", "--set", "model.trained=all")
     assert run(run_arguments(data, start, folder / "lora", *lora)) == 0
     fast = (*once, "--set", "distil.kind=consistency", "--set", "model.trained=denoising")
