@@ -22,11 +22,11 @@ GEOMETRY = Geometry(channels=(32,), layers=1, heads=4, motion_heads=4, audio_dim
 STEPS = 45
 
 
-def clips_of(portrait: Portrait, framing: str = "crop") -> list[MiniClip]:
+def clips_of(portrait: Portrait, framing: str = "crop", length: int = 40_000) -> list[MiniClip]:
     """The bundled voice in two pieces, said by the portrait."""
     sound = np.concatenate(list(sound_blocks(read_speech(demo_voice()), 16_000)))
     engine = MeshEngine()
-    pieces = (sound[:40_000], sound[40_000:80_000])
+    pieces = (sound[:length], sound[length : 2 * length])
     return [render_clip(engine, portrait, piece, seed, framing) for seed, piece in enumerate(pieces)]  # type: ignore[arg-type]
 
 
@@ -84,7 +84,7 @@ def test_the_command_animates_with_the_weights(
 
 def test_a_half_body_with_a_hand_trains_and_renders(tmp_path: Path) -> None:
     body = mini_hands.half_body(read_picture(demo_portrait()))
-    clips = [mini_hands.with_hand(c, np.random.default_rng(n)) for n, c in enumerate(clips_of(body, "full"))]
+    clips = [mini_hands.with_hand(c, np.random.default_rng(n)) for n, c in enumerate(clips_of(body, "full", 16_000))]
     weights = train_mini(clips, tmp_path, 3, preset="v2", geometry=GEOMETRY)
     preset, _ = resolve_preset("v2", weights=weights)
     evaluator = Evaluator(weights, preset, [mini_hands.resting_portrait(body)], Faces(clips), steps=2)
