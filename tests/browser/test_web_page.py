@@ -80,6 +80,7 @@ def test_the_example_plays(tab: Tab) -> None:
         page.click("label:has-text('Draft')")
         page.evaluate("document.querySelectorAll('#options details').forEach((each) => (each.open = true))")
         page.fill("#option-size", "128")
+        page.fill("#option-frames", "30")
     page.click("#example")
     tab.until(PLAYS)
     if PICTURES:
