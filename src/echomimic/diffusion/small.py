@@ -64,8 +64,10 @@ class MelSpeech(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        angles = torch.arange(_ROWS)[:, None] * torch.tensor(_RATES)
-        self.register_buffer("positions", torch.cat([angles.sin(), angles.cos()], dim=1))
+        with torch.device("cpu"):  # on the meta device this arithmetic would import the compiler of PyTorch
+            angles = torch.arange(_ROWS)[:, None] * torch.tensor(_RATES)
+            positions = torch.cat([angles.sin(), angles.cos()], dim=1)
+        self.register_buffer("positions", positions.to(torch.get_default_device()))
 
     def features(self, blocks: Iterable[npt.NDArray[np.float32]], *, exact: bool = False) -> Tensor:
         """Mono 16 kHz sound to (rows, 1, 80): bands of zero mean and unit spread over the sound.
