@@ -215,11 +215,7 @@ def target_of(file: WeightFile, folder: Path) -> Path:
 
 
 def fetch(
-    files: Iterable[WeightFile],
-    folder: Path,
-    say: Say,
-    hub: Hub | None = None,
-    progress: Progress | None = None,
+    files: Iterable[WeightFile], folder: Path, say: Say, hub: Hub | None = None, progress: Progress | None = None
 ) -> list[Path]:
     """Download and verify the files that are not in `folder` yet; the licences are printed first.
 
