@@ -267,7 +267,7 @@ class SimulatedClock:
     def __init__(self) -> None:
         self.time = 0.0
 
-    def monotonic(self) -> float:
+    def now(self) -> float:
         return self.time
 
     def sleep(self, seconds: float) -> None:

@@ -57,11 +57,19 @@ _PATIENCE = 2
 class Clock(Protocol):
     """The source of a stream's time; tests use their own."""
 
-    def monotonic(self) -> float:
+    def now(self) -> float:
         """Seconds since an arbitrary moment."""
 
-    def sleep(self, seconds: float, /) -> None:
+    def sleep(self, seconds: float) -> None:
         """Wait for this time in seconds."""
+
+
+class _SystemClock:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class Stream:
             raise OptionError(f"`rate` is {rate}; expected samples per second from 8000 to 192000")
         self.rate, self.fps, self.size = rate, options.fps, (prepared.crop.width, prepared.crop.height)
         self._scene = prepared.scene
-        self._clock = clock or time
+        self._clock = clock or _SystemClock()
         self._queue = _SoundQueue(rate, queue_seconds, overflow)
         self._analyzer = SpeechStream(options.fps, options.mouth_strength)
         self._idle = IdleStream(options.fps, options.seed, options.motion_strength, options.blink_rate)
@@ -180,13 +188,13 @@ class Stream:
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames for ever, each when it is due; if rendering is late, the frame has the picture before it."""
-        began, first = self._clock.monotonic(), self._index
+        began, first = self._clock.now(), self._index
         while not self._closed.is_set():
-            late = self._clock.monotonic() - (began + (self._index - first) / self.fps)
+            late = self._clock.now() - (began + (self._index - first) / self.fps)
             if late < 0:
                 self._clock.sleep(-late)
             elif late > _STALL:
-                began, first = self._clock.monotonic(), self._index
+                began, first = self._clock.now(), self._index
                 self._counts["stalls"] += 1
                 late = 0.0
             if not self._closed.is_set():

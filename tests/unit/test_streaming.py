@@ -23,7 +23,7 @@ class FakeClock:
         self.time = 0.0
         self.slept: list[float] = []
 
-    def monotonic(self) -> float:
+    def now(self) -> float:
         return self.time
 
     def sleep(self, seconds: float) -> None:
