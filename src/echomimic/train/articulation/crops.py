@@ -14,6 +14,8 @@ from echomimic.types import Floats
 
 TEMPO = (0.75, 2.2)
 """Slowest and fastest speech, as factors of the example's tempo."""
+_TRACT = (0.86, 1.17)
+"""Smallest and largest shift of the bands, as factors of their numbers: vocal tracts of other lengths."""
 _SPREAD = (1.6, 2.6)
 """Natural logarithms of power in one unit of a feature: its spread before normalisation."""
 _BELOW = (0.5, 5.0)
@@ -82,7 +84,7 @@ def with_noise(features: Floats, draw: Random) -> Floats:
 
 def _augment(features: Floats, draw: Random) -> Floats:
     """Features (T, 40) with bands shifted, a spectral tilt, noise and masked patches."""
-    at = np.clip(np.arange(BANDS) * draw.uniform(0.93, 1.08), 0, BANDS - 1)
+    at = np.clip(np.arange(BANDS) * np.exp(draw.uniform(*np.log(_TRACT))), 0, BANDS - 1)
     low, high = at.astype(int), np.minimum(at.astype(int) + 1, BANDS - 1)
     moved = features[:, low] * (1 - at + low) + features[:, high] * (at - low)
     tilt = np.interp(np.arange(BANDS), np.linspace(0, BANDS - 1, 5), draw.standard_normal(5) * 0.25)
