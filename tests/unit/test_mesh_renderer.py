@@ -115,7 +115,7 @@ def test_a_shifted_face_keeps_the_energy_of_its_own_texture(texture: str) -> Non
     pixels, landmarks = portrait()
     grain = np.random.default_rng(0).normal(0, 12, pixels.shape[:2])
     if texture == "coarse":
-        grain = 4 * cv2.GaussianBlur(grain, (0, 0), 1.2)
+        grain = 4 * np.asarray(cv2.GaussianBlur(grain, (0, 0), 1.2), np.float64)
     pixels = np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8)
     face = np.s_[200:320, 180:330]
 
