@@ -170,6 +170,8 @@ def test_an_interrupted_job_is_resumed_in_its_folder(
     assert "resumes at frame 30 of 44" in attempt()
     assert (folder / "result.mp4").read_bytes() == (whole / "result.mp4").read_bytes()
     assert {path.name for path in folder.iterdir()} == {"portrait", "speech", "result.mp4", "live-2.mp4"}
+    queue._recover()  # as a server starts that was killed after it had recorded the end of the job
+    assert [path.name for path in folder.iterdir()] == ["result.mp4"]
     queue.store.close()
     queue.files.close()
 
