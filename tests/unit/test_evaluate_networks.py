@@ -250,6 +250,7 @@ def test_a_torchscript_file_becomes_a_network(tmp_path: Path) -> None:
     assert networks.digests["fid"] == file_digest(tmp_path / "mean.pt")
 
 
+@pytest.mark.slow
 def test_every_weighed_group_measures_a_clip(head_file: Path, tmp_path: Path) -> None:
     voice = speech_from_samples(RANDOM.normal(0, 0.1, 24000).astype(np.float32), 16000)
     options = make_options({"size": 128, "workers": 1})

@@ -47,6 +47,7 @@ from helpers.media_samples import write_video as write_plain_video
 from helpers.prepare_workers import DyingPrepare, FullPrepare
 from helpers.talking_videos import RATE, RIGHTS, Take, demo_sound, head_picture, render, write_video
 
+pytestmark = pytest.mark.slow
 SETTINGS = replace(make_settings("face", 192), shortest=1.8)
 
 
