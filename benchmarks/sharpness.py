@@ -2,14 +2,13 @@
 
 import argparse
 
-import cv2
 import numpy as np
 
-from echomimic.landmarks import topology as mesh
 from echomimic.media import read_picture
 from echomimic.mesh.engine import MeshEngine
+from echomimic.mesh.enlargement import detail_energy
 from echomimic.options import make_options
-from echomimic.types import Floats, Picture, Portrait, Speech
+from echomimic.types import Portrait, Speech
 from samples import SHARED, astronaut, voices
 
 FRAMES = (0, 1, 2, 3, 10, 20, 30, 40)
@@ -39,26 +38,8 @@ def measure(person: Portrait, voice: Speech, size: int) -> tuple[float, list[flo
     options = make_options({"size": size, "framing": "crop"})
     scene = engine.prepare_portrait(person, options).scene
     curves = engine.prepare(person, voice, None, options).curves.values
-    photo = energy(scene.pixels, scene.rig.landmarks)
-    return photo, [energy(scene.frame(curves[k]), scene.landmarks(curves[k])) / photo for k in FRAMES]
-
-
-def energy(picture: Picture, landmarks: Floats) -> float:
-    """Mean squared Laplacian of the face, without eyes and mouth."""
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(landmarks[list(mesh.OVAL), :2]).astype(np.int32)], (1,))
-    reach = max(3, round(0.04 * float(np.ptp(landmarks[: mesh.SKIN, 0]))))
-    mask = cv2.erode(mask, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    for part in (
-        mesh.LIPS,
-        (*mesh.EYES[0].contour, *mesh.EYES[0].crease),
-        (*mesh.EYES[1].contour, *mesh.EYES[1].crease),
-    ):
-        hull = cv2.convexHull(np.round(landmarks[list(part), :2]).astype(np.int32))
-        cv2.fillConvexPoly(mask, hull, (0,))
-        cv2.polylines(mask, [hull], True, (0,), reach)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float((cv2.Laplacian(grey, cv2.CV_32F)[mask > 0] ** 2).mean())
+    photo = detail_energy(scene.pixels, scene.rig.landmarks)
+    return photo, [detail_energy(scene.frame(curves[k]), scene.landmarks(curves[k])) / photo for k in FRAMES]
 
 
 if __name__ == "__main__":

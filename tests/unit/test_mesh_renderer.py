@@ -132,6 +132,13 @@ def test_a_shifted_face_keeps_the_energy_of_its_own_texture(texture: str) -> Non
     assert abs(matched - 1) < abs(energy(0.0) / detail(pixels[face]) - 1)
 
 
+@pytest.mark.parametrize("place", ["outside", "tiny"])
+def test_a_face_that_cannot_be_measured_is_not_sharpened(place: str) -> None:
+    pixels, landmarks = portrait()
+    moved = landmarks + np.array([2000, 0, 0]) if place == "outside" else landmarks * 0.05
+    assert sharpening_amount(pixels, moved.astype(np.float32)) == 0
+
+
 def test_composite_keeps_what_it_covers() -> None:
     person = np.dstack([np.full((4, 4, 3), 90, np.uint8), np.full((4, 4), 255, np.uint8)])
     plate = np.full((4, 4, 3), 200, np.uint8)

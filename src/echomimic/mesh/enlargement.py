@@ -1,4 +1,4 @@
-"""Enlarge a portrait before frames are sampled from it, so that they keep the energy of its details."""
+"""Enlarge a portrait before frames are sampled from it, so that frames are as sharp as the portrait."""
 
 import cv2
 import numpy as np
@@ -17,8 +17,7 @@ response to f periods a pixel, the new pixels make up for it: over all positions
 These are the least squares solution for f up to 0.44, with h at most 1.4.
 """
 _SHARPER = np.array([0.03, -0.09, 0.06], np.float32)
-"""What is added to the weights, times an amount, where the face has more detail above f = 0.44, and taken away where
-it has less."""
+"""Change of the weights for an `amount` of 1: sharper, for faces with detail above f = 0.44; -1 is as much softer."""
 _AMOUNTS = (-1.0, 0.0, 1.0)
 _SHIFTS = (1 / 3, 1.0, 5 / 3)
 """Positions between two pixels, in pixels of the enlarged picture, at which detail is measured."""
@@ -44,23 +43,34 @@ def enlarged(picture: Pixels, amount: float = 0.0) -> Pixels:
 
 
 def sharpening_amount(picture: Picture, landmarks: Floats) -> float:
-    """The `amount` with which the moved face keeps the energy of its Laplacian, from -1 to 1.
+    """The `amount` for which the moved face has as much detail as the portrait, from -1 to 1.
 
-    `picture` (H, W, 3); `landmarks` (478, 2 or 3) pixels. 0 for a face too small to measure.
+    `picture` (H, W, 3) RGB; `landmarks` (478, 2 or 3) pixels. 0 for a face too small to measure.
     """
-    flat = np.asarray(landmarks[:, :2], np.float64)
-    box = bounds(flat[list(mesh.OVAL)], (0, 0, 0, 0), (picture.shape[1], picture.shape[0]))
-    skin = _skin(flat, box)
+    grey, skin = _grey_skin(picture, landmarks)
     if np.count_nonzero(skin) < _LEAST:
         return 0.0
-    face = picture[box[1] : box[3], box[0] : box[2]]
-    grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8)
-    kept = [_energy_between(enlarged(grey, amount), skin) for amount in _AMOUNTS]
-    return float(np.interp(_TARGET * _energy(grey, skin), kept, _AMOUNTS))
+    energies = [_energy_between(enlarged(grey, amount), skin) for amount in _AMOUNTS]
+    return float(np.interp(_TARGET * _energy(grey, skin), energies, _AMOUNTS))
+
+
+def detail_energy(picture: Picture, landmarks: Floats) -> float:
+    """Mean squared Laplacian of the skin of a face, in squared grey levels; arguments as for `sharpening_amount`."""
+    return _energy(*_grey_skin(picture, landmarks))
+
+
+def _grey_skin(picture: Picture, landmarks: Floats) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """(h, w) each: the face in grey, and which of its pixels are skin; both empty for a face outside the picture."""
+    flat = np.asarray(landmarks[:, :2], np.float64)
+    box = bounds(flat[list(mesh.OVAL)], (0, 0, 0, 0), (picture.shape[1], picture.shape[0]))
+    face = np.ascontiguousarray(picture[box[1] : box[3], box[0] : box[2]])
+    if not face.size:
+        return np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.bool_)
+    return np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8), _skin(flat, box)
 
 
 def _skin(flat: Array, box: Box) -> npt.NDArray[np.bool_]:
-    """(h, w): pixels well inside the oval of the face, without eyes and lips, whose edges would decide otherwise."""
+    """(h, w): pixels well inside the oval of the face, without eyes and lips, whose edges would dominate."""
     reach = max(3, round(0.04 * float(np.ptp(flat[list(mesh.OVAL), 0]))))
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     skin = cv2.erode(cover(flat[list(mesh.OVAL)], box), around, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
@@ -71,7 +81,7 @@ def _skin(flat: Array, box: Box) -> npt.NDArray[np.bool_]:
 
 
 def _energy_between(finer: Pixels, inside: npt.NDArray[np.bool_]) -> float:
-    """The mean energy of pictures sampled from an enlarged one at `_SHIFTS`."""
+    """The mean energy of the face sampled from an enlarged picture at `_SHIFTS`."""
     size = inside.shape[1], inside.shape[0]
     energies = []
     for right in _SHIFTS:

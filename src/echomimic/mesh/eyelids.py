@@ -51,9 +51,10 @@ the skin under a low brow lies in its shadow, a shut lid bulges out of it."""
 _BULGE = (0.02, 0.22)
 """Distances above the upper rim, in eye widths, between which the bulge ends."""
 _TEXTURE = (0.03, 0.1)
-"""Radii below which detail of the skin below the eye is grain and coarse texture, in eye widths."""
+"""Radii in eye widths: finer detail is grain, detail between both is coarse texture."""
 _STRENGTH = ((-1.0, 0.0), (6.0, 9.0))
-"""Median differences in grey levels above which the lid gets a part of such detail, and all of it."""
+"""For grain and for coarse texture: the median strength, in grey levels, at which the lid begins to get it, and from
+which it gets all of it. Grain is always copied."""
 _COLOUR_PIXELS = 40
 """Eye width in pixels at which skin is interpolated."""
 _SPREADS = (0.5, 0.25, 0.12)

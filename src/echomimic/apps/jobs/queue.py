@@ -452,8 +452,8 @@ class JobQueue:
         if again:
             _log.info("%d interrupted jobs begin again", again)
         self.files.sweep(self.store.names())
-        for job in self.store.finished_before(time.time()):  # killed before the inputs of a finished job were deleted
-            self.files.tidy(job)
+        for job in self.store.finished_before(time.time()):
+            self.files.tidy(job)  # a killed server may have left the inputs of finished jobs
 
     async def _sweep_forever(self) -> None:
         while True:
