@@ -54,8 +54,12 @@ def tab(request: pytest.FixtureRequest, browser: Any, kept_tabs: list[Tab], web_
     if request.node.stash.get(FAILED, True):
         tab.context.close()
         return
-    tab.check()
-    tab.reset()
+    try:
+        tab.check()
+        tab.reset()
+    except BaseException:
+        tab.context.close()
+        raise
     kept_tabs.append(tab)
 
 
@@ -72,4 +76,5 @@ def open_tab(browser: Any, web_server: str) -> Iterator[Callable[..., Tab]]:
     yield open_one
     for tab in tabs:
         tab.context.close()
+    for tab in tabs:
         tab.check()

@@ -26,7 +26,10 @@ def begin(tab: Tab, portrait: Path, voice: Path) -> Any:
 
 
 def enter(tab: Tab, portrait: Path, voice: Path) -> Any:
-    """The editor with a session of these files, which has no edits. Tests share it: making one costs a second."""
+    """The editor with a session of these files, which has no edits. Tests share it: making one costs a second.
+
+    A test that loads a motion or changes the voice must use `begin`: only edits are cleared.
+    """
     if (tab.address, portrait, voice) not in _SESSIONS:
         page = begin(tab, portrait, voice)
         _SESSIONS[tab.address, portrait, voice] = page.url.split("#")[1]

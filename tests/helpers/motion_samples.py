@@ -139,6 +139,7 @@ def rigged_track(frames: int = 60, seed: int = 0, **held: float) -> LandmarkTrac
         curves[name][:] = value
     rig = Rig(face_template() * 90 + np.array((256, 240, 0), np.float32))
     points = np.stack([rig.points(row) for row in curves.values])
-    for array in (points, curves.values):
+    seen = np.ones(frames, bool)
+    for array in (points, curves.values, seen):
         array.setflags(write=False)  # every test gets the same
-    return LandmarkTrack(points, (512, 512), 25.0, np.ones(frames, bool), curves)
+    return LandmarkTrack(points, (512, 512), 25.0, seen, curves)

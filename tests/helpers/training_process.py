@@ -5,9 +5,12 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from helpers.waiting import PATIENCE
 
 CONTEXT: Any = multiprocessing.get_context("forkserver")
 MODULES = ("torch", "accelerate", "echomimic.train.diffusion.run", "echomimic.media", "echomimic.apps.cli.main")
@@ -21,6 +24,18 @@ def start_run(
     process = CONTEXT.Process(target=_main, args=([*arguments], output, environment or {}, file_size), daemon=True)
     process.start()
     return process
+
+
+def wait_for_runs(processes: Sequence[Any]) -> list[int]:
+    """The exit codes of runs that belong together: if one fails or takes too long, the others are killed."""
+    end = time.monotonic() + PATIENCE
+    while any(process.is_alive() for process in processes):
+        if any(process.exitcode for process in processes) or time.monotonic() > end:
+            for process in processes:
+                process.kill()
+        for process in processes:
+            process.join(0.05)
+    return [process.exitcode for process in processes]
 
 
 def _main(arguments: list[str], output: Path, environment: dict[str, str], file_size: int | None) -> None:

@@ -18,7 +18,7 @@ from echomimic.apps.cli.main import run
 from echomimic.checkpoints import LoraFile
 from echomimic.errors import Cancelled, DeviceError, FaceError, OutputError, WeightsError
 from echomimic.notes import note
-from echomimic.options import WorkOptions
+from echomimic.options import OPTION_NAMES, WorkOptions
 from echomimic.types import Clip, Plan
 
 PLAN = Plan("mesh", "asked for", 50, 25.0, 2.0, 512, 384, 400, ("two faces",))
@@ -90,6 +90,7 @@ def test_only_given_options_reach_the_api(calls: Calls) -> None:
     assert run(["animate", "me.png", "voice.wav"]) == 0
     assert calls.arguments == [(Path("me.png"), Path("voice.wav"), None)]
     given = calls.options[0]
+    assert not set(given) & set(OPTION_NAMES)
     assert {name for name, value in given.items() if value is not None} == {"output", "preset", "work", "progress"}
     assert (given["output"], given["preset"]) == (Path("me-voice.mp4"), "auto")
 

@@ -46,7 +46,7 @@ def test_the_loss_falls_by_a_quarter(trained: tuple[Path, list[MiniClip], list[f
     _, _, losses = trained
     assert len(losses) == STEPS
     assert np.mean(losses[:3]) > 0.7
-    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:3])
+    assert np.mean(losses[-10:]) < min(0.65, 0.75 * np.mean(losses[:3]))
 
 
 def test_a_mini_that_was_stopped_after_training_is_not_trained_again(

@@ -17,7 +17,7 @@ from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.manifest import read_manifest, write_rows
 from echomimic.train.diffusion.run_folder import read_log
 from helpers.training_data import make_data, make_row, make_start, run_arguments
-from helpers.training_process import start_run
+from helpers.training_process import start_run, wait_for_runs
 from helpers.waiting import wait_until
 
 NAMES = ("model", "ema", "optimizer")
@@ -113,8 +113,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(made: tuple[Pat
     """No file may grow beyond half a megabyte: the optimizer's state does not fit."""
     folder, said = tmp_path / "run", tmp_path / "said"
     process = start_run(run_arguments(*made, folder), said, file_size=500_000)
-    process.join()
-    assert process.exitcode == 2
+    assert wait_for_runs([process]) == [2]
     last = said.read_text().strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint of step 2 cannot be written") and "--resume" in last
     assert [*(folder / "steps").iterdir()] == []
@@ -143,7 +142,7 @@ def test_stage_two_and_the_landmarks_start_from_the_export_of_stage_one(
 
 
 def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """As torchrun starts two processes (gloo), half the batch each: the same losses, one log, quiet second process."""
+    """Two processes with the environment that torchrun sets (gloo), half the batch each: the same losses, one log."""
     values = ("optimizer.eps=1e-4", "model.trained=all", f"run.steps={STEPS}", f"run.checkpoint_every={STEPS}")
     sets = [part for value in values for part in ("--set", value)]
     assert run([*run_arguments(*made, tmp_path / "one"), *sets]) == 0
@@ -152,9 +151,7 @@ def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Pa
     shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     arguments, said = [*run_arguments(*made, tmp_path / "two"), *sets], tmp_path / "said"
     processes = [start_run(arguments, said, {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0], said.read_text()[-3000:]
+    assert wait_for_runs(processes) == [0, 0], said.read_text()[-3000:]
     assert said.read_text().count("steps are done") == 1
     one, two = ([record["loss"] for record in read_log(tmp_path / name)] for name in ("one", "two"))
     assert len(one) == STEPS and two == pytest.approx(one, abs=1e-6)

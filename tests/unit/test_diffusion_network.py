@@ -165,7 +165,7 @@ LOOPS = {
 
 
 replayed = pytest.mark.skipif(shared_folder() is not None, reason="test_diffusion_parity.py replays this pipeline")
-"""There with other weights, which are in the sample data: each of mask and drawing with guidance and without."""
+"""There with other weights, which are in the sample data; the other pairs of pictures and guidance run here."""
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ replayed = pytest.mark.skipif(shared_folder() is not None, reason="test_diffusio
         pytest.param("audio", 1, marks=[pytest.mark.slow, replayed]),
         ("audio_acc", 3),
         pytest.param("pose", 2, marks=pytest.mark.slow),
-        pytest.param("pose_acc", 1, marks=replayed),
+        ("pose_acc", 1),
     ],
 )
 def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> None:

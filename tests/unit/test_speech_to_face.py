@@ -85,8 +85,8 @@ def test_long_sound_in_pieces_gives_the_curves_of_the_whole(voice, monkeypatch):
     monkeypatch.setattr(speech_to_face, "_CHUNK", 10**9)
     whole = analyze_speech([long])
     assert len(pieces) == len(whole)
-    np.testing.assert_allclose(pieces.gap, whole.gap, atol=1e-2)
-    np.testing.assert_allclose(pieces.closure, whole.closure, atol=1e-2)
+    np.testing.assert_allclose(pieces.gap, whole.gap, atol=1e-5)
+    np.testing.assert_allclose(pieces.closure, whole.closure, atol=1e-5)
 
 
 def test_memory_stays_flat(voice):

@@ -396,7 +396,7 @@ def _warp_bands(features: Floats, warp: float) -> Floats:
 
 def _run_network(power: Floats, start: int, stop: int, network: ArticulationNetwork) -> Floats:
     """Channels, level and loudness of the frames from `start` to `stop`, at 50 Hz."""
-    first, last = max(0, start - BIN), min(len(power), stop + BIN)
+    first, last = max(0, start - 2 * BIN), min(len(power), stop + BIN)  # more than the network's receptive field
     outputs = _augmented_mean(normalized_log_mel(power)[first:last], network)
     outputs = outputs[(start - first) // 2 : (stop - first + 1) // 2]
     level, energy = frame_level(power)[start:stop:2], power.sum(axis=1)[start:stop:2]
