@@ -16,8 +16,11 @@ from echomimic.notes import note
 GROUPS = {"picture": "Picture and length", "motion": "Motion", "diffusion": "Diffusion", "machine": "Machine"}
 
 
-def _option(default: object, group: str, text: str, *scale: float) -> Any:
-    """One option: its default, its group and one sentence of help; of a number its range and the step of a slider."""
+def _option(default: object, group: str, text: str, scale: tuple[float, float, float] | None = None) -> Any:
+    """One option: its default, its group and one sentence of help.
+
+    `scale` of a number is (lowest, highest, step of the slider).
+    """
     low, high, step = scale or (None, None, None)
     extra: dict[str, Any] = {"group": group, "step": step}
     return Field(default=default, description=text, ge=low, le=high, json_schema_extra=extra)
@@ -32,38 +35,45 @@ class Options:
         "picture",
         "longer side of the video in pixels (framing 'crop' or a diffusion preset: the square's side); "
         "default: the picture's own, at most 1024",
-        64,
-        4096,
-        8,
+        scale=(64, 4096, 8),
     )
-    fps: float = _option(25.0, "picture", "frames a second", 1, 120, 1)
-    frames: int = _option(0, "picture", "number of frames to render; 0 covers the whole voice", 0, 10_000_000, 1)
+    fps: float = _option(25.0, "picture", "frames a second", scale=(1, 120, 1))
+    frames: int = _option(
+        0, "picture", "number of frames to render; 0 covers the whole voice", scale=(0, 10_000_000, 1)
+    )
     framing: Literal["full", "crop"] = _option(
         "full", "picture", "'full' keeps the whole picture, 'crop' gives a square around the head"
     )
     face: int | None = _option(
-        None, "picture", "which face, counted from the left, starting at 1; default: the largest", 1, 99, 1
+        None, "picture", "which face, counted from the left, starting at 1; default: the largest", scale=(1, 99, 1)
     )
     face_box: tuple[float, float, float, float] | None = _option(
         None, "picture", "where the face is, x,y,w,h in pixels of the picture, if it is not found automatically"
     )
-    crop_margin: float = _option(0.5, "picture", "margin around the face of a crop, in face sizes", 0, 3, 0.05)
+    crop_margin: float = _option(0.5, "picture", "margin around the face of a crop, in face sizes", scale=(0, 3, 0.05))
     mark: bool = _option(
         True, "picture", "put an imperceptible mark into the frames, which says that they are AI-generated"
     )
-    seed: int = _option(0, "motion", "same inputs and seed: the same frames", 0, 2**31 - 1, 1)
-    motion_strength: float = _option(1.0, "motion", "how much the head and brows move; 0 holds them still", 0, 2, 0.05)
-    mouth_strength: float = _option(1.0, "motion", "how wide the mouth moves", 0, 2, 0.05)
-    blink_rate: float = _option(16.0, "motion", "blinks a minute; 0 for none", 0, 60, 1)
-    still_background: bool = _option(True, "motion", "keep the background still while the head moves")
-    steps: int = _option(30, "diffusion", "denoising steps", 1, 1000, 1)
-    guidance_scale: float = _option(
-        2.5, "diffusion", "classifier-free guidance scale; 1 or less disables it and halves the cost", 0, 30, 0.1
+    seed: int = _option(0, "motion", "same inputs and seed: the same frames", scale=(0, 2**31 - 1, 1))
+    motion_strength: float = _option(
+        1.0, "motion", "how much the head and brows move; 0 holds them still", scale=(0, 2, 0.05)
     )
-    context_frames: int = _option(12, "diffusion", "frames in a context window, which are denoised together", 2, 32, 1)
-    context_overlap: int = _option(3, "diffusion", "frames that neighbouring context windows share", 0, 31, 1)
+    mouth_strength: float = _option(1.0, "motion", "how wide the mouth moves", scale=(0, 2, 0.05))
+    blink_rate: float = _option(16.0, "motion", "blinks a minute; 0 for none", scale=(0, 60, 1))
+    still_background: bool = _option(True, "motion", "keep the background still while the head moves")
+    steps: int = _option(30, "diffusion", "denoising steps", scale=(1, 1000, 1))
+    guidance_scale: float = _option(
+        2.5,
+        "diffusion",
+        "classifier-free guidance scale; 1 or less disables it and halves the cost",
+        scale=(0, 30, 0.1),
+    )
+    context_frames: int = _option(
+        12, "diffusion", "frames in a context window, which are denoised together", scale=(2, 32, 1)
+    )
+    context_overlap: int = _option(3, "diffusion", "frames that neighbouring context windows share", scale=(0, 31, 1))
     context_batch: int = _option(
-        1, "diffusion", "windows in one call of the network; more is faster and takes more memory", 1, 64, 1
+        1, "diffusion", "windows in one call of the network; more is faster and takes more memory", scale=(1, 64, 1)
     )
     sampler: Literal["ddim", "dpm++", "unipc"] = _option("ddim", "diffusion", "sampling method of the denoising steps")
     windows: Literal["open", "closed"] = _option(
@@ -73,16 +83,14 @@ class Options:
         "loop", "motion", "when a motion is shorter than the voice: run it back and forth, hold its last frame, or stop"
     )
     mask_margin: float = _option(
-        0.1, "diffusion", "margin around the face of the mask that conditions 'v1', in face sizes", 0, 3, 0.05
+        0.1, "diffusion", "margin around the face of the mask that conditions 'v1', in face sizes", scale=(0, 3, 0.05)
     )
     exact: bool = _option(False, "diffusion", "reproduce the published pipelines, including their faults")
     cache: int = _option(
         1,
         "diffusion",
         "compute the inner layers of the network only in every Nth step: faster, less exact; 1 is off",
-        1,
-        10,
-        1,
+        scale=(1, 10, 1),
     )
     cache_schedule: Literal["uniform", "quadratic"] = _option(
         "uniform",
@@ -90,7 +98,7 @@ class Options:
         "with cache, which steps compute all layers: evenly spaced, or denser around the first third",
     )
     guidance_batch: bool = _option(
-        False, "diffusion", "compute both halves of guidance in one call of the network, which takes more memory"
+        False, "diffusion", "compute both halves of guidance in one call of the network: fewer calls, more memory"
     )
     device: str = _option("auto", "machine", "auto, cpu, cuda, cuda:1, mps or xpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
@@ -101,7 +109,7 @@ class Options:
     quantize: Literal["none", "int8"] = _option(
         "none", "machine", "'int8' keeps weights of linear layers in int8: less memory, less exact; needs torchao"
     )
-    workers: int = _option(0, "machine", "threads that render; 0 uses one per core", 0, 64, 1)
+    workers: int = _option(0, "machine", "threads that render; 0 uses one per core", scale=(0, 64, 1))
 
     @model_validator(mode="wrap")
     @classmethod

@@ -221,7 +221,7 @@ class _Wanted:
         return None
 
     def _differences(self, found: RenderRecord) -> list[str]:
-        """The names of what differs between the record in the folder and that of the render."""
+        """Describe each difference between the record in the folder and that of the render."""
         common = found.libraries.keys() & self.record.libraries.keys()  # a server may have loaded more than it uses
         before, now = (
             replace(each, libraries={name: each.libraries[name] for name in common}) for each in (found, self.record)
@@ -297,7 +297,7 @@ def _note_unusable(fault: OSError) -> None:
 
 
 def remove_old(folder: Path, days: float = KEEP_DAYS) -> None:
-    """Delete the work folders in `folder` that were not used for `KEEP_DAYS` days, except those that the user keeps."""
+    """Delete the work folders in `folder` that were not used for `days` days, except those that the user keeps."""
     before = time.time() - days * 86_400
     for path in folder.glob(f"{WORK}*"):
         with suppress(OSError):

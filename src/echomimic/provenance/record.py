@@ -82,7 +82,7 @@ class RenderRecord:
 
 
 def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
-    """The names of the versions and weights in which two records differ."""
+    """Describe each difference between two records in versions and weights, as "numpy 2.1 instead of 1.26"."""
     old, new = ({"echomimic": each.version, **each.libraries} for each in (before, now))
     libraries = [
         f"{name} {new.get(name, '(absent)')} instead of {old.get(name, '(absent)')}" for name in _differing(old, new)
@@ -91,7 +91,7 @@ def differing_versions(before: RenderRecord, now: RenderRecord) -> tuple[str, ..
 
 
 def differing_inputs(before: RenderRecord, now: RenderRecord) -> tuple[str, ...]:
-    """The names of the inputs and options in which two records differ."""
+    """Describe each difference between two records in inputs and options."""
     inputs = ("portrait", "speech", "motion")
     differences = [f"another {name}" for name in inputs if getattr(before, name) != getattr(now, name)]
     differences += [f"preset {now.preset} instead of {before.preset}"] if before.preset != now.preset else []

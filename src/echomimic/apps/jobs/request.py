@@ -52,7 +52,7 @@ class JobType:
         return tuple(dict.fromkeys(name for each in self.variants for name in (*each.required, *each.optional)))
 
     def variant(self, files: Collection[str]) -> InputVariant:
-        """The variant of whose required files the largest fraction is given."""
+        """Find the variant that has the largest fraction of its required files in `files`."""
         return max(self.variants, key=lambda each: sum(name in files for name in each.required) / len(each.required))
 
 

@@ -44,7 +44,7 @@ class Network:
             return [read().copy() for read in self._read]
 
     def release(self, unused: float) -> bool:
-        """Free the memory of the network if it was not called for some seconds; return whether it was freed."""
+        """Free the memory of the network if it was not called for `unused` seconds; return whether it was freed."""
         with self._lock:
             is_idle = self._model is not None and time.monotonic() - self._used >= unused
             if is_idle:
@@ -67,7 +67,7 @@ _loaded: WeakSet[Network] = WeakSet()
 
 
 def release_networks(unused: float = 0.0) -> int:
-    """Free the memory of the networks that were not called for some seconds, about 140 MB together.
+    """Free the memory of the networks that were not called for `unused` seconds, about 140 MB together.
 
     Gives how many were freed; each is loaded again at its next call.
     """
