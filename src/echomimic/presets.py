@@ -41,15 +41,17 @@ class Preset:
 def _pair(
     name: str,
     summary: str,
+    *,
     conditioning: Conditioning,
-    shift: int,
-    clamp: float | None,
+    context_shift: int,
+    noise_clamp: float | None,
     defaults: dict[str, object],
     condition: str,
 ) -> Iterator[Preset]:
     """A preset and its accelerated form, which share the reference network and the encoder `condition`."""
     family, kind = name[:2], "_pose" if conditioning == "landmarks" else ""
-    for ending, acc, steps, guidance in (("", "", 30, 2.5), ("-acc", "_acc", 6, 1.0)):
+    for is_fast, steps, guidance in ((False, 30, 2.5), (True, 6, 1.0)):
+        acc = "_acc" if is_fast else ""
         files = {
             "denoising": f"{family}/denoising_unet{kind}{acc}",
             "motion": f"{family}/motion_module{kind}{acc}",
@@ -59,18 +61,58 @@ def _pair(
             "speech": "whisper",
         }
         own = {"fps": 24.0, "steps": steps, "guidance_scale": guidance, **defaults}
-        yield Preset(name + ending, "diffusion", f"{summary}; {steps} steps", conditioning, shift, clamp, own, files)
+        yield Preset(
+            name + ("-acc" if is_fast else ""),
+            "diffusion",
+            f"{summary}; {steps} steps",
+            conditioning=conditioning,
+            context_shift=context_shift,
+            noise_clamp=noise_clamp,
+            defaults=own,
+            files=files,
+        )
 
 
 _FACE: dict[str, object] = {"size": 512, "framing": "crop"}
 _TINY: dict[str, object] = {"fps": 24.0, "steps": 2, "guidance_scale": 1.5, "size": 64, "framing": "crop"}
-_POSED = "a talking head that follows face landmarks"
 _ALL = (
     Preset("mesh", "mesh", "any CPU, nothing to fetch: warps the photo itself"),
-    *_pair("v1", "a talking head", "mask", 2, 1.5, _FACE, "face_locator"),
-    *_pair("v1-landmarks", _POSED, "landmarks", 3, None, _FACE, "face_locator"),
-    *_pair("v2", "a half body with hands", "hands", 3, 1.5, {"size": 768}, "pose_encoder"),
-    Preset("tiny", "diffusion", "noise from small random weights, to test the pipeline", "mask", 2, 1.5, _TINY),
+    *_pair(
+        "v1",
+        "a talking head",
+        conditioning="mask",
+        context_shift=2,
+        noise_clamp=1.5,
+        defaults=_FACE,
+        condition="face_locator",
+    ),
+    *_pair(
+        "v1-landmarks",
+        "a talking head that follows face landmarks",
+        conditioning="landmarks",
+        context_shift=3,
+        noise_clamp=None,
+        defaults=_FACE,
+        condition="face_locator",
+    ),
+    *_pair(
+        "v2",
+        "a half body with hands",
+        conditioning="hands",
+        context_shift=3,
+        noise_clamp=1.5,
+        defaults={"size": 768},
+        condition="pose_encoder",
+    ),
+    Preset(
+        "tiny",
+        "diffusion",
+        "noise from small random weights, to test the pipeline",
+        conditioning="mask",
+        context_shift=2,
+        noise_clamp=1.5,
+        defaults=_TINY,
+    ),
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -128,8 +128,15 @@ def empty_networks(channels: int, geometry: Geometry | None = None) -> Networks:
 
 def _config_of(geometry: Geometry) -> UNetConfig:
     """The denoising network of a geometry."""
-    names = {field.name for field in fields(UNetConfig)}
-    return UNetConfig(**{name: value for name, value in vars(geometry).items() if name in names})
+    return UNetConfig(
+        channels=geometry.channels,
+        layers=geometry.layers,
+        heads=geometry.heads,
+        motion_heads=geometry.motion_heads,
+        groups=geometry.groups,
+        audio_dim=geometry.audio_dim,
+        max_frames=geometry.max_frames,
+    )
 
 
 def denoising_config(preset: Preset, places: list[Path]) -> UNetConfig:

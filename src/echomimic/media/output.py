@@ -88,19 +88,18 @@ def check_place(path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder for results, with those above it, if it is not there. Raises OutputError."""
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file; expected the name of a folder: give another")
-    with writing():
+    with writing(path):
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file; expected the name of a folder: give another")
         path.mkdir(parents=True, exist_ok=True)
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, in a folder that is made if needed. Raises OutputError.
+    """Write a whole file or nothing, and make its folder if it is missing. Raises OutputError.
 
-    Characters that are not UTF-8 are written as escapes.
+    Characters that UTF-8 cannot encode (lone surrogates) are written as escapes.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_path(path) as part, writing(path):
         part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
         sync_file(part)

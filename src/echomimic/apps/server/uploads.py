@@ -17,7 +17,7 @@ from echomimic.apps.jobs.queue import JobQueue
 from echomimic.apps.jobs.request import InputVariant, JobType
 from echomimic.apps.server.schemas import Problem
 
-_MAX_FIELD = 1000
+MAX_FIELD = 1000
 _MAX_FIELDS = 100
 _QUOTA_STEP = 4_000_000
 """Bytes of an upload after which the disk is checked again."""
@@ -56,7 +56,7 @@ class Uploads:
         self._open: dict[Path, Upload] = {}
         queue.upload_bytes = lambda: sum(each.bytes for each in list(self._open.values()))
 
-    async def receive(self, request: Request, names: tuple[str, ...], max_field: int = _MAX_FIELD) -> Upload:
+    async def receive(self, request: Request, names: tuple[str, ...], max_field: int = MAX_FIELD) -> Upload:
         """Receive a form whose files are called `names`; to be discarded by the caller. Raises Problem, JobError."""
         kind, parameters = parse_options_header(request.headers.get("content-type"))
         if kind != b"multipart/form-data":

@@ -39,31 +39,28 @@ class NetworkFile:
         return self.path.rsplit("/", 1)[-1]
 
 
-_TABLE = """
-face_short_range  229714  bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8
-    face_detection/face_detection_short_range
-face_full_range   676746  2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1
-    face_detection/face_detection_full_range_sparse
-face_landmarks   2495106  e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4
-    face_landmark/face_landmark_with_attention
-palm             2339846  1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54
-    palm_detection/palm_detection_full
-hand_landmarks   5478917  11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3
-    hand_landmark/hand_landmark_full
-hand_recrop       123792  67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d
-    holistic_landmark/hand_recrop
-pose             2959046  9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c
-    pose_detection/pose_detection
-pose_landmarks   6440512  e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f
-    pose_landmark/pose_landmark_full
-selfie            249505  9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c
-    selfie_segmentation/selfie_segmentation
-"""
+_TABLE = (
+    ("face_short_range", 229_714, "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+     "face_detection/face_detection_short_range"),
+    ("face_full_range", 676_746, "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+     "face_detection/face_detection_full_range_sparse"),
+    ("face_landmarks", 2_495_106, "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
+     "face_landmark/face_landmark_with_attention"),
+    ("palm", 2_339_846, "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+     "palm_detection/palm_detection_full"),
+    ("hand_landmarks", 5_478_917, "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+     "hand_landmark/hand_landmark_full"),
+    ("hand_recrop", 123_792, "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
+     "holistic_landmark/hand_recrop"),
+    ("pose", 2_959_046, "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+     "pose_detection/pose_detection"),
+    ("pose_landmarks", 6_440_512, "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+     "pose_landmark/pose_landmark_full"),
+    ("selfie", 249_505, "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+     "selfie_segmentation/selfie_segmentation"),
+)  # fmt: skip
 """Name, size, sha256 and path of each file."""
-FILES = {
-    name: NetworkFile(f"mediapipe/modules/{path}.tflite", int(size), sha256)
-    for name, size, sha256, path in zip(*[iter(_TABLE.split())] * 4, strict=True)
-}
+FILES = {name: NetworkFile(f"mediapipe/modules/{path}.tflite", size, sha256) for name, size, sha256, path in _TABLE}
 """Every network that the package runs, by the name that it uses."""
 
 
@@ -148,7 +145,7 @@ def fetch_networks(source: Path | None = None) -> list[Path]:
         return []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch, closing(_lock(folder)):
+        with closing(_lock(folder)), tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch:
             wanted = _missing_names(folder)
             return _fetch(wanted, source, folder, Path(scratch)) if wanted else []
     except OSError as error:
@@ -277,7 +274,7 @@ def _not_downloaded(reason: str) -> SetupError:
 
 
 def _lock(folder: Path) -> Lock:
-    """Wait for the lock of a folder."""
+    """Hold the lock of a folder; waits until other processes release it."""
     while (lock := lock_file(folder / ".lock")) is None:
-        pass
+        pass  # each try waits 2 seconds
     return lock

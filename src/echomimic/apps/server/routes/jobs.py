@@ -15,7 +15,7 @@ from echomimic.apps.server.openapi import files_of, links_of, problems, request_
 from echomimic.apps.server.routes import AppState
 from echomimic.apps.server.schemas import JobList, JobResource, PresetList, Problem, describe_job, not_ready
 from echomimic.apps.server.streams import event_response, live_response
-from echomimic.apps.server.uploads import Upload, check_files
+from echomimic.apps.server.uploads import MAX_FIELD, Upload, check_files
 from echomimic.apps.server.validation import parse_request, preset_status
 from echomimic.presets import PRESETS
 
@@ -59,16 +59,17 @@ async def submit_form(
     key: str | None,
     names: tuple[str, ...],
     translate: Callable[[Upload], Mapping[str, str]] = lambda upload: upload.fields,
-    **limits: int,
+    max_field: int = MAX_FIELD,
 ) -> Job:
     """Receive a form and queue the job that it describes. Raises Problem, JobError.
 
-    Its files are called `names`; `translate` gives them the names of the job type's, and returns the fields.
+    `names` are the form's file fields; `translate` renames the uploaded files to those of the job type and returns the
+    form's other fields.
     """
     queue, owner = state.queue, request.state.owner
     await run_in_threadpool(queue.check_room, (owner, job_type.name, key))
     queue.prewarm()
-    upload = await state.uploads.receive(request, names, **limits)
+    upload = await state.uploads.receive(request, names, max_field)
     try:
         fields = await run_in_threadpool(translate, upload)
         variant = await run_in_threadpool(check_files, job_type, upload.files)

@@ -9,7 +9,7 @@ const PLACE = "echomimic-edits-" // and the id of the session
 const LAST = "echomimic-session"
 const DAYS = 7
 const MB = 1e6
-const HEARD_EVERY = 500 // milliseconds
+const ANALYSIS_EVERY = 500 // milliseconds
 
 /** Keep the edits of the open session. @param {Record<string, any[]>} edits records by what they change */
 export function remember(edits) {
@@ -129,7 +129,7 @@ export async function sendForm(path, form) {
   const token = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16)).join("")
   form.append("token", token)
   bar.hidden = false
-  const asking = setInterval(() => showHeard(token), HEARD_EVERY)
+  const asking = setInterval(() => showAnalysis(token), ANALYSIS_EVERY)
   try {
     return await upload(path, form, (part) => (part < 1 ? (bar.value = part) : bar.removeAttribute("value")))
   } finally {
@@ -140,7 +140,7 @@ export async function sendForm(path, form) {
 }
 
 /** Show how much of the voice of an upload was analyzed. @param {string} token */
-async function showHeard(token) {
+async function showAnalysis(token) {
   const { done, total } = await look(`/editor/analysis/${token}`).catch(() => ({ total: 0 }))
   if (!total || $("sending").hidden) return
   $("sending").value = done / total
