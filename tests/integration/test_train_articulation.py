@@ -13,7 +13,7 @@ import torch
 
 from echomimic.errors import SetupError
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, load_network
-from echomimic.motion.lags import correlation
+from echomimic.motion.lags import pearson
 from echomimic.train.articulation import synthesis
 from echomimic.train.articulation.augment import CODECS, apply_codec, degrade, no_voice
 from echomimic.train.articulation.build import Closures, count_closures
@@ -141,7 +141,7 @@ def test_codecs_keep_length_and_time(codec):
     samples = (0.3 * samples / np.abs(samples).max()).astype(np.float32)
     back = apply_codec(codec, samples)
     assert back.shape == samples.shape
-    assert correlation(back[SAMPLE_RATE // 2 :], samples[SAMPLE_RATE // 2 :]) > 0.7
+    assert pearson(back[SAMPLE_RATE // 2 :], samples[SAMPLE_RATE // 2 :]) > 0.7
 
 
 def test_degraded_voices_stay_finite_and_differ():
@@ -168,8 +168,8 @@ def test_resynthesis_keeps_the_syllables(kind):
     voice, draw = buzz(2.0), np.random.default_rng(0)
     changed = resynthesize(voice, kind, draw)
     loudness = [np.convolve(np.abs(sound), np.ones(800) / 800, "same") for sound in (voice, changed)]
-    assert changed.shape == voice.shape and correlation(*loudness) > 0.8
-    assert abs(correlation(voice, changed)) < 0.5, "another source"
+    assert changed.shape == voice.shape and pearson(*loudness) > 0.8
+    assert abs(pearson(voice, changed)) < 0.5, "another source"
 
 
 @pytest.mark.parametrize("speed", [0.6, 1.8])
@@ -222,8 +222,8 @@ def test_a_tiny_network_learns_closures(trained, tmp_path, caplog):
     network, about = load_network(path)
     assert about["seed"] == "0"
     said = network(made[0].features.astype(np.float32))
-    assert correlation(said[:, 6], made[0].labels.closure[::2]) > 0.7
-    assert correlation(said[:, 0], column(made[0].labels.curves, "gap")[::2]) > 0.6
+    assert pearson(said[:, 6], made[0].labels.closure[::2]) > 0.7
+    assert pearson(said[:, 0], column(made[0].labels.curves, "gap")[::2]) > 0.6
 
 
 def test_numpy_and_torch_agree(trained):

@@ -35,9 +35,6 @@ from .edits import (
     EDITS as EDITS,
 )
 from .edits import (
-    BaseEdit as BaseEdit,
-)
-from .edits import (
     Comment as Comment,
 )
 from .edits import (

@@ -73,7 +73,7 @@ class EditContext:
         return self.load(name)
 
 
-class BaseEdit(BaseModel):
+class Edit(BaseModel):
     """One edit: `op` is a function of `echomimic.motion`, and the other fields are its arguments in order.
 
     Required fields are positional arguments in Python and on the command line, the others are keywords and flags.
@@ -116,14 +116,14 @@ class BaseEdit(BaseModel):
         return f"{self.op}({', '.join(['track', *given])})"
 
 
-class Select(BaseEdit):
+class Select(Edit):
     """Choose which parts of a face the motion drives; the voice drives the rest."""
 
     op: Literal["select"] = "select"
     parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ("eyes", "brows", "pupils", "nose")
 
 
-class Resample(BaseEdit):
+class Resample(Edit):
     """The same motion at another frame rate."""
 
     op: Literal["resample"] = "resample"
@@ -131,7 +131,7 @@ class Resample(BaseEdit):
     fps: Annotated[float, Field(gt=0, le=1000), _help("frames a second", "FPS")]
 
 
-class Trim(BaseEdit):
+class Trim(Edit):
     """Keep the frames between two moments."""
 
     op: Literal["trim"] = "trim"
@@ -140,7 +140,7 @@ class Trim(BaseEdit):
     end: Annotated[Seconds | None, _help("second to end before")] = None
 
 
-class Loop(BaseEdit):
+class Loop(Edit):
     """Repeat a motion until it lasts SECONDS."""
 
     op: Literal["loop"] = "loop"
@@ -151,7 +151,7 @@ class Loop(BaseEdit):
     ] = None
 
 
-class Stretch(BaseEdit):
+class Stretch(Edit):
     """Make the whole motion slower or faster, so that it lasts SECONDS."""
 
     op: Literal["stretch"] = "stretch"
@@ -159,14 +159,14 @@ class Stretch(BaseEdit):
     seconds: Annotated[Duration, _help("length of the result", "SECONDS")]
 
 
-class Smooth(BaseEdit):
+class Smooth(Edit):
     """Smooth the motion over time, against jitter."""
 
     op: Literal["smooth"] = "smooth"
     seconds: Annotated[Seam, _help("standard deviation of the average, in seconds")] = 0.12
 
 
-class Amplify(BaseEdit):
+class Amplify(Edit):
     """Make everything, or some parts, move GAIN times as far; 0 holds still."""
 
     op: Literal["amplify"] = "amplify"
@@ -174,7 +174,7 @@ class Amplify(BaseEdit):
     parts: Annotated[Regions, _help(_REGIONS, "A,B")] = ()
 
 
-class Retime(BaseEdit):
+class Retime(Edit):
     """Move moments in time; the time between them is stretched."""
 
     op: Literal["retime"] = "retime"
@@ -185,7 +185,7 @@ class Retime(BaseEdit):
     ]
 
 
-class Blend(BaseEdit):
+class Blend(Edit):
     """Mix two motions, or take some parts from the other."""
 
     op: Literal["blend"] = "blend"
@@ -204,7 +204,7 @@ class Blend(BaseEdit):
         return f"blend(track, load_motion({self.other!r}){rest}"
 
 
-class Offset(BaseEdit):
+class Offset(Edit):
     """Move a motion in time or in the picture."""
 
     op: Literal["offset"] = "offset"
@@ -213,13 +213,13 @@ class Offset(BaseEdit):
     y: Annotated[float, _help("down, in the same units")] = 0.0
 
 
-class Mirror(BaseEdit):
+class Mirror(Edit):
     """Mirror the motion: left and right are exchanged."""
 
     op: Literal["mirror"] = "mirror"
 
 
-class CurveEdit(BaseEdit):
+class CurveEdit(Edit):
     """An edit of one curve of a face or of hands."""
 
     curve: Annotated[Name, _help("jaw, blink, yaw, left_x, …: see docs/motion.md", "CURVE")]
@@ -273,7 +273,7 @@ class ScaleCurve(CurveEdit):
     end: Annotated[Seconds | None, _help("second to end at")] = None
 
 
-class Express(BaseEdit):
+class Express(Edit):
     """Add an expression of the face: smile, doubt, surprise, glance, nod, shake or blink."""
 
     op: Literal["express"] = "express"
@@ -293,7 +293,7 @@ class Express(BaseEdit):
         return {**super().arguments(context), "face_of": context.face_of}
 
 
-class Concat(BaseEdit):
+class Concat(Edit):
     """Join motions one after the other."""
 
     op: Literal["concat"] = "concat"
@@ -314,7 +314,7 @@ class Concat(BaseEdit):
         return f"concat([track, {others}], seam={_literal(self.seam)})"
 
 
-class Comment(BaseEdit):
+class Comment(Edit):
     """A comment on how a motion was made; it changes nothing."""
 
     op: Literal["note"] = "note"
@@ -335,7 +335,7 @@ class Comment(BaseEdit):
         return f"# {self.text}"
 
 
-class Layer(BaseEdit):
+class Layer(Edit):
     """A named group of edits, which can be muted, heard alone (`solo`), and applied in part (`strength`)."""
 
     op: Literal["layer"] = "layer"
@@ -381,12 +381,28 @@ class Layer(BaseEdit):
         return f"layer(track, {self.name!r}, {[edit.record() for edit in self.edits]!r}{rest})"
 
 
-Edit = BaseEdit
-_KINDS: tuple[type[BaseEdit], ...] = (
-    *(Select, Resample, Trim, Loop, Stretch, Smooth, Amplify, Retime, Blend, Offset, Mirror, SetCurve, DrawCurve),
-    *(ShiftCurve, ScaleCurve, Express, Layer, Concat, Comment),
+_KINDS: tuple[type[Edit], ...] = (
+    Select,
+    Resample,
+    Trim,
+    Loop,
+    Stretch,
+    Smooth,
+    Amplify,
+    Retime,
+    Blend,
+    Offset,
+    Mirror,
+    SetCurve,
+    DrawCurve,
+    ShiftCurve,
+    ScaleCurve,
+    Express,
+    Layer,
+    Concat,
+    Comment,
 )
-EDITS: dict[str, type[BaseEdit]] = {model.model_fields["op"].default: model for model in _KINDS}
+EDITS: dict[str, type[Edit]] = {model.model_fields["op"].default: model for model in _KINDS}
 """Every kind of edit by its `op`: the registry that the command line, the editor and the file formats are built on."""
 
 
@@ -438,7 +454,7 @@ def read_edit(value: object) -> Edit:
     """
     if isinstance(value, str):
         value = _from_python(value)
-    elif isinstance(value, BaseEdit):
+    elif isinstance(value, Edit):
         return value
     try:
         return _record().validate_python(value)

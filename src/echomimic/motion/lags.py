@@ -55,7 +55,7 @@ def scan_lags(seen: Floats, expected: Floats, fps: float, lag: int) -> Sync | No
     if count < 4 or ours.std() < STILL_MOUTH or theirs.std() < _MUTE:
         return None
     most = min(lag, count // 2)
-    scan = [correlation(*_overlap(ours, theirs, late)) for late in range(-most, most + 1)]
+    scan = [pearson(*_overlap(ours, theirs, late)) for late in range(-most, most + 1)]
     return Sync(np.array(scan), fps)
 
 
@@ -79,8 +79,8 @@ def _overlap(ours: Floats, theirs: Floats, late: int) -> tuple[Floats, Floats]:
     return ours[-late:], theirs[:late]
 
 
-def correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r of two curves of one length; 0 if one is constant."""
+def pearson(a: Floats, b: Floats) -> float:
+    """Pearson's r of two curves of the same length; 0 if one of them is almost constant."""
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / size) if size > 1e-12 else 0.0

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from echomimic.apps.cli.flags import Json, argument, option, set_parameters
 from echomimic.apps.cli.reporter import print_json, print_line, reporting
 from echomimic.errors import MotionError
-from echomimic.motion import EDITS, BaseEdit, Edit, read_edit
+from echomimic.motion import EDITS, Edit, read_edit
 from echomimic.options import Options
 from echomimic.types import LandmarkTrack, Motion
 
@@ -174,7 +174,9 @@ def align(
 
 
 def _person(portrait: Path, found: Motion, face: int | None = None) -> tuple[tuple[int, int], Any]:
-    """The size of a portrait, upright, and the landmarks of its face; for a pose track its body."""
+    """Find the person in a portrait: the size of the upright picture, and the landmarks of the face, or the body if
+    `found` is a pose track.
+    """
     from echomimic import media
     from echomimic.landmarks.body import find_body
     from echomimic.landmarks.face import locate_face, upright_portrait
@@ -232,8 +234,9 @@ def _preflight(found: Motion, portrait: Path | None, voice: Path | None) -> tupl
     if portrait is None:
         return motion.preflight(found, seconds)
     size, person = _person(portrait, found)
-    face, body = (person, None) if isinstance(found, LandmarkTrack) else (None, person)
-    return motion.preflight(found, seconds, size, face, body)
+    if isinstance(found, LandmarkTrack):
+        return motion.preflight(found, seconds, size, landmarks=person)
+    return motion.preflight(found, seconds, size, body=person)
 
 
 def _pairs(texts: list[str]) -> list[tuple[float, float]]:
@@ -275,7 +278,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
 
 
-def _command(model: type[BaseEdit]) -> Callable[..., None]:
+def _command(model: type[Edit]) -> Callable[..., None]:
     """The command of one kind of edit: read the track, apply, save with one more edit."""
     fields = {name: field for name, field in model.model_fields.items() if name not in ("op", "handles")}
 

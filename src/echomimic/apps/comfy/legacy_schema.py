@@ -17,7 +17,14 @@ NO_POSE = "none"
 POSES = "tensorrt_lite"
 """Folder in the host's input folder; `pose_dir` lists its sub-folders."""
 VAE = "stabilityai/sd-vae-ft-mse"
-MODES = ("audio_drived", "audio_drived_acc", "pose_normal", "pose_acc")
+_MODE_PRESETS = {
+    "audio_drived": ("v1", "v2"),
+    "audio_drived_acc": ("v1-acc", "v2-acc"),
+    "pose_normal": ("v1-landmarks", "v2"),
+    "pose_acc": ("v1-landmarks-acc", "v2-acc"),
+}
+"""The presets of V1 and V2 that an infer_mode means."""
+MODES = tuple(_MODE_PRESETS)
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,8 @@ _HELP = {
 }
 """Help of the inputs by name."""
 PRESET_OF = {
-    **dict(zip((("V1", mode) for mode in MODES), ("v1", "v1-acc", "v1-landmarks", "v1-landmarks-acc"), strict=True)),
-    **dict(zip((("V2", mode) for mode in MODES), ("v2", "v2-acc", "v2", "v2-acc"), strict=True)),
+    **{("V1", mode): v1 for mode, (v1, _) in _MODE_PRESETS.items()},
+    **{("V2", mode): v2 for mode, (_, v2) in _MODE_PRESETS.items()},
 }
 LATER_MODES = {"pose_normal_dwpose": "pose_normal", "pose_normal_sapiens": "pose_normal"}
 """Since December 2024: two ways to find a pose in a video; here there is one."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from echomimic.apps.comfy import host, widgets
 from echomimic.apps.comfy.convert import image_of, portrait_of, speech_of, video_of
-from echomimic.apps.comfy.nodes import MODEL, MOTION, make_options_of, make_schema, outputs
+from echomimic.apps.comfy.nodes import MODEL, MOTION, make_options_of, make_outputs, make_schema
 from echomimic.apps.comfy.render import Driver, describe_motion, limit_frames
 from echomimic.cancellation import cancellable
 from echomimic.errors import MotionError
@@ -35,7 +35,9 @@ class Example(io.ComfyNode):  # type: ignore[misc]
             "A portrait (NASA, public domain) and a voice (flite) to try a workflow with; then link Load Image and "
             "Load Audio instead."
         )
-        return make_schema("Example", "EchoMimic Example", description, [], outputs(image=io.Image, audio=io.Audio))
+        return make_schema(
+            "Example", "EchoMimic Example", description, [], make_outputs(image=io.Image, audio=io.Audio)
+        )
 
     @classmethod
     def execute(cls) -> Any:
@@ -61,7 +63,11 @@ class PredictMotion(io.ComfyNode):  # type: ignore[misc]
         ]
         description = "The motion that a voice gives this portrait, to look at and to edit before EchoMimic Sampler."
         return make_schema(
-            "PredictMotion", "EchoMimic Predict Motion", description, inputs, outputs(motion=MOTION, report=io.String)
+            "PredictMotion",
+            "EchoMimic Predict Motion",
+            description,
+            inputs,
+            make_outputs(motion=MOTION, report=io.String),
         )
 
     @classmethod
@@ -113,8 +119,8 @@ class EditMotion(io.ComfyNode):  # type: ignore[misc]
             ),
         ]
         description = "Change a motion by edits, by a factor for one curve, or by a curve that Curve Editor draws."
-        made = outputs(motion=MOTION, report=io.String, curve=_CURVE)
-        return make_schema("EditMotion", "EchoMimic Edit Motion", description, inputs, made)
+        outputs = make_outputs(motion=MOTION, report=io.String, curve=_CURVE)
+        return make_schema("EditMotion", "EchoMimic Edit Motion", description, inputs, outputs)
 
     @classmethod
     def execute(cls, motion: Any, edits: str = "", curve: str = NONE, gain: float = 1.0, drawn: Any = None) -> Any:
@@ -147,9 +153,9 @@ class PreviewMotion(io.ComfyNode):  # type: ignore[misc]
             io.Image.Input("image", optional=True, tooltip="the portrait that lies under the points"),
             io.Audio.Input("audio", optional=True, tooltip="the voice that is heard with them"),
         ]
-        made = outputs(video=io.Video, sheet=io.Image)
+        outputs = make_outputs(video=io.Video, sheet=io.Image)
         description = "Landmarks over the portrait and the curves of a motion: as a video, and as one picture."
-        return make_schema("PreviewMotion", "EchoMimic Preview Motion", description, inputs, made)
+        return make_schema("PreviewMotion", "EchoMimic Preview Motion", description, inputs, outputs)
 
     @classmethod
     def execute(cls, motion: Any, image: Any = None, audio: Any = None) -> Any:

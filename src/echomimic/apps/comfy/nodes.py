@@ -46,7 +46,7 @@ ALIASES = ["EchoMimic", "talking head", "lip sync", "portrait animation", "avata
 
 
 def make_schema(
-    name: str, title: str, description: str, inputs: list[Any], made: list[Any], expands: bool = False
+    name: str, title: str, description: str, inputs: list[Any], outputs: list[Any], expands: bool = False
 ) -> Any:
     """The schema of one of our nodes."""
     return io.Schema(
@@ -56,7 +56,7 @@ def make_schema(
         description=description,
         search_aliases=ALIASES,
         inputs=inputs,
-        outputs=made,
+        outputs=outputs,
         hidden=[io.Hidden.unique_id],
         enable_expand=expands,
     )
@@ -90,7 +90,7 @@ def make_options_of(
     return {**given, "face": None, "face_box": box_of(bounding_box, int(options.get("face", 0)))}
 
 
-def outputs(**kinds: Any) -> list[Any]:
+def make_outputs(**kinds: Any) -> list[Any]:
     """Outputs of these names and types, which the page shows under their names."""
     return [kind.Output(name, display_name=name) for name, kind in kinds.items()]
 
@@ -125,7 +125,7 @@ class Load(io.ComfyNode):  # type: ignore[misc]
             "auto uses V1 if its weights and a GPU are here, else mesh"
         )
         version = io.DynamicCombo.Input("version", options=options, tooltip=description)
-        return make_schema("Load", "EchoMimic Load", description, [version], outputs(model=MODEL))
+        return make_schema("Load", "EchoMimic Load", description, [version], make_outputs(model=MODEL))
 
     @classmethod
     def fingerprint_inputs(cls, version: Any) -> Any:
@@ -169,12 +169,14 @@ class CropPortrait(io.ComfyNode):  # type: ignore[misc]
     def define_schema(cls) -> Any:
         options = widgets.make_inputs(io, PORTRAIT_OPTIONS, {"size": SIDE})
         inputs = [io.Image.Input("image"), *options, _box_input(), _mask_input()]
-        made = outputs(portrait=io.Image, place=PLACE, report=io.String, face_mask=io.Mask, bounding_box=io.BoundingBox)
+        outputs = make_outputs(
+            portrait=io.Image, place=PLACE, report=io.String, face_mask=io.Mask, bounding_box=io.BoundingBox
+        )
         description = (
             "Crop a square around the head; EchoMimic Paste Back uses place to put the video into the picture. "
             "face_mask is the face in the crop, bounding_box the face in the whole picture."
         )
-        return make_schema("Portrait", "EchoMimic Portrait", description, inputs, made)
+        return make_schema("Portrait", "EchoMimic Portrait", description, inputs, outputs)
 
     @classmethod
     def execute(cls, image: Any, bounding_box: Any = None, face_mask: Any = None, **options: Any) -> Any:
@@ -196,7 +198,7 @@ class PasteBackNode(io.ComfyNode):  # type: ignore[misc]
             PLACE.Input("place", tooltip="the output of EchoMimic Portrait"),
         ]
         description = "Put the video of a crop back into the picture that it was cropped from, with a soft border."
-        return make_schema("PasteBack", "EchoMimic Paste Back", description, inputs, outputs(video=io.Video))
+        return make_schema("PasteBack", "EchoMimic Paste Back", description, inputs, make_outputs(video=io.Video))
 
     @classmethod
     def execute(cls, video: Any, image: Any, place: Any) -> Any:
@@ -237,7 +239,9 @@ class MotionSource(io.ComfyNode):  # type: ignore[misc]
         description = (
             "A motion to follow: from a video, key points that core nodes found, or a folder in the old formats."
         )
-        return make_schema("Motion", "EchoMimic Motion", description, inputs, outputs(motion=MOTION, report=io.String))
+        return make_schema(
+            "Motion", "EchoMimic Motion", description, inputs, make_outputs(motion=MOTION, report=io.String)
+        )
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, **links: Any) -> Any:
@@ -278,12 +282,12 @@ class SampleNode(io.ComfyNode):  # type: ignore[misc]
             _box_input(),
             _mask_input(),
         ]
-        made = outputs(video=io.Video, report=io.String, audio=io.Audio)
+        outputs = make_outputs(video=io.Video, report=io.String, audio=io.Audio)
         description = (
             "Make the portrait speak. Frames are written to a temporary .mp4; "
             "Get Video Components returns them as images."
         )
-        return make_schema("Sampler", "EchoMimic Sampler", description, inputs, made)
+        return make_schema("Sampler", "EchoMimic Sampler", description, inputs, outputs)
 
     @classmethod
     def execute(
@@ -321,7 +325,7 @@ class Talk(io.ComfyNode):  # type: ignore[misc]
         inputs = [io.Image.Input("image"), io.Audio.Input("audio"), preset, *options]
         description = "A picture and a voice become a video of that person speaking. Works without weights."
         return make_schema(
-            "Talk", "EchoMimic Talk", description, inputs, outputs(video=io.Video, report=io.String), expands=True
+            "Talk", "EchoMimic Talk", description, inputs, make_outputs(video=io.Video, report=io.String), expands=True
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.mesh.speech_to_face import SAMPLE_RATE, ArticulationNetwork, analyze_speech, shape_mouth, to_frames
-from echomimic.motion.lags import correlation
+from echomimic.motion.lags import pearson
 from echomimic.signals import runs
 from echomimic.train.articulation.corpus import examples
 from echomimic.train.articulation.labels import CHANNELS, LABEL_RATE, LABIALS, PAUSE, Segment, make_labels
@@ -139,8 +139,8 @@ def measure(network: ArticulationNetwork, utterances: Sequence[Utterance], voice
         curves = make_labels(utterance.segments, 2 * len(heard)).curves[:: LABEL_RATE // 50]
         follow.append(
             (
-                correlation(to_frames(heard.gap, frames, FPS), to_frames(_column(curves, "gap"), frames, FPS)),
-                correlation(to_frames(heard.width, frames, FPS), to_frames(_column(curves, "width"), frames, FPS)),
+                pearson(to_frames(heard.gap, frames, FPS), to_frames(_column(curves, "gap"), frames, FPS)),
+                pearson(to_frames(heard.width, frames, FPS), to_frames(_column(curves, "width"), frames, FPS)),
             )
         )
     gap, width = np.mean(follow, axis=0)

@@ -20,8 +20,7 @@ from echomimic.diffusion.vae import decode_latents
 from echomimic.landmarks.topology import DRAWN_BROWS, DRAWN_EYES, LIPS
 from echomimic.media import speech_from_samples
 from echomimic.mesh.speech_to_face import SAMPLE_RATE
-from echomimic.motion.lags import correlation as pearson
-from echomimic.motion.lags import without_drift
+from echomimic.motion.lags import pearson, without_drift
 from echomimic.options import make_options
 from echomimic.presets import Preset
 from echomimic.train.diffusion.mini_data import FPS, SIDE, MiniClip
