@@ -109,3 +109,36 @@ def test_hair_over_the_lid_stays_where_it_is() -> None:
     frame = Renderer(picture, landmarks).frame(row(blink=1))
     strand = frame[top[1] + 10 : int(foot[1]) - 4, round(column)]
     assert strand.mean(1).max() < 90
+
+
+def test_a_crease_that_merges_with_hair_beside_the_eye_does_not_stay_above_the_shut_lid() -> None:
+    picture, landmarks = face()
+    width = float(np.ptp(landmarks[[EYE.left, EYE.right], 0]))
+    line = landmarks[list(EYE.upper_curve[:6]), :2] - (0, 0.1 * width)
+    hair = line[0] - (0.6 * width, 0)
+    cv2.polylines(picture, [np.round([hair, *line]).astype(np.int32)], False, LASH, 7)
+    cv2.rectangle(picture, (0, 0), (round(hair[0]), 1023), LASH, -1)
+    shut = paint_lid(picture, landmarks, EYE)[0]
+    x, y = np.round(line[3]).astype(int)
+    assert picture[y, x].max() < 40 and np.abs(shut[y, x].astype(int) - SKIN).max() < 25
+    assert (shut[:, : round(hair[0] - 0.1 * width)] == picture[:, : round(hair[0] - 0.1 * width)]).all()
+
+
+def test_a_rim_of_glasses_that_lashes_touch_below_the_brow_stays() -> None:
+    picture, landmarks = face(lashes=True)
+    y = round(float(landmarks[list(mesh.BROWS[0]), 1].max())) + 1
+    cv2.line(picture, (0, y), (1023, y), LASH, 3)
+    shut, bare = (paint_lid(picture, landmarks, EYE, glasses=glasses)[0] for glasses in (True, False))
+    assert shut[y].max() < 60 < bare[y].max()
+
+
+def test_no_pale_line_appears_between_a_blurred_eye_and_its_moving_lids() -> None:
+    picture, landmarks = face()
+    cv2.fillPoly(picture, [np.round(landmarks[list(EYE.contour), :2]).astype(np.int32)], DARK)
+    renderer = Renderer(np.asarray(cv2.GaussianBlur(picture, (0, 0), 5), np.uint8), landmarks)
+    x, middle = np.round(landmarks[EYE.iris[0], :2]).astype(int)
+    for gaze in (-8.0, 8.0):
+        light = renderer.frame(row(gaze_y=gaze))[:, x].mean(1)
+        reach = round(0.4 * float(np.ptp(landmarks[[EYE.left, EYE.right], 0])))
+        for way in (light[middle : middle + reach], light[middle : middle - reach : -1]):
+            assert (np.maximum.accumulate(way) - way).max() < 12, "light grows from the dark eye to the skin"

@@ -37,6 +37,14 @@ _FINE, _COARSE = 0.07, 0.16
 """Radii, in eye widths, below which a dark line is thin: of lashes that move, and of lashes that are painted over."""
 _LONG = 0.6
 """Length in eye widths from which a dark line that leaves the surroundings of the eye is hair or the rim of glasses."""
+_ZONE = (0.22, 0.3)
+"""Distances beside the corners and above the upper rim, in eye widths, of the zone of the lashes."""
+_ABOVE = 0.25
+"""Distance from the middle of the eye, in eye widths, up to which a strand comes from above, not from the side."""
+_BARE = (0.03, 0.16)
+"""Distances beyond the inner corner, in eye widths, between which lashes end and the shade beside the nose begins."""
+_THICK = 0.12
+"""Radius, in eye widths, from which a dark mass in the zone is hair."""
 _CREASE = 0.06
 """Fraction by which a crease of the lid is darker than skin."""
 _HEM = (0.03, 0.05)
@@ -55,6 +63,8 @@ _TEXTURE = (0.03, 0.1)
 _STRENGTH = ((-1.0, 0.0), (6.0, 9.0))
 """For grain and for coarse texture: the median strength, in grey levels, at which the lid begins to get it, and from
 which it gets all of it. Grain is always copied."""
+_CHEEK = (0.12, 0.4)
+"""Distances below the lower rim, in eye widths, between which the skin has the texture of the lid."""
 _COLOUR_PIXELS = 40
 """Eye width in pixels at which skin is interpolated."""
 _SPREADS = (0.5, 0.25, 0.12)
@@ -76,13 +86,14 @@ class Lid:
 @dataclass(frozen=True)
 class _Place:
     """Pixels of a box in the axes of an eye, in eye widths: `along` from the left corner, `over` the upper rim, `under`
-    the lower rim (negative inside the eye)."""
+    the lower rim (negative inside the eye), `inner` beyond the corner at the nose."""
 
     box: Box
     width: float
     along: Array
     over: Array
     under: Array
+    inner: Array
     upper: Rim
 
     def opening(self) -> Floats:
@@ -119,8 +130,14 @@ def _height(landmarks: Array, eye: mesh.Eye) -> float:
     return float(gap.max()) / max(width, 1e-6)
 
 
-def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels, Lid | None]:
-    """The picture with the eye shut, and the layers that open it again; none if the eye is outside the picture."""
+def paint_lid(
+    picture: Pixels, landmarks: Array, eye: mesh.Eye, softness: float = 0.0, glasses: bool = False
+) -> tuple[Pixels, Lid | None]:
+    """The picture with the eye shut, and the layers that open it again; none if the eye is outside the picture.
+
+    `softness` is the sigma of the picture's blur in pixels. With `glasses` (see `mesh/glasses.py`) a dark line that
+    crosses the surroundings of the eye is their rim.
+    """
     place = _place(picture, landmarks, eye)
     left, top, right, bottom = place.box
     if min(right - left, bottom - top) < 3:
@@ -130,19 +147,21 @@ def paint_lid(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> tuple[Pixels,
     brows = [
         cv2.convexHull(np.round(landmarks[list(brow), :2] - place.box[:2]).astype(np.int32)) for brow in mesh.BROWS
     ]
-    clear = 1 - _occluders(crop, skin, place, brows)
+    clear = 1 - _occluders(crop, skin, place, brows, glasses)
     clear &= 1 - _low_brows(crop, skin, place, brows)
+    clear &= place.inner < _BARE[1]
     lashes = np.maximum(_lashes(crop, place, _FINE) * clear, _line(place).astype(np.uint8))
     dark = _reached(((skin - crop) / np.maximum(skin, 8)).max(2), place) * (np.abs(place.along - 0.5) < 0.42)
     beyond = _with_creases(np.maximum(_lashes(crop, place, _COARSE), (dark > 0.3).astype(np.uint8)), crop, place)
     hole = np.maximum(_eye(crop, skin, place), cv2.dilate(beyond, np.ones((3, 3), np.uint8)) * clear)
-    soft = max(0.6, 0.02 * place.width)
+    soft = max(0.6, 0.02 * place.width, softness)
     grown = np.maximum(cv2.dilate(hole, _disc(soft)) * clear, hole)
-    alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), soft)[..., None]
+    alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), soft)
+    alpha = (alpha * (1 - smoothstep(place.inner, *_BARE)))[..., None].astype(np.float32)
     painted = _shaded(_matched(_lit(skin, place), crop, hole, place.width), place) + _grain(crop, hole, place)
     shut = picture.copy()
     shut[top:bottom, left:right] = np.clip(crop + alpha * (painted - crop) + 0.5, 0, 255).astype(np.uint8)
-    return shut, _layers(picture, shut, lashes, place)
+    return shut, _layers(picture, shut, lashes, place, soft)
 
 
 def _place(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> _Place:
@@ -156,7 +175,9 @@ def _place(picture: Pixels, landmarks: Array, eye: mesh.Eye) -> _Place:
     smooth = smooth_curve(len(eye.upper_curve))
     over = np.interp(t, smooth @ upper.t, smooth @ upper.v) - v
     under = v - np.interp(t, smooth @ lower.t, smooth @ lower.v)
-    return _Place(box, width, t / width, over / width, under / width, upper)
+    along = t / width
+    inner = along - 1 if eye is mesh.EYES[0] else -along
+    return _Place(box, width, along, over / width, under / width, inner, upper)
 
 
 def _bands(landmarks: Array, eye: mesh.Eye, place: _Place) -> Floats:
@@ -265,18 +286,40 @@ def _line(place: _Place) -> npt.NDArray[np.bool_]:
     return (place.over > -0.02) & (place.over < bent) & (place.along > -0.02) & (place.along < 1.02)
 
 
-def _occluders(crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
+def _occluders(
+    crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]], glasses: bool
+) -> npt.NDArray[np.uint8]:
     """(h, w) uint8: hair and glasses over the lid: dark, and reaching far beyond the eye. They do not move."""
     dark = ((skin - crop) / np.maximum(skin, 8)).max(2)
     found = ((dark > 0.3) | (_thinness(crop, _FINE * place.width) > 0.3)).astype(np.uint8)
     eye = (place.over < STRIP + 0.02) & (place.under < 0.1) & (np.abs(place.along - 0.5) < 0.54)
     found[eye] = 0
     kept = _leaving(found, _LONG * place.width, sides=False)
+    near = np.zeros_like(found)
     for brow in brows:
-        cv2.fillConvexPoly(found, brow, (0,))
-        cv2.polylines(found, [brow], True, (0,), max(1, round(0.12 * place.width)))
-    kept = np.maximum(kept, _leaving(found, _LONG * place.width, sides=True))
+        cv2.fillConvexPoly(near, brow, (1,))
+        cv2.polylines(near, [brow], True, (1,), max(1, round(0.12 * place.width)))
+    kept = np.maximum(kept, _leaving(found & (1 - near), _LONG * place.width, sides=True))
+    if glasses:
+        label = cv2.connectedComponents(found & near)[1]
+        touched = np.unique(label[cv2.dilate(kept, np.ones((3, 3), np.uint8)) > 0])
+        kept = np.maximum(kept, np.isin(label, touched) & (label > 0)).astype(np.uint8)
+    else:
+        kept[_merged(kept, place)] = 0
     return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) * ~eye, np.uint8)
+
+
+def _merged(kept: npt.NDArray[np.uint8], place: _Place) -> npt.NDArray[np.bool_]:
+    """(h, w): lashes, creases and shade that merge with hair beside the eye.
+
+    They are thin, and do not come from above.
+    """
+    beside = np.abs(place.along - 0.5)
+    zone = (place.over > place.under) & (place.over < _ZONE[1]) & (beside < 0.5 + _ZONE[0])
+    thin = kept & (cv2.morphologyEx(kept, cv2.MORPH_OPEN, _disc(_THICK * place.width)) == 0)
+    label = cv2.connectedComponents(thin * zone)[1]
+    strands = np.unique(label[zone & (place.over > _ZONE[1] - 1.5 / place.width) & (beside < _ABOVE)])
+    return np.asarray((label > 0) & ~np.isin(label, strands))
 
 
 def _low_brows(crop: Floats, skin: Floats, place: _Place, brows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
@@ -347,9 +390,13 @@ def _shaded(skin: Floats, place: _Place) -> Floats:
 def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
     """(h, w, 3): the texture of the skin below the eye, mirrored onto the lid: fine grain, and coarse brush strokes or
     wrinkles if they are strong."""
-    below = (place.under > 0.12) & (place.under < 0.4)
+    low, high = _CHEEK
+    below = (place.under > low) & (place.under < high)
     rows, columns = (np.asarray(axis, np.float32) for axis in np.indices(hole.shape))
-    source = np.asarray(rows + place.width * np.maximum(0.16 - 2 * place.under, 0), np.float32)
+    # back and forth over the skin below the eye: further down there may be the rim of glasses
+    mirrored = place.under + np.maximum(0.16 - 2 * place.under, 0)
+    mirrored = high - np.abs((mirrored - low) % (2 * (high - low)) - (high - low))
+    source = np.asarray(rows + place.width * (mirrored - place.under), np.float32)
     smooth = [crop, *(cv2.GaussianBlur(crop, (0, 0), max(0.8, part * place.width)) for part in _TEXTURE)]
     texture = np.zeros_like(crop)
     for fine, coarse, (least, full) in zip(smooth, smooth[1:], _STRENGTH, strict=False):
@@ -360,7 +407,7 @@ def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
     return texture
 
 
-def _layers(picture: Pixels, shut: Pixels, lashes: npt.NDArray[np.uint8], place: _Place) -> Lid:
+def _layers(picture: Pixels, shut: Pixels, lashes: npt.NDArray[np.uint8], place: _Place, soft: float) -> Lid:
     """What the picture shows over the shut eye, outside the opening; twice as fine."""
     left, top, right, bottom = place.box
     size = ((right - left) * FINER, (bottom - top) * FINER)
@@ -375,7 +422,7 @@ def _layers(picture: Pixels, shut: Pixels, lashes: npt.NDArray[np.uint8], place:
     # bright lines do not belong to lashes: they are the wet edge or a highlight
     dark = ((under - photo) / np.maximum(under, 8)).mean(2, keepdims=True).astype(np.float64)
     grown = cv2.dilate(lashes, np.ones((3, 3), np.uint8)).astype(np.float32)
-    row = finer(np.asarray(cv2.GaussianBlur(grown, (0, 0), 0.7), np.float32))
+    row = finer(np.asarray(cv2.GaussianBlur(grown, (0, 0), soft), np.float32))
     row = row[..., None] * smoothstep(dark, 0.0, 0.04).astype(np.float32)
     line = _difference(under, photo) * row
     left_over = np.clip((photo - line[..., :3]) / np.maximum(1 - line[..., 3:] / 255, 0.02), 0, 255)

@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 
 _REST_FADES = (0.0, 0.45)
 """Range of blinks over which everything but lashes vanishes: wet edges and highlights."""
+_CARRIED = 0.3
+"""Distance from the rims, in eye widths, at which what surrounds the eye does not move with them."""
 _FLATTEST = 0.25
 """Shortest length of lashes that point at the viewer, as a fraction."""
 _THINNER = 0.45
@@ -74,7 +76,7 @@ class EyeRenderer:
         self._eyeball = build_eyeball(picture, points, eye)
         self._lid = lid
         self._margins = self._reach()
-        self._rest = self._smooth @ self._upper.t, self._smooth @ self._upper.v
+        self._rest = tuple((self._smooth @ rim.t, self._smooth @ rim.v) for rim in (self._upper, self._lower))
 
     def paint(self, frame: Pixels, pose: Pose) -> None:
         """Draw the eye into `frame` (H, W, 3 or 4); the face is opaque there."""
@@ -121,8 +123,8 @@ class EyeRenderer:
             at[..., axis] = np.float32(back[axis, 0]) * x + (np.float32(back[axis, 1]) * y + np.float32(back[axis, 2]))
         t = at[..., 0] * np.float32(across[0]) + at[..., 1] * np.float32(across[1]) - np.float32(across @ origin)
         v = at[..., 0] * np.float32(down[0]) + at[..., 1] * np.float32(down[1]) - np.float32(down @ origin)
-        rims = _lookup(t, (upper, lower, self._rest))
-        return _View(at, t, v, rims[0], np.maximum(rims[1], rims[0]), rims[2])
+        rims = _lookup(t, (upper, lower, *self._rest))
+        return _View(at, t, v, rims[0], np.maximum(rims[1], rims[0]), rims[2], rims[3])
 
     def _with_eyeball(self, patch: Pixels, pose: Pose, view: "_View") -> Pixels:
         """The patch with the eyeball between the lids."""
@@ -137,7 +139,7 @@ class EyeRenderer:
         shut = ramp(blink, 0.3, 1.0)
         stays = 1 - ramp(blink, *_REST_FADES)
         if stays:
-            patch = _composite(patch, self._lid.rest, self._on_layer(view.at), stays)
+            patch = _composite(patch, self._lid.rest, self._on_layer(self._with_rims(view)), stays)
 
         def place(below: Floats) -> Floats:
             """Positions in the layers of points below the portrait's rim."""
@@ -154,7 +156,7 @@ class EyeRenderer:
         if flip > 0:
             short = below < -strip
             source: Floats = np.where(short, (below + strip) / np.float32(flip) - strip, below)
-            fainter = np.where(short, np.float32(flip**0.5), np.float32(1)) if flip < 1 else 1.0
+            fainter = np.where(short, np.float32(flip), np.float32(1)) if flip < 1 else 1.0
             patch = _composite(patch, self._lid.lashes, place(source), fainter)
         else:
             thin, share = self._thinned(1 - _THINNER * shut)
@@ -169,6 +171,14 @@ class EyeRenderer:
         thick = np.hypot(line, self._blur)
         thinner = np.hypot(factor * line, self._blur)
         return np.float32(thinner / thick), np.float32(factor * thick / thinner)
+
+    def _with_rims(self, view: "_View") -> Floats:
+        """(h, w, 2): positions in the portrait of pixels that the nearer rim carries along, the further the less."""
+        near = np.float32(1 / (_CARRIED * self._width))
+        above = (1 + ((view.v - view.upper) * near).clip(-1, 0)) * (view.upper - view.rest)
+        under = (1 + ((view.lower - view.v) * near).clip(-1, 0)) * (view.lower - view.rest_lower)
+        shift = np.where(2 * view.v < view.upper + view.lower, above, under)
+        return view.at - shift[..., None] * self._upper.down.astype(np.float32)
 
     def _on_layer(self, at: Floats) -> Floats:
         """Positions in the layers of the lid of positions in the portrait."""
@@ -195,7 +205,7 @@ class EyeRenderer:
 @dataclass(frozen=True)
 class _View:
     """Pixels of a frame seen from one eye: positions `at` (h, w, 2) in the portrait, `t` along the eye and `v` below
-    its corners, and at each `t` the v of the moved rims, and of the upper rim in the portrait."""
+    its corners, and at each `t` the v of the moved rims, and of both rims in the portrait."""
 
     at: Floats
     t: Floats
@@ -203,6 +213,7 @@ class _View:
     upper: Floats
     lower: Floats
     rest: Floats
+    rest_lower: Floats
 
 
 def _lookup(t: Floats, curves: Sequence[tuple[Array, Array]]) -> list[Floats]:

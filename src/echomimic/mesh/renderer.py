@@ -58,7 +58,8 @@ class Renderer:
         self._far_cell = int(np.clip(round(width / 16), 1, 48))
         self.background: Picture | None = None
         self.box = self._moving_box(matte if layered else None)
-        source, lids = self._eyes_shut()
+        soft = edge_softness(self.pixels, self.rig.landmarks, self.rig.frame.mouth_width)
+        source, lids = self._eyes_shut(soft)
         source = clean_lips(source, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
         if matte is not None and background is not None:
             source, self.background = self._split_layers(source, matte, background)
@@ -69,16 +70,18 @@ class Renderer:
         self._far = build_field(far, self.rig.solid, self.around)
         self._face = self._face_field()
         self._shading = SkinShading(self.rig, self.around, self._face, fit_light(self.pixels, self.rig.landmarks))
-        soft = edge_softness(self.pixels, self.rig.landmarks, self.rig.frame.mouth_width)
         self.eyes = [EyeRenderer(self.pixels, self.rig, eye, lid, soft) for eye, lid in lids]
         self.mouth = MouthRenderer(self.pixels, self.rig, self.around, soft)
 
-    def _eyes_shut(self) -> tuple[Pixels, list[tuple[mesh.Eye, Lid]]]:
-        """The picture with its eyes painted shut, and the lids of the eyes that were open."""
+    def _eyes_shut(self, soft: float) -> tuple[Pixels, list[tuple[mesh.Eye, Lid]]]:
+        """The picture with its eyes painted shut, and the lids of the eyes that were open.
+
+        `soft` is the sigma of the picture's blur in pixels.
+        """
         picture = self.pixels
         lids: list[tuple[mesh.Eye, Lid]] = []
         for eye in open_eyes(self.rig.landmarks):
-            picture, lid = paint_lid(picture, self.rig.landmarks, eye)
+            picture, lid = paint_lid(picture, self.rig.landmarks, eye, soft, self.rig.stiff_eyes)
             lids += [(eye, lid)] if lid else []
         return picture, lids
 

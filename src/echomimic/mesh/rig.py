@@ -86,7 +86,7 @@ class Rig:
         self.landmarks = np.asarray(landmarks, np.float64)
         self.solid = points = _limit_slopes(self.landmarks)
         self.frame = measure(points)
-        self._brows = _STIFF_BROWS if stiff_eyes else 1.0
+        self.stiff_eyes, self._brows = stiff_eyes, _STIFF_BROWS if stiff_eyes else 1.0
         if stiff_eyes:
             self.solid = points = _with_flat_eyes(points, self.frame)
         self._close_upper, self._close_lower = self._closing_weights(points)
