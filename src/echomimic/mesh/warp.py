@@ -195,15 +195,19 @@ def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -
     return np.asarray(cv2.remap(image, at, None, flags, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
 
 
-def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0) -> Floats:
+def backward(
+    motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0, steep: bool = False
+) -> Floats:
     """(rows, columns, 2) positions in the portrait of the points of `target`, times `scale`.
 
     `motion` is given on `source`. Newton's method solves y = x + d(x): for the skin that stretches over a closing eye,
-    fixed-point iteration would diverge.
+    fixed-point iteration would diverge. A `steep` motion, as at the corners of a mouth, needs new slopes in every step,
+    and steps of limited length.
     """
     goal = target.axes()
     slopes = _inverse_slopes(motion, source.cell)
     cell, corner = np.float32(1 / source.cell), (np.float32(source.left), np.float32(source.top))
+    limit = np.float32(_LONGEST * source.cell)
     shape = (target.rows, target.columns)
     found = [
         np.broadcast_to(to - np.float32(m), shape).copy() for to, m in zip(goal, cv2.mean(motion)[:2], strict=True)
@@ -214,11 +218,14 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
         for off, x, to in zip(miss, found, goal, strict=True):
             off += x
             off -= to
-        if step < _NEWTON_STEPS:
+        if steep or step < _NEWTON_STEPS:
             unbend = _sample_planes(slopes, at)
         for axis in (0, 1):
-            found[axis] -= unbend[axis] * miss[0]
-            found[axis] -= unbend[2 + axis] * miss[1]
+            change = unbend[axis] * miss[0]
+            change += unbend[2 + axis] * miss[1]
+            if steep:
+                np.clip(change, -limit, limit, out=change)
+            found[axis] -= change
     return np.asarray(cv2.merge([x * np.float32(scale) for x in found]), np.float32)
 
 
@@ -235,6 +242,8 @@ _NEWTON_STEPS = 2
 """Number of steps after which the slopes are kept, because they hardly change."""
 _MOST = 1.7
 """Largest factor of a step: where skin is compressed, longer ones overshoot."""
+_LONGEST = 2
+"""Longest step in a steep motion, in cells."""
 
 
 def _inverse_slopes(motion: Floats, cell: int) -> Floats:
