@@ -147,6 +147,30 @@ def test_open_lips_are_cleaned_of_teeth() -> None:
     assert np.array_equal(cleaned[:60], pixels[:60])
 
 
+def test_teeth_beyond_the_rim_of_the_lower_lip_are_removed() -> None:
+    pixels, landmarks = portrait()
+    points = landmarks.astype(np.float64)
+    width = Rig(landmarks).frame.mouth_width
+    rim = points[list(mesh.LOWER_CURVE[2:-2]), :2]
+    band = np.round(np.concatenate([rim, rim[::-1] + np.array([0, 0.04 * width])])).astype(np.int32)
+    with_teeth = cv2.fillPoly(pixels.copy(), [band], (226, 222, 214)).astype(np.uint8)
+    there = cv2.fillPoly(np.zeros(pixels.shape[:2], np.uint8), [band], (1,)) > 0
+    pale = [
+        ((p.mean(2) > 170) & (chroma(p) < 18))[there].mean()
+        for p in (with_teeth, clean_lips(with_teeth, points, width, True))
+    ]
+    assert pale[0] > 0.9 and pale[1] < 0.05
+
+
+def test_the_line_of_shut_lips_is_as_blurred_as_the_portrait() -> None:
+    pixels, landmarks = portrait()
+    points = landmarks.astype(np.float64)
+    width = Rig(landmarks).frame.mouth_width
+    x, y = np.round(points[mesh.LOWER_LIP[4], :2]).astype(int)
+    sharp, soft = (clean_lips(pixels, points, width, True, blur)[y - 2 : y + 3, x].mean(1) for blur in (0.5, 3.0))
+    assert sharp.min() < soft.min() - 10 and np.ptp(soft) < 0.6 * np.ptp(sharp)
+
+
 def test_closed_lips_stay_but_for_teeth_between_dark_lines(renderer: Renderer) -> None:
     shut = cv2.resize(renderer.frame(row()), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     points = 4 * renderer.landmarks(row()).astype(np.float64)

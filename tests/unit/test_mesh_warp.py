@@ -29,6 +29,15 @@ def test_backward_undoes_a_motion_that_stretches_or_squeezes(stretch: float) -> 
     assert np.abs(moved - goal).max() < 0.1
 
 
+def test_backward_settles_where_a_corner_of_the_mouth_is_torn_down() -> None:
+    grid, goal = Grid(0, 0, 3, 40, 40), Grid(15, 15, 3, 30, 30)
+    points = grid.points()
+    motion = np.zeros_like(points)
+    motion[..., 1] = 30 * np.clip((points[..., 0] - 50) / 9, 0, 1) * np.clip((110 - points[..., 1]) / 60, 0, 1)
+    found = backward(motion, grid, goal, 2, steep=True)
+    assert np.abs(found + sample(motion, found / 3) - goal.points()).max() < 0.1
+
+
 def test_a_field_follows_the_mesh_inside_and_the_head_outside() -> None:
     pixels, landmarks = portrait()
     rig = Rig(landmarks)

@@ -22,19 +22,23 @@ Mask = npt.NDArray[np.bool_]
 REACH = 0.06
 """Distance from the opening, in mouth widths, in which lip pixels are tested."""
 OUTLIER = 3.5
-"""Deviations (median absolute) of lightness or redness from the lip's median at which a pixel is not lip."""
+"""Deviations (median absolute) of lightness or colour from the lip's median at which a pixel is not lip."""
 CORNER = 0.2
 """Distance from a corner of the mouth, in mouth widths, in which shadows stay."""
-_LEAST_SPREAD = (3.0, 2.0)
-"""Smallest deviation of lightness and of redness, in 8-bit Lab: lips have creases and gloss."""
+_LEAST_SPREAD = (3.0, 2.0, 2.0)
+"""Smallest deviations of lightness, chroma and hue, in 8-bit Lab: lips have creases and gloss."""
 _RIDGE = 12.0
 """Lightness by which teeth are brighter than the dark lines above and below them."""
 _PALE = 0.65
 """Chroma of teeth, as a fraction of the lips' chroma."""
+_COLUMNS, _AROUND = 64, 9
+"""Columns across a lip, and the neighbours of each, on either side, whose lip has the same colour."""
+_DEEP, _RUN = 25, 4
+"""Steps from the rim of a lip to its outer edge, and those in a row that must have its colour."""
 _TEETH_COLUMNS, _TEETH_RUN = 48, 5
 """Columns across the mouth that are tested for teeth, and the neighbours that must agree."""
-_SEAM, _SEAM_DEPTH = 0.013, 0.42
-"""Width in mouth widths, and darkness, of the line that is drawn between lips that were open in the portrait."""
+_SEAM, _SEAM_DEPTH, _SEAM_COLOUR = 0.013, 0.36, 0.4
+"""Width in mouth widths, darkness and gain of saturation of the line that is drawn between lips that were open."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,17 @@ class _Lips:
         return cls(box, lab, inner, (lips[0], lips[1]), max(1, round(REACH * width)))
 
 
-def clean_lips(picture: Pixels, landmarks: Array, width: float, is_open: bool) -> Pixels:
+def clean_lips(picture: Pixels, landmarks: Array, width: float, is_open: bool, softness: float = 0.5) -> Pixels:
     """The picture (H, W, 3) without teeth on the lips, and with the opening filled if the lips `is_open`.
 
-    `landmarks` are (478, 3) pixels, `width` is the mouth's. Closed lips without teeth are returned as they are.
+    `landmarks` are (478, 3) pixels, `width` is the mouth's, `softness` the sigma of the picture's blur in pixels.
+    Closed lips without teeth are returned as they are.
     """
     lips = _Lips.of(picture, landmarks, width)
     if lips.inner.size == 0:
         return picture
     if is_open:
-        wrong = _not_lip(lips) & ~_corner_shadows(lips, landmarks, width)
+        wrong = _not_lip(lips, landmarks, width) & ~_corner_shadows(lips, landmarks, width)
     else:
         wrong = _teeth_in_closed_lips(lips, landmarks, width)
     if not is_open and not wrong.any():
@@ -78,25 +83,67 @@ def clean_lips(picture: Pixels, landmarks: Array, width: float, is_open: bool) -
     filled = _inpainted(picture, lips, wrong | lips.inner, max(2.0, 0.04 * width))
     if is_open:
         filled = fill_opening(filled, landmarks, (mesh.UPPER_CURVE, mesh.LOWER_CURVE))
-    return _with_seam(filled, landmarks, lips.box, width)
+    return _with_seam(filled, landmarks, lips.box, width, softness)
 
 
-def _not_lip(lips: _Lips) -> Mask:
-    """Pixels of both lips, near the opening, whose lightness or redness is not the lip's."""
-    shape = np.ones((2 * lips.reach + 1,) * 2, np.uint8)
-    near = cv2.dilate(lips.inner.astype(np.uint8), shape).astype(bool)
-    wrong = np.zeros_like(near)
-    for lip in lips.lips:
-        core = cv2.erode(lip.astype(np.uint8), np.ones((max(3, lips.reach // 2),) * 2, np.uint8)).astype(bool)
-        core = core if core.sum() >= 30 else lip
-        if not core.any():
-            continue
-        for channel, least in zip((0, 1), _LEAST_SPREAD, strict=True):
-            values = lips.lab[..., channel]
-            middle = np.median(values[core])
-            spread = np.median(np.abs(values[core] - middle)) + least
-            wrong |= lip & near & (np.abs(values - middle) > OUTLIER * spread)
-    return wrong
+def _not_lip(lips: _Lips, landmarks: Array, width: float) -> Mask:
+    """Pixels of both lips between the opening and the first pixel that has the colour of the lip there.
+
+    Each column across the mouth is followed from the rim into the lip, and compared with the lip's own middle there.
+    """
+    place = Grid(lips.box[0], lips.box[1], 1, lips.inner.shape[1], lips.inner.shape[0]).points()
+    flat = place.reshape(-1, 2).astype(np.float64)
+    wrong = np.zeros(lips.inner.size, bool)
+    for curve, outer, way in (
+        (mesh.UPPER_CURVE, mesh.UPPER_RINGS[-1], -1),
+        (mesh.LOWER_CURVE, mesh.LOWER_RINGS[-1], 1),
+    ):
+        rim = Rim.of(curve, landmarks)
+        along = np.linspace(0.02, 0.98, _COLUMNS) * rim.t[-1]
+        depth = _foreign_depth(lips, rim, along, _thickness(rim, outer, landmarks, along), way, width)
+        t, below = rim.project(flat)
+        wrong |= (way * below > -1) & (way * below < np.interp(t, along, depth)) & (t > 0) & (t < rim.t[-1])
+    return wrong.reshape(lips.inner.shape) & (lips.lips[0] | lips.lips[1])
+
+
+def _thickness(rim: Rim, outer: tuple[int, ...], landmarks: Array, along: Array) -> Array:
+    """(n,) distance in pixels from the rim to the lip's outer edge at the positions `along` it."""
+    t, away = rim.project(landmarks[[mesh.MOUTH_CORNERS[0], *outer, mesh.MOUTH_CORNERS[1]], :2])
+    order = np.argsort(t)
+    return np.maximum(np.interp(along, t[order], np.abs(away)[order]), 1.0)
+
+
+def _foreign_depth(lips: _Lips, rim: Rim, along: Array, thick: Array, way: int, width: float) -> Array:
+    """(n,) distance from the rim, in pixels, up to which the columns `along` it have not the colour of the lip."""
+    steps = np.linspace(0, 1, _DEEP)[:, None] * thick
+    at = rim.origin + along[None, :, None] * rim.across
+    at = at + (np.interp(along, rim.t, rim.v)[None] + way * steps)[..., None] * rim.down
+    seen = sample(lips.lab, (at - lips.box[:2]).astype(np.float32)).astype(np.float64)
+    own = np.median(seen[_DEEP // 3 : _DEEP * 4 // 5], 0)
+    own = np.stack([_running_median(own[:, k]) for k in range(3)], 1)
+    foreign = np.lib.stride_tricks.sliding_window_view(_is_foreign(seen, own), _RUN, axis=0).any(2)
+    first = np.where(foreign.all(0), _DEEP - 1, np.argmin(foreign, 0))
+    depth = np.minimum(steps[first, np.arange(len(along))], REACH * width)
+    return np.maximum(depth, _running_median(depth))
+
+
+def _is_foreign(seen: Array, own: Array) -> Mask:
+    """(n, columns): which pixels (n, columns, 3) in Lab differ from the lip (columns, 3); redder ones are lip, too."""
+    hue = own[:, 1:] - 128
+    hue = hue / np.maximum(np.linalg.norm(hue, axis=1, keepdims=True), 1e-6)
+    off = seen - own
+    light, vivid = off[..., 0], (off[..., 1:] * hue).sum(2)
+    other = off[..., 1] * hue[:, 1] - off[..., 2] * hue[:, 0]
+    middle = np.s_[_DEEP // 3 : _DEEP * 4 // 5]
+    spreads = [np.median(np.abs(x[middle])) + y for x, y in zip((light, vivid, other), _LEAST_SPREAD, strict=True)]
+    light, vivid, other = (x / (OUTLIER * spread) for x, spread in zip((light, vivid, other), spreads, strict=True))
+    return np.asarray((light > 1) | (vivid < -1) | (np.abs(other) > 1) | ((light < -1) & (vivid < 0.5)))
+
+
+def _running_median(values: Array) -> Array:
+    """The median over each value of a series and `_AROUND` on either side; the ends are repeated."""
+    padded = np.pad(values, _AROUND, mode="edge")
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1), 1))
 
 
 def _corner_shadows(lips: _Lips, landmarks: Array, width: float) -> Mask:
@@ -153,20 +200,27 @@ def _inpainted(picture: Pixels, lips: _Lips, wrong: Mask, radius: float) -> Pixe
     return filled
 
 
-def _with_seam(picture: Pixels, landmarks: Array, box: Box, width: float) -> Pixels:
-    """The picture with both rims of the opening darkened: shut lips have a line of shadow between them."""
+def _with_seam(picture: Pixels, landmarks: Array, box: Box, width: float, softness: float) -> Pixels:
+    """The picture with both rims of the opening darkened: shut lips have a line of shadow between them.
+
+    The line has the picture's blur. Shadows on coloured skin are more saturated than the skin.
+    """
     points = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
     flat = points.reshape(-1, 2).astype(np.float64)
     shadow = np.zeros(len(flat))
+    sharp = _SEAM * width
+    reach = float(np.hypot(sharp, np.sqrt(2) * softness))
     for curve in (mesh.UPPER_CURVE, mesh.LOWER_CURVE):
         rim = Rim.of(curve, landmarks)
         t, below = rim.project(flat)
         end = np.clip(np.minimum(t, rim.t[-1] - t) / (0.12 * width) + 0.3, 0, 1)
-        shadow = np.maximum(shadow, end * np.exp(-((below / (_SEAM * width)) ** 2)))
-    darker = (1 - _SEAM_DEPTH * shadow).reshape(points.shape[:2])[..., None]
+        shadow = np.maximum(shadow, end * np.exp(-((below / reach) ** 2)))
+    shadow = (np.sqrt(sharp / reach) * shadow).reshape(points.shape[:2])[..., None]
     filled = picture.copy()
-    there = filled[box[1] : box[3], box[0] : box[2]]
-    there[:] = np.clip(there * darker + 0.5, 0, 255).astype(np.uint8)
+    there = filled[box[1] : box[3], box[0] : box[2]].astype(np.float64)
+    hue = there / np.maximum(there.max(2, keepdims=True), 1)
+    darker = there * (1 - _SEAM_DEPTH * shadow) * np.maximum(hue, 0.1) ** (_SEAM_COLOUR * shadow)
+    filled[box[1] : box[3], box[0] : box[2]] = np.clip(darker + 0.5, 0, 255).astype(np.uint8)
     return filled
 
 

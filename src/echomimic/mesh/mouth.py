@@ -112,16 +112,21 @@ class MouthRenderer:
         upper = behind + (_UPPER_EDGE - self._upper.ahead) * down
         self._upper.project(pose, axes, upper, 1.0, width, self._light).draw(colour, corner, TWICE)
 
-    def _draw_tongue(self, colour: Floats, base: Array, top: float, pose: Pose, box: Box) -> None:
-        """Composite the tongue, its tip `top` mouth widths below the lips' line, in place."""
+    def _draw_tongue(self, colour: Floats, base: Array, tip: float, pose: Pose, box: Box) -> None:
+        """Composite the tongue, its tip `tip` mouth widths below the lips' line, in place."""
         across, down = self.rig.frame.axes[0] * self.width, self.rig.frame.axes[1] * self.width
         rows, columns = self._tongue.shape[:2]
-        start = pose.carry(self.middle + base - 0.4 * across + top * down) - box[:2]
-        affine = np.column_stack([pose.direct(across) * 0.8 / columns, pose.direct(down) * 0.62 / rows, start])
-        size = (colour.shape[1], colour.shape[0])
-        warped = cv2.warpAffine(self._tongue, TWICE * affine, size, flags=cv2.INTER_LINEAR)
-        colour *= 1 - warped[..., 3:]
-        colour += warped[..., :3]
+        start = pose.carry(self.middle + base - 0.4 * across + tip * down) - box[:2]
+        affine = TWICE * np.column_stack([pose.direct(across) * 0.8 / columns, pose.direct(down) * 0.62 / rows, start])
+        corners = np.array([[0, columns, 0, columns], [0, 0, rows, rows], [1, 1, 1, 1]])
+        left, top, right, bottom = bounds((affine @ corners).T, (1,) * 4, (colour.shape[1], colour.shape[0]))
+        if right <= left or bottom <= top:
+            return
+        affine[:, 2] -= left, top
+        warped = cv2.warpAffine(self._tongue, affine, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+        there = colour[top:bottom, left:right]
+        there *= 1 - warped[..., 3:]
+        there += warped[..., :3]
 
     def _shade(self, colour: Floats, coverage: Floats, points: Floats, box: Box, gap: float) -> None:
         """Darken towards the lips, the corners and the shadow of the upper lip, in place."""

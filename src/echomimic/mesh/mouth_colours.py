@@ -205,7 +205,7 @@ def edge_softness(picture: Pixels, points: Array, width: float) -> float:
     seen = cv2.remap(grey, at.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     seen = np.asarray(seen, np.float64)
     steps = np.abs(np.diff(seen, axis=0)) / float(reach[1] - reach[0])
-    window = max(2, round(4 / float(reach[1] - reach[0])))
+    window = max(2, round(6 / float(reach[1] - reach[0])))
     found = []
     for k in range(steps.shape[1]):
         peak = int(steps[:, k].argmax())

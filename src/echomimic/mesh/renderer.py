@@ -60,7 +60,7 @@ class Renderer:
         self.box = self._moving_box(matte if layered else None)
         soft = edge_softness(self.pixels, self.rig.landmarks, self.rig.frame.mouth_width)
         source, lids = self._eyes_shut(soft)
-        source = clean_lips(source, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open)
+        source = clean_lips(source, self.rig.landmarks, self.rig.frame.mouth_width, self.rig.open, soft)
         if matte is not None and background is not None:
             source, self.background = self._split_layers(source, matte, background)
         self._portrait = enlarged(source, sharpening_amount(self.pixels, self.rig.landmarks))

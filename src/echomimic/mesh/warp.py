@@ -195,38 +195,71 @@ def sample(image: npt.NDArray[Any], at: Floats, flags: int = cv2.INTER_LINEAR) -
     return np.asarray(cv2.remap(image, at, None, flags, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
 
 
-def backward(
-    motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0, steep: bool = False
-) -> Floats:
+def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: float = 1.0, steep: bool = False) -> Floats:
     """(rows, columns, 2) positions in the portrait of the points of `target`, times `scale`.
 
     `motion` is given on `source`. Newton's method solves y = x + d(x): for the skin that stretches over a closing eye,
-    fixed-point iteration would diverge. A `steep` motion, as at the corners of a mouth, needs new slopes in every step,
-    and steps of limited length.
+    fixed-point iteration would diverge. A `steep` motion, as at the corners of a mouth, needs steps of limited length,
+    and a few points need more of them.
     """
     goal = target.axes()
     slopes = _inverse_slopes(motion, source.cell)
-    cell, corner = np.float32(1 / source.cell), (np.float32(source.left), np.float32(source.top))
-    limit = np.float32(_LONGEST * source.cell)
     shape = (target.rows, target.columns)
     found = [
         np.broadcast_to(to - np.float32(m), shape).copy() for to, m in zip(goal, cv2.mean(motion)[:2], strict=True)
     ]
     for step in range(steps):
-        at = [(x - low) * cell for x, low in zip(found, corner, strict=True)]
-        miss = _sample_planes(motion, at)
-        for off, x, to in zip(miss, found, goal, strict=True):
-            off += x
-            off -= to
-        if steep or step < _NEWTON_STEPS:
+        at = _places(source, found)
+        miss = _misses(motion, at, found, goal)
+        if step < _NEWTON_STEPS:
             unbend = _sample_planes(slopes, at)
-        for axis in (0, 1):
-            change = unbend[axis] * miss[0]
-            change += unbend[2 + axis] * miss[1]
-            if steep:
-                np.clip(change, -limit, limit, out=change)
-            found[axis] -= change
+        for x, change in zip(found, _newton(unbend, miss), strict=True):
+            x -= np.clip(change, -_LONGEST * source.cell, _LONGEST * source.cell) if steep else change
+    if steep:
+        _settle(found, [np.broadcast_to(to, shape) for to in goal], motion, slopes, source)
     return np.asarray(cv2.merge([x * np.float32(scale) for x in found]), np.float32)
+
+
+def _settle(found: list[Floats], goal: list[Floats], motion: Floats, slopes: Floats, source: Grid) -> None:
+    """Make further steps, in place and with new slopes, for the points whose error is above `_NEAR`."""
+    rest = np.arange(found[0].size)
+    flat, wanted = [x.reshape(1, -1) for x in found], [to.reshape(1, -1) for to in goal]
+    for _ in range(_SETTLING):
+        x, to = [part[:, rest] for part in flat], [part[:, rest] for part in wanted]
+        at = _places(source, x)
+        miss = _misses(motion, at, x, to)
+        off = np.maximum(np.abs(miss[0]), np.abs(miss[1]))[0] > _NEAR
+        if not off.any():
+            return
+        changes = _newton(_sample_planes(slopes, at), miss)
+        rest = rest[off]
+        for part, old, change in zip(flat, x, changes, strict=True):
+            part[0, rest] = (old - np.clip(change, -_LONGEST * source.cell, _LONGEST * source.cell))[0, off]
+
+
+def _places(source: Grid, at: list[Floats]) -> list[Floats]:
+    """Pixels as columns and rows of a grid; x and y are planes."""
+    cell = np.float32(1 / source.cell)
+    return [(x - np.float32(low)) * cell for x, low in zip(at, (source.left, source.top), strict=True)]
+
+
+def _misses(motion: Floats, at: list[Floats], found: list[Floats], goal: Sequence[Floats]) -> list[Floats]:
+    """How far the motion carries the points `found`, at the places `at` of its grid, past their goals."""
+    miss = _sample_planes(motion, at)
+    for off, x, to in zip(miss, found, goal, strict=True):
+        off += x
+        off -= to
+    return miss
+
+
+def _newton(unbend: list[Floats], miss: list[Floats]) -> list[Floats]:
+    """The change of x and y by a step of Newton's method."""
+    changes = []
+    for axis in (0, 1):
+        change = unbend[axis] * miss[0]
+        change += unbend[2 + axis] * miss[1]
+        changes.append(change)
+    return changes
 
 
 def _sample_planes(field: Floats, at: list[Floats]) -> list[Floats]:
@@ -242,8 +275,8 @@ _NEWTON_STEPS = 2
 """Number of steps after which the slopes are kept, because they hardly change."""
 _MOST = 1.7
 """Largest factor of a step: where skin is compressed, longer ones overshoot."""
-_LONGEST = 2
-"""Longest step in a steep motion, in cells."""
+_LONGEST, _SETTLING, _NEAR = 2, 8, 0.1
+"""In a steep motion: longest step in cells, most further steps, and the error in pixels below which none is made."""
 
 
 def _inverse_slopes(motion: Floats, cell: int) -> Floats:
