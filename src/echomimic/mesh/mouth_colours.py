@@ -23,6 +23,8 @@ _ENOUGH_WHITE, _WHITE = 60, 0.25
 """Pixels between the lids from which the white of the eyes can be measured, and its largest saturation."""
 _OWN_PALE = 0.7
 """Chroma of teeth, at most, as a fraction of the skin's: skin is redder than white under the same light."""
+_OWN_WARM = 0.4
+"""Saturation of a portrait's own teeth, at most, as a fraction of the skin's."""
 _PALE = 0.55
 """Chroma of teeth that the portrait does not show, at most, as a fraction of the skin's: eyes reflect the skin."""
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -135,9 +137,13 @@ def own_tooth_colour(picture: Pixels, points: Array, skin: Array) -> Array | Non
     teeth = (lab[:, 0] > 0.72 * flesh[0]) & (chroma < pale)
     if teeth.sum() < max(12, 0.08 * len(inside)):
         return None
-    bright = inside[teeth].astype(np.float64)
-    brightest = bright.mean(1) >= np.percentile(bright.mean(1), 60)
-    return np.asarray(np.median(bright[brightest], 0))
+    seen = inside[teeth].astype(np.float64)
+    score = lab[teeth, 0] - chroma[teeth]
+    own = np.median(seen[score >= np.percentile(score, 70)], 0)
+    # blur and compression give teeth the red of the lips beside them; they are white, or as warm as light on skin
+    warm = skin / skin.mean() - 1
+    amount = float((own / own.mean() - 1) @ warm) / max(float(warm @ warm), 1e-6)
+    return np.asarray(own.mean() * (1 + warm * np.clip(amount, 0, _OWN_WARM)))
 
 
 def _around(picture: Pixels, point: Array) -> Array:
