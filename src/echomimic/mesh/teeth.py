@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 UPPER_WIDTHS = (0.148, 0.112, 0.128, 0.118, 0.112, 0.15, 0.14)
 LOWER_WIDTHS = (0.092, 0.1, 0.114, 0.116, 0.118, 0.16, 0.15)
 """Widths of half a row from the middle: two incisors, canine, two premolars, two molars."""
-UPPER_LENGTHS = (0.185, 0.172, 0.186, 0.174, 0.168, 0.16, 0.155)
+UPPER_LENGTHS = (0.185, 0.176, 0.184, 0.174, 0.168, 0.16, 0.155)
 LOWER_LENGTHS = (0.15, 0.152, 0.164, 0.155, 0.15, 0.145, 0.14)
 UPPER_BEND, LOWER_BEND = 1.55, 1.75
 """Depth of the arch per squared distance from the middle."""
@@ -181,5 +181,5 @@ def _texture(
     return np.asarray(texture, np.float32)
 
 
-_VARIETY = {"length": 0.022, "tilt": 0.018, "light": 0.022, "warm": 0.012}
+_VARIETY = {"length": 0.012, "tilt": 0.01, "light": 0.018, "warm": 0.008}
 """Standard deviations of what differs from tooth to tooth."""
