@@ -6,6 +6,9 @@ BIN := .venv/bin
 # one more than there are cores, since tests of pages and processes wait for others
 TESTERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
+# a process that starts compiles no module again, whatever the environment says
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick coverage check check-js wheel docs fix bench mini clean
 
@@ -25,7 +28,7 @@ quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
 coverage: .venv/.dev ## run the tests and print the fraction of lines that they run
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov=echomimic --cov-report=term:skip-covered
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p pytest_cov --cov=echomimic --cov-report=term:skip-covered
 
 check: .venv/.dev ## format, lint, types of source and tests, layers
 	$(BIN)/ruff format --check .

@@ -43,7 +43,7 @@ def kept_networks() -> Iterator[None]:
         return _encoded[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "TINY_WIDTHS", (32, 32))
+        patch.setattr(networks, "TINY_WIDTHS", (32,))
         patch.setattr(networks, "fill_by_rule", fill_once)
         patch.setattr(whisper.SpeechEncoder, "forward", encode_once)
         yield

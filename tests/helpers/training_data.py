@@ -1,6 +1,7 @@
 """A synthetic data set of short clips in the layout of `train prepare`, and small start weights that fit it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -27,6 +28,8 @@ SIDE, FPS, COUNT = 64, 24.0, 30
 GEOMETRY = Geometry(
     channels=(32, 32), layers=1, heads=2, motion_heads=2, audio_dim=88, encoder_widths=(4, 4, 4, 4), groups=8
 )
+ONE_LEVEL = replace(GEOMETRY, channels=(32,))
+"""For runs whose time goes with the number of tensors. It has attention in the middle only."""
 
 
 def write_clip_file(path: Path, frames: Sequence[Picture], key_frames: int = 12) -> None:
@@ -91,15 +94,15 @@ def make_data(folder: Path, names: Sequence[str] = ("aa01", "bb02", "cc03"), con
     return folder
 
 
-def make_start(folder: Path, preset: str = "v1", seed: int = 0) -> Path:
+def make_start(folder: Path, preset: str = "v1", seed: int = 0, geometry: Geometry = GEOMETRY) -> Path:
     """Small random networks under the published names, with a linear codec, as a start of training."""
     torch.manual_seed(seed)
     found = find_preset(preset)
-    networks = empty_networks(1 if found.conditioning == "mask" else 3, GEOMETRY)
+    networks = empty_networks(1 if found.conditioning == "mask" else 3, geometry)
     trainee = Trainee(networks.denoising, networks.reference, networks.condition, NoiseSchedule.of_inference())
     codec = LinearCodec.fit(torch.rand(8, 3, SIDE, SIDE) * 2 - 1)
     others = {"vae": codec, "speech": MelSpeech()}
-    export_networks(trainee, {}, found, folder, geometry=GEOMETRY, others=others, dtype=torch.float32)
+    export_networks(trainee, {}, found, folder, geometry=geometry, others=others, dtype=torch.float32)
     return folder
 
 

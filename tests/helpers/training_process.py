@@ -13,7 +13,14 @@ from typing import Any
 from helpers.waiting import PATIENCE
 
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-MODULES = ("torch", "accelerate", "echomimic.train.diffusion.run", "echomimic.media", "echomimic.apps.cli.main")
+MODULES = (
+    "torch",
+    "torch._dynamo",
+    "accelerate",
+    "echomimic.train.diffusion.run",
+    "echomimic.media",
+    "echomimic.apps.cli.main",
+)
 
 
 def start_run(

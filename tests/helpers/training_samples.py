@@ -16,14 +16,17 @@ from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee
 
 CONFIG = UNetConfig(channels=(32, 32), layers=1, heads=2, motion_heads=2, audio_dim=16, groups=8)
+ONE_LEVEL = replace(CONFIG, channels=(32,))
+"""For whole runs: their time goes with the number of tensors. It has attention in the middle only."""
+
 SIDE, FRAMES, TOKENS = 4, 3, 5
 
 
-def make_trainee(seed: int = 0, channels: int = 1) -> Trainee:
+def make_trainee(seed: int = 0, channels: int = 1, config: UNetConfig = CONFIG) -> Trainee:
     torch.manual_seed(seed)
-    reference = replace(CONFIG, audio_dim=None, motion=False, head=False)
-    encoder = ConditionEncoder(channels, CONFIG.channels[0], (4, 4, 4, 4))
-    return Trainee(UNet(CONFIG), UNet(reference), encoder, NoiseSchedule.of_inference())
+    reference = replace(config, audio_dim=None, motion=False, head=False)
+    encoder = ConditionEncoder(channels, config.channels[0], (4, 4, 4, 4))
+    return Trainee(UNet(config), UNet(reference), encoder, NoiseSchedule.of_inference())
 
 
 def small_settings(**groups: dict[str, object]) -> TrainSettings:

@@ -34,9 +34,14 @@ QUICK: OptionsDict = {
 
 pytestmark = pytest.mark.usefixtures("kept_networks")
 needs_diffusion = pytest.mark.skipif(find_spec("torch") is None, reason="the extra diffusion is not installed")
-NETWORKS = pytest.mark.parametrize("name", ["mesh", *(pytest.param(name, marks=needs_diffusion) for name in (
-    "tiny", "v1", "v1-landmarks", "v2")
-)])  # fmt: skip
+NAMES = ("mesh", "tiny", "v1", "v1-landmarks", "v2")
+
+
+def case(name: str, *more: object) -> Any:
+    return pytest.param(name, *more, marks=() if name == "mesh" else needs_diffusion)
+
+
+NETWORKS = pytest.mark.parametrize("name", [case(name) for name in NAMES])
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +106,13 @@ def driving_track(name: str, portrait: Portrait, speech: Speech) -> Motion:
     return replace(made, fps=30.0, curves=None)
 
 
-@pytest.mark.parametrize("framing", ["full", "crop"])
-@pytest.mark.parametrize("given", [False, True])
-@NETWORKS
+@pytest.mark.parametrize(
+    ("name", "given", "framing"),
+    [
+        *(case(name, *more) for more in ((False, "full"), (True, "crop")) for name in NAMES),
+        *(case(name, *more) for more in ((False, "crop"), (True, "full")) for name in ("mesh", "v1-landmarks")),
+    ],
+)
 def test_saving_the_motion_does_not_change_the_video_and_it_renders_the_same_again(
     name: str, given: bool, framing: str, portrait: Portrait, speech: Speech, tmp_path: Path
 ) -> None:

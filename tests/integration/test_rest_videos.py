@@ -1,6 +1,7 @@
 """/v1/videos with the OpenAI Python client: what it sends, what it reads."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from helpers.rest_server import Server, form, png, serving, wav
 
-openai = pytest.importorskip("openai")
+pytestmark = pytest.mark.skipif(find_spec("openai") is None, reason="openai is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +20,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def client_of(server: Server) -> Any:
+    import openai
+
     return openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key=server.settings.keys[0], max_retries=0)
 
 
 def test_the_client_makes_reads_lists_downloads_and_deletes_a_video(server: Server) -> None:
+    import openai
+
     client = client_of(server)
     files = [("image_reference", ("a.png", png())), ("audio_reference", ("a.wav", wav()))]
     fields = {"model": "mesh", "seconds": "2", "size": "720x1280", "seed": "7", "prompt": "ignored"}
@@ -48,6 +53,8 @@ def test_the_client_makes_reads_lists_downloads_and_deletes_a_video(server: Serv
 
 
 def test_what_the_client_alone_can_send_lacks_a_voice(server: Server) -> None:
+    import openai
+
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         client_of(server).videos.create(prompt="x", input_reference=("a.png", png()))
     assert "speech" in refused.value.response.json()["detail"]

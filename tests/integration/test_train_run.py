@@ -16,12 +16,12 @@ from echomimic.train.diffusion import validate
 from echomimic.train.diffusion.checkpoints import list_checkpoints
 from echomimic.train.diffusion.manifest import read_manifest, write_rows
 from echomimic.train.diffusion.run_folder import read_log
-from helpers.training_data import make_data, make_row, make_start, run_arguments
+from helpers.training_data import ONE_LEVEL, make_data, make_row, make_start, run_arguments
 from helpers.training_process import start_run, wait_for_runs
 from helpers.waiting import wait_until
 
 NAMES = ("model", "ema", "optimizer")
-STEPS = 8
+STEPS = 5
 """Steps of the run that two processes share."""
 
 
@@ -29,7 +29,7 @@ STEPS = 8
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A data set and start weights."""
     folder = tmp_path_factory.mktemp("train")
-    return make_data(folder / "data"), make_start(folder / "start")
+    return make_data(folder / "data"), make_start(folder / "start", geometry=ONE_LEVEL)
 
 
 def assert_same_bits(one: Path, other: Path) -> None:
@@ -145,11 +145,12 @@ def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Pa
     """Two processes with the environment that torchrun sets (gloo), half the batch each: the same losses, one log."""
     values = ("optimizer.eps=1e-4", "model.trained=all", f"run.steps={STEPS}", f"run.checkpoint_every={STEPS}")
     sets = [part for value in values for part in ("--set", value)]
-    assert run([*run_arguments(*made, tmp_path / "one"), *sets]) == 0
+    start = make_start(tmp_path / "start")
+    assert run([*run_arguments(made[0], start, tmp_path / "one"), *sets]) == 0
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
-    arguments, said = [*run_arguments(*made, tmp_path / "two"), *sets], tmp_path / "said"
+    arguments, said = [*run_arguments(made[0], start, tmp_path / "two"), *sets], tmp_path / "said"
     processes = [start_run(arguments, said, {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
     assert wait_for_runs(processes) == [0, 0], said.read_text()[-3000:]
     assert said.read_text().count("steps are done") == 1
@@ -162,7 +163,7 @@ def test_two_processes_make_the_run_of_one(made: tuple[Path, Path], tmp_path: Pa
 def test_a_loss_that_is_not_a_number_stops_the_run(
     made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = make_start(tmp_path / "start")
+    start = make_start(tmp_path / "start", geometry=ONE_LEVEL)
     path = start / "v1" / "denoising_unet.safetensors"
     tensors = load_file(path)
     tensors["conv_in.bias"] = torch.full_like(tensors["conv_in.bias"], float("nan"))

@@ -174,7 +174,7 @@ replayed = pytest.mark.skipif(shared_folder() is not None, reason="test_diffusio
         pytest.param("audio", 1, marks=[pytest.mark.slow, replayed]),
         ("audio_acc", 3),
         pytest.param("pose", 2, marks=pytest.mark.slow),
-        ("pose_acc", 1),
+        pytest.param("pose_acc", 1, marks=replayed),
     ],
 )
 def test_loop_ours_vs_theirs(name, batch, golden, unet, reference, encoders) -> None:

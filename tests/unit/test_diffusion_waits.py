@@ -13,10 +13,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from echomimic.diffusion.attention import UNetConfig
+from echomimic.diffusion.attention import MotionModule, SpatialTransformer, UNetConfig
 from echomimic.diffusion.denoise import Conditions, Denoiser, SamplingConfig
 from echomimic.diffusion.networks import compile_regions, fill_by_rule
-from echomimic.diffusion.unet import UNet
+from echomimic.diffusion.unet import ResnetBlock, UNet
 from echomimic.diffusion.vae import picture_tensor
 from echomimic.diffusion.whisper import windows_of_frames
 
@@ -133,6 +133,11 @@ def test_what_is_compiled_goes_to_the_users_cache(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "to be restored")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    compile_regions(UNet(SMALL))
+    compiled: list[torch.nn.Module] = []  # not by the compiler itself, which takes seconds to import
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **_: compiled.append(layer))
+    network = UNet(SMALL)
+    compile_regions(network)
+    kinds = (ResnetBlock, SpatialTransformer, MotionModule)
+    assert compiled == [layer for layer in network.modules() if isinstance(layer, kinds)] != []
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "echomimic" / "compiled")
     assert (tmp_path / "echomimic" / "compiled").is_dir()

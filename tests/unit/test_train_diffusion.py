@@ -41,7 +41,7 @@ from echomimic.train.diffusion.trainee import (
     unused_reference_names,
     zero_branches,
 )
-from helpers.training_samples import FRAMES, SIDE, SmallSamples, make_trainee, small_batch, small_settings
+from helpers.training_samples import FRAMES, ONE_LEVEL, SIDE, SmallSamples, make_trainee, small_batch, small_settings
 
 SCHEDULE = NoiseSchedule.of_inference()
 
@@ -234,7 +234,7 @@ def test_two_micro_batches_equal_one_batch(tmp_path: Path) -> None:
     weights = []
     for accumulate in (1, 2):
         settings = small_settings(optimizer={"accumulate": accumulate, "batch": 4}, run={"steps": 2})
-        average = train(make_trainee(), SmallSamples(settings), settings, tmp_path / str(accumulate))
+        average = train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, tmp_path / str(accumulate))
         weights.append(average["denoising.conv_in.weight"])
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
 
@@ -242,7 +242,7 @@ def test_two_micro_batches_equal_one_batch(tmp_path: Path) -> None:
 def test_one_process_trains_in_both_precisions(tmp_path: Path) -> None:
     for number, precision in enumerate(("bfloat16", "float32", "bfloat16")):
         settings = small_settings(run={"steps": 1, "precision": precision})
-        train(make_trainee(), SmallSamples(settings), settings, tmp_path / str(number))
+        train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, tmp_path / str(number))
     first, other, third = (read_log(tmp_path / str(number))[0]["loss"] for number in range(3))
     assert first == third and first != other and first == pytest.approx(other, rel=0.1)
 
@@ -256,7 +256,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(tmp_path: Path, mon
 
     settings = small_settings(run={"steps": 30})
     with pytest.raises(DeviceError, match="not finite in 4 steps"):
-        train(make_trainee(), Broken(settings), settings, tmp_path / "run")
+        train(make_trainee(config=ONE_LEVEL), Broken(settings), settings, tmp_path / "run")
 
 
 def test_a_full_disk_keeps_the_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,14 +269,14 @@ def test_a_full_disk_keeps_the_older_checkpoints(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("echomimic.train.diffusion.checkpoints._write_text", full)
     with pytest.raises(OutputError, match=r"No space left.*--resume"):
-        train(make_trainee(), SmallSamples(settings), settings, folder)
+        train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, folder)
     assert [path.name for path in (folder / "steps").iterdir()] == ["00000001"]
 
 
 def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
     """Cut off in the middle of a step; tests/integration/test_train_run.py kills whole processes."""
     settings = small_settings(run={"steps": 3, "checkpoint_every": 1}, drop={"reference": 0.4})
-    train(make_trainee(), SmallSamples(settings), settings, tmp_path / "whole")
+    train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, tmp_path / "whole")
 
     class Cut(SmallSamples):
         def sample(self, n: int):
@@ -285,8 +285,8 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
             return super().sample(n)
 
     with pytest.raises(KeyboardInterrupt):
-        train(make_trainee(), Cut(settings), settings, tmp_path / "cut")
-    train(make_trainee(), SmallSamples(settings), settings, tmp_path / "cut", resume=True)
+        train(make_trainee(config=ONE_LEVEL), Cut(settings), settings, tmp_path / "cut")
+    train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, tmp_path / "cut", resume=True)
     whole, cut = (list_checkpoints(tmp_path / name)[-1] for name in ("whole", "cut"))
     assert whole.name == cut.name == "00000003"
     for name in ("model", "ema", "optimizer"):
@@ -296,12 +296,12 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     folder, settings = tmp_path / "run", small_settings(run={"steps": 2})
-    train(make_trainee(), SmallSamples(settings), settings, folder)
+    train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, folder)
     with pytest.raises(OptionError, match="holds a run already"):
-        train(make_trainee(), SmallSamples(settings), settings, folder)
+        train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, folder)
     other = small_settings(run={"steps": 2}, optimizer={"rate": 2e-3})
     with pytest.raises(OptionError, match="made with other settings"):
-        train(make_trainee(), SmallSamples(other), other, folder, resume=True)
+        train(make_trainee(config=ONE_LEVEL), SmallSamples(other), other, folder, resume=True)
 
 
 def test_settings_are_read_from_toml_and_overridden(tmp_path: Path) -> None:

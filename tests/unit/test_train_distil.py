@@ -18,7 +18,7 @@ from echomimic.train.diffusion.distil import DistillationObjective, PhaseGrid, j
 from echomimic.train.diffusion.loop import train
 from echomimic.train.diffusion.settings import TrainSettings
 from echomimic.train.diffusion.targets import NoiseSchedule
-from helpers.training_samples import SmallSamples, make_trainee, small_batch, small_settings
+from helpers.training_samples import ONE_LEVEL, SmallSamples, make_trainee, small_batch, small_settings
 
 SCHEDULE = NoiseSchedule.of_inference()
 
@@ -159,7 +159,7 @@ def test_a_resumed_distillation_has_the_same_bits(tmp_path: Path, lora: int) -> 
 
 
 def _distil(folder: Path, settings: TrainSettings, report: Callable[[dict[str, Any]], None] | None) -> None:
-    trainee = make_trainee()
+    trainee = make_trainee(config=ONE_LEVEL)
     objective = DistillationObjective(trainee, settings)
     train(trainee, SmallSamples(settings), settings, folder, objective=objective, resume=True, report=report)
 

@@ -22,7 +22,7 @@ from echomimic.train.diffusion.lora import LoraLinear, adapted_layers, add_lora,
 from echomimic.train.diffusion.run_folder import without_places
 from echomimic.train.diffusion.settings import TrainSettings, format_settings, make_settings
 from echomimic.train.diffusion.trainee import Trainee
-from helpers.training_samples import SmallSamples, make_trainee, small_batch, small_settings
+from helpers.training_samples import ONE_LEVEL, SmallSamples, make_trainee, small_batch, small_settings
 
 
 def lora_settings(trained: str = "all", rank: int = 4, steps: int = 2) -> TrainSettings:
@@ -99,8 +99,14 @@ def test_a_resumed_lora_has_the_same_bits(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         if stop:
             with pytest.raises(KeyboardInterrupt):
-                train(make_trainee(), SmallSamples(settings), settings, tmp_path / name, report=_stop_at(stop))
-        train(make_trainee(), SmallSamples(settings), settings, tmp_path / name, resume=True)
+                train(
+                    make_trainee(config=ONE_LEVEL),
+                    SmallSamples(settings),
+                    settings,
+                    tmp_path / name,
+                    report=_stop_at(stop),
+                )
+        train(make_trainee(config=ONE_LEVEL), SmallSamples(settings), settings, tmp_path / name, resume=True)
     whole, cut_path = (list_checkpoints(tmp_path / name)[-1] for name in ("whole", "cut"))
     for name in ("model", "ema", "optimizer"):
         ours, theirs = (load_file(path / f"{name}.safetensors") for path in (whole, cut_path))
