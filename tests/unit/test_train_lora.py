@@ -247,7 +247,7 @@ def test_an_engine_takes_no_further_lora(tmp_path: Path) -> None:
 
 def test_the_engine_loads_networks_with_the_lora(tmp_path: Path, kept_networks: None) -> None:
     path = tmp_path / "anna.safetensors"
-    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    layer = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     write_lora(path, make_lora("tiny", f"denoising.{layer}"))
     device = torch.device("cpu")
     plain = DiffusionEngine(find_preset("tiny")).networks(device, torch.float32)

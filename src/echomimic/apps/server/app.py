@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -85,7 +86,9 @@ def _add_live(app: FastAPI, state: AppState) -> Callable[[], Awaitable[None]]:
 
 
 def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
-    api: dict[str, Any] = {}
+    @cache
+    def api() -> dict[str, Any]:
+        return describe_api(app, state.settings)
 
     @app.get("/healthz", operation_id="health", summary="Whether the server runs")
     async def health() -> dict[str, str]:
@@ -106,11 +109,9 @@ def _add_system_routes(app: FastAPI, metrics: Metrics, state: AppState) -> None:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def description() -> dict[str, Any]:
-        return api
+    def description() -> dict[str, Any]:
+        return api()
 
     @app.get("/docs", include_in_schema=False)
-    async def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(make_page(api, str(request.base_url).rstrip("/")))
-
-    api.update(describe_api(app, state.settings))
+    def page(request: Request) -> HTMLResponse:
+        return HTMLResponse(make_page(api(), str(request.base_url).rstrip("/")))
