@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 
 from echomimic.mesh.background import inpaint_background
+from echomimic.mesh.renderer import Renderer
 from echomimic.types import Floats, Picture
+from helpers.mesh_faces import portrait
 
 WALL, PERSON = (90, 120, 150), (210, 160, 140)
 
@@ -47,3 +49,24 @@ def test_the_grain_of_the_wall_goes_on_without_streaks() -> None:
     along = inside - inside.mean(0)
     across = inside - inside.mean(1, keepdims=True)
     assert 0.6 < along.std() / across.std() < 1.7
+
+
+def test_no_outline_of_a_person_is_left_on_a_wall_of_one_colour() -> None:
+    landmarks = portrait()[1]
+    matte = np.zeros((512, 512), np.float32)
+    cv2.fillConvexPoly(matte, cv2.convexHull(np.round(landmarks[:, :2]).astype(np.int32)), (1.0,))
+    picture = np.where(matte[..., None] > 0, np.uint8(40), np.uint8(255)).repeat(3, 2)
+    background = Renderer(picture, landmarks, matte, inpaint_background(picture, matte)).background
+    assert background is not None and background.min() > 240
+
+
+def test_a_pattern_stays_whole_up_to_the_person() -> None:
+    rows, columns = np.indices((600, 600)) // 20
+    picture = np.where(((rows + columns) % 2)[..., None] > 0, np.uint8(230), np.uint8(30)).repeat(3, 2)
+    matte = np.zeros((600, 600), np.float32)
+    cv2.circle(matte, (300, 340), 150, (1.0,), -1)
+    picture[matte > 0] = PERSON
+    away = cv2.distanceTransform((matte == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    near = (away > 5) & (away < 8)
+    kept = (inpaint_background(picture, matte) == picture).all(2)[near].mean()
+    assert kept > 0.7

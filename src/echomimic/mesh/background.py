@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from echomimic.landmarks.detectors import selfie_mask
 from echomimic.landmarks.topology import SKIN
+from echomimic.mesh.openings import blend
 from echomimic.types import Floats, Picture
 
 _T = TypeVar("_T", bound=np.generic)
@@ -23,8 +24,23 @@ FACE_COVERAGE = 0.9
 """Fraction of the face landmarks that a plausible matte contains."""
 EDGE = 9 / 512
 """Radius of the edge refinement, as a fraction of the longer side."""
-GROW = 13 / 512
-"""Margin around the matte that is inpainted, as a fraction of the longer side: mattes miss thin hair."""
+COVERED, CORE = 0.08, 0.3
+"""Values of the matte from which a pixel may belong, and belongs, to the person."""
+GROW, LITTLE = 13 / 512, 6 / 512
+"""Margins around both that are inpainted, as fractions of the longer side: mattes miss thin hair, which is seen
+before an even background; letters and the like beside the person would be cut off."""
+WRONG = 14.0
+"""Difference in grey levels from which a fill is wrong."""
+NEAR, AROUND = 0.03, 0.1
+"""Radii of two surroundings of a pixel, as fractions of the longer side."""
+BUSY = (10.0, 20.0)
+"""Mean differences of the background from its mean, in grey levels: from the first near a pixel it is busy, from the
+second around it so busy that what stands out is no earring."""
+COARSE = 256
+"""Longer side, in pixels, at which a fill is compared with the picture."""
+EASE = 0.006
+"""Width over which the filled hole goes over into the picture, as a fraction of the longer side: a step there would be
+visible when the head moves."""
 EXTEND = 30 / 512
 """Depth to which rows and columns are extended into the hole, as a fraction of the longer side."""
 DETAIL = 512
@@ -58,16 +74,44 @@ def inpaint_background(pixels: Picture, matte: Floats) -> Picture:
 
     What hangs on the person and differs from the background (earrings, strands of hair) is replaced too.
     """
-    reach = max(3, round(max(matte.shape) * GROW) | 1)
-    hole = cv2.dilate((matte > 0.08).astype(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
+    hole = _grown(matte > COVERED, GROW)
     if not hole.any() or hole.all():
         return pixels
-    colour, small = _shrink(pixels, hole)
-    small |= _attached(colour, small)
     size = matte.shape[::-1]
+    colour = _shrink(pixels, DETAIL)
+    restless, structure = _structure(_shrink(colour, COARSE), hole)
+    if structure.any():
+        seen = cv2.resize(structure.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        hole &= ~seen | _grown(matte > CORE, LITTLE)
+    small = _shrink_hole(hole, colour)
+    small |= _attached(colour, small) & (cv2.resize(restless, small.shape[::-1]) < 0.5)
     hole |= cv2.resize(small.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     filled = cv2.resize(_fill(colour, small), size, interpolation=cv2.INTER_LINEAR)
-    return np.clip(np.where(hole[..., None], filled, pixels), 0, 255).astype(np.uint8)
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3) / (EASE * max(hole.shape))
+    alpha = np.clip(depth, 0, 1).astype(np.float32)
+    plate = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+    return blend(pixels, plate, alpha * alpha * (3 - 2 * alpha))
+
+
+def _grown(mask: Hole, margin: float) -> Hole:
+    """The mask with a margin, a fraction of its longer side."""
+    reach = max(5, round(max(mask.shape) * margin) | 1)
+    return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+
+
+def _structure(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
+    """(h, w) each: 1 where the background is so busy all around that what stands out is no earring; and where letters,
+    flags and the like would be cut off: it is busy, and a fill is wrong over more than the width of a hair."""
+    small = _shrink_hole(hole, colour)
+    known, side = (~small).astype(np.float32), max(small.shape)
+    off = np.dstack([np.abs(colour - _smooth_background(colour, known, NEAR * side)).max(2)] * 3)
+    near, around = (_smooth_background(off, known, spread * side)[..., 0] for spread in (NEAR, AROUND))
+    restless, busy = (around > BUSY[1]).astype(np.float32), (near > BUSY[0]) & small
+    if not busy.any():
+        return restless, busy
+    wrong = (np.abs(_continued(colour, small)[0] - colour).max(2) > WRONG) & small
+    broad = cv2.morphologyEx(wrong.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return restless, (cv2.dilate(broad, np.ones((5, 5), np.uint8)) > 0) & busy
 
 
 def _attached(colour: Floats, hole: Hole) -> Hole:
@@ -135,17 +179,28 @@ def _plausible(matte: Floats, landmarks: Floats) -> bool:
     return COVERAGE[0] < float(matte.mean()) < COVERAGE[1] and float(matte[y, x].mean()) > FACE_COVERAGE
 
 
-def _shrink(pixels: Picture, hole: Hole) -> tuple[Floats, Hole]:
-    """Both at most `DETAIL` pixels on the longer side."""
-    scale = min(1.0, DETAIL / max(hole.shape))
-    size = (max(8, round(hole.shape[1] * scale)), max(8, round(hole.shape[0] * scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    covered = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return small, np.asarray(covered > 0)
+def _shrink(pixels: Picture | Floats, side: int) -> Floats:
+    """The picture (H, W, 3) at most `side` pixels on the longer side."""
+    scale = min(1.0, side / max(pixels.shape))
+    size = (max(8, round(pixels.shape[1] * scale)), max(8, round(pixels.shape[0] * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _shrink_hole(hole: Hole, like: Floats) -> Hole:
+    """The hole at the size of a smaller picture."""
+    covered = cv2.resize(hole.astype(np.float32), like.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(covered > 0)
 
 
 def _fill(colour: Floats, hole: Hole) -> Floats:
-    """Fill the hole: extended rows and columns near its edge, smooth further in."""
+    """Fill the hole: extended rows and columns near its edge, smooth further in, with the grain of the background."""
+    filled, weight = _continued(colour, hole)
+    _add_grain(filled, colour, (~hole).astype(np.float32), weight)
+    return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
+
+
+def _continued(colour: Floats, hole: Hole) -> tuple[Floats, Floats]:
+    """The colours that fill the hole without grain, and the weights (h, w) of the rows and columns in them."""
     known = (~hole).astype(np.float32)
     extended, reached = _extend(colour, _known_sums(colour, known, SMOOTH), hole)
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
@@ -155,8 +210,7 @@ def _fill(colour: Floats, hole: Hole) -> Floats:
     near = np.exp(-depth / (SOFTEN * side))[..., None]
     extended = extended * near + blurred * (1 - near)
     filled = cv2.GaussianBlur(extended * weight + _smooth_fill(colour, hole) * (1 - weight), (0, 0), 0.8)
-    _add_grain(filled, colour, known, weight[..., 0])
-    return np.asarray(np.where(hole[..., None], filled, colour), np.float32)
+    return np.asarray(filled, np.float32), np.asarray(weight[..., 0], np.float32)
 
 
 def _add_grain(filled: Floats, colour: Floats, known: Floats, weight: Floats) -> None:
@@ -172,7 +226,8 @@ def _add_grain(filled: Floats, colour: Floats, known: Floats, weight: Floats) ->
     hole = np.nonzero(weight > 0.03)
     mirrored = 2 * place[labels[hole]] - np.transpose(hole)
     rows, columns = (np.clip(mirrored[:, axis], 0, known.shape[axis] - 1) for axis in (0, 1))
-    filled[hole] += np.clip(fine[rows, columns], -most, most) * weight[hole][:, None]
+    mirrored = fine[rows, columns]
+    filled[hole] += np.where(np.abs(mirrored) < most, mirrored, 0) * weight[hole][:, None]
 
 
 def _smooth_fill(colour: Floats, hole: Hole) -> Floats:

@@ -16,7 +16,7 @@ from echomimic.mesh.glasses import covers_bridge
 from echomimic.mesh.lip_cleaning import clean_lips
 from echomimic.mesh.mouth import MouthRenderer
 from echomimic.mesh.mouth_colours import edge_softness, fit_light
-from echomimic.mesh.openings import FINER, Pixels, blend, cover
+from echomimic.mesh.openings import FINER, Pixels, cover
 from echomimic.mesh.rig import Rig
 from echomimic.mesh.shading import Shade, SkinShading
 from echomimic.mesh.upper_body import JAW_REACH, Surroundings
@@ -25,7 +25,6 @@ from echomimic.types import CURVE_NAMES, Floats, Picture
 
 Array = npt.NDArray[np.float64]
 _SWAY, _BREATH = CURVE_NAMES.index("sway"), CURVE_NAMES.index("breath")
-_EASE = 0.006
 _BAND = 6
 """Rows of the far grid whose person is drawn as one rectangle."""
 _REACH = 0.35
@@ -212,23 +211,15 @@ class Renderer:
         The matte is raised wherever the picture is darker than the visible background, so that thin hair, which mattes
         miss, still moves with the head.
         """
-        background = _feather(background, source)
         box = (0, 0, *self.size)
         face = cv2.GaussianBlur(cover(self._flat[list(mesh.OVAL)], box), (0, 0), 0.01 * self.rig.frame.face_width + 0.5)
-        alpha = np.maximum(matte, face)
+        # where the background is the picture itself, a matte that is not sure of the person is wrong
+        alpha = np.maximum(np.where((background == source).all(2) & (matte < 0.5), np.float32(0), matte), face)
         through = (source.astype(np.float32) + 1) / (background.astype(np.float32) + 1)
         alpha = np.maximum(alpha, 1 - through.min(2))
         hidden = np.ceil(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
         person = cv2.subtract(source, _visible_background(background, hidden))
         return np.dstack([person, hidden]), np.ascontiguousarray(background)
-
-
-def _feather(background: Picture, picture: Picture) -> Picture:
-    """Feather the rim of the inpainted hole into the picture: a step there would be visible when the head moves."""
-    hole = (background != picture).any(2).astype(np.uint8)
-    depth = cv2.distanceTransform(hole, cv2.DIST_L2, 3) / (_EASE * max(background.shape))
-    alpha = np.clip(depth, 0, 1).astype(np.float32)
-    return blend(picture, background, alpha * alpha * (3 - 2 * alpha))
 
 
 def composite(person: Pixels, background: Picture) -> Picture:
