@@ -7,6 +7,7 @@ import wave
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 from PIL import Image
 
 from echomimic.data import demo_portrait
+from echomimic.landmarks.face_quality import FaceQuality, FindLandmarks
+from echomimic.types import Floats, Picture
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the processors
@@ -100,6 +103,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if missing:
         reporter.write_line(f"ECHOMIMIC_REQUIRE: skipped though required: {'; '.join(missing)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def faces_measured_once() -> Iterator[None]:
+    """Measure the quality of a face in a picture once: it is a third of finding it, and most tests use one of two."""
+    from echomimic.landmarks import face
+
+    measure, known = face.measure_quality, dict[bytes, FaceQuality]()
+
+    def measure_once(pixels: Picture, landmarks: Floats, find: FindLandmarks) -> FaceQuality:
+        key = sha256(b"%d %d" % pixels.shape[:2] + pixels.tobytes() + landmarks.tobytes()).digest()
+        if key not in known:
+            known[key] = measure(pixels, landmarks, find)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face, "measure_quality", measure_once)
+        yield
 
 
 @pytest.fixture(scope="session")
