@@ -27,8 +27,8 @@ test: .venv/.dev ## run the tests
 quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
-coverage: .venv/.dev ## run the tests and print the fraction of lines that they run
-	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p pytest_cov --cov=echomimic --cov-report=term:skip-covered
+coverage: .venv/.dev ## print the fraction of lines that the tests run; those of the pages run them in other processes
+	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p pytest_cov --cov=echomimic --cov-report=term:skip-covered tests/unit tests/integration
 
 check: .venv/.dev ## format, lint, types of source and tests, layers
 	$(BIN)/ruff format --check .

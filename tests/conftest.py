@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from echomimic.data import demo_portrait
-from echomimic.landmarks.face_quality import FaceQuality, FindLandmarks
+from echomimic.landmarks.face_quality import FaceQuality, FindLandmarks, measure_quality
 from echomimic.types import Floats, Picture
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -66,8 +67,33 @@ def pytest_collection() -> Generator[None, object, object]:
     return result
 
 
+TOGETHER = re.compile(r"tests/browser/|/test_train_(?!articulation)")
+"""Files whose tests run in one process: they share a browser and a server, or what PyTorch imports to train."""
+
+
+def scope_of(nodeid: str) -> str:
+    """The tests that run in the same process as this one, under `--dist loadfile`: those of its file, or more files."""
+    path = nodeid.split("::", 1)[0]
+    shared = TOGETHER.search(path)
+    return shared[0] if shared else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute tests by `scope_of`."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    scheduling = LoadFileScheduling(config, log)
+    scheduling._split_scope = scope_of
+    return scheduling if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whole runs as slow, repeat a browser test that fails once, and skip what needs sample data without it."""
+    """Mark whole runs as slow, repeat a browser test that fails once, and skip what needs sample data without it.
+
+    The largest parts come first, since each runs in one process.
+    """
+    items.sort(key=lambda item: not TOGETHER.search(scope_of(item.nodeid)))
     skip = pytest.mark.skip(reason="no sample data: set ECHOMIMIC_SHARED to its folder")
     for item in items:
         if {"integration", "browser"} & set(item.path.parts):
@@ -108,18 +134,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def faces_measured_once() -> Iterator[None]:
     """Measure the quality of a face in a picture once: it is a third of finding it, and most tests use one of two."""
-    from echomimic.landmarks import face
-
-    measure, known = face.measure_quality, dict[bytes, FaceQuality]()
+    known: dict[bytes, FaceQuality] = {}
 
     def measure_once(pixels: Picture, landmarks: Floats, find: FindLandmarks) -> FaceQuality:
         key = sha256(b"%d %d" % pixels.shape[:2] + pixels.tobytes() + landmarks.tobytes()).digest()
         if key not in known:
-            known[key] = measure(pixels, landmarks, find)
+            known[key] = measure_quality(pixels, landmarks, find)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(face, "measure_quality", measure_once)
+        patch.setattr("echomimic.landmarks.face.measure_quality", measure_once)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import av
@@ -22,7 +23,7 @@ from echomimic.train.diffusion.manifest import Checksums, Row, Source, write_row
 from echomimic.train.diffusion.rights import Consent, Rights
 from echomimic.train.diffusion.targets import NoiseSchedule
 from echomimic.train.diffusion.trainee import Trainee
-from echomimic.types import Floats, Picture
+from echomimic.types import Floats, Motion, Picture
 
 SIDE, FPS, COUNT = 64, 24.0, 30
 GEOMETRY = Geometry(
@@ -72,23 +73,29 @@ def make_row(folder: Path, name: str, split: str = "train", consent: Consent = "
     return Row(id=name, **given)  # type: ignore[arg-type]
 
 
+@cache
+def _spoken_clip(number: int) -> tuple[list[Picture], Floats, Motion]:
+    """The demo's portrait saying one part of the demo's voice: frames, sound and motion."""
+    length = round(COUNT / FPS * 16_000)
+    voice = np.concatenate([*sound_blocks(read_speech(demo_voice()), 16_000)])
+    sound = voice[number * length : (number + 1) * length]
+    options = make_options(
+        {"fps": FPS, "size": SIDE, "framing": "crop", "crop_margin": 0.15, "workers": 1, "frames": COUNT}
+    )
+    render = MeshEngine().prepare(read_picture(demo_portrait()), speech_from_samples(sound, 16_000), None, options)
+    return [*render.frames()], sound, render.motion
+
+
 def make_data(folder: Path, names: Sequence[str] = ("aa01", "bb02", "cc03"), consent: Consent = "written") -> Path:
     """Render clips with the mesh engine, one for each name, the last for validation."""
-    portrait, engine = read_picture(demo_portrait()), MeshEngine()
-    voice = np.concatenate([*sound_blocks(read_speech(demo_voice()), 16_000)])
-    length = round(COUNT / FPS * 16_000)
     rows = []
     for number, name in enumerate(names):
-        sound = voice[number * length : (number + 1) * length]
-        options = make_options(
-            {"fps": FPS, "size": SIDE, "framing": "crop", "crop_margin": 0.15, "workers": 1, "frames": COUNT}
-        )
-        render = engine.prepare(portrait, speech_from_samples(sound, 16_000), None, options)
+        frames, sound, motion = _spoken_clip(number)
         place = folder / "clips" / name[:2]
         place.mkdir(parents=True, exist_ok=True)
-        write_clip_file(place / f"{name}.mp4", [*render.frames()])
+        write_clip_file(place / f"{name}.mp4", frames)
         write_sound_file(place / f"{name}.flac", sound)
-        save_motion(place / f"{name}.npz", render.motion)
+        save_motion(place / f"{name}.npz", motion)
         rows.append(make_row(folder, name, "val" if number == len(names) - 1 else "train", consent))
     write_rows(folder / "manifest.jsonl", rows)
     return folder

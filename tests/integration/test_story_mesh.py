@@ -198,7 +198,7 @@ def test_pictures_of_every_format_are_read(folder: Path) -> None:
     kinds |= {"palette.gif": (whole.convert("P"), "GIF"), "grey.webp": (whole.convert("L"), "WEBP")}
     for name, (image, kind) in kinds.items():
         image.save(folder / name, kind)
-        assert run(["animate", name, str(inputs(folder)[1]), "-o", "o.mp4", "--frames", "2", *SMALL]) == 0, name
+        assert run(["animate", name, str(inputs(folder)[1]), "-o", "o.mp4", "--frames", "1", "--size", "64"]) == 0, name
 
 
 def test_the_demo_says_a_few_sentences() -> None:

@@ -30,7 +30,7 @@ from echomimic.train.diffusion.export import (
 from echomimic.train.diffusion.run_folder import read_run_settings
 from echomimic.train.diffusion.starts import load_start
 from echomimic.types import Picture
-from helpers.training_data import make_data, make_start, run_arguments
+from helpers.training_data import ONE_LEVEL, make_data, make_start, run_arguments
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, start weights, and three finished runs: plain, lora, fast."""
     folder = tmp_path_factory.mktemp("training")
-    data, start = make_data(folder / "data"), make_start(folder / "start")
+    data, start = make_data(folder / "data"), make_start(folder / "start", geometry=ONE_LEVEL)
     once = ("--set", "run.checkpoint_every=4")
     assert run(run_arguments(data, start, folder / "plain")) == 0
     lora = (*once, "--set", "model.lora_rank=2", "--set", "model.subject=aa01", "--set", "model.trained=all")

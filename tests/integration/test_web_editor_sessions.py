@@ -156,7 +156,7 @@ def test_a_server_that_stops_leaves_no_uploads(head_file: Path, voice_file: Path
 
 
 def test_unused_renderers_are_released_and_made_again(
-    client: TestClient, portrait_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, head_file: Path, voice_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released: list[PortraitView] = []
     release = PortraitView.release
@@ -167,7 +167,7 @@ def test_unused_renderers_are_released_and_made_again(
 
     monkeypatch.setattr(PortraitView, "release", spied)
     monkeypatch.setattr(editor, "_MAX_VIEW_BYTES", 1)
-    first, second = begin(client, portrait_file, voice_file), begin(client, portrait_file, voice_file)
+    first, second = begin(client, head_file, voice_file), begin(client, head_file, voice_file)
 
     def drawn(here: str) -> list[bytes]:
         return [client.get(f"{here}/{kind}/frame/3").content for kind in ("face", "hands")]

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from conftest import missing_requirements
+from conftest import missing_requirements, scope_of
 
 REASONS = Counter({"chromium is not installed": 3, "root may read everything": 1, "no sample data: set X": 2})
 REASONS.update({"could not import 'torch'": 1, "could not import 'torchao'": 1})
@@ -26,3 +26,17 @@ def test_skips_of_what_is_required_are_found(required: str, found: list[str]) ->
 def test_an_unknown_requirement_is_an_error() -> None:
     with pytest.raises(KeyError):
         missing_requirements(REASONS, "gpus")
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "scope"),
+    [
+        ("tests/browser/test_web_page.py::test_a[en]", "tests/browser/"),
+        ("tests/unit/test_train_lora.py::test_a", "/test_train_"),
+        ("tests/integration/test_train_run.py::test_a", "/test_train_"),
+        ("tests/integration/test_train_articulation.py::test_a", "tests/integration/test_train_articulation.py"),
+        ("tests/unit/test_idle.py::test_a", "tests/unit/test_idle.py"),
+    ],
+)
+def test_pages_and_training_run_in_one_process_each(nodeid: str, scope: str) -> None:
+    assert scope_of(nodeid) == scope

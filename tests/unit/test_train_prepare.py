@@ -51,7 +51,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = replace(make_settings("face", 192), shortest=1.8)
 
 
-class StoppedPrepare(Prepare):
+class StoppedPrepare(DyingPrepare):
     """Is stopped by the user at the second video."""
 
     def work(self, item: Item) -> list[Row]:
@@ -151,17 +151,14 @@ def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").rglob(".*"))
 
 
-def test_an_interrupted_run_is_resumed(videos: Path, prepared: Path, tmp_path: Path) -> None:
-    many = tmp_path / "videos"
-    many.mkdir()
-    (many / "rights.toml").write_text(RIGHTS)
-    for number in (1, 2):  # other content for the sha256, the same video
-        (many / f"{number}.mp4").write_bytes((videos / "talk.mp4").read_bytes() + bytes(number))
+def test_an_interrupted_run_is_resumed(videos: Path, tmp_path: Path) -> None:
+    items = numbered(tmp_path / "videos", ("1", "2"))
+    shutil.copy(videos / "talk.mp4", items[1].path)
     with pytest.raises(KeyboardInterrupt):
-        prepare_videos(find_videos([many]), tmp_path / "data", SETTINGS, Runner(0), worker=StoppedPrepare)
-    assert [row.dropped for row in read_manifest(tmp_path / "data", dropped=True)] == [None, "text"]
-    done = prepare_videos(find_videos([many]), tmp_path / "data", SETTINGS, Runner(0))
-    assert done.videos == 1 and [row.dropped for row in done.rows] == [None, "text", "duplicate", "text"]
+        prepare_videos(items, tmp_path / "data", SETTINGS, Runner(0), worker=StoppedPrepare)
+    assert [row.dropped for row in read_manifest(tmp_path / "data", dropped=True)] == ["no_face"]
+    done = prepare_videos(items, tmp_path / "data", SETTINGS, Runner(0))
+    assert done.videos == 1 and [row.dropped for row in done.rows] == ["no_face", None, "text"]
 
 
 def test_shards_hold_the_same_files(videos: Path, prepared: Path, tmp_path: Path) -> None:
@@ -195,11 +192,11 @@ def test_other_videos_join_a_data_set_of_the_same_settings(videos: Path, prepare
 
 def test_unusable_videos_get_their_reason(tmp_path: Path) -> None:
     (tmp_path / "rights.toml").write_text(RIGHTS)
-    write_plain_video(tmp_path / "a_faceless.mp4", 90, (192, 128), sound=tone(4, 48000))
-    write_plain_video(tmp_path / "b_mute.mp4", 100)
+    write_plain_video(tmp_path / "a_faceless.mp4", 60, (192, 128), sound=tone(4, 48000))
+    write_plain_video(tmp_path / "b_mute.mp4", 60)
     write_plain_video(tmp_path / "c_short.mp4", 25, sound=tone(1, 48000))
     (tmp_path / "d_broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
-    write_plain_video(tmp_path / "e_silent.mp4", 100, sound=tone(4, 48000, loud=0))
+    write_plain_video(tmp_path / "e_silent.mp4", 60, sound=tone(4, 48000, loud=0))
     settings = replace(SETTINGS, least_speech=0.0)
     done = prepare_videos(find_videos([tmp_path]), tmp_path / "data", settings, Runner(0))
     assert [row.dropped for row in done.rows] == ["no_face", "no_sound", "short", "unreadable", "no_sound"]
