@@ -207,7 +207,7 @@ def _with_seam(picture: Pixels, landmarks: Array, box: Box, width: float, softne
     """
     points = Grid(box[0], box[1], 1, box[2] - box[0], box[3] - box[1]).points()
     flat = points.reshape(-1, 2).astype(np.float64)
-    shadow = np.zeros(len(flat))
+    shadow, rims = np.zeros(len(flat)), np.zeros(len(flat))
     sharp = _SEAM * width
     reach = float(np.hypot(sharp, np.sqrt(2) * softness))
     for curve in (mesh.UPPER_CURVE, mesh.LOWER_CURVE):
@@ -215,9 +215,12 @@ def _with_seam(picture: Pixels, landmarks: Array, box: Box, width: float, softne
         t, below = rim.project(flat)
         end = np.clip(np.minimum(t, rim.t[-1] - t) / (0.12 * width) + 0.3, 0, 1)
         shadow = np.maximum(shadow, end * np.exp(-((below / reach) ** 2)))
+        rims = np.maximum(rims, np.exp(-(below**2)) * ((t > 0) & (t < rim.t[-1])))
     shadow = (np.sqrt(sharp / reach) * shadow).reshape(points.shape[:2])[..., None]
     filled = picture.copy()
     there = filled[box[1] : box[3], box[0] : box[2]].astype(np.float64)
+    # a step at the edge of the filled opening would be torn into a comb where the lips are stretched
+    there += rims.reshape(points.shape[:2])[..., None] * (cv2.GaussianBlur(there, (0, 0), 1.0) - there)
     hue = there / np.maximum(there.max(2, keepdims=True), 1)
     darker = there * (1 - _SEAM_DEPTH * shadow) * np.maximum(hue, 0.1) ** (_SEAM_COLOUR * shadow)
     filled[box[1] : box[3], box[0] : box[2]] = np.clip(darker + 0.5, 0, 255).astype(np.uint8)
