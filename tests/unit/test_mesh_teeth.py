@@ -116,6 +116,16 @@ def test_teeth_have_the_colour_of_the_portraits_own() -> None:
     assert own_tooth_colour(toned(pixels, (0.2, 0.2, 0.2)), points, own) is None
 
 
+def test_own_teeth_do_not_get_the_red_of_the_lips() -> None:
+    pixels, landmarks = portrait()
+    inside = np.round(landmarks[list(mesh.INNER_LIPS), :2]).astype(np.int32)
+    pink = cv2.fillPoly(pixels.copy(), [inside], (205, 184, 187)).astype(np.uint8)
+    colours = mouth_colours(pink, landmarks.astype(np.float64), is_open=True)
+    assert colours.teeth[1] >= colours.teeth[2]
+    vivid = [np.ptp(colour) / colour.mean() for colour in (colours.teeth, colours.skin)]
+    assert vivid[0] <= 0.41 * vivid[1]
+
+
 def test_teeth_are_paler_than_skin_even_if_the_eyes_are_not() -> None:
     pixels, landmarks = portrait()
     for eye in mesh.EYES:
