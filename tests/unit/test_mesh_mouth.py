@@ -22,6 +22,15 @@ def mouth(renderer: Renderer, curves: Floats, frame: Picture | None = None) -> F
     return frame[inside].astype(np.float32)
 
 
+def test_a_picture_that_ends_above_the_mouth_is_rendered() -> None:
+    pixels, landmarks = portrait()
+    lips = landmarks[list(mesh.LIPS), 1]
+    for end in (lips.mean(), lips.min() - 2, landmarks[mesh.NOSE_TIP, 1]):
+        cut = np.ascontiguousarray(pixels[: int(end)])
+        frame = Renderer(cut, landmarks).frame(row(jaw=0.6))
+        assert frame.shape == cut.shape and np.isfinite(frame).all()
+
+
 def test_the_cover_of_a_polygon_is_its_area() -> None:
     square = np.array([[2.25, 3.5], [7.75, 3.5], [7.75, 6.0], [2.25, 6.0]])
     share = cover(square, (0, 0, 12, 10))

@@ -55,7 +55,7 @@ class _Lips:
     def of(cls, picture: Pixels, landmarks: Array, width: float) -> "_Lips":
         box = bounds(landmarks[list(mesh.LIPS)], (0.15 * width,) * 4, (picture.shape[1], picture.shape[0]))
         crop = np.ascontiguousarray(picture[box[1] : box[3], box[0] : box[2]])
-        lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB).astype(np.float32)
+        lab = (cv2.cvtColor(crop, cv2.COLOR_RGB2LAB) if crop.size else crop).astype(np.float32)
         inner = _filled(landmarks, mesh.INNER_LIPS, box)
         upper = (*mesh.UPPER_RINGS[-1], mesh.MOUTH_CORNERS[1], mesh.MOUTH_RIGHT, *reversed(mesh.UPPER_LIP))
         lower = (*mesh.LOWER_RINGS[-1], mesh.MOUTH_CORNERS[1], mesh.MOUTH_RIGHT, *reversed(mesh.LOWER_LIP))

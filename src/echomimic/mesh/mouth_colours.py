@@ -116,7 +116,7 @@ def _hue_spread(lab: Floats) -> float:
 
 def _toned(colour: Array, tint: Array, saturation: float) -> Array:
     """The colour with its chroma scaled by `saturation`; at 0 it is the grey of a picture with this tint."""
-    grey = float(colour @ _LUMA) * tint / float(tint @ _LUMA)
+    grey = float(colour @ _LUMA) * tint / max(float(tint @ _LUMA), 1e-6)
     return np.asarray(grey + (colour - grey) * saturation)
 
 
@@ -141,7 +141,7 @@ def own_tooth_colour(picture: Pixels, points: Array, skin: Array) -> Array | Non
     score = lab[teeth, 0] - chroma[teeth]
     own = np.median(seen[score >= np.percentile(score, 70)], 0)
     # blur and compression give teeth the red of the lips beside them; they are white, or as warm as light on skin
-    warm = skin / skin.mean() - 1
+    warm = skin / max(float(skin.mean()), 1.0) - 1
     amount = float((own / own.mean() - 1) @ warm) / max(float(warm @ warm), 1e-6)
     return np.asarray(own.mean() * (1 + warm * np.clip(amount, 0, _OWN_WARM)))
 

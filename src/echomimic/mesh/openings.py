@@ -60,6 +60,8 @@ def smooth_curve(count: int, per_span: int = 4) -> Array:
 def cover(polygon: Array, box: Box) -> Floats:
     """(h, w) float32: coverage of each pixel of `box` by the polygon (n, 2)."""
     width, height = box[2] - box[0], box[3] - box[1]
+    if not width or not height:
+        return np.zeros((height, width), np.float32)
     fine = np.zeros((height * _FINE_EDGE, width * _FINE_EDGE), np.uint8)
     corners = ((polygon - (box[0] - 0.5, box[1] - 0.5)) * _FINE_EDGE - 0.5) * 16
     cv2.fillPoly(fine, [np.round(corners).astype(np.int32)], (255,), cv2.LINE_8, 4)
@@ -117,6 +119,8 @@ class Opening:
         middle = bounds(split, (0, 2, 0, 2), self.size)
         high = max(box[1], min(middle[1], box[3]))
         low = max(high, min(middle[3], box[3]))
+        if high == low:  # the curve lies outside the picture
+            return self._side(0 if high > box[1] else 1, portrait, pose, box)
         # rows of the grid begin where they would begin for the whole box
         first = box[1] + (high - box[1]) // self.cell * self.cell
         upper = self._side(0, portrait, pose, (box[0], box[1], box[2], low))
