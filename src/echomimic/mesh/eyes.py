@@ -21,7 +21,7 @@ from echomimic.types import CURVE_NAMES, Floats
 
 Array = npt.NDArray[np.float64]
 
-_REST_FADES = (0.0, 0.45)
+_REST_FADES = (0.1, 0.65)
 """Range of blinks over which everything but lashes vanishes: wet edges and highlights."""
 _CARRIED = 0.3
 """Distance from the rims, in eye widths, at which what surrounds the eye does not move with them."""
