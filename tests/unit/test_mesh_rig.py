@@ -136,7 +136,7 @@ def test_handles_lie_on_the_face_and_a_curve_moves_each_as_far_as_it_says(smilin
     assert turned[0] / 1000 == pytest.approx(0.01, rel=0.2)
 
 
-def test_glasses_turn_as_a_plane_and_hide_what_brows_do() -> None:
+def test_glasses_turn_as_a_plane_and_do_not_follow_brows_and_lids() -> None:
     pixels, landmarks = portrait()
     assert not covers_bridge(pixels, landmarks)
     start, end = (landmarks[p, :2] for p in (mesh.EYES[0].right, mesh.EYES[1].left))
@@ -151,3 +151,5 @@ def test_glasses_turn_as_a_plane_and_hide_what_brows_do() -> None:
     brow = mesh.BROWS[0][0]
     raised = [abs(rig.points(row(brow=1))[brow, 1] - rig.rest[brow, 1]) for rig in (stiff, free)]
     assert raised[0] < 0.3 * raised[1]
+    pulled = [np.abs(rig.shape_and_skin(row(blink=1))[1] - rig.rest)[: mesh.SKIN].max() for rig in (stiff, free)]
+    assert pulled[0] == 0 < pulled[1]

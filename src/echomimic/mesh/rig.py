@@ -118,7 +118,8 @@ class Rig:
         points: Array = self.rest + np.einsum("k,kn->n", self._amounts(v), self._basis).reshape(mesh.POINTS, 3)
         points = self._seal(points, v)
         moved = self._move_eyes(points, v)
-        return moved, points + LID_PULL * (moved - points)
+        pull = 0.0 if self.stiff_eyes else LID_PULL  # it would bend the rims of glasses
+        return moved, points + pull * (moved - points)
 
     def jaw_displacement(self, row: Floats) -> Array:
         """(3,) displacement of the lower teeth with the jaw in pixels, before the head rotation."""
