@@ -136,6 +136,18 @@ def test_teeth_are_paler_than_skin_even_if_the_eyes_are_not() -> None:
     assert vivid[0] <= 0.56 * vivid[1]
 
 
+def test_green_eyes_do_not_make_green_teeth() -> None:
+    pixels, landmarks = portrait()
+    shares = []
+    for white in ((214, 214, 212), (214, 230, 212)):
+        for eye in mesh.EYES:
+            rim = np.round(landmarks[list(eye.contour), :2]).astype(np.int32)
+            pixels = np.asarray(cv2.fillPoly(pixels.copy(), [rim], white), np.uint8)
+        teeth = mouth_colours(pixels, landmarks.astype(np.float64), is_open=False).teeth
+        shares.append(teeth[1] / teeth.sum())
+    assert shares[1] < shares[0] + 0.002
+
+
 def test_a_blurred_portrait_has_soft_edges() -> None:
     pixels, landmarks = portrait()
     points = landmarks.astype(np.float64)

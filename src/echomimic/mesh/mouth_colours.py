@@ -54,6 +54,8 @@ def mouth_colours(picture: Pixels, points: Array, is_open: bool) -> MouthColours
     # under coloured light nothing is white: the redder the skin, the more of its hue the teeth get
     cast = float(np.clip(0.22 + 1.2 * (0.75 - hue.min()), 0.2, 0.5))
     eyes = _white_of_the_eyes(picture, points)
+    if eyes is not None:  # the green of an iris may be in it, light is hardly ever green
+        eyes[1] = min(eyes[1], max(eyes[0], eyes[2], hue[1]))
     white = np.array([1.02, 1.0, 0.95])
     white = white * (1 - cast) + hue * cast if eyes is None else white * (0.85 * eyes + 0.15 * hue)
     white = white / white.mean()
