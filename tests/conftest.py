@@ -67,15 +67,17 @@ def pytest_collection() -> Generator[None, object, object]:
     return result
 
 
-TOGETHER = re.compile(r"tests/browser/|/test_train_(?!articulation)")
+TOGETHER = {
+    "pages": r"tests/browser/",
+    "training": r"/test_(train_(?!articulation)|gpu_benchmark|diffusion_(device|engine|waits))",
+}
 """Files whose tests run in one process: they share a browser and a server, or what PyTorch imports to train."""
 
 
 def scope_of(nodeid: str) -> str:
     """The tests that run in the same process as this one, under `--dist loadfile`: those of its file, or more files."""
     path = nodeid.split("::", 1)[0]
-    shared = TOGETHER.search(path)
-    return shared[0] if shared else path
+    return next((name for name, files in TOGETHER.items() if re.search(files, path)), path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -93,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The largest parts come first, since each runs in one process.
     """
-    items.sort(key=lambda item: not TOGETHER.search(scope_of(item.nodeid)))
+    items.sort(key=lambda item: scope_of(item.nodeid) not in TOGETHER)
     skip = pytest.mark.skip(reason="no sample data: set ECHOMIMIC_SHARED to its folder")
     for item in items:
         if {"integration", "browser"} & set(item.path.parts):

@@ -31,9 +31,9 @@ def test_an_unknown_requirement_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("nodeid", "scope"),
     [
-        ("tests/browser/test_web_page.py::test_a[en]", "tests/browser/"),
-        ("tests/unit/test_train_lora.py::test_a", "/test_train_"),
-        ("tests/integration/test_train_run.py::test_a", "/test_train_"),
+        ("tests/browser/test_web_page.py::test_a[en]", "pages"),
+        ("tests/unit/test_train_lora.py::test_a", "training"),
+        ("tests/integration/test_gpu_benchmark.py::test_a", "training"),
         ("tests/integration/test_train_articulation.py::test_a", "tests/integration/test_train_articulation.py"),
         ("tests/unit/test_idle.py::test_a", "tests/unit/test_idle.py"),
     ],
