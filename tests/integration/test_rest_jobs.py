@@ -195,6 +195,22 @@ def test_a_job_is_deleted(server: Server) -> None:
     assert done["id"] not in server.ask("GET", "/v1/animations?limit=100").body.decode()
 
 
+def test_the_client_queues_a_video_cancels_and_deletes(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "talk.mp4").write_bytes(b"no video")
+    held, client = server.held(), server.client
+    queued = client.track_video(tmp_path / "talk.mp4", format="json")
+    assert queued["state"] == "queued" and queued["request"]["format"] == "json"
+    assert client.cancel(queued)["state"] == "cancelled"
+    with pytest.raises(ServerError, match="the job was cancelled"):
+        client.wait(queued)
+    for job in (held, queued):
+        client.delete(job)
+        with pytest.raises(ServerError) as gone:
+            client.get(job)
+        assert gone.value.status == 410
+    client.close()
+
+
 def test_results_are_refused_before_the_job_is_done(server: Server) -> None:
     job = server.held()
     early = server.ask("GET", f"{job['links']['self']}/result")

@@ -36,3 +36,13 @@ def test_the_template_is_symmetric_and_in_its_unit():
     assert face.shape == (478, 3)
     assert nearest.max() < 1e-6
     assert np.linalg.norm(face[OUTER_EYES[0]] - face[OUTER_EYES[1]]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_mean_of_turned_faces_is_the_template():
+    pytest.importorskip("scipy", reason="the extra 'train' is not installed")
+    from echomimic.train.template import build_template
+
+    face, draw = face_template(), np.random.default_rng(0)
+    turns = [(0, 0, 0), (12, -7, 5), (-12, 7, -5)]
+    seen = [90 * (face + draw.normal(0, 0.002, face.shape)) @ rotation_matrix(*turn).T + 200 for turn in turns]
+    np.testing.assert_allclose(build_template([each.astype(np.float32) for each in seen]), face, atol=0.01)
