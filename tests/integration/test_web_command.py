@@ -39,19 +39,16 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_given_folder_is_kept(tmp_path: Path) -> None:
+def test_a_server_ends_in_order_while_it_loads_libraries_and_keeps_a_given_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "temporary").mkdir()
-    process = start(tmp_path / "temporary", "--data", str(tmp_path / "mine"))
-    process.terminate()
-    process.wait(PATIENCE)
-    assert (tmp_path / "mine" / "jobs.sqlite").exists()
-    assert list((tmp_path / "temporary").iterdir()) == []
-
-
-def test_a_server_ends_in_order_while_it_loads_libraries() -> None:
-    server = WebServer()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    server = WebServer("--data", str(tmp_path / "mine"))
     ask(f"{server.address}/ui/config")
     server.stop()
+    assert (tmp_path / "mine" / "jobs.sqlite").exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_other_machines_are_accepted_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
