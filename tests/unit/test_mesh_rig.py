@@ -49,6 +49,17 @@ def test_a_smile_that_shows_teeth_rests_closed(smiling: Rig) -> None:
     assert gap(smiling) == pytest.approx(0, abs=1e-4)
 
 
+def test_round_lips_shut_to_a_line_that_is_hardly_arched(smiling: Rig) -> None:
+    landmarks = smiling.landmarks.copy()
+    rise = 0.3 * smiling.frame.mouth_width * (1 - np.linspace(-0.8, 0.8, 9) ** 2)
+    for ring in (*mesh.UPPER_RINGS, *mesh.LOWER_RINGS):
+        landmarks[list(ring), 1] -= rise
+    rest = Rig(landmarks.astype(np.float32)).rest
+    corners = 0.5 * (rest[mesh.MOUTH_LEFT] + rest[mesh.MOUTH_RIGHT])
+    arch = (corners - rest[UPPER])[1] / smiling.frame.mouth_width
+    assert 0.05 < arch < 0.1
+
+
 def test_a_closed_portrait_rests_as_it_is(closed: Rig) -> None:
     assert np.allclose(closed.points(row())[:, :2], closed.landmarks[:, :2], atol=1e-3)
     assert np.allclose(closed.points(row()), closed.solid, atol=1e-3)

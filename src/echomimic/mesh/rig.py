@@ -39,6 +39,9 @@ SNAP = 0.012
 UPPER_FRACTION = 0.35
 """Fraction of a closing gap that the upper lip moves; the lower lip moves the rest."""
 
+ARCH = 0.08
+"""Largest height of the line of shut lips over the corners of the mouth, in mouth widths: lips that are round when they
+are open would be arched more than shut lips are."""
 TUCKED = 0.025
 """Distance of a tucked lower lip below the line of the lips at rest, in mouth widths: it covers the edge of the upper
 teeth, which the upper lip does not move."""
@@ -97,7 +100,7 @@ class Rig:
         self._basis = self._build_basis()
         if self.open:
             raised = self._with_jaw_raised(points)
-            self.rest = self._closed(raised, np.ones(9))
+            self.rest = self._flattened(self._closed(raised, np.ones(9)))
             self._basis = self._build_basis()
         self._rest_gap = self._gap(self.rest)
         self._lids = _lid_tables()
@@ -244,6 +247,17 @@ class Rig:
         """The points with a fraction (9,) of the gap between the lips removed."""
         gap = (points[list(mesh.LOWER_LIP)] - points[list(mesh.UPPER_LIP)]) * fraction[:, None]
         return np.asarray(points + self._close_upper @ (upper * gap) - self._close_lower @ ((1 - upper) * gap))
+
+    def _flattened(self, points: Array) -> Array:
+        """The points of shut lips, whose line is lowered to `ARCH` above the corners if it arches more."""
+        left, right = points[mesh.MOUTH_LEFT, :2], points[mesh.MOUTH_RIGHT, :2]
+        width = max(float(np.linalg.norm(right - left)), 1e-6)
+        down = np.array([left[1] - right[1], right[0] - left[0]]) / width
+        middle = 0.5 * (points[mesh.UPPER_LIP[4], :2] + points[mesh.LOWER_LIP[4], :2])
+        excess = max(float((left - middle) @ down) / width - ARCH, 0.0)
+        below = self.frame.axes[1]
+        moved = excess * width / max(float(below[:2] @ down), 0.3) * _MIDDLE[:, None] * below
+        return np.asarray(points + (self._close_upper + self._close_lower) @ moved)
 
     def _seal(self, points: Array, v: Array) -> Array:
         """Tuck the lower lip under the teeth, snap hairline gaps shut, and apply `closure`."""
