@@ -106,7 +106,8 @@ def _structure(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
     known, side = (~small).astype(np.float32), max(small.shape)
     off = np.dstack([np.abs(colour - _smooth_background(colour, known, NEAR * side)).max(2)] * 3)
     near, around = (_smooth_background(off, known, spread * side)[..., 0] for spread in (NEAR, AROUND))
-    restless, busy = (around > BUSY[1]).astype(np.float32), (near > BUSY[0]) & small
+    margin = small & _grown(~small, 2 * GROW)
+    restless, busy = (around > BUSY[1]).astype(np.float32), (near > BUSY[0]) & margin
     if not busy.any():
         return restless, busy
     wrong = (np.abs(_continued(colour, small)[0] - colour).max(2) > WRONG) & small

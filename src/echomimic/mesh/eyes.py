@@ -174,11 +174,15 @@ class EyeRenderer:
 
     def _with_rims(self, view: "_View") -> Floats:
         """(h, w, 2): positions in the portrait of pixels that the nearer rim carries along, the further the less."""
+        # it is smooth, so every other row and column will do
+        v, upper, lower, rest, rest_lower = (
+            part[::2, ::2] for part in (view.v, view.upper, view.lower, view.rest, view.rest_lower)
+        )
         near = np.float32(1 / (_CARRIED * self._width))
-        above = (1 + ((view.v - view.upper) * near).clip(-1, 0)) * (view.upper - view.rest)
-        under = (1 + ((view.lower - view.v) * near).clip(-1, 0)) * (view.lower - view.rest_lower)
-        shift = np.where(2 * view.v < view.upper + view.lower, above, under)
-        return view.at - shift[..., None] * self._upper.down.astype(np.float32)
+        above = (1 + ((v - upper) * near).clip(-1, 0)) * (upper - rest)
+        under = (1 + ((lower - v) * near).clip(-1, 0)) * (lower - rest_lower)
+        shift = cv2.resize(np.where(2 * v < upper + lower, above, under), view.v.shape[::-1])
+        return np.asarray(view.at - shift[..., None] * self._upper.down.astype(np.float32), np.float32)
 
     def _on_layer(self, at: Floats) -> Floats:
         """Positions in the layers of the lid of positions in the portrait."""
