@@ -19,7 +19,7 @@ from echomimic.train.diffusion.mini_evaluation import CASES, Evaluator, Faces
 from echomimic.types import Portrait
 
 GEOMETRY = Geometry(channels=(32,), layers=1, heads=4, motion_heads=4, audio_dim=88, encoder_widths=(4, 4, 8, 8))
-STEPS = 36
+STEPS = 45
 
 
 def clips_of(portrait: Portrait, framing: str = "crop", length: int = 40_000) -> list[MiniClip]:
