@@ -151,14 +151,13 @@ def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").rglob(".*"))
 
 
-def test_an_interrupted_run_is_resumed(videos: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     items = numbered(tmp_path / "videos", ("1", "2"))
-    shutil.copy(videos / "talk.mp4", items[1].path)
     with pytest.raises(KeyboardInterrupt):
         prepare_videos(items, tmp_path / "data", SETTINGS, Runner(0), worker=StoppedPrepare)
     assert [row.dropped for row in read_manifest(tmp_path / "data", dropped=True)] == ["no_face"]
-    done = prepare_videos(items, tmp_path / "data", SETTINGS, Runner(0))
-    assert done.videos == 1 and [row.dropped for row in done.rows] == ["no_face", None, "text"]
+    done = prepare_videos(items, tmp_path / "data", SETTINGS, Runner(0), worker=DyingPrepare)
+    assert done.videos == 1 and [row.dropped for row in done.rows] == ["no_face", "duplicate"]
 
 
 def test_shards_hold_the_same_files(videos: Path, prepared: Path, tmp_path: Path) -> None:
