@@ -401,9 +401,9 @@ def _grain(crop: Floats, hole: npt.NDArray[np.uint8], place: _Place) -> Floats:
     texture = np.zeros_like(crop)
     for fine, coarse, (least, full) in zip(smooth, smooth[1:], _STRENGTH, strict=False):
         usual = float(np.median(np.abs(fine - coarse)[below])) if below.any() else 0.0
-        mirrored = cv2.remap(fine - coarse, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        detail = cv2.remap(fine - coarse, columns, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         weight = np.clip((usual - least) / (full - least), 0, 1)
-        texture += np.float32(weight) * np.clip(mirrored, -2.0 * usual - 0.5, 2.0 * usual + 0.5)
+        texture += np.float32(weight) * np.clip(detail, -2.0 * usual - 0.5, 2.0 * usual + 0.5)
     return texture
 
 

@@ -254,7 +254,7 @@ def _misses(motion: Floats, at: list[Floats], found: list[Floats], goal: Sequenc
 
 def _newton(unbend: list[Floats], miss: list[Floats]) -> list[Floats]:
     """The change of x and y by a step of Newton's method."""
-    changes = []
+    changes: list[Floats] = []
     for axis in (0, 1):
         change = unbend[axis] * miss[0]
         change += unbend[2 + axis] * miss[1]
