@@ -216,21 +216,32 @@ def backward(motion: Floats, source: Grid, target: Grid, steps: int, scale: floa
         for x, change in zip(found, _newton(unbend, miss), strict=True):
             x -= np.clip(change, -_LONGEST * source.cell, _LONGEST * source.cell) if steep else change
     if steep:
-        _settle(found, [np.broadcast_to(to, shape) for to in goal], motion, slopes, source)
+        _settle(found, [np.broadcast_to(to, shape) for to in goal], _far_off(miss), motion, slopes, source)
     return np.asarray(cv2.merge([x * np.float32(scale) for x in found]), np.float32)
 
 
-def _settle(found: list[Floats], goal: list[Floats], motion: Floats, slopes: Floats, source: Grid) -> None:
-    """Make further steps, in place and with new slopes, for the points whose error is above `_NEAR`."""
-    rest = np.arange(found[0].size)
+def _far_off(miss: list[Floats]) -> npt.NDArray[np.intp]:
+    """Indices of the points that miss their goals by more than `_NEAR`."""
+    return np.flatnonzero(np.maximum(np.abs(miss[0]), np.abs(miss[1])) > _NEAR)
+
+
+def _settle(
+    found: list[Floats],
+    goal: list[Floats],
+    rest: npt.NDArray[np.intp],
+    motion: Floats,
+    slopes: Floats,
+    source: Grid,
+) -> None:
+    """Make further steps, in place and with new slopes, for those of the points `rest` that are not near their goals."""
     flat, wanted = [x.reshape(1, -1) for x in found], [to.reshape(1, -1) for to in goal]
     for _ in range(_SETTLING):
+        if not rest.size:
+            return
         x, to = [part[:, rest] for part in flat], [part[:, rest] for part in wanted]
         at = _places(source, x)
         miss = _misses(motion, at, x, to)
-        off = np.maximum(np.abs(miss[0]), np.abs(miss[1]))[0] > _NEAR
-        if not off.any():
-            return
+        off = _far_off(miss)
         changes = _newton(_sample_planes(slopes, at), miss)
         rest = rest[off]
         for part, old, change in zip(flat, x, changes, strict=True):
