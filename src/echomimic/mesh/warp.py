@@ -233,7 +233,7 @@ def _settle(
     slopes: Floats,
     source: Grid,
 ) -> None:
-    """Make further steps, in place and with new slopes, for those of the points `rest` that are not near their goals."""
+    """Make further steps, in place and with new slopes, for those of the points `rest` that are far off."""
     flat, wanted = [x.reshape(1, -1) for x in found], [to.reshape(1, -1) for to in goal]
     for _ in range(_SETTLING):
         if not rest.size:
