@@ -150,10 +150,12 @@ def test_a_render_of_one_process_is_resumed_by_two_and_its_span_is_rendered_agai
 
 
 DYING = """
-import os, signal
+import os, signal, sys, time
+from pathlib import Path
 from echomimic.apps.cli.main import main
 from echomimic.diffusion import networks
 from echomimic.diffusion.ranks import Ranks
+from echomimic.files import work_path
 
 networks.TINY_WIDTHS = (32,)
 calls, gather = [], Ranks.gather
@@ -161,13 +163,18 @@ calls, gather = [], Ranks.gather
 def die(self, *args):
     calls.append(0)
     if len(calls) == 3 and not self.is_first:
+        segment = work_path(Path(sys.argv[sys.argv.index("-o") + 1])) / "segment-000000.npz"
+        until = time.monotonic() + 60
+        while not segment.exists() and time.monotonic() < until:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return gather(self, *args)
 
 Ranks.gather = die
 main()
 """
-"""The command line with smaller networks; processes that are not the first die when 16 frames are decoded."""
+"""The command line with smaller networks; processes that are not the first die when 16 frames are decoded and a segment
+is written."""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
