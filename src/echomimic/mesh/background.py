@@ -26,7 +26,7 @@ EDGE = 9 / 512
 """Radius of the edge refinement, as a fraction of the longer side."""
 COVERED, CORE = 0.08, 0.3
 """Values of the matte from which a pixel may belong, and belongs, to the person."""
-GROW, LITTLE = 13 / 512, 6 / 512
+GROW, GROW_LESS = 13 / 512, 6 / 512
 """Margins around both that are inpainted, as fractions of the longer side: mattes miss thin hair, which is seen
 before an even background; letters and the like beside the person would be cut off."""
 WRONG = 14.0
@@ -79,12 +79,12 @@ def inpaint_background(pixels: Picture, matte: Floats) -> Picture:
         return pixels
     size = matte.shape[::-1]
     colour = _shrink(pixels, DETAIL)
-    restless, structure = _structure(_shrink(colour, COARSE), hole)
+    busy_around, structure = _structure(_shrink(colour, COARSE), hole)
     if structure.any():
         seen = cv2.resize(structure.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        hole &= ~seen | _grown(matte > CORE, LITTLE)
+        hole &= ~seen | _grown(matte > CORE, GROW_LESS)
     small = _shrink_hole(hole, colour)
-    small |= _attached(colour, small) & (cv2.resize(restless, small.shape[::-1]) < 0.5)
+    small |= _attached(colour, small) & (cv2.resize(busy_around, small.shape[::-1]) < 0.5)
     hole |= cv2.resize(small.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     filled = cv2.resize(_fill(colour, small), size, interpolation=cv2.INTER_LINEAR)
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3) / (EASE * max(hole.shape))
@@ -107,12 +107,12 @@ def _structure(colour: Floats, hole: Hole) -> tuple[Floats, Hole]:
     off = np.dstack([np.abs(colour - _smooth_background(colour, known, NEAR * side)).max(2)] * 3)
     near, around = (_smooth_background(off, known, spread * side)[..., 0] for spread in (NEAR, AROUND))
     margin = small & _grown(~small, 2 * GROW)
-    restless, busy = (around > BUSY[1]).astype(np.float32), (near > BUSY[0]) & margin
+    busy_around, busy = (around > BUSY[1]).astype(np.float32), (near > BUSY[0]) & margin
     if not busy.any():
-        return restless, busy
+        return busy_around, busy
     wrong = (np.abs(_continued(colour, small)[0] - colour).max(2) > WRONG) & small
     broad = cv2.morphologyEx(wrong.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return restless, (cv2.dilate(broad, np.ones((5, 5), np.uint8)) > 0) & busy
+    return busy_around, (cv2.dilate(broad, np.ones((5, 5), np.uint8)) > 0) & busy
 
 
 def _attached(colour: Floats, hole: Hole) -> Hole:

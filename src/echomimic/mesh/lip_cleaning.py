@@ -94,15 +94,15 @@ def _not_lip(lips: _Lips, landmarks: Array, width: float) -> Mask:
     place = Grid(lips.box[0], lips.box[1], 1, lips.inner.shape[1], lips.inner.shape[0]).points()
     flat = place.reshape(-1, 2).astype(np.float64)
     wrong = np.zeros(lips.inner.size, bool)
-    for curve, outer, way in (
+    for curve, outer, direction in (
         (mesh.UPPER_CURVE, mesh.UPPER_RINGS[-1], -1),
         (mesh.LOWER_CURVE, mesh.LOWER_RINGS[-1], 1),
     ):
         rim = Rim.of(curve, landmarks)
         along = np.linspace(0.02, 0.98, _COLUMNS) * rim.t[-1]
-        depth = _foreign_depth(lips, rim, along, _thickness(rim, outer, landmarks, along), way, width)
+        depth = _foreign_depth(lips, rim, along, _thickness(rim, outer, landmarks, along), direction, width)
         t, below = rim.project(flat)
-        wrong |= (way * below > -1) & (way * below < np.interp(t, along, depth)) & (t > 0) & (t < rim.t[-1])
+        wrong |= (direction * below > -1) & (direction * below < np.interp(t, along, depth)) & (t > 0) & (t < rim.t[-1])
     return wrong.reshape(lips.inner.shape) & (lips.lips[0] | lips.lips[1])
 
 
@@ -113,11 +113,14 @@ def _thickness(rim: Rim, outer: tuple[int, ...], landmarks: Array, along: Array)
     return np.maximum(np.interp(along, t[order], np.abs(away)[order]), 1.0)
 
 
-def _foreign_depth(lips: _Lips, rim: Rim, along: Array, thick: Array, way: int, width: float) -> Array:
-    """(n,) distance from the rim, in pixels, up to which the columns `along` it have not the colour of the lip."""
+def _foreign_depth(lips: _Lips, rim: Rim, along: Array, thick: Array, direction: int, width: float) -> Array:
+    """(n,) distance from the rim, in pixels, up to which columns at `along` differ in colour from the lip.
+
+    `direction` is the side of the rim on which the lip lies: -1 above it, 1 below it.
+    """
     steps = np.linspace(0, 1, _DEEP)[:, None] * thick
     at = rim.origin + along[None, :, None] * rim.across
-    at = at + (np.interp(along, rim.t, rim.v)[None] + way * steps)[..., None] * rim.down
+    at = at + (np.interp(along, rim.t, rim.v)[None] + direction * steps)[..., None] * rim.down
     seen = sample(lips.lab, (at - lips.box[:2]).astype(np.float32)).astype(np.float64)
     own = np.median(seen[_DEEP // 3 : _DEEP * 4 // 5], 0)
     own = np.stack([_running_median(own[:, k]) for k in range(3)], 1)
