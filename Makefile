@@ -6,7 +6,7 @@ BIN := .venv/bin
 # one more than there are cores, since tests of pages and processes wait for others
 TESTERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-# a process that starts compiles no module again, whatever the environment says
+# keep compiled bytecode: otherwise each process that a test starts compiles every module again
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ test: .venv/.dev ## run the tests
 quick: .venv/.dev ## run the tests that need no whole run of the program
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" tests/unit
 
-coverage: .venv/.dev ## print the fraction of lines that the tests run; those of the pages run them in other processes
+coverage: .venv/.dev ## run the unit and integration tests and print the fraction of lines that they cover
 	MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p pytest_cov --cov=echomimic --cov-report=term:skip-covered tests/unit tests/integration
 
 check: .venv/.dev ## format, lint, types of source and tests, layers
