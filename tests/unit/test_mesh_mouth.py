@@ -28,7 +28,7 @@ def test_a_picture_that_ends_above_the_mouth_is_rendered() -> None:
     for end in (lips.mean(), lips.min() - 2, landmarks[mesh.NOSE_TIP, 1]):
         cut = np.ascontiguousarray(pixels[: int(end)])
         frame = Renderer(cut, landmarks).frame(row(jaw=0.6))
-        assert frame.shape == cut.shape and np.isfinite(frame).all()
+        assert frame.shape == cut.shape and (frame[:10] == cut[:10]).mean() > 0.9
 
 
 def test_the_cover_of_a_polygon_is_its_area() -> None:
